@@ -1,0 +1,38 @@
+# Every target sets up what it needs in .venv; PYTHON names the interpreter that makes it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+EXPERIMENT ?= quickstart
+STORE ?= runs
+
+.PHONY: setup demo test slow lint types clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $(READY)
+
+# The whole way on real text: search of AdamW and Shampoo, prediction, proof at a held-out width, one page.
+demo: $(READY)
+	$(BIN)/python -m hptransfer.search --experiment $(EXPERIMENT) --store $(STORE)
+	$(BIN)/python -m hptransfer.transfer --experiment $(EXPERIMENT) --store $(STORE)
+	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE)
+	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE)
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,15 @@
+"""``python -m hptransfer``: what there is."""
+
+COMMANDS = {
+    "search": "search LR and weight decay at small widths; records go to the store",
+    "transfer": "predict them at the target width, with an interval",
+    "validate": "prove the prediction at a held-out width, against an equally tuned AdamW",
+    "report": "one page with the answer and the evidence",
+    "export": "the configuration for another trainer",
+}
+
+if __name__ == "__main__":
+    print("Tune learning rate and weight decay at small width, know them at large width.\n")
+    for name, what in COMMANDS.items():
+        print(f"  python -m hptransfer.{name:<10} {what}")
+    print("\nEach has --help. Start with: python -m hptransfer.search --optimizer shampoo")

@@ -1,0 +1,30 @@
+"""Errors that a user can cause. Each is one clear line; the command line prints it and exits with its code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HptransferError(Exception):
+    """Base of every error meant for the user's eyes: one line that says what is wrong, where, and what to do."""
+
+    exit_code = 2
+
+
+class UsageError(HptransferError):
+    """Wrong usage or input: exit code 2."""
+
+
+class CheckFailed(HptransferError):
+    """The input was fine and a check on it failed, such as an optimum on the edge of its grid: exit code 1."""
+
+    exit_code = 1
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """An error for a name that is not among ``known``, with the nearest right one."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    return UsageError(f"unknown {what} {name!r}; {hint}")

@@ -1,0 +1,139 @@
+"""One experiment: model family, widths searched, held-out width, horizon, recipes, seeds and budget, read from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hptransfer.config import find_config, load_yaml, override, validate
+from hptransfer.errors import UsageError
+from hptransfer.rules.recipes import get_recipe
+from hptransfer.rules.weight_decay import WeightDecayRule
+from hptransfer.spec import (
+    DataSpec,
+    EvaluationSpec,
+    Horizon,
+    ModelSpec,
+    OptimizerSpec,
+    Parametrization,
+    RunSpec,
+    ScheduleSpec,
+    Spec,
+)
+
+
+class ModelFamily(Spec):
+    """A `ModelSpec` without width and vocabulary. Preset ``paper``: family A of arXiv 2512.05620 (its section 4 table)."""
+
+    preset: Literal["paper"] | None = None
+    depth: int = Field(3, gt=0)
+    head_dim: int = Field(64, gt=0)
+    mlp_ratio: float = Field(4.0, gt=0)
+    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
+    positions: Literal["rope", "learned"] = "rope"
+    context: int = Field(128, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("preset") == "paper":
+            paper = {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128}
+            return {**paper, **data}
+        return data
+
+
+class DataChoice(Spec):
+    """Which corpus: ``stdlib`` (embedded), or a folder of ``.bin`` token shards, which needs ``vocab``."""
+
+    corpus: str = "stdlib"
+    vocab: int | None = Field(None, gt=1, description="vocabulary of .bin shards")
+
+
+class SearchSettings(Spec):
+    """How a study spends its trials. Everything here is part of what makes a study reproducible."""
+
+    trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
+    batch: int = Field(4, gt=0, description="proposals made before the next look at the results")
+    ratio_trials: int = Field(6, ge=0, description="first trials at the smallest width, which also search the LR ratio")
+    sampler: Literal["gp", "tpe", "random"] = "gp"
+    seed: int = Field(0, ge=0)
+
+
+class ValidationSettings(Spec):
+    """What is run at the held-out width."""
+
+    seeds: int = Field(2, gt=0)
+    probes: tuple[float, ...] = Field((0.5, 2.0), description="factors on the predicted LR")
+    ladder: tuple[float, ...] = Field((2.0,), description="further AdamW horizons, as factors, until one brackets")
+
+
+class Experiment(Spec):
+    """An experiment file."""
+
+    name: str
+    description: str = ""
+    model: ModelFamily = ModelFamily()
+    data: DataChoice = DataChoice()
+    base_width: int = Field(gt=0)
+    widths: tuple[int, ...] = Field(min_length=1, description="widths searched")
+    target_width: int = Field(gt=0, description="held-out width, never searched")
+    horizon: Horizon
+    batch_sequences: int = Field(gt=0)
+    schedule: ScheduleSpec = ScheduleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    optimizers: tuple[str, ...] = Field(min_length=1)
+    parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
+    weight_decay_rule: WeightDecayRule = "inverse_width"
+    search: SearchSettings = SearchSettings()
+    validation: ValidationSettings = ValidationSettings()
+    spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for recipe in (*self.optimizers, *self.spaces):
+            get_recipe(recipe)
+        if len(set(self.widths)) < len(self.widths):
+            raise ValueError(f"widths {list(self.widths)} name a width twice")
+        for width in (self.base_width, *self.widths, self.target_width):
+            if width % self.model.head_dim:
+                raise ValueError(f"width {width} is not a multiple of head_dim {self.model.head_dim}")
+        return self
+
+    def run_spec(
+        self, data: DataSpec, optimizer: OptimizerSpec, *, width: int, parametrization: Parametrization, seed: int = 0
+    ) -> RunSpec:
+        """The run of ``optimizer`` at ``width``; ``seed`` is both init and data seed. Raises UsageError when they do not fit."""
+        family = self.model.model_dump(exclude={"preset"}) | {"vocab": data.vocab}
+        base = validate(ModelSpec, family | {"width": self.base_width}, f"experiment {self.name}: model")
+        batch_tokens = self.batch_sequences * base.context
+        fields = {
+            "model": family | {"width": width},
+            "base": {
+                "width": base.width,
+                "depth": base.depth,
+                "tokens": self.horizon.resolve(base, batch_tokens),
+                "batch_tokens": batch_tokens,
+            },
+            "data": data,
+            "optimizer": optimizer,
+            "parametrization": parametrization,
+            "weight_decay_rule": self.weight_decay_rule,
+            "horizon": self.horizon,
+            "batch_sequences": self.batch_sequences,
+            "schedule": self.schedule,
+            "evaluation": self.evaluation,
+            "init_seed": seed,
+            "data_seed": seed,
+        }
+        return validate(RunSpec, fields, f"experiment {self.name}")
+
+
+def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
+    """The experiment of that name or file, with dotted overrides. Raises UsageError in one line."""
+    path = find_config("experiments", name)
+    experiment = validate(Experiment, override(load_yaml(path), assignments), str(path))
+    if experiment.target_width in experiment.widths:
+        raise UsageError(f"{path}: target_width {experiment.target_width} is also searched; a held-out width must not be")
+    return experiment

@@ -1,0 +1,6 @@
+"""Optimizers as chains of small transforms on stacked matrices. They receive final numbers and scale nothing themselves."""
+
+from hptransfer.optim.optimizer import ChainOptimizer
+from hptransfer.optim.recipes import build_optimizer, optimizer_flops
+
+__all__ = ["ChainOptimizer", "build_optimizer", "optimizer_flops"]

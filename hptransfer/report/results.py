@@ -1,0 +1,114 @@
+"""Everything that a report is made from: the experiment with its runs, predictions and validations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment
+from hptransfer.spec import RunSpec
+from hptransfer.store import RunRecord, Store
+from hptransfer.store.query import of_series, runs_of
+from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
+from hptransfer.validate.result import Validation
+
+Series = tuple[str, str]  # optimizer, parametrization
+
+
+@dataclass(frozen=True)
+class Results:
+    """An experiment, the records that belong to it, and what was concluded. ``stale`` are validations of predictions
+    that have been replaced since: nothing of them is reported. ``left_out`` counts runs on other versions of the corpus."""
+
+    experiment: Experiment
+    records: tuple[RunRecord, ...]
+    predictions: dict[Series, Prediction]
+    validations: dict[Series, Validation]
+    stale: tuple[Series, ...] = ()
+    left_out: int = 0
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Every (optimizer, parametrization) of the experiment, in its order."""
+        return _all_series(self.experiment)
+
+    @property
+    def target(self) -> RunSpec:
+        """A run at the held-out width, for its scale."""
+        spec = self.records[0].spec
+        width = self.experiment.target_width
+        return self.experiment.run_spec(spec.data, spec.optimizer, width=width, parametrization=spec.parametrization)
+
+    def swept(self, series: Series) -> tuple[RunRecord, ...]:
+        """The records of one series at the searched widths."""
+        return tuple(
+            record
+            for record in self.records
+            if record.spec.model.width in self.experiment.widths and of_series(record.spec, *series)
+        )
+
+
+def label(series: Series) -> str:
+    """How a series is called on the page: the optimizer alone under muP."""
+    optimizer, parametrization = series
+    return optimizer if parametrization == "mup" else f"{optimizer} ({parametrization})"
+
+
+def load_results(experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = ()) -> Results:
+    """The results of ``experiment``. Without ``predictions`` the default files are read where they exist.
+
+    Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment.
+    """
+    records = store.require_records()
+    known = {recipe for recipe, _ in _all_series(experiment)}
+    ours, left_out = runs_of((record for record in records.values() if record.spec.optimizer.recipe in known), experiment)
+    if not ours:
+        raise UsageError(
+            f"store {store.location} holds {len(records)} runs and none of experiment {experiment.name}; "
+            "run `python -m hptransfer.search` with the same --experiment and --set first"
+        )
+    ours.sort(key=lambda record: (record.finished_at, record.run_id))
+    defaults = [default_path(*series, experiment.target_width) for series in _all_series(experiment)]
+    files = [Path(file) for file in predictions] or [path for path in defaults if path.is_file()]
+    predicted = {}
+    for file in files:
+        prediction = read_prediction(file)
+        _require_ours(experiment, prediction, file)
+        predicted[prediction.optimizer, prediction.parametrization] = prediction
+    validations, stale = {}, []
+    for path in (output / f"validation-{default.stem}.json" for default in defaults):
+        if not path.is_file():
+            continue
+        validation = _read_validation(path)
+        series = validation.optimizer, validation.parametrization
+        if series in predicted and predicted[series].digest == validation.prediction:
+            validations[series] = validation
+        else:
+            stale.append(series)
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out)
+
+
+def _all_series(experiment: Experiment) -> tuple[Series, ...]:
+    return tuple((o, p) for p in experiment.parametrizations for o in experiment.optimizers)
+
+
+def _require_ours(experiment: Experiment, prediction: Prediction, file: Path) -> None:
+    if prediction.target.width != experiment.target_width:
+        raise UsageError(
+            f"{file} predicts width {prediction.target.width}; experiment {experiment.name} holds out {experiment.target_width}"
+        )
+    if prediction.optimizer not in experiment.optimizers or prediction.parametrization not in experiment.parametrizations:
+        name = label((prediction.optimizer, prediction.parametrization))
+        raise UsageError(f"{file} is for {name}, which experiment {experiment.name} does not have")
+
+
+def _read_validation(path: Path) -> Validation:
+    try:
+        return Validation.model_validate_json(path.read_text())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,88 @@
+"""Numbers as people read them: the same words on the page, in Markdown and in the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from hptransfer.transfer.prediction import Interval
+from hptransfer.validate.result import Axis, Multiplier
+
+DASH = "\N{EN DASH}"
+AXES: dict[Axis, str] = {
+    "tokens": "tokens",
+    "flops": "FLOPs",
+    "flops_with_optimizer": "FLOPs + optimizer",
+    "wall_clock": "wall-clock",
+}
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """``digits`` significant digits in plain notation, scientific only beyond 0.00001 and a million."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if not 1e-5 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}")))))
+    return f"{value:,.{decimals}f}"
+
+
+def count(value: float) -> str:
+    """A large count: 950, 8,192, 3.4 M, 1.2e15."""
+    for unit, name in ((1e9, " G"), (1e6, " M")):
+        if unit <= value < 1e3 * unit:
+            return plain(value / unit) + name
+    return f"{value:,.0f}" if value < 1e6 else plain(value, 3)
+
+
+def duration(seconds: float) -> str:
+    """Wall time: 0.4 s, 42 s, 5 min 10 s, 3 h 20 min."""
+    if seconds < 60:
+        return f"{plain(seconds, 2)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def bounds(interval: Interval, scale: float = 1.0, digits: int = 3) -> str:
+    """The 80 % interval: both ends, (from 0.010), (up to 0.015), or (no interval)."""
+    low = None if interval.low is None else plain(interval.low * scale, digits)
+    high = None if interval.high is None else plain(interval.high * scale, digits)
+    if low is not None and high is not None:
+        return f"({low}{DASH}{high})"
+    if low is not None:
+        return f"(from {low})"
+    return f"(up to {high})" if high is not None else "(no interval)"
+
+
+def percent(fraction: float) -> str:
+    """Two decimals, as regret deserves: 0.12 %."""
+    return f"{100 * fraction:.2f} %"
+
+
+def percent_bounds(interval: Interval) -> str:
+    """The interval of a fraction, in percent."""
+    if interval.low is None or interval.high is None:
+        return bounds(interval, 100, 2)
+    return f"({100 * interval.low:.2f}{DASH}{100 * interval.high:.2f})"
+
+
+def multiplier(value: Multiplier) -> str:
+    """1.42x, or > 2.00x where AdamW's ladder did not bracket the loss."""
+    bound = "" if value.bracketed else f"{value.bound or '>'} "
+    return f"{bound}{value.value:.2f}x"
+
+
+def multiplier_bounds(value: Multiplier) -> str:
+    """The interval of a bracketed multiplier."""
+    if not value.bracketed:
+        return "(not bracketed)"
+    if value.low is None or value.high is None:
+        return bounds(value)
+    return f"({value.low:.2f}{DASH}{value.high:.2f})"
+
+
+def listing(items: list[str] | list[int]) -> str:
+    """1, 2 and 3."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,1 @@
+"""Scaling rules as pure functions of ratios target/base. No torch, no state; nothing else in the project scales anything."""

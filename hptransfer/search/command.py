@@ -1,0 +1,130 @@
+"""``python -m hptransfer.search``: search LR and weight decay at small widths."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hptransfer.cli import console, finish, names, number, parser, selection, table
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.rules.recipes import get_recipe
+from hptransfer.search.progress import Progress
+from hptransfer.search.studies import Studies, make_studies
+from hptransfer.search.study import Study
+from hptransfer.spec import DataSpec
+from hptransfer.store import Store
+
+
+def chosen_experiment(args: argparse.Namespace) -> Experiment:
+    """The experiment with the command line's choices over it."""
+    settings = list(args.set)
+    if args.optimizer:
+        for recipe in names(args.optimizer):
+            get_recipe(recipe)
+        settings.append(f"optimizers=[{args.optimizer}]")
+    if args.parametrization:
+        settings.append(f"parametrizations=[{args.parametrization}]")
+    if getattr(args, "widths", None):
+        settings.append(f"widths={args.widths}")
+    if getattr(args, "trials", None) is not None:
+        settings.append(f"search.trials={args.trials}")
+    return load_experiment(args.experiment, settings)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = parser("search", __doc__ or "")
+    options.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
+    options.add_argument("--parametrization", metavar="mup,sp", help="(the experiment's)")
+    options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
+    options.add_argument("--trials", type=int, metavar="N", help="finished runs per recipe, parametrization and width")
+    args = options.parse_args(argv)
+    experiment = chosen_experiment(args)
+    store = Store(args.store)
+
+    # Slow imports wait until the input is known to be good.
+    from hptransfer.data import load_corpus
+
+    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab)
+    studies = make_studies(experiment, corpus.spec)
+    records = store.records()
+    known = set(records)
+    todo = studies.missing(records)
+    _say_what_is_planned(experiment, corpus.spec, store)
+    if todo:
+        from hptransfer.search.cluster import cluster
+        from hptransfer.search.tuner import run_trials
+
+        planned, flops = _planned(studies)
+        with cluster(store):
+            run_trials(studies, store, records, Progress(planned, flops, lambda record: studies.best_line(record, records)))
+    result = [_summary(study, known) for study in studies.studies]
+    table(
+        "best run of each study (lr and weight decay in base coordinates)",
+        ["optimizer", "parametrization", "width", "runs", "new", "diverged", "lr", "weight decay", "ratio", "loss"],
+        [
+            [
+                *(row[key] for key in ("optimizer", "parametrization", "width", "runs_total", "runs_new", "diverged")),
+                *(row["best"][key] if row["best"] else "-" for key in ("lr", "weight_decay", "embedding_lr_ratio", "loss")),
+            ]
+            for row in result
+        ],
+    )
+    finish(
+        args,
+        {"store": store.location, "studies": result},
+        written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
+        next_command=f"python -m hptransfer.transfer {selection(args)} --optimizer {','.join(experiment.optimizers)}",
+    )
+
+
+def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -> None:
+    model, search = experiment.model, experiment.search
+    console.print(
+        f"experiment {experiment.name}: {', '.join(experiment.optimizers)} under {', '.join(experiment.parametrizations)}; "
+        f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
+        f"head dimension {model.head_dim}, MLP ratio {number(model.mlp_ratio)}, context {model.context}\n"
+        f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
+        f"batch {experiment.batch_sequences} x {model.context} tokens, "
+        f"horizon {experiment.horizon.tokens or f'{experiment.horizon.tpp} per parameter'} tokens; "
+        f"{search.trials} trials per width, sampler {search.sampler}, seed {search.seed}; store {store.location}"
+    )
+
+
+def _planned(studies: Studies) -> tuple[int, float]:
+    """Runs still to do, and their FLOPs."""
+    count, flops = 0, 0.0
+    for study in studies.studies:
+        left = study.trials - len(study.finished)
+        middle = study.space.optimizer(study.space.lr.at(0.5), 0.0, study.space.embedding_lr_ratio.values[0])
+        count, flops = count + left, flops + left * study.make_run(middle, 0).flops
+    return count, flops
+
+
+def _summary(study: Study, known: set[str]) -> dict[str, Any]:
+    runs = [record for _, record in study.finished]
+    best = study.best
+    if not study.done:
+        raise UsageError(
+            f"the study of {study.recipe} at width {study.width} ended with {len(runs)} of {study.trials} runs; run it again"
+        )
+    return {
+        "optimizer": study.recipe,
+        "parametrization": study.parametrization,
+        "width": study.width,
+        "runs_total": len(runs),
+        "runs_new": sum(record.run_id not in known for record in runs),
+        "run_ids": [record.run_id for record in runs],
+        "diverged": sum(record.state == "diverged" for record in runs),
+        "best": {
+            "lr": best.spec.optimizer.lr,
+            "weight_decay": best.spec.optimizer.weight_decay,
+            "embedding_lr_ratio": best.spec.optimizer.embedding_lr_ratio,
+            "loss": best.loss or math.nan,
+            "run_id": best.run_id,
+        }
+        if best
+        else None,
+    }

@@ -1,0 +1,122 @@
+"""Search spaces: one file per recipe with ranges, fixed values, and the source of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from pydantic import Field, model_validator
+from scipy.stats import qmc
+
+from hptransfer.config import find_config, load_yaml, merge, validate
+from hptransfer.experiment import Experiment
+from hptransfer.rules.recipes import get_recipe
+from hptransfer.spec import OptimizerSpec, Spec
+
+
+class Range(Spec):
+    """A searched range. ``log`` searches the logarithm."""
+
+    low: float
+    high: float
+    scale: Literal["log", "linear"] = "log"
+    source: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"low {self.low} of a log range is not positive")
+        if self.low < 0:
+            raise ValueError(f"low {self.low} is negative")
+        if self.high <= self.low:
+            raise ValueError(f"high {self.high} is not above low {self.low}")
+        return self
+
+    def at(self, share: float) -> float:
+        """The value at a share in [0, 1] of the range."""
+        if self.scale == "linear":
+            return self.low + share * (self.high - self.low)
+        return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+
+
+class Choice(Spec):
+    """A short list of values to choose from, in ascending order."""
+
+    values: tuple[float, ...] = Field(min_length=1)
+    source: str
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if min(self.values) <= 0 or list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"values {list(self.values)} are not positive and ascending")
+        return self
+
+
+class Fixed(Spec):
+    """A value that is not searched."""
+
+    value: float | int | bool | None
+    source: str
+
+
+class SearchSpace(Spec):
+    """What a study of one recipe searches. All values in base coordinates."""
+
+    recipe: str
+    lr: Range
+    weight_decay: Range | Fixed
+    embedding_lr_ratio: Choice
+    options: dict[str, Fixed | dict[str, Fixed]] = {}
+
+    def optimizer(self, lr: float, weight_decay: float, ratio: float) -> OptimizerSpec:
+        """The recipe with these hyperparameters and the space's fixed options."""
+        return OptimizerSpec(
+            recipe=self.recipe, lr=lr, weight_decay=weight_decay, embedding_lr_ratio=ratio, options=self.fixed_options()
+        )
+
+    def fixed_options(self) -> dict[str, Any]:
+        """The recipe's options that the space fixes."""
+        return {
+            name: fixed.value if isinstance(fixed, Fixed) else {key: inner.value for key, inner in fixed.items()}
+            for name, fixed in self.options.items()
+        }
+
+    def distributions(self, *, with_ratio: bool) -> dict[str, BaseDistribution]:
+        """The searched dimensions as Optuna's distributions; the ratio is an index into its values, which are ordered."""
+        found: dict[str, BaseDistribution] = {"lr": _distribution(self.lr)}
+        if isinstance(self.weight_decay, Range):
+            found["weight_decay"] = _distribution(self.weight_decay)
+        if with_ratio:
+            found["ratio_index"] = IntDistribution(0, len(self.embedding_lr_ratio.values) - 1)
+        return found
+
+    def spread(self, count: int, *, with_ratio: bool, seed: int) -> list[dict[str, float]]:
+        """Starting points that fill the space evenly: scrambled Sobol."""
+        names = list(self.distributions(with_ratio=with_ratio))
+        shares = qmc.Sobol(len(names), rng=seed).random_base2(math.ceil(math.log2(count)) if count > 1 else 0)[:count]
+        ranges = {"lr": self.lr, "weight_decay": self.weight_decay}
+        points = []
+        for row in shares:
+            point = {}
+            for name, share in zip(names, row, strict=True):
+                chosen = ranges.get(name)
+                count_values = len(self.embedding_lr_ratio.values)
+                point[name] = chosen.at(share) if isinstance(chosen, Range) else int(share * count_values)
+            points.append(point)
+        return points
+
+
+def _distribution(searched: Range) -> FloatDistribution:
+    return FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
+
+
+def load_space(recipe: str, experiment: Experiment) -> SearchSpace:
+    """search_spaces/<recipe>.yaml with the experiment's own changes over it."""
+    path = find_config("search_spaces", recipe)
+    changes = experiment.spaces.get(recipe, {})
+    where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
+    space = validate(SearchSpace, merge(load_yaml(path), changes), where)
+    # Options are the recipe's own: a wrong one is found here rather than in a trial.
+    validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
+    return space

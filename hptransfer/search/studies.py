@@ -1,0 +1,69 @@
+"""All studies of a search: which run comes next, over recipes, parametrizations and widths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hptransfer.cli import number
+from hptransfer.experiment import Experiment
+from hptransfer.search.space import load_space
+from hptransfer.search.study import Study
+from hptransfer.spec import DataSpec, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.store import RunRecord
+
+
+class Studies:
+    """All studies of a command. The smallest width of each (recipe, parametrization) searches the LR ratio for the others."""
+
+    def __init__(self, studies: Sequence[Study]) -> None:
+        self.studies = studies
+
+    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+        """Runs that could start now, those of earlier studies first."""
+        found: list[RunSpec] = []
+        ratios: dict[tuple[str, str], float | None] = {}
+        for study in self.studies:
+            key = (study.recipe, study.parametrization)
+            if not study.searches_ratio:
+                study.ratio = ratios[key]
+            found += study.missing(records)
+            ratios.setdefault(key, study.ratio)
+        return found
+
+    def best_line(self, record: RunRecord, records: Mapping[str, RunRecord]) -> str:
+        """The best so far of the study that a record belongs to, in words."""
+        study = next(study for study in self.studies if study.has(record))
+        best = min(study.complete(records), key=lambda run: run.loss or math.inf, default=None)
+        return f"best {best.loss:.4f} at lr {number(best.spec.optimizer.lr)}" if best else "none complete yet"
+
+
+def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
+    """One study per recipe, parametrization and width, the smallest width first."""
+    studies = []
+    for recipe in experiment.optimizers:
+        space = load_space(recipe, experiment)
+        for parametrization in experiment.parametrizations:
+            for width in sorted(experiment.widths):
+
+                def make_run(
+                    optimizer: OptimizerSpec, number: int, width: int = width, parametrization: Parametrization = parametrization
+                ) -> RunSpec:
+                    return experiment.run_spec(
+                        data, optimizer, width=width, parametrization=parametrization, seed=experiment.search.seed + number
+                    )
+
+                studies.append(
+                    Study(
+                        recipe=recipe,
+                        parametrization=parametrization,
+                        width=width,
+                        space=space,
+                        settings=experiment.search,
+                        trials=experiment.search.trials,
+                        make_run=make_run,
+                        searches_ratio=width == min(experiment.widths),
+                        ratio=None,
+                    )
+                )
+    return Studies(studies)

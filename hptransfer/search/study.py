@@ -1,0 +1,150 @@
+"""A study: the trials of one (recipe, parametrization, width), replayed from the store.
+
+Proposals come in batches. A batch depends on the study's seed, its own number and the finished runs of the batches before it,
+in the order they were proposed: a study that was killed, or continued with more trials, proposes what an uninterrupted one
+would have. No other state exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hptransfer.experiment import SearchSettings
+from hptransfer.search.sampler import Point, propose
+from hptransfer.search.space import SearchSpace
+from hptransfer.spec import OptimizerSpec, Parametrization, RunSpec
+from hptransfer.store import RunRecord
+
+MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
+
+
+@dataclass
+class Study:
+    """``searches_ratio``: the first ``settings.ratio_trials`` trials also search the embedding/readout LR ratio, which is
+    then frozen. Other studies are given ``ratio``, and wait until they are."""
+
+    recipe: str
+    parametrization: Parametrization
+    width: int
+    space: SearchSpace
+    settings: SearchSettings
+    trials: int
+    make_run: MakeRun
+    searches_ratio: bool = False
+    ratio: float | None = None
+    finished: list[tuple[Point, RunRecord]] = field(default_factory=list)
+    batch: list[tuple[Point, RunSpec]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.finished) >= self.trials
+
+    def has(self, record: RunRecord) -> bool:
+        """Whether a run is one of this study's so far."""
+        return record.run_id in self._run_ids()
+
+    def complete(self, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+        """Complete runs so far, those of the unfinished batch included."""
+        return [record for run_id in self._run_ids() if (record := records.get(run_id)) and record.loss is not None]
+
+    def _run_ids(self) -> list[str]:
+        return [record.run_id for _, record in self.finished] + [spec.run_id for _, spec in self.batch]
+
+    @property
+    def best(self) -> RunRecord | None:
+        """The complete run with the lowest loss, at the frozen ratio where there is one."""
+        complete = [record for _, record in self.finished if record.loss is not None]
+        at_ratio = [record for record in complete if self.ratio in (None, record.spec.optimizer.embedding_lr_ratio)]
+        return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
+
+    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+        """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for a ratio."""
+        while not self.done and (self.searches_ratio or self.ratio is not None):
+            if not self.batch:
+                self.batch = self._next_batch()
+            if left := [spec for _, spec in self.batch if spec.run_id not in records]:
+                return left
+            self.finished += [(point, records[spec.run_id]) for point, spec in self.batch]
+            self.batch = []
+            if self.searches_ratio and self.ratio is None and len(self.finished) >= self._ratio_trials:
+                best = self.best
+                values = self.space.embedding_lr_ratio.values
+                self.ratio = best.spec.optimizer.embedding_lr_ratio if best else values[len(values) // 2]
+        return []
+
+    @property
+    def _ratio_trials(self) -> int:
+        return min(self.settings.ratio_trials, self.trials)
+
+    def _next_batch(self) -> list[tuple[Point, RunSpec]]:
+        """The next proposals: as many as the batch has, fewer where the ratio is frozen or the trials end in between."""
+        start = len(self.finished)
+        with_ratio = self.ratio is None
+        end = min(self.trials, start + self.settings.batch, self._ratio_trials if with_ratio else self.trials)
+        count = min(self.settings.batch, self.settings.ratio_trials - start) if with_ratio else self.settings.batch
+        seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
+        observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
+        batch: list[tuple[Point, RunSpec]] = []
+        if observed:
+            # Once the ratio is frozen, the last places of a batch belong to what a fit needs: LRs on both sides of the best
+            # one, and the best one again with a new seed, so that noise is measured where it matters.
+            kept = [] if with_ratio else [*self._bracket(observed), min(observed, key=lambda pair: pair[1])[0]]
+            points = propose(
+                self.settings.sampler,
+                self.space.distributions(with_ratio=with_ratio),
+                [({k: v for k, v in point.items() if with_ratio or k != "ratio_index"}, value) for point, value in observed],
+                count=count - len(kept),
+                seed=seed,
+            )
+            points += kept
+        else:
+            points = self.space.spread(count, with_ratio=with_ratio, seed=seed)
+        for point in points[: end - start]:
+            batch.append((point, self._run(point, batch)))
+        return batch
+
+    def _bracket(self, observed: Sequence[tuple[Point, float]]) -> list[Point]:
+        """The best point moved outwards, where no complete run lies on that side of it: by a factor of 2, or to the middle
+        between it and the lowest LR that diverged."""
+        complete = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is not None]
+        diverged = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is None]
+        best = min(observed, key=lambda pair: pair[1])[0]
+        if not complete or min(complete) < best["lr"] < max(complete):
+            return []
+        if best["lr"] == max(complete):
+            wall = min((lr for lr in diverged if lr > best["lr"]), default=math.inf)
+            moved = min(2 * best["lr"], math.sqrt(best["lr"] * wall), self.space.lr.high)
+        else:
+            moved = max(best["lr"] / 2, self.space.lr.low)
+        return [best | {"lr": moved}]
+
+    def _comparable(self, record: RunRecord) -> bool:
+        return self.ratio is None or record.spec.optimizer.embedding_lr_ratio == self.ratio
+
+    def _run(self, point: Point, batch: list[tuple[Point, RunSpec]]) -> RunSpec:
+        """The run of a point, with the first seed that this study has not used there."""
+        values = self.space.embedding_lr_ratio.values
+        fixed_decay = getattr(self.space.weight_decay, "value", 0.0)
+        optimizer = self.space.optimizer(
+            _round(point["lr"]),
+            _round(point.get("weight_decay", fixed_decay)),
+            values[int(point["ratio_index"])] if self.ratio is None else self.ratio,
+        )
+        taken = {*self._run_ids(), *(spec.run_id for _, spec in batch)}
+        number = 0
+        while (spec := self.make_run(optimizer, number)).run_id in taken:
+            number += 1
+        return spec
+
+    @staticmethod
+    def _value(record: RunRecord) -> float:
+        """What the sampler minimises: ln loss. A diverged run counts as one that learned nothing: finite, so that it is heard."""
+        return math.log(record.loss if record.loss is not None else math.log(record.spec.model.vocab))
+
+
+def _round(value: float) -> float:
+    """Three significant digits: enough for a hyperparameter, and the same run on machines that differ in the last bit."""
+    return float(f"{value:.3g}")

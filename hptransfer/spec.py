@@ -1,0 +1,351 @@
+"""What determines one training run: `RunSpec` and its parts. Frozen pydantic models; unknown keys are errors.
+
+A `RunSpec` carries base coordinates (``lr``, ``weight_decay``, base shape); ``groups()`` resolves them into the final numbers
+per kind of weight, and ``run_id`` hashes those, so that a mended rule makes a new run and two ways to write the same
+run are one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hptransfer.rules.recipes import AdamOptions, Recipe, RecipeOptions, Role, ShampooOptions, SoapOptions, get_recipe
+from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
+from hptransfer.rules.width import Graft, Ratios, block_count
+
+# Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
+NUMERICS_VERSION = 1
+
+Parametrization = Literal["mup", "sp"]
+
+
+class Spec(BaseModel):
+    """Base of every specification: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One kind of weight matrix: its role, the dimensions of that role, and how many the model has."""
+
+    kind: str
+    role: Role
+    d_in: int
+    d_out: int
+    count: int
+
+    @property
+    def size(self) -> int:
+        return self.d_in * self.d_out * self.count
+
+
+class ModelSpec(Spec):
+    """A pre-norm decoder: RMSNorm without gains, no biases, QK-norm, untied zero readout, fixed head dimension."""
+
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0, description="number of layers, two residual blocks each")
+    head_dim: int = Field(gt=0)
+    mlp_ratio: float = Field(gt=0)
+    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
+    positions: Literal["rope", "learned"] = "rope"
+    context: int = Field(gt=0)
+    vocab: int = Field(gt=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.head_dim:
+            raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
+        if self.head_dim % 2 and self.positions == "rope":
+            raise ValueError(f"head_dim {self.head_dim} is odd; rope rotates pairs")
+        return self
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return round(self.width * self.mlp_ratio)
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Every kind of weight in the model. The torch model is checked against it when it is built."""
+        w, h, n = self.width, self.hidden_width, self.depth
+        kinds = [
+            Weight("embedding", "embedding", self.vocab, w, 1),
+            Weight("attention", "hidden", w, w, 4 * n),
+            Weight("mlp_in", "hidden", w, h, n * (2 if self.activation == "swiglu" else 1)),
+            Weight("mlp_out", "hidden", h, w, n),
+            Weight("readout", "readout", w, self.vocab, 1),
+        ]
+        if self.positions == "learned":
+            kinds.insert(1, Weight("position", "embedding", self.context, w, 1))
+        return tuple(kinds)
+
+    def parameters(self, convention: ParameterConvention = "all") -> int:
+        """Number of parameters by a named convention."""
+        roles: dict[str, tuple[Role, ...]] = {
+            "all": ("embedding", "hidden", "readout"),
+            "non_embedding": ("hidden",),
+            "matrices_and_readout": ("hidden", "readout"),
+        }
+        return sum(weight.size for weight in self.weights() if weight.role in roles[convention])
+
+    @property
+    def flops_per_token(self) -> float:
+        """FLOPs of forward and backward (3 x forward) for one token; full attention, as in arXiv 2512.05620 table 3."""
+        matmuls = 2 * sum(weight.size for weight in self.weights() if weight.role != "embedding")
+        heads = self.width // self.head_dim
+        attention = self.depth * (4 * self.context * self.width + 3 * self.context * heads)
+        return 3.0 * (matmuls + attention)
+
+
+ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
+
+
+class BaseShape(Spec):
+    """The model and run that every ratio is relative to."""
+
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+    batch_tokens: int = Field(gt=0)
+
+
+class DataSpec(Spec):
+    """Identity of the data: two runs with the same ``sha256`` saw the same tokens."""
+
+    corpus: str
+    tokenizer: str
+    sha256: str
+    vocab: int
+
+
+class Horizon(Spec):
+    """How long a run is: a fixed number of tokens, or tokens per parameter by a named parameter convention."""
+
+    policy: Literal["tokens", "tpp"] = "tokens"
+    tokens: int | None = Field(None, gt=0)
+    tpp: float | None = Field(None, gt=0)
+    convention: ParameterConvention = "all"
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if (self.tokens is None) == (self.policy == "tokens") or (self.tpp is None) == (self.policy == "tpp"):
+            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else")
+        return self
+
+    def resolve(self, model: ModelSpec, batch_tokens: int) -> int:
+        """Training tokens: a whole number of batches, at least one."""
+        wanted = self.tokens if self.tokens is not None else (self.tpp or 0) * model.parameters(self.convention)
+        return max(1, round(wanted / batch_tokens)) * batch_tokens
+
+
+class ScheduleSpec(Spec):
+    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape."""
+
+    shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
+    warmup_tokens: int = Field(0, ge=0)
+    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run that a trapezoid cools down in")
+
+
+class EvaluationSpec(Spec):
+    """Validation loss: ``tokens`` for the final value, a quarter of them at each of ``points`` places on the curve."""
+
+    tokens: int = Field(65_536, gt=0)
+    points: int = Field(6, ge=1)
+
+
+class OptimizerSpec(Spec):
+    """A recipe with its hyperparameters in base coordinates."""
+
+    recipe: str
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="independent")
+    embedding_lr_ratio: float = Field(1.0, gt=0, description="embedding and readout LR relative to hidden")
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        self.resolved_options  # noqa: B018  raises here rather than in mid-run
+        return self
+
+    @property
+    def rules(self) -> Recipe:
+        return get_recipe(self.recipe)
+
+    @property
+    def resolved_options(self) -> RecipeOptions:
+        """The recipe's options with defaults filled in."""
+        return self.rules.options.model_validate(self.options)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Final numbers of one kind of weight: what the optimizer receives."""
+
+    kind: str
+    role: Role
+    lr: float
+    weight_decay: float
+    eps: float
+    graft_eps: float = 0.0
+
+
+class RunSpec(Spec):
+    """Everything that determines one training run."""
+
+    model: ModelSpec
+    base: BaseShape
+    data: DataSpec
+    optimizer: OptimizerSpec
+    parametrization: Parametrization = "mup"
+    weight_decay_rule: WeightDecayRule = "inverse_width"
+    horizon: Horizon
+    batch_sequences: int = Field(gt=0)
+    schedule: ScheduleSpec = ScheduleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    precision: Literal["float32", "float64"] = "float32"
+    init_seed: int = 0
+    data_seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.base.width % self.model.head_dim:
+            raise ValueError(f"base width {self.base.width} is not a multiple of head_dim {self.model.head_dim}")
+        if self.model.vocab != self.data.vocab:
+            raise ValueError(f"model vocab {self.model.vocab} differs from the corpus's {self.data.vocab}")
+        if self.schedule.warmup_tokens >= self.tokens:
+            raise ValueError(f"warmup_tokens {self.schedule.warmup_tokens} is not below the horizon of {self.tokens} tokens")
+        return self
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.batch_sequences * self.model.context
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens."""
+        return self.horizon.resolve(self.model, self.batch_tokens)
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.batch_tokens
+
+    @property
+    def flops(self) -> float:
+        """Forward and backward FLOPs of the whole run, without the optimizer's."""
+        return self.model.flops_per_token * self.tokens
+
+    @property
+    def base_model(self) -> ModelSpec:
+        return self.model.model_copy(update={"width": self.base.width, "depth": self.base.depth})
+
+    @property
+    def residual_multiplier(self) -> float:
+        """Factor on each residual branch: base depth over depth under muP, 1 under sp."""
+        return self.base.depth / self.model.depth if self.parametrization == "mup" else 1.0
+
+    @property
+    def block_size(self) -> int:
+        """Preconditioner block; the base width by default, so that blocks do not grow with width. 0: unblocked."""
+        options = self.optimizer.resolved_options
+        if not isinstance(options, ShampooOptions | SoapOptions):
+            return 0
+        return self.base.width if options.block_size is None else options.block_size
+
+    def ratios(self) -> dict[str, Ratios]:
+        """Ratios target/base of every kind of weight, by kind."""
+        block = self.block_size
+        depth = self.model.depth / self.base.depth
+        result = {}
+        for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True):
+            blocked = target.role == "hidden" and block > 0
+            result[target.kind] = Ratios(
+                d_in=target.d_in / base.d_in,
+                d_out=target.d_out / base.d_out,
+                depth=depth if target.role == "hidden" else 1.0,
+                n_in=block_count(target.d_in, block) / block_count(base.d_in, block) if blocked else 1.0,
+                n_out=block_count(target.d_out, block) / block_count(base.d_out, block) if blocked else 1.0,
+            )
+        return result
+
+    def groups(self) -> tuple[Group, ...]:
+        """The final LR, weight decay and epsilon of every kind of weight, and of the role ``vector``."""
+        kinds: list[tuple[str, Role, Ratios]] = [
+            (weight.kind, weight.role, self.ratios()[weight.kind]) for weight in self.model.weights()
+        ]
+        kinds.append(("vector", "vector", Ratios(d_out=self.model.width / self.base.width)))
+        return tuple(self._group(kind, role, ratios) for kind, role, ratios in kinds)
+
+    def _group(self, kind: str, role: Role, ratios: Ratios) -> Group:
+        options = self.optimizer.resolved_options
+        served_by = options if role == "hidden" or isinstance(options, AdamOptions) else options.adam
+        rule = self.optimizer.rules.rule(role, options)
+        scaled = self.parametrization == "mup"
+        # A grafted optimizer has two epsilons: Adam's, which the magnitude's rule scales, and the graft's own.
+        eps_rule = rule.magnitude if isinstance(rule, Graft) else rule
+        return Group(
+            kind=kind,
+            role=role,
+            lr=self.optimizer.lr
+            * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
+            * (rule.lr(ratios) if scaled else 1.0),
+            weight_decay=0.0 if role == "vector" else self.weight_decay,
+            eps=served_by.eps * (eps_rule.eps(ratios) if scaled else 1.0),
+            graft_eps=served_by.graft_eps * (rule.eps(ratios) if scaled else 1.0)
+            if isinstance(served_by, ShampooOptions)
+            else 0.0,
+        )
+
+    @property
+    def weight_decay(self) -> float:
+        """The final independent weight decay of every matrix."""
+        return self.optimizer.weight_decay * weight_decay_multiplier(
+            self.weight_decay_rule,
+            width=self.model.width / self.base.width,
+            tokens=self.tokens / self.base.tokens,
+            batch_tokens=self.batch_tokens / self.base.batch_tokens,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits of the sha256 over everything that the training sees: resolved numbers, not coordinates."""
+        seen = {
+            "numerics": NUMERICS_VERSION,
+            "model": self.model.model_dump(),
+            "data": self.data.sha256,
+            "recipe": self.optimizer.recipe,
+            "options": self.optimizer.resolved_options.model_dump(),
+            "block_size": self.block_size,
+            "groups": [asdict(group) for group in self.groups()],
+            "residual_multiplier": self.residual_multiplier,
+            "tokens": self.tokens,
+            "batch_sequences": self.batch_sequences,
+            "schedule": self.schedule.model_dump(),
+            "evaluation": self.evaluation.model_dump(),
+            "precision": self.precision,
+            "seeds": [self.init_seed, self.data_seed],
+        }
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
+
+    def at(self, **changes: Any) -> RunSpec:
+        """A copy with dotted fields replaced and validated again: ``spec.at(**{"optimizer.lr": 0.01, "init_seed": 1})``."""
+        data = self.model_dump()
+        for dotted, value in changes.items():
+            *parents, last = dotted.split(".")
+            node = data
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        return RunSpec.model_validate(data)
+
+    def theory_drift(self) -> float:
+        """Exponent gamma of lr* ~ width^gamma in these base coordinates: 0 under muP, the hidden role's under sp."""
+        if self.parametrization != "sp":
+            return 0.0
+        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=2.0 if self.block_size else 1.0, n_out=2.0 if self.block_size else 1.0)
+        return math.log2(self.optimizer.rules.rule("hidden", self.optimizer.resolved_options).lr(ratios))

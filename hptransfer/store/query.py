@@ -1,0 +1,38 @@
+"""Which records belong to an experiment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from hptransfer.experiment import Experiment
+from hptransfer.spec import RunSpec
+from hptransfer.store.record import RunRecord
+
+
+def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[RunRecord], int]:
+    """The runs that ``experiment`` makes, and how many were left out because they saw another version of its corpus.
+
+    A run belongs when the experiment, given the run's optimizer and seeds, makes the very same one; at the held-out width, at
+    any horizon. Of several versions of the corpus the one with the most runs is taken.
+    """
+    ours = [record for record in records if _makes(experiment, record.spec)]
+    versions = Counter(record.spec.data.sha256 for record in ours)
+    kept = max(versions, key=lambda sha256: (versions[sha256], sha256), default=None)
+    same = [record for record in ours if record.spec.data.sha256 == kept]
+    return same, len(ours) - len(same)
+
+
+def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
+    """Whether a run counts for a recipe under a parametrization: at the base shape all parametrizations are the same run."""
+    at_base = (spec.model.width, spec.model.depth) == (spec.base.width, spec.base.depth)
+    return spec.optimizer.recipe == recipe and (spec.parametrization == parametrization or at_base)
+
+
+def _makes(experiment: Experiment, spec: RunSpec) -> bool:
+    at_target = spec.model.width == experiment.target_width
+    if not (at_target or spec.model.width in experiment.widths) or spec.data.corpus != experiment.data.corpus:
+        return False
+    ours = experiment.run_spec(spec.data, spec.optimizer, width=spec.model.width, parametrization=spec.parametrization)
+    free = {"init_seed": spec.init_seed, "data_seed": spec.data_seed} | ({"horizon": spec.horizon} if at_target else {})
+    return ours.model_copy(update=free) == spec

@@ -1,0 +1,47 @@
+"""Checkpoints in the store: an interrupted run goes on from its last one and ends as the straight run would have."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from typing import Any
+
+import torch
+
+from hptransfer.store import Store
+
+
+class Checkpoints:
+    """Saves the state of one run every ``seconds``; without a store it does nothing."""
+
+    def __init__(self, store: Store | None, run_id: str, seconds: float = 30.0) -> None:
+        self._store, self._run_id, self._seconds = store, run_id, seconds
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, or None; a damaged one is named and the run starts over."""
+        content = self._store.read_checkpoint(self._run_id) if self._store else None
+        if content is None:
+            return None
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+            return state
+        except Exception as error:  # torch.load raises whatever the damage provokes
+            print(f"checkpoint of run {self._run_id} is damaged ({type(error).__name__}); the run starts over", file=sys.stderr)
+            return None
+
+    def due(self) -> bool:
+        return self._store is not None and time.monotonic() - self._last >= self._seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self._store is None:
+            return
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self._store.write_checkpoint(self._run_id, buffer.getvalue())
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        if self._store is not None:
+            self._store.remove_checkpoint(self._run_id)

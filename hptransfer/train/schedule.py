@@ -1,0 +1,24 @@
+"""The learning-rate schedule s(t)."""
+
+from __future__ import annotations
+
+import math
+
+from hptransfer.spec import RunSpec
+
+
+def schedule_factor(spec: RunSpec, step: int) -> float:
+    """s(t) in [0, 1] at ``step`` (from 0): warm-up over a fixed number of tokens, then the shape over what remains."""
+    warmup = round(spec.schedule.warmup_tokens / spec.batch_tokens)
+    if step < warmup:
+        return (step + 1) / warmup
+    remaining = (spec.steps - step) / (spec.steps - warmup)
+    match spec.schedule.shape:
+        case "constant":
+            return 1.0
+        case "linear":
+            return remaining
+        case "cosine":
+            return 0.5 - 0.5 * math.cos(math.pi * remaining)
+        case "trapezoid":
+            return min(1.0, remaining / spec.schedule.cooldown_fraction)

@@ -1,0 +1,4 @@
+from hptransfer import cli
+from hptransfer.transfer.command import main
+
+cli.run(main)

@@ -1,0 +1,177 @@
+"""``python -m hptransfer.transfer``: predict learning rate and weight decay at the target width from the store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import scipy
+
+import hptransfer
+from hptransfer import cli
+from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.rules.recipes import get_recipe
+from hptransfer.spec import Parametrization
+from hptransfer.store import RunRecord, Store
+from hptransfer.store.query import of_series, runs_of
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import Interval, Prediction, default_path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 where an optimum is on the edge of its sweep or a precondition fails; errors are raised."""
+    args = _parse(arguments)
+    target = [f"target_width={args.width}"] if args.width is not None else []
+    experiment = load_experiment(args.experiment, [*args.set, *target])
+    parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
+    recipes = cli.names(args.optimizer) if args.optimizer else experiment.optimizers
+    for recipe in recipes:
+        get_recipe(recipe)
+    if not recipes:
+        raise UsageError("--optimizer names no optimizer")
+    if args.output and len(recipes) > 1:
+        raise UsageError(f"--output {args.output} is one file for {len(recipes)} optimizers; name one with --optimizer")
+    store = Store(args.store)
+    stored = list(store.require_records().values())
+
+    cli.console.print(f"experiment {experiment.name}, store {store.location}, parametrization {parametrization}")
+    cli.console.print(
+        f"searched widths {list(experiment.widths)}, base {experiment.base_width}, target {experiment.target_width}"
+    )
+    predictions: dict[str, Prediction] = {}
+    refused: dict[str, CheckFailed] = {}
+    for recipe in recipes:
+        records, left_out = select(stored, experiment, recipe, parametrization)
+        if not records:
+            raise UsageError(
+                f"store {store.location} has no {recipe} runs ({parametrization}) of experiment {experiment.name}; "
+                f"run `python -m hptransfer.search --experiment {args.experiment} --optimizer {recipe}` first"
+            )
+        if left_out:
+            cli.console.print(f"{recipe}: {left_out} runs on another version of corpus {experiment.data.corpus} left out")
+        try:
+            predictions[recipe] = _predict(records, experiment, parametrization, store)
+        except CheckFailed as error:
+            refused[recipe] = error
+    if not predictions:
+        raise next(iter(refused.values()))
+
+    width = experiment.target_width
+    files = {recipe: str(args.output or default_path(recipe, parametrization, width)) for recipe in predictions}
+    for recipe, prediction in predictions.items():
+        _write(files[recipe], prediction)
+    cli.table(
+        f"prediction at width {width} ({parametrization})",
+        ("optimizer", "what", "value", "80 % interval", "note"),
+        _rows(predictions),
+    )
+    for reason in refused.values():
+        cli.console.print(f"refused: {reason}")
+    objects = [{**p.model_dump(mode="json"), "file": files[recipe]} for recipe, p in predictions.items()]
+    several = {"predictions": objects, "refused": {recipe: str(reason) for recipe, reason in refused.items()}}
+    cli.finish(
+        args,
+        objects[0] if len(recipes) == 1 else several,
+        written=list(files.values()),
+        next_command=_next_command(args, predictions),
+    )
+    failed = any(not check.ok for prediction in predictions.values() for check in prediction.checks)
+    return 1 if refused or failed else 0
+
+
+def select(
+    stored: Sequence[RunRecord], experiment: Experiment, recipe: str, parametrization: Parametrization
+) -> tuple[list[RunRecord], int]:
+    """The records that this experiment's search of a recipe would make, and how many saw another version of its corpus."""
+    mine = [record for record in stored if of_series(record.spec, recipe, parametrization)]
+    records, left_out = runs_of(mine, experiment)
+    return [record for record in records if record.spec.model.width in experiment.widths], left_out
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.parser("transfer", "Predict learning rate and weight decay at the target width from the runs in the store.")
+    parser.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
+    parser.add_argument("--parametrization", choices=get_args(Parametrization), help="(the experiment's first)")
+    parser.add_argument("--width", type=int, metavar="W", help="target width (the experiment's)")
+    parser.add_argument("--output", metavar="PATH", help="prediction file (predictions/<recipe>-<width>.json)")
+    return parser.parse_args(arguments)
+
+
+def _predict(records: list[RunRecord], experiment: Experiment, parametrization: Parametrization, store: Store) -> Prediction:
+    spec = records[0].spec
+    target = experiment.run_spec(spec.data, spec.optimizer, width=experiment.target_width, parametrization=parametrization)
+    provenance = {
+        "versions": {
+            "hptransfer": hptransfer.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+        },
+        "experiment": experiment.name,
+        "store": store.location,
+        "run_ids": sorted(record.run_id for record in records),
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return predict(records, target, provenance=provenance)
+
+
+def _write(path: str, prediction: Prediction) -> None:
+    """Write the file whole or not at all."""
+    temporary = Path(f"{path}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(prediction.model_dump(mode="json"), indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+
+
+def _next_command(args: argparse.Namespace, recipes: Iterable[str]) -> str:
+    words = ["python -m hptransfer.validate", cli.selection(args), f"--optimizer {','.join(recipes)}"]
+    words += [f"--parametrization {args.parametrization}"] if args.parametrization else []
+    words += [f"--width {args.width}"] if args.width is not None else []
+    return " ".join(words)
+
+
+def _rows(predictions: dict[str, Prediction]) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    for recipe, prediction in predictions.items():
+        first, *rest = _rows_of(prediction)
+        rows += [(recipe, *first), *(("", *row) for row in rest)]
+    return rows
+
+
+def _rows_of(prediction: Prediction) -> list[tuple[str, str, str, str]]:
+    width, hyper, drift = prediction.target.width, prediction.hyperparameters, prediction.drift
+    rows = [
+        (f"best lr at width {o.width}", cli.number(o.lr.value), _ends(o.lr), f"{o.runs} runs, {o.diverged} diverged")
+        for o in prediction.optima
+    ]
+    fitted = f"fit {drift.fitted:.3f}, " if drift.fitted is not None else ""
+    ends = "-" if drift.low is None else f"{drift.low:.3f} .. {drift.high:.3f}"
+    rows.append(("drift of lr with width", f"{drift.used:.3f}", ends, f"theory {drift.theory:.3f}, {fitted}used {drift.reason}"))
+    ratio = f"embedding_lr_ratio {hyper.embedding_lr_ratio:g}"
+    rows.append((f"lr at width {width}", cli.number(hyper.lr.value), _ends(hyper.lr), ratio))
+    decay = hyper.weight_decay
+    rows.append((f"weight_decay at width {width}", cli.number(decay.value), _ends(decay), decay.status))
+    regret = f"of the loss, over lr; seed noise {prediction.noise:.2%}"
+    rows.append(("expected regret", f"{prediction.expected_regret:.3%}", "-", regret))
+    if (held := prediction.hold_out) is not None:
+        note = f"best there {held.own_lr:.4g}, regret {held.regret:.3%}"
+        rows.append((f"hold-out: width {held.width} from narrower", cli.number(held.predicted_lr), "-", note))
+    rows += [(f"FAILED: {check.name}", "-", "-", check.detail) for check in prediction.checks if not check.ok]
+    return rows
+
+
+def _ends(interval: Interval) -> str:
+    if interval.low is None and interval.high is None:
+        return "-"
+    return f"{cli.number(interval.low)} .. {cli.number(interval.high)}"

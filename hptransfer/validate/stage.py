@@ -1,0 +1,81 @@
+"""What validation runs: the predicted runs under Ray Train, everything around them as trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from hptransfer.experiment import Experiment, ValidationSettings
+from hptransfer.spec import RunSpec
+from hptransfer.store import RunRecord, Store
+from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.arms import Arm, ladder_arm
+from hptransfer.validate.result import Validation
+from hptransfer.validate.verdict import BASELINE, Entry, verdict
+
+
+def validate(
+    experiment: Experiment, predictions: Mapping[str, Prediction], store: Store, *, workers: int = 1
+) -> list[Validation]:
+    """Run what the predictions need at the target and say what came of it, one `Validation` per prediction.
+
+    Each prediction's digest is in the store before its first run starts. The predicted run of the first seed is a Ray Train
+    run; replicates, probes and the baseline's longer horizons are trials.
+    """
+    for prediction in predictions.values():
+        if not store.has_prediction(prediction.digest):
+            store.add_prediction(prediction.digest, prediction.model_dump(mode="json"))
+    entries = {name: Entry.of(prediction, experiment.validation) for name, prediction in predictions.items()}
+    records = store.records()
+    ladder = _Ladder(entries, experiment.validation)
+    if ladder.missing(records):
+        _train(entries, ladder, store, records, workers)
+    return [verdict(entry, entries.get(BASELINE), ladder.rungs, records) for entry in entries.values()]
+
+
+class _Ladder:
+    """Everything at the target as a source of runs; the baseline's horizons follow once its probes are in, one by one until
+    its losses bracket every challenger's."""
+
+    def __init__(self, entries: Mapping[str, Entry], settings: ValidationSettings) -> None:
+        self._entries, self._settings = entries, settings
+        self.rungs: list[Arm] = []
+
+    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+        around = _missing((arm for entry in self._entries.values() for arm in entry.arms), records)
+        baseline = self._entries.get(BASELINE)
+        challengers = [entry for name, entry in self._entries.items() if name != BASELINE]
+        if around or baseline is None or not challengers:
+            return around
+        best = baseline.best(records)
+        wanted = min(entry.arms[0].mean(records) for entry in challengers)
+        self.rungs = []
+        reached = best.mean(records)
+        for horizon in self._settings.ladder:
+            if reached <= wanted:
+                break
+            self.rungs.append(ladder_arm(best, horizon, self._settings.seeds))
+            if left := _missing(self.rungs, records):
+                return left
+            reached = self.rungs[-1].mean(records)
+        return []
+
+
+def _train(entries: Mapping[str, Entry], ladder: _Ladder, store: Store, records: dict[str, RunRecord], workers: int) -> None:
+    from hptransfer.search.cluster import cluster
+    from hptransfer.search.progress import Progress
+    from hptransfer.search.tuner import run_trials
+    from hptransfer.train.launch import launch
+
+    first = ladder.missing(records)
+    predicted = [spec for entry in entries.values() if (spec := entry.arms[0].specs[0]).run_id not in records]
+    progress = Progress(len(first), sum(spec.flops for spec in first), lambda record: f"({record.spec.tokens} tokens)")
+    with cluster(store), ThreadPoolExecutor(max(1, len(predicted))) as pool:
+        for record in pool.map(lambda spec: launch(spec, store, workers=workers), predicted):
+            records[record.run_id] = record
+            progress.finished(record)
+        run_trials(ladder, store, records, progress)
+
+
+def _missing(arms: Iterable[Arm], records: Mapping[str, RunRecord]) -> list[RunSpec]:
+    return [spec for arm in arms for spec in arm.specs if spec.run_id not in records]

@@ -1,0 +1,45 @@
+"""Fixtures that several folders use."""
+
+from collections.abc import Callable
+
+import pytest
+from records import DATA
+
+from hptransfer.experiment import Experiment
+from hptransfer.spec import OptimizerSpec, RunSpec
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    """A small experiment; nothing of it is trained unless a test does so."""
+    return Experiment.model_validate(
+        {
+            "name": "tiny",
+            "model": {"depth": 1, "head_dim": 8, "context": 16},
+            "base_width": 16,
+            "widths": [16, 32],
+            "target_width": 64,
+            "horizon": {"tokens": 4096},
+            "batch_sequences": 4,
+            "optimizers": ["adamw", "shampoo"],
+        }
+    )
+
+
+@pytest.fixture
+def make_run(experiment: Experiment) -> Callable[..., RunSpec]:
+    """A RunSpec of the small experiment."""
+
+    def make(
+        recipe: str = "adamw",
+        *,
+        width: int = 32,
+        lr: float = 0.01,
+        weight_decay: float = 0.001,
+        ratio: float = 1.0,
+        seed: int = 0,
+    ):
+        optimizer = OptimizerSpec(recipe=recipe, lr=lr, weight_decay=weight_decay, embedding_lr_ratio=ratio)
+        return experiment.run_spec(DATA, optimizer, width=width, parametrization="mup", seed=seed)
+
+    return make

@@ -1,0 +1,230 @@
+"""A small experiment with known truth: records, predictions and validations, without any training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import yaml
+
+from hptransfer.experiment import Experiment
+from hptransfer.report.results import Results, load_results
+from hptransfer.rules.recipes import ROLES
+from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.transfer.prediction import (
+    Check,
+    Drift,
+    HoldOut,
+    Hyperparameters,
+    Interval,
+    Optimum,
+    Prediction,
+    RoleNumbers,
+    Surface,
+    Target,
+    WeightDecay,
+    default_path,
+)
+from hptransfer.validate.result import Multiplier, TargetRun, Validation
+
+DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="ab" * 32, vocab=256)
+BEST_LR = {"adamw": 0.008, "muon": 0.02, "shampoo": 0.006, "soap": 0.005}
+LOSS = {"adamw": 1.62, "muon": 1.55, "shampoo": 1.57, "soap": 1.54}
+CURVATURE, SKEW = 0.02, 2.4
+SEARCHED_LRS = (0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)  # factors on the optimum
+
+
+def experiment(optimizers: tuple[str, ...] = ("adamw", "muon"), **changes: object) -> Experiment:
+    fields = {
+        "name": "sample",
+        "description": "A sample with known truth.",
+        "model": {"depth": 3, "head_dim": 16, "context": 128},
+        "base_width": 32,
+        "widths": [32, 64, 128],
+        "target_width": 256,
+        "horizon": {"policy": "tokens", "tokens": 2_097_152},
+        "batch_sequences": 64,
+        "schedule": {"shape": "linear", "warmup_tokens": 65_536},
+        "optimizers": optimizers,
+        "search": {"trials": 9},
+    }
+    return Experiment.model_validate(fields | changes)
+
+
+def spec(
+    experiment: Experiment,
+    optimizer: str,
+    width: int,
+    lr: float,
+    wd: float = 0.001,
+    seed: int = 0,
+    horizon: float = 1.0,
+    parametrization: str = "mup",
+) -> RunSpec:
+    chosen = OptimizerSpec(recipe=optimizer, lr=lr, weight_decay=wd)
+    made = experiment.run_spec(DATA, chosen, width=width, parametrization=parametrization, seed=seed)
+    return made.at(**{"horizon.tokens": round(made.tokens * horizon)})
+
+
+def true_loss(optimizer: str, width: int, lr: float, tokens_factor: float = 1.0) -> float:
+    distance = math.log(lr / BEST_LR[optimizer])
+    bowl = CURVATURE * distance**2 * (SKEW if distance > 0 else 1)
+    return LOSS[optimizer] * (256 / width) ** 0.09 * tokens_factor**-0.06 * math.exp(bowl)
+
+
+def record(spec: RunSpec, state: str = "complete", reason: str | None = None) -> RunRecord:
+    optimizer, width = spec.optimizer.recipe, spec.model.width
+    jitter = (int(spec.run_id[:4], 16) / 65535 - 0.5) * 0.004
+    loss = true_loss(optimizer, width, spec.optimizer.lr, spec.tokens / 2_097_152) * (1 + jitter)
+    done = spec.steps if state == "complete" else spec.steps // 4
+    curve = tuple(
+        CurvePoint(step=step, tokens=step * spec.batch_tokens, schedule=1.0, train=value, val=value)
+        for step in sorted({0, *(round(done * i / 12) for i in range(1, 13))})
+        for value in [loss + (5.5 - loss) * math.exp(-9 * (step / spec.steps) ** 0.5)]
+    )
+    seconds = width / 256 * spec.tokens / 2_097_152 * {"adamw": 160, "muon": 185, "shampoo": 230, "soap": 250}[optimizer]
+    return RunRecord(
+        run_id=spec.run_id,
+        spec=spec,
+        state=state,
+        reason=reason,
+        steps=done,
+        tokens=done * spec.batch_tokens,
+        loss=loss if state == "complete" else None,
+        bits_per_byte=loss / math.log(2) if state == "complete" else None,
+        curve=curve,
+        flops=spec.flops * done / spec.steps,
+        flops_optimizer=spec.flops * 0.04,
+        training_wall_seconds=seconds,
+        optimizer_wall_seconds=seconds * 0.1,
+        peak_memory_bytes=10**8,
+        optimizer_state_bytes=10**7,
+        device="cpu",
+        versions={"python": "3.11.9", "torch": "2.13.0"},
+        finished_at="2026-01-02T03:04:05Z",
+    )
+
+
+def search_records(experiment: Experiment, parametrization: str = "mup") -> list[RunRecord]:
+    """A swept grid per optimizer and width, the largest LR diverged; one failed run."""
+    found = []
+    for optimizer in experiment.optimizers:
+        for width in experiment.widths:
+            lrs = [BEST_LR[optimizer] * factor for factor in SEARCHED_LRS]
+            found += [record(spec(experiment, optimizer, width, lr, parametrization=parametrization)) for lr in lrs]
+            ceiling = spec(experiment, optimizer, width, BEST_LR[optimizer] * 9, parametrization=parametrization)
+            found.append(record(ceiling, "diverged", "loss is not finite at step 64"))
+    first = spec(experiment, experiment.optimizers[0], experiment.widths[0], 0.0111, seed=7, parametrization=parametrization)
+    return [*found, record(first, "failed", "worker died & <was> not restarted")]
+
+
+def prediction(experiment: Experiment, optimizer: str, parametrization: str = "mup") -> Prediction:
+    best = BEST_LR[optimizer]
+    run = spec(experiment, optimizer, experiment.target_width, best * 1.04, parametrization=parametrization)
+    groups = {group.role: group for group in run.groups()}
+    optima = [
+        Optimum(
+            width=width,
+            lr=Interval(value=best * f, low=best * f * 0.85, high=best * f * 1.2),
+            loss=true_loss(optimizer, width, best),
+            runs=8,
+            diverged=1,
+        )
+        for width, f in zip(experiment.widths, (0.97, 1.05, 1.0), strict=True)
+    ]
+    return Prediction(
+        optimizer=optimizer,
+        parametrization=parametrization,
+        target=Target(width=256, depth=3, tokens=run.tokens, batch_tokens=run.batch_tokens, parameters=run.model.parameters()),
+        hyperparameters=Hyperparameters(
+            lr=Interval(value=run.optimizer.lr, low=best * 0.86, high=best * 1.24),
+            weight_decay=WeightDecay(value=run.weight_decay, low=None, high=None, status="not identified, rule used"),
+            embedding_lr_ratio=1.0,
+        ),
+        drift=Drift(theory=0.0, fitted=0.04, low=-0.06, high=0.13, used=0.018, reason="the fit does not differ from theory"),
+        roles={role: RoleNumbers(lr=g.lr, weight_decay=g.weight_decay, eps=g.eps) for role in ROLES for g in [groups[role]]},
+        expected_regret=0.0008,
+        noise=0.001,
+        budget=dict.fromkeys(experiment.widths, 9),
+        optima=tuple(optima),
+        surface=Surface(curvature=CURVATURE, skew=SKEW),
+        hold_out=HoldOut(width=128, predicted_lr=best * 1.02, own_lr=best, regret=0.0002),
+        checks=(
+            Check(name="same horizon policy", ok=True, detail="tokens"),
+            Check(name="batch in the swept range", ok=False, detail="a < b"),
+        ),
+        spec=run,
+        provenance={"store": "runs", "machine": "test"},
+    )
+
+
+def validated(experiment: Experiment, optimizer: str, refusal: str | None = None) -> tuple[Validation, list[RunRecord]]:
+    """A validation and the runs at the held-out width that it rests on."""
+    told = prediction(experiment, optimizer)
+    lr = told.hyperparameters.lr.value
+    records: list[RunRecord] = []
+
+    def run(recipe: str, purpose: str, lr: float, horizon: float = 1.0) -> TargetRun:
+        made = [record(spec(experiment, recipe, 256, lr, seed=seed, horizon=horizon)) for seed in (0, 1)]
+        records.extend(made)
+        return TargetRun(
+            purpose=purpose,
+            lr=lr,
+            weight_decay=0.001,
+            tokens=made[0].spec.tokens,
+            loss=sum(r.loss or 0 for r in made) / 2,
+            standard_error=0.0012,
+            run_ids=tuple(r.run_id for r in made),
+        )
+
+    runs = (run(optimizer, "predicted", lr), run(optimizer, "probe x0.5", lr / 2), run(optimizer, "probe x2", lr * 2))
+    own, baseline, speedup = optimizer == "adamw", (), {}
+    if not own:
+        base_lr = prediction(experiment, "adamw").hyperparameters.lr.value
+        baseline = (run("adamw", "predicted", base_lr), run("adamw", "horizon x2", base_lr, 2.0))
+        speedup = {
+            "tokens": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True),
+            "flops": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True),
+            "flops_with_optimizer": Multiplier(value=1.42, low=1.3, high=1.6, bracketed=True),
+            "wall_clock": Multiplier(value=2.0, low=None, high=None, bracketed=False, bound=">"),
+        }
+    validation = Validation(
+        optimizer=optimizer,
+        parametrization="mup",
+        width=256,
+        prediction=told.digest,
+        regret=Interval(value=0.0011, low=0.0002, high=0.0021),
+        compute_multiplier={} if own or refusal else speedup,
+        refusal=refusal,
+        runs=runs,
+        baseline_runs=baseline,
+    )
+    return validation, records
+
+
+def write_all(folder: Path, experiment: Experiment, *, predicted: bool = True, tested: bool = True) -> Path:
+    """Store, predictions and validations under ``folder`` as the commands leave them; returns the experiment's file."""
+    store, output = Store(folder / "runs"), folder / "reports" / experiment.name
+    for made in search_records(experiment):
+        store.add(made)
+    for optimizer in experiment.optimizers:
+        path = folder / default_path(optimizer, "mup", experiment.target_width)
+        if predicted:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(prediction(experiment, optimizer).model_dump_json())
+        if tested:
+            validation, records = validated(experiment, optimizer)
+            for made in records:
+                store.add(made)
+            output.mkdir(parents=True, exist_ok=True)
+            (output / f"validation-{path.name}").write_text(validation.model_dump_json())
+    file = folder / "sample.yaml"
+    file.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+    return file
+
+
+def results(folder: Path, experiment: Experiment, **kwargs: bool) -> Results:
+    """`Results` of everything that ``write_all`` writes; the caller stands in ``folder``."""
+    write_all(folder, experiment, **kwargs)
+    return load_results(experiment, Store(folder / "runs"), folder / "reports" / experiment.name)

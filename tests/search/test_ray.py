@@ -1,0 +1,123 @@
+"""The search on a real Ray: killed, resumed, continued. Runs are tiny; nothing else is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hptransfer.store import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+TINY = [
+    "--set=model.depth=1",
+    "--set=model.context=32",
+    "--set=batch_sequences=4",
+    "--set=horizon.tokens=8192",
+    "--set=schedule.warmup_tokens=512",
+    "--set=evaluation.tokens=2048",
+    "--set=search.sampler=tpe",
+    "--set=search.ratio_trials=4",
+    "--optimizer=shampoo",
+]
+
+
+def command(store: Path, *argv: str) -> list[str]:
+    return [sys.executable, "-m", "hptransfer.search", *TINY, "--store", str(store), "--json", *argv]
+
+
+def search(store: Path, *argv: str) -> dict:
+    done = subprocess.run(command(store, *argv), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def ids(result: dict) -> list[list[str]]:
+    return [study["run_ids"] for study in result["studies"]]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> tuple[Path, dict]:
+    store = tmp_path_factory.mktemp("straight") / "runs"
+    return store, search(store, "--trials=6")
+
+
+def test_the_json_says_what_was_done(straight):
+    store, result = straight
+    records = Store(store).records()
+    assert result["store"] == str(store)
+    assert [(s["optimizer"], s["parametrization"], s["width"]) for s in result["studies"]] == [
+        ("shampoo", "mup", 32),
+        ("shampoo", "mup", 64),
+    ]
+    for study in result["studies"]:
+        assert study["runs_total"] == study["runs_new"] == len(set(study["run_ids"])) == 6
+        assert set(study["run_ids"]) <= set(records)
+        best = records[study["best"]["run_id"]]
+        assert (study["best"]["lr"], study["best"]["loss"]) == (best.spec.optimizer.lr, best.loss)
+
+
+def test_the_same_command_runs_nothing_again_and_more_trials_add_exactly_those(straight):
+    store, result = straight
+    again = search(store, "--trials=6")
+    assert ids(again) == ids(result)
+    assert [study["runs_new"] for study in again["studies"]] == [0, 0]
+    more = search(store, "--trials=8")
+    assert [study["runs_new"] for study in more["studies"]] == [2, 2]
+    assert [run_ids[:6] for run_ids in ids(more)] == ids(result)
+
+
+def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_path):
+    store = tmp_path / "runs"
+    process = subprocess.Popen(command(store, "--trials=6"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(store.glob("runs/*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(3)  # its Ray notices and goes; a run that was about to finish may still do so
+    finished = {path.stem: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
+    assert 3 <= len(finished) < 12
+    resumed = search(store, "--trials=6")
+    assert ids(resumed) == ids(straight[1])
+    assert sum(study["runs_new"] for study in resumed["studies"]) == 12 - len(finished)
+    assert {run_id: (store / f"runs/{run_id}.json").stat().st_mtime_ns for run_id in finished} == finished
+    assert not list(store.glob("**/*.tmp"))
+
+
+def test_a_diverging_lr_is_a_state_and_the_study_goes_on(tmp_path):
+    wild = ["--set=spaces.shampoo.lr.low=0.01", "--set=spaces.shampoo.lr.high=1000", "--widths=32", "--trials=4"]
+    result = search(tmp_path / "runs", *wild)
+    records = Store(tmp_path / "runs").records().values()
+    states = [record.state for record in records]
+    assert result["studies"][0]["runs_total"] == 4
+    assert "diverged" in states and "complete" in states
+    assert all((record.loss is None) == (record.state == "diverged") for record in records)
+    assert all(record.reason for record in records if record.state == "diverged")
+
+
+def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest(tmp_path):
+    """The data in this process is not what the trials find: they fail, and the search says which run."""
+    env = os.environ | {"HPTRANSFER_CACHE": str(tmp_path / "cache")}
+    broken = subprocess.Popen(
+        command(tmp_path / "runs", "--trials=4", "--widths=32"),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    shard = None
+    while shard is None and time.monotonic() < deadline:
+        shard = next((tmp_path / "cache").glob("*/*/train.bin"), None)
+        time.sleep(0.02)
+    assert shard is not None
+    shard.write_bytes(b"damaged")
+    _, errors = broken.communicate(timeout=200)
+    assert broken.returncode == 1, errors
+    assert "failed twice" in errors.strip().splitlines()[-1]

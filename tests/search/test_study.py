@@ -1,0 +1,162 @@
+"""Studies without Ray: what is proposed, in which order, and that a replay proposes the same."""
+
+import math
+import random
+
+import pytest
+from records import DATA, record_of
+
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment
+from hptransfer.search.command import Studies, make_studies
+from hptransfer.search.space import load_space
+from hptransfer.spec import RunSpec
+
+
+def loss_of(spec: RunSpec) -> float | None:
+    """A bowl around lr 0.02 and ratio 4, with a ceiling of stability and seed noise that depends on the run alone."""
+    optimizer = spec.optimizer
+    if optimizer.lr > 0.1:
+        return None
+    noise = 0.005 * random.Random(spec.run_id).gauss(0, 1)
+    return 2 * math.exp(
+        0.05 * math.log(optimizer.lr / 0.02) ** 2 + 0.02 * math.log(optimizer.embedding_lr_ratio / 4) ** 2 + noise
+    )
+
+
+def finish(studies: Studies, records: dict, limit: float = math.inf, shuffle: random.Random | None = None) -> int:
+    """Run what the studies ask for, in any order, until they are done or ``limit`` runs have finished."""
+    done = 0
+    while done < limit and (specs := studies.missing(records)):
+        spec = shuffle.choice(specs) if shuffle else specs[0]
+        records[spec.run_id] = record_of(spec, loss_of(spec))
+        done += 1
+    return done
+
+
+def studies_of(experiment: Experiment, **search: object) -> Studies:
+    changed = experiment.model_copy(update={"search": experiment.search.model_copy(update=search)})
+    return make_studies(changed, DATA)
+
+
+def run_ids(studies: Studies) -> list[list[str]]:
+    return [[record.run_id for _, record in study.finished] for study in studies.studies]
+
+
+SETTINGS = {"trials": 9, "batch": 4, "ratio_trials": 4, "sampler": "tpe"}
+
+
+@pytest.fixture
+def straight(experiment) -> tuple[Studies, dict]:
+    studies, records = studies_of(experiment, **SETTINGS), {}
+    assert finish(studies, records) == 4 * 9
+    return studies, records
+
+
+@pytest.mark.parametrize("killed_after", [1, 5, 14, 35])
+def test_a_killed_study_goes_on_as_if_it_had_not_been(experiment, straight, killed_after):
+    """Whatever had finished, in whatever order: the same runs, none twice, none again."""
+    records: dict = {}
+    finish(studies_of(experiment, **SETTINGS), records, limit=killed_after, shuffle=random.Random(killed_after))
+    resumed = studies_of(experiment, **SETTINGS)
+    assert finish(resumed, records) == 36 - killed_after
+    assert run_ids(resumed) == run_ids(straight[0])
+    assert set(records) == {run_id for study in run_ids(resumed) for run_id in study}
+
+
+def test_more_trials_keep_the_earlier_ones(experiment, straight):
+    records = dict(straight[1])
+    longer = studies_of(experiment, **SETTINGS | {"trials": 13})
+    assert finish(longer, records) == 4 * 4
+    assert [ids[:9] for ids in run_ids(longer)] == run_ids(straight[0])
+
+
+def test_a_finished_study_asks_for_nothing(experiment, straight):
+    assert studies_of(experiment, **SETTINGS).missing(straight[1]) == []
+
+
+def test_the_seed_changes_the_proposals(experiment, straight):
+    other = studies_of(experiment, **SETTINGS | {"seed": 1})
+    finish(other, {})
+    assert not {i for ids in run_ids(other) for i in ids} & {i for ids in run_ids(straight[0]) for i in ids}
+
+
+def test_the_ratio_is_searched_first_at_the_smallest_width_and_then_frozen(straight):
+    for small, wide in zip(straight[0].studies[::2], straight[0].studies[1::2], strict=True):
+        ratios = [record.spec.optimizer.embedding_lr_ratio for _, record in small.finished]
+        stage = [record for _, record in small.finished[:4] if record.loss is not None]
+        frozen = min(stage, key=lambda record: record.loss).spec.optimizer.embedding_lr_ratio
+        assert len(set(ratios[:4])) > 1
+        assert set(ratios[4:]) == {frozen}
+        assert {record.spec.optimizer.embedding_lr_ratio for _, record in wide.finished} == {frozen}
+
+
+def test_the_best_run_is_repeated_with_another_seed(straight):
+    for study in straight[0].studies:
+        seeds: dict = {}
+        for _, record in study.finished:
+            optimizer = record.spec.optimizer
+            seeds.setdefault((optimizer.lr, optimizer.weight_decay, optimizer.embedding_lr_ratio), set()).add(
+                record.spec.init_seed
+            )
+        assert max(len(found) for found in seeds.values()) >= 2
+
+
+def test_the_best_lr_gets_neighbours_on_both_sides(experiment):
+    """Also where the optimum sits near the end of the range."""
+    low = {"low": 0.008, "high": 0.9, "source": "test"}
+    studies = studies_of(
+        experiment.model_copy(update={"spaces": {"adamw": {"lr": low}, "shampoo": {"lr": low}}}), **SETTINGS | {"trials": 13}
+    )
+    finish(studies, {})
+    for study in studies.studies:
+        tried = [r.spec.optimizer.lr for _, r in study.finished if r.loss and r.spec.optimizer.embedding_lr_ratio == study.ratio]
+        assert study.best is not None
+        assert min(tried) < study.best.spec.optimizer.lr < max(tried)
+
+
+def test_a_batch_waits_for_the_one_before(experiment):
+    """All runs of a batch are asked for at once, and the next batch only when all of them are in."""
+    studies, records = studies_of(experiment, **SETTINGS), {}
+    first = [spec for spec in studies.missing(records) if spec.optimizer.recipe == "adamw"]
+    assert len(first) == 4
+    records |= {spec.run_id: record_of(spec, loss_of(spec)) for spec in first[:3]}
+    assert [spec for spec in studies.missing(records) if spec.optimizer.recipe == "adamw"] == first[3:]
+
+
+def test_a_study_in_which_everything_diverges_still_ends(experiment):
+    studies, records = studies_of(experiment, **SETTINGS), {}
+    while specs := studies.missing(records):
+        records[specs[0].run_id] = record_of(specs[0], None)
+    assert all(study.done and study.best is None for study in studies.studies)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_every_sampler_finds_its_way(experiment, sampler):
+    studies = studies_of(experiment.model_copy(update={"optimizers": ("adamw",), "widths": (16,)}), trials=12, sampler=sampler)
+    finish(studies, {})
+    best = studies.studies[0].best
+    assert best is not None
+    assert 0.004 < best.spec.optimizer.lr < 0.1
+
+
+@pytest.mark.parametrize("recipe", ["adamw", "muon", "shampoo", "soap"])
+def test_the_shipped_spaces_load(experiment, recipe):
+    assert load_space(recipe, experiment).recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lr": {"low": -0.1}}, r"lr: .*low -0.1"),
+        ({"lr": {"low": 0.5, "high": 0.1}}, "high 0.1 is not above low 0.5"),
+        ({"embedding_lr_ratio": {"values": [4, 1]}}, "not positive and ascending"),
+        ({"lrr": {"low": 1}}, "unknown key 'lrr'; did you mean 'lr'"),
+        ({"options": {"beta3": {"value": 0.9, "source": "x"}}}, "beta3"),
+        ({"options": {"beta1": {"value": 1.5, "source": "x"}}}, "beta1"),
+    ],
+)
+def test_a_wrong_space_is_one_line(experiment, change, says):
+    with pytest.raises(UsageError, match=says) as caught:
+        load_space("adamw", experiment.model_copy(update={"spaces": {"adamw": change}}))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,117 @@
+"""A user's mistake is one line that names the offending value, and exit code 2. Never a stack trace."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from records import record_of
+
+from hptransfer import cli
+from hptransfer.export.command import main as export
+from hptransfer.report.command import main as report
+from hptransfer.search.command import main as search
+from hptransfer.store import Store
+from hptransfer.transfer.command import main as transfer
+from hptransfer.validate.command import main as validate
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def mistake(capsys, main, *argv: str) -> str:
+    """The one line that the command says before it exits with 2."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(lambda: main(list(argv)))
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert printed.out == ""
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--optimizer", "shampo"], "unknown recipe 'shampo'; did you mean 'shampoo'?"),
+        (["--optimizer", "xyz"], "unknown recipe 'xyz'; known: adamw"),
+        (["--experiment", "quickstrat"], "unknown experiment 'quickstrat'; did you mean 'quickstart'?"),
+        (["--experiment", "missing.yaml"], "no file missing.yaml"),
+        (["--set", "data.corpus=stdlb"], "unknown corpus 'stdlb'; did you mean 'stdlib'?"),
+        (["--set", "data.corpus=no/such"], "corpus no/such: no such folder"),
+        (["--set", "model.dept=4"], "unknown key 'model.dept'; did you mean 'model.depth'?"),
+        (["--set", "horizn.tokens=4"], "unknown key 'horizn'; did you mean 'horizon'?"),
+        (["--set", "model.depth=four"], "model.depth: "),
+        (["--set", "model.depth"], "--set 'model.depth' is not of the form a.b=value"),
+        (["--set", "search.trials=-3"], "search.trials: Input should be greater than 0 (got -3)"),
+        (["--trials", "0"], "(got 0)"),
+        (["--trials", "many"], "invalid int value: 'many'"),
+        (["--widths", "40"], "width 40 is not a multiple of head_dim 16"),
+        (["--widths", "32", "128"], "target_width 128 is also searched"),
+        (["--widths", "32", "32"], "name a width twice"),
+        (["--parametrization", "mpu"], "mpu"),
+        (["--set", "spaces.adamw.lr.low=-0.1"], "low -0.1 of a log range is not positive"),
+        (["--set", "schedule.warmup_tokens=900000"], "warmup_tokens 900000 is not below the horizon"),
+        (["--set", "horizon.policy=tpp"], "policy 'tpp' needs 'tpp' and nothing else"),
+        (["--store", "nonsense://x"], "store nonsense://x"),
+    ],
+)
+def test_search(here, capsys, argv, says):
+    assert says in mistake(capsys, search, *argv)
+
+
+def test_a_yaml_file_that_is_none(here, capsys):
+    (here / "broken.yaml").write_text("a: [1, 2")
+    assert "broken.yaml is not YAML" in mistake(capsys, search, "--experiment", "broken.yaml")
+    (here / "list.yaml").write_text("- 1")
+    assert "does not hold a mapping" in mistake(capsys, search, "--experiment", "list.yaml")
+
+
+@pytest.mark.parametrize("main", [transfer, report])
+def test_an_empty_store(here, capsys, main):
+    assert "store runs is empty; run" in mistake(capsys, main)
+
+
+def test_a_store_of_a_newer_schema(here, capsys, make_run):
+    store = Store("runs")
+    record = record_of(make_run())
+    store.add(record)
+    path = here / f"runs/runs/{record.run_id}.json"
+    path.write_text(path.read_text().replace('"schema_version":1', '"schema_version":2'))
+    for main in (search, transfer, report):
+        assert "has schema 2, newer than" in mistake(capsys, main)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("not json", "is not a prediction file (not JSON)"),
+        ('{"lr": 1}', "is not a prediction file (no prediction_version in it)"),
+        ('{"prediction_version": 99}', "has prediction_version 99"),
+        ('{"prediction_version": 1}', "is damaged: "),
+    ],
+)
+def test_a_prediction_file_that_is_none(here, capsys, content, says):
+    if content is not None:
+        (here / "p.json").write_text(content)
+    assert says in mistake(capsys, validate, "--predictions", "p.json")
+    assert says in mistake(capsys, export, "--prediction", "p.json", "--target", "json")
+
+
+def test_the_real_command_exits_with_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "hptransfer.search", "--optimizer", "shampo"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown recipe 'shampo'; did you mean 'shampoo'?\n"
+
+
+def test_the_package_lists_its_commands():
+    done = subprocess.run([sys.executable, "-m", "hptransfer"], capture_output=True, text=True, check=True)
+    for command in ("search", "transfer", "validate", "report", "export"):
+        assert f"python -m hptransfer.{command}" in done.stdout

@@ -1,0 +1,111 @@
+"""The layers: base <- training, base <- analysis, stages over both. Analysis works without torch and without ray."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "hptransfer"
+
+BASE = {"errors", "config", "spec", "experiment", "cli", "rules", "store"}
+TRAINING = {"data", "models", "optim", "train"}
+ANALYSIS = {
+    "transfer",
+    "report",
+    "export",
+    "validate.result",
+    "validate.regret",
+    "validate.speedup",
+    "validate.arms",
+    "validate.verdict",
+}
+STAGES = {"search", "validate"}
+
+ALLOWED = {
+    "base": BASE,
+    "training": BASE | TRAINING,
+    "analysis": BASE | ANALYSIS,
+    "stages": BASE | TRAINING | ANALYSIS | STAGES,
+}
+FORBIDDEN = {
+    "base": {"torch", "ray", "optuna", "mup"},
+    "analysis": {"torch", "ray", "optuna", "mup"},
+    "training": {"optuna"},
+    "stages": set(),
+}
+
+
+def layer(module: str) -> str:
+    """The layer of ``a.b`` (without the package's name): the longest match wins."""
+    parts = module.split(".")
+    for name in (".".join(parts[:2]), parts[0]):
+        for found, members in (("base", BASE), ("training", TRAINING), ("analysis", ANALYSIS), ("stages", STAGES)):
+            if name in members:
+                return found
+    raise AssertionError(f"{module} belongs to no layer")
+
+
+def back_edges(module: str, source: str) -> list[str]:
+    """Imports in ``source`` (also those inside functions) that the layer of ``module`` must not have."""
+    allowed, forbidden = ALLOWED[layer(module)], FORBIDDEN[layer(module)]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "hptransfer" and rest:
+                target = {".".join(rest.split(".")[:2]), rest.split(".")[0]}
+                if not target & allowed:
+                    found.append(name)
+            elif top in forbidden:
+                found.append(name)
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if name not in ("__init__", "__main__"):
+            found.append((name, path))
+    return found
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_no_back_edge(name: str, path: Path) -> None:
+    assert back_edges(name, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "edge"),
+    [
+        ("transfer.law", "import torch", "torch"),
+        ("report.page", "def f():\n    from ray import tune", "ray"),
+        ("rules.width", "from hptransfer.optim import recipes", "hptransfer.optim"),
+        ("validate.regret", "from hptransfer.train.loop import train", "hptransfer.train.loop"),
+        ("train.loop", "from hptransfer.transfer.law import fit", "hptransfer.transfer.law"),
+        ("export.command", "from hptransfer.validate.command import main", "hptransfer.validate.command"),
+    ],
+)
+def test_a_back_edge_is_found(module: str, source: str, edge: str) -> None:
+    assert back_edges(module, source) == [edge]
+
+
+def test_analysis_runs_without_torch_and_ray() -> None:
+    """Importing every analysis module loads neither, directly or through another."""
+    names = [f"hptransfer.{name}" for name, _ in modules() if layer(name) == "analysis" and not name.endswith("__main__")]
+    code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"
+    code += "print([name for name in ('torch', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    long = {name: count for name, path in modules() if (count := len(path.read_text().splitlines())) > 400}
+    assert not long

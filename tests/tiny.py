@@ -1,0 +1,69 @@
+"""The smallest runs that train: a Markov corpus in memory, and a `RunSpec` of width 16 and depth 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hptransfer.data import Corpus
+from hptransfer.data.shards import Tokens
+from hptransfer.optim import ChainOptimizer
+from hptransfer.optim.recipes import chain
+from hptransfer.spec import BaseShape, DataSpec, EvaluationSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+
+torch.set_num_threads(1)
+
+VOCAB = 32
+BATCH_TOKENS = 8 * 16
+DATA = DataSpec(corpus="markov", tokenizer="bytes", sha256="1" * 64, vocab=VOCAB)
+
+
+def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **changes: Any) -> RunSpec:
+    """30 steps of 128 tokens at the base shape; keyword arguments are dotted changes, as in `RunSpec.at`."""
+    spec = RunSpec(
+        model=ModelSpec(width=16, depth=1, head_dim=8, mlp_ratio=4, context=16, vocab=VOCAB),
+        base=BaseShape(width=16, depth=1, tokens=30 * BATCH_TOKENS, batch_tokens=BATCH_TOKENS),
+        data=DATA,
+        optimizer=OptimizerSpec(recipe=recipe, lr=0.02, weight_decay=1e-3, options=options or {}),
+        horizon=Horizon(tokens=30 * BATCH_TOKENS),
+        batch_sequences=8,
+        schedule=ScheduleSpec(warmup_tokens=3 * BATCH_TOKENS),
+        evaluation=EvaluationSpec(tokens=1024, points=3),
+    )
+    return spec.at(**changes) if changes else spec
+
+
+def short_spec(recipe: str) -> RunSpec:
+    """12 steps in float64: over one refresh of the preconditioners."""
+    return tiny_spec(recipe, precision="float64", **{"horizon.tokens": 12 * BATCH_TOKENS})
+
+
+def tiny_corpus() -> Corpus:
+    """Tokens of a Markov chain: the next one is one of four, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    following = rng.integers(0, VOCAB, size=(VOCAB, 4))
+
+    def draw(length: int) -> Tokens:
+        tokens = np.zeros(length, dtype=np.uint16)
+        for i, choice in enumerate(rng.integers(0, 4, size=length - 1)):
+            tokens[i + 1] = following[tokens[i], choice]
+        return tokens
+
+    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), bytes_per_token=1.0)
+
+
+def hidden_optimizer(spec: RunSpec, weights: list[Tensor], *, lr: float, weight_decay: float = 0.0) -> ChainOptimizer:
+    """The recipe of ``spec`` as it serves hidden matrices, over bare ``weights``."""
+    group = next(group for group in spec.groups() if group.role == "hidden")
+    groups = [{"params": weights, "kind": group.kind, "lr": lr, "weight_decay": weight_decay}]
+    return ChainOptimizer(groups, {group.kind: chain(spec, group)})
+
+
+def gradients(shape: tuple[int, int], steps: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
+    """Random gradients whose scale differs over entries, as real ones do."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
+    return [(torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype) for _ in range(steps)]

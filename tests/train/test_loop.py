@@ -1,0 +1,171 @@
+"""Whole runs of 30 steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
+from torch import multiprocessing
+from train.two_workers import worker
+
+from hptransfer.errors import UsageError
+from hptransfer.rules.recipes import RECIPES
+from hptransfer.spec import RunSpec
+from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.train import loop, train
+from hptransfer.train.checkpoint import Checkpoints
+from hptransfer.train.state import DIVERGENCE_NATS
+
+CORPUS = tiny_corpus()
+ALL_RECIPES = pytest.mark.parametrize("recipe", RECIPES)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process in mid-run."""
+
+
+def interrupt(spec: RunSpec, store: Store, monkeypatch) -> None:
+    """Train with a checkpoint at every step, until the first point of the curve."""
+
+    def reporter(point: CurvePoint) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "due", lambda self: True)
+        with pytest.raises(Killed):
+            train(spec, CORPUS, store=store, reporter=reporter)
+
+
+def seen_steps(monkeypatch) -> list[int]:
+    """The steps whose batches the loop asks for from now on."""
+    steps: list[int] = []
+    plain = loop.batch
+
+    def counting(*args, **kwargs):
+        steps.append(kwargs["step"])
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "batch", counting)
+    return steps
+
+
+def outcome(record: RunRecord) -> tuple:
+    return record.state, record.loss, record.curve, record.steps, record.optimizer_state_bytes
+
+
+@ALL_RECIPES
+def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
+    spec, store, points = tiny_spec(recipe), Store(tmp_path), []
+    record = train(spec, CORPUS, store=store, reporter=points.append)
+    assert record.state == "complete" and record.reason is None
+    assert record.loss is not None and record.loss < math.log(32) - 0.5
+    assert [point.step for point in record.curve] == [10, 20, 30]
+    assert [point.tokens for point in record.curve] == [10 * BATCH_TOKENS, 20 * BATCH_TOKENS, 30 * BATCH_TOKENS]
+    assert record.curve == tuple(points)
+    assert record.loss == record.curve[-1].val
+    assert (record.run_id, record.steps, record.tokens, record.flops) == (spec.run_id, 30, spec.tokens, spec.flops)
+    assert store.get(spec.run_id) == record
+    assert outcome(train(spec, CORPUS)) == outcome(record)
+    assert train(spec.at(data_seed=1), CORPUS).loss != record.loss
+
+
+def test_bits_per_byte() -> None:
+    """Of a byte corpus loss / ln 2; with longer tokens divided by their bytes; None where those are unknown."""
+    spec = tiny_spec()
+    bytes_per_token = {value: train(spec, dataclasses.replace(CORPUS, bytes_per_token=value)) for value in (1.0, 4.0, None)}
+    assert bytes_per_token[1.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2))
+    assert bytes_per_token[4.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2) / 4)
+    assert bytes_per_token[None].bits_per_byte is None
+
+
+@ALL_RECIPES
+@pytest.mark.parametrize("lr", [1e2, 1e10, 1e20])
+def test_a_huge_lr_ends_as_diverged(recipe: str, lr: float, tmp_path) -> None:
+    """A state with its reason and step, never an exception: not even where eigh refuses the gradient (Shampoo, SOAP at 1e20)."""
+    record = train(tiny_spec(recipe, **{"optimizer.lr": lr}), CORPUS, store=Store(tmp_path))
+    assert record.state == "diverged" and record.reason
+    assert record.loss is None and record.bits_per_byte is None
+    assert 0 < record.steps < 30 and record.tokens == record.steps * BATCH_TOKENS
+    assert record.flops == pytest.approx(record.spec.flops * record.steps / 30)
+    assert Store(tmp_path).get(record.run_id) == record
+
+
+def test_a_run_that_ends_far_above_its_start_has_diverged(monkeypatch) -> None:
+    """Also when its training losses look sound."""
+    monkeypatch.setattr(loop, "_validate", lambda *args: math.log(32) + DIVERGENCE_NATS + 0.01)
+    record = train(tiny_spec(), CORPUS)
+    assert record.state == "diverged" and record.loss is None and "validation loss" in record.reason
+
+
+@ALL_RECIPES
+def test_a_resumed_run_ends_bitwise_as_the_straight_one(recipe: str, tmp_path, monkeypatch) -> None:
+    spec, store = tiny_spec(recipe), Store(tmp_path)
+    straight = train(spec, CORPUS)
+    interrupt(spec, store, monkeypatch)
+    assert store.get(spec.run_id) is None
+    assert store.read_checkpoint(spec.run_id) is not None
+    steps = seen_steps(monkeypatch)
+    resumed = train(spec, CORPUS, store=store)
+    assert steps == list(range(9, 30))
+    assert outcome(resumed) == outcome(straight)
+    assert store.read_checkpoint(spec.run_id) is None
+    assert list(tmp_path.glob("checkpoints/*")) == []
+
+
+def test_a_run_interrupted_again_and_again(tmp_path, monkeypatch) -> None:
+    """Each time it goes on from where it was, and the curve has every point once."""
+    spec, store = tiny_spec("shampoo"), Store(tmp_path)
+    straight = train(spec, CORPUS)
+    interrupt(spec, store, monkeypatch)
+    interrupt(spec, store, monkeypatch)
+    steps = seen_steps(monkeypatch)
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    assert outcome(train(spec, CORPUS, store=store)) == outcome(straight)
+    assert steps == list(range(9, 30))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeypatch, capsys) -> None:
+    spec, store = tiny_spec(), Store(tmp_path)
+    interrupt(spec, store, monkeypatch)
+    content = store.read_checkpoint(spec.run_id)
+    store.write_checkpoint(spec.run_id, content[: len(content) // 2])
+    steps = seen_steps(monkeypatch)
+    record = train(spec, CORPUS, store=store)
+    assert f"checkpoint of run {spec.run_id} is damaged" in capsys.readouterr().err
+    assert steps == list(range(30))
+    assert outcome(record) == outcome(train(spec, CORPUS))
+
+
+def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    checkpoints = Checkpoints(Store(tmp_path), "a" * 16, seconds=30)
+    now[0] = 29.0
+    assert not checkpoints.due()
+    now[0] = 31.0
+    assert checkpoints.due()
+    checkpoints.save({"step": 5})
+    assert not checkpoints.due() and checkpoints.load() == {"step": 5}
+    now[0] = 99.0
+    assert not Checkpoints(None, "a" * 16).due()
+
+
+def test_another_corpus_is_refused() -> None:
+    spec = tiny_spec().at(**{"data.sha256": "2" * 64})
+    with pytest.raises(UsageError, match="sha256 1111111111111111, the run asks for 2222222222222222"):
+        train(spec, CORPUS)
+
+
+def test_two_workers_give_the_loss_of_one(tmp_path) -> None:
+    """Gradients averaged by gloo over halves of the same global batch; a batch that does not halve is refused."""
+    multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
+    torch.set_num_threads(1)
+    one = {recipe: train(short_spec(recipe), CORPUS).loss for recipe in RECIPES}
+    for rank in (0, 1):
+        two = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert two["losses"] == pytest.approx(one, rel=1e-8)
+        assert "7 is not a multiple of 2 workers" in two["refusal"]
