@@ -55,8 +55,8 @@ class SearchSettings(Spec):
     """How a study spends its trials. Everything here is part of what makes a study reproducible."""
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
-    batch: int = Field(4, gt=0, description="proposals made before the next look at the results")
-    ratio_trials: int = Field(6, ge=0, description="first trials at the smallest width, which also search the LR ratio")
+    batch: int = Field(4, gt=1, description="proposals made before the next look at the results")
+    ratio_trials: int = Field(3, gt=0, description="first trials at the smallest width, which also search the LR ratio")
     sampler: Literal["gp", "tpe", "random"] = "gp"
     seed: int = Field(0, ge=0)
 

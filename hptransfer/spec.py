@@ -153,7 +153,7 @@ class ScheduleSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """Validation loss: ``tokens`` for the final value, a quarter of them at each of ``points`` places on the curve."""
+    """Validation loss: ``tokens`` for the final value, an eighth of them at the other ``points`` on the curve."""
 
     tokens: int = Field(65_536, gt=0)
     points: int = Field(6, ge=1)

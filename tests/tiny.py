@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hptransfer.data import Corpus
+from hptransfer.data.corpus import Corpus
 from hptransfer.data.shards import Tokens
 from hptransfer.optim import ChainOptimizer
 from hptransfer.optim.recipes import chain

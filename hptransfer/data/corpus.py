@@ -42,6 +42,17 @@ def load_corpus(name: str, vocab: int | None = None) -> Corpus:
     return _shards(Path(name), vocab)
 
 
+def open_corpus(spec: DataSpec) -> Corpus:
+    """The corpus that a run names, from the cache where it is there. Raises UsageError when this machine has another one."""
+    if spec.tokenizer == "bytes" and (found := _cached(spec)) is not None:
+        return found
+    corpus = load_corpus(spec.corpus, spec.vocab if spec.tokenizer == "shards" else None)
+    if corpus.spec.sha256 != spec.sha256:
+        here, asked = corpus.spec.sha256[:16], spec.sha256[:16]
+        raise UsageError(f"corpus {spec.corpus} here has sha256 {here}, the run asks for {asked}: other data")
+    return corpus
+
+
 def _shards(folder: Path, vocab: int) -> Corpus:
     """Shards whose name contains ``train`` or ``val``; tokens are read as they are."""
     paths = {split: sorted(path for path in folder.glob("*.bin") if split in path.name) for split in ("train", "val")}
@@ -75,20 +86,33 @@ def _stdlib() -> Corpus:
     for name, content in files:
         identity.update(f"{name} {len(content)}\n".encode() + content)
     spec = DataSpec(corpus="stdlib", tokenizer="bytes", sha256=identity.hexdigest(), vocab=256)
-    folder = _cache() / f"stdlib-{spec.sha256[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = {}
-    for split in ("train", "val"):
-        path = folder / f"{split}.bin"
+    for split, path in _cache_files(spec).items():
         if not path.is_file():
-            text = b"".join(content for name, content in files if (_held_out(name)) == (split == "val"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = b"".join(content for name, content in files if _held_out(name) == (split == "val"))
             write_shard(path, np.frombuffer(text, dtype=np.uint8).astype(np.uint16))
-        shards[split] = (read_shard(path),)
-    return Corpus(spec=spec, train=shards["train"], val=shards["val"], bytes_per_token=1.0)
+    corpus = _cached(spec)
+    assert corpus is not None
+    return corpus
+
+
+def _cached(spec: DataSpec) -> Corpus | None:
+    """A corpus of bytes from the cache, if it is there whole."""
+    files = _cache_files(spec)
+    if not all(path.is_file() for path in files.values()):
+        return None
+    return Corpus(spec=spec, train=(read_shard(files["train"]),), val=(read_shard(files["val"]),), bytes_per_token=1.0)
+
+
+def _cache_files(spec: DataSpec) -> dict[str, Path]:
+    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(home) if home else Path.home() / ".cache") / "hptransfer" / f"{spec.corpus}-{spec.sha256[:16]}"
+    return {split: folder / f"{split}.bin" for split in ("train", "val")}
 
 
 def _sources(root: Path) -> Sequence[Path]:
-    skipped = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    # pydoc_data is one large generated file of English documentation, which would be most of the validation text.
+    skipped = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
     found = (path for path in root.rglob("*.py") if not skipped.intersection(path.relative_to(root).parts))
     # Build settings of one machine, not library source.
     return sorted(path for path in found if not path.name.startswith("_sysconfigdata"))
@@ -97,8 +121,3 @@ def _sources(root: Path) -> Sequence[Path]:
 def _held_out(name: str) -> bool:
     """About 5 % of the files."""
     return hashlib.sha256(name.encode()).digest()[0] < 13
-
-
-def _cache() -> Path:
-    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(home) / "hptransfer" if home else Path.home() / ".cache" / "hptransfer"

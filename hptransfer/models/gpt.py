@@ -128,7 +128,7 @@ def _rope_tables(spec: ModelSpec, base: float = 10_000.0) -> tuple[Tensor, Tenso
     """cos and sin, each (context, 1, head_dim / 2) (Su et al. 2021)."""
     frequency = base ** (-torch.arange(0, spec.head_dim, 2, dtype=torch.float64) / spec.head_dim)
     angle = torch.outer(torch.arange(spec.context, dtype=torch.float64), frequency)[:, None, :]
-    return angle.cos().float(), angle.sin().float()
+    return angle.cos(), angle.sin()
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

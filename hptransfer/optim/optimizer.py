@@ -31,7 +31,7 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     def __init__(self, groups: Iterable[dict[str, Any]], chains: dict[str, Chain]) -> None:
         self._chains = chains
-        self._buckets: dict[str, list[_Bucket]] = {}
+        self._buckets: list[list[_Bucket]] = []
         super().__init__(groups, {"schedule": 1.0, "step": 0})
 
     def set_schedule(self, factor: float) -> None:
@@ -42,10 +42,13 @@ class ChainOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step. Every parameter must have a gradient."""
-        for group in self.param_groups:
+        if not self._buckets:
+            # Built at the first step: from fresh state, or from what ``load_state_dict`` brought.
+            self._buckets = [self._of(group) for group in self.param_groups]
+        for group, buckets in zip(self.param_groups, self._buckets, strict=True):
             group["step"] += 1
             lr, decay = group["schedule"] * group["lr"], group["schedule"] * group["weight_decay"]
-            for bucket in self._of(group):
+            for bucket in buckets:
                 grad = torch.stack([p.grad for p in bucket.params])  # type: ignore[misc]
                 update = self._apply(self._chains[group["kind"]], bucket.state, Step(group["step"], grad))
                 if decay:
@@ -62,13 +65,10 @@ class ChainOptimizer(torch.optim.Optimizer):
         return update
 
     def _of(self, group: dict[str, Any]) -> list[_Bucket]:
-        """The group's buckets, built at its first step: from fresh state, or from what ``load_state_dict`` brought."""
-        if group["kind"] not in self._buckets:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
-            for parameter in group["params"]:
-                by_shape.setdefault(parameter.shape, []).append(parameter)
-            self._buckets[group["kind"]] = [self._bucket(group, params) for params in by_shape.values()]
-        return self._buckets[group["kind"]]
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in group["params"]:
+            by_shape.setdefault(parameter.shape, []).append(parameter)
+        return [self._bucket(group, params) for params in by_shape.values()]
 
     def _bucket(self, group: dict[str, Any], params: list[Tensor]) -> _Bucket:
         if self.state[params[0]]:

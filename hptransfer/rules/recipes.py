@@ -49,7 +49,7 @@ class ShampooOptions(BaseModel):
 
     beta1: float = Field(0.95, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
-    exponent: float = Field(0.5, gt=0, le=1, description="on each of the two Gram factors")
+    exponent: float = Field(0.5, gt=0, le=1, description="of each Gram factor: e_L and e_R of the rules, whose e is their sum")
     eps: float = Field(1e-8, gt=0, description="of the Adam graft")
     matrix_eps: float = Field(1e-5, gt=0, description="relative to the factor's largest eigenvalue")
     graft_eps: float = Field(1e-12, gt=0, description="in |Adam| / (|Shampoo| + eps)")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
+from hptransfer.data.corpus import load_corpus
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.rules.recipes import get_recipe
@@ -43,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = options.parse_args(argv)
     experiment = chosen_experiment(args)
     store = Store(args.store)
-
-    # Slow imports wait until the input is known to be good.
-    from hptransfer.data import load_corpus
 
     corpus = load_corpus(experiment.data.corpus, experiment.data.vocab)
     studies = make_studies(experiment, corpus.spec)

@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from ray.tune.search.optuna import OptunaSearch
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+from hptransfer.search.space import Point
 
-Point = dict[str, float]
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def propose(

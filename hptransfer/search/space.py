@@ -7,12 +7,13 @@ from typing import Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, model_validator
-from scipy.stats import qmc
 
 from hptransfer.config import find_config, load_yaml, merge, validate
 from hptransfer.experiment import Experiment
 from hptransfer.rules.recipes import get_recipe
 from hptransfer.spec import OptimizerSpec, Spec
+
+Point = dict[str, float]  # values of the searched dimensions by name
 
 
 class Range(Spec):
@@ -84,31 +85,29 @@ class SearchSpace(Spec):
 
     def distributions(self, *, with_ratio: bool) -> dict[str, BaseDistribution]:
         """The searched dimensions as Optuna's distributions; the ratio is an index into its values, which are ordered."""
-        found: dict[str, BaseDistribution] = {"lr": _distribution(self.lr)}
-        if isinstance(self.weight_decay, Range):
-            found["weight_decay"] = _distribution(self.weight_decay)
+        found: dict[str, BaseDistribution] = {
+            name: FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
+            for name, searched in self._ranges().items()
+        }
         if with_ratio:
             found["ratio_index"] = IntDistribution(0, len(self.embedding_lr_ratio.values) - 1)
         return found
 
-    def spread(self, count: int, *, with_ratio: bool, seed: int) -> list[dict[str, float]]:
-        """Starting points that fill the space evenly: scrambled Sobol."""
-        names = list(self.distributions(with_ratio=with_ratio))
-        shares = qmc.Sobol(len(names), rng=seed).random_base2(math.ceil(math.log2(count)) if count > 1 else 0)[:count]
-        ranges = {"lr": self.lr, "weight_decay": self.weight_decay}
-        points = []
-        for row in shares:
-            point = {}
-            for name, share in zip(names, row, strict=True):
-                chosen = ranges.get(name)
-                count_values = len(self.embedding_lr_ratio.values)
-                point[name] = chosen.at(share) if isinstance(chosen, Range) else int(share * count_values)
-            points.append(point)
-        return points
+    def centre(self) -> Point:
+        """The middle of every range."""
+        return {name: searched.at(0.5) for name, searched in self._ranges().items()}
 
+    def spread(self, count: int, seed: int) -> list[Point]:
+        """``count`` points that fill the ranges evenly: scrambled Sobol."""
+        from scipy.stats import qmc  # slow to import, and not needed before the first trials run
 
-def _distribution(searched: Range) -> FloatDistribution:
-    return FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
+        ranges = self._ranges()
+        shares = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
+        return [{name: ranges[name].at(share) for name, share in zip(ranges, row, strict=True)} for row in shares]
+
+    def _ranges(self) -> dict[str, Range]:
+        both = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return {name: searched for name, searched in both.items() if isinstance(searched, Range)}
 
 
 def load_space(recipe: str, experiment: Experiment) -> SearchSpace:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hptransfer.experiment import SearchSettings
-from hptransfer.search.sampler import Point, propose
-from hptransfer.search.space import SearchSpace
+from hptransfer.search.sampler import propose
+from hptransfer.search.space import Point, SearchSpace
 from hptransfer.spec import OptimizerSpec, Parametrization, RunSpec
 from hptransfer.store import RunRecord
 
@@ -24,7 +24,7 @@ MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
 @dataclass
 class Study:
     """``searches_ratio``: the first ``settings.ratio_trials`` trials also search the embedding/readout LR ratio, which is
-    then frozen. Other studies are given ``ratio``, and wait until they are."""
+    then frozen. Other studies are given ``ratio``, and wait until they are. ``finished`` is in the order of proposal."""
 
     recipe: str
     parametrization: Parametrization
@@ -82,36 +82,41 @@ class Study:
     def _next_batch(self) -> list[tuple[Point, RunSpec]]:
         """The next proposals: as many as the batch has, fewer where the ratio is frozen or the trials end in between."""
         start = len(self.finished)
-        with_ratio = self.ratio is None
-        end = min(self.trials, start + self.settings.batch, self._ratio_trials if with_ratio else self.trials)
-        count = min(self.settings.batch, self.settings.ratio_trials - start) if with_ratio else self.settings.batch
-        seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
-        observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
+        stage_ends = self._ratio_trials if self.ratio is None else self.trials
         batch: list[tuple[Point, RunSpec]] = []
-        if observed:
-            # Once the ratio is frozen, the last places of a batch belong to what a fit needs: LRs on both sides of the best
-            # one, and the best one again with a new seed, so that noise is measured where it matters.
-            kept = [] if with_ratio else [*self._bracket(observed), min(observed, key=lambda pair: pair[1])[0]]
-            points = propose(
-                self.settings.sampler,
-                self.space.distributions(with_ratio=with_ratio),
-                [({k: v for k, v in point.items() if with_ratio or k != "ratio_index"}, value) for point, value in observed],
-                count=count - len(kept),
-                seed=seed,
-            )
-            points += kept
-        else:
-            points = self.space.spread(count, with_ratio=with_ratio, seed=seed)
-        for point in points[: end - start]:
+        for point in self._points(start)[: stage_ends - start]:
             batch.append((point, self._run(point, batch)))
         return batch
 
-    def _bracket(self, observed: Sequence[tuple[Point, float]]) -> list[Point]:
+    def _points(self, start: int) -> list[Point]:
+        """Points of the batch that starts at trial ``start``. Their number does not depend on ``trials``: a study that is
+        continued with more trials finds the earlier ones among them."""
+        with_ratio, size = self.ratio is None, self.settings.batch
+        seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
+        if with_ratio and start == 0:
+            # The values of the ratio side by side, all else equal.
+            return [self.space.centre() | {"ratio_index": i} for i in range(len(self.space.embedding_lr_ratio.values))]
+        observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
+        if len(observed) < 2 and not with_ratio:
+            return self.space.spread(size, seed)
+        # Once the ratio is frozen, a batch starts with what a fit needs: LRs on both sides of the best one, and the best one
+        # again with a new seed, so that noise is measured where it matters.
+        best = min(observed, key=lambda pair: pair[1])[0]
+        needed = [] if with_ratio else [*self._bracket(best), best]
+        proposed = propose(
+            self.settings.sampler,
+            self.space.distributions(with_ratio=with_ratio),
+            [({k: v for k, v in point.items() if with_ratio or k != "ratio_index"}, value) for point, value in observed],
+            count=size - len(needed),
+            seed=seed,
+        )
+        return needed + proposed
+
+    def _bracket(self, best: Point) -> list[Point]:
         """The best point moved outwards, where no complete run lies on that side of it: by a factor of 2, or to the middle
         between it and the lowest LR that diverged."""
         complete = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is not None]
         diverged = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is None]
-        best = min(observed, key=lambda pair: pair[1])[0]
         if not complete or min(complete) < best["lr"] < max(complete):
             return []
         if best["lr"] == max(complete):
@@ -131,7 +136,7 @@ class Study:
         optimizer = self.space.optimizer(
             _round(point["lr"]),
             _round(point.get("weight_decay", fixed_decay)),
-            values[int(point["ratio_index"])] if self.ratio is None else self.ratio,
+            values[round(point["ratio_index"])] if self.ratio is None else self.ratio,
         )
         taken = {*self._run_ids(), *(spec.run_id for _, spec in batch)}
         number = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from ray.tune.search import Searcher  # isort: skip
 
 from hptransfer.errors import CheckFailed
 from hptransfer.search.progress import Progress
-from hptransfer.spec import DataSpec, RunSpec
+from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
 
 
@@ -49,9 +48,7 @@ def run_trials(source: RunSource, store: Store, records: dict[str, RunRecord], p
         )
         tuner.fit()
     if searcher.failed is not None:
-        raise CheckFailed(
-            f"run {searcher.failed} failed twice; what finished is in {store.location}, and the same command goes on"
-        )
+        raise CheckFailed(f"{searcher.failed}; what finished is in {store.location}, and the same command goes on")
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
@@ -76,7 +73,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         spec = self._in_flight.pop(trial_id)
         record = self._store.get(spec.run_id)
         if error or record is None:
-            self.failed = spec.run_id
+            self.failed = f"run {spec.run_id} failed: {(result or {}).get('error', 'its process died twice')}"
             return
         self._records[spec.run_id] = record
         self._progress.finished(record)
@@ -90,17 +87,14 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
     """One run in a Tune actor."""
+    from hptransfer.data.corpus import open_corpus
     from hptransfer.train import train
 
     spec = RunSpec.model_validate_json(config["spec"])
-    record = train(spec, corpus_of(spec.data), store=Store(config["store"]))
     # Tune wants a finite number; nobody reads it, the record says all.
-    return {"loss": record.loss if record.loss is not None else sys.float_info.max}
-
-
-@functools.lru_cache(maxsize=2)
-def corpus_of(data: DataSpec) -> Any:
-    """The corpus of a run, read once per process."""
-    from hptransfer.data import load_corpus
-
-    return load_corpus(data.corpus, data.vocab if data.tokenizer == "shards" else None)
+    outcome: dict[str, Any] = {"loss": sys.float_info.max}
+    try:
+        train(spec, open_corpus(spec.data), store=Store(config["store"]))
+    except Exception as error:  # said in one line by the driver, instead of twice as a stack trace by Ray
+        outcome["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return outcome

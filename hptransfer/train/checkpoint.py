@@ -11,6 +11,9 @@ import torch
 
 from hptransfer.store import Store
 
+# Raise it whenever what a checkpoint holds changes: one in another format is not read.
+FORMAT = 1
+
 
 class Checkpoints:
     """Saves the state of one run every ``seconds``; without a store it does nothing."""
@@ -26,10 +29,13 @@ class Checkpoints:
             return None
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-            return state
+            if state["format"] == FORMAT:
+                return state
+            why = f"has format {state['format']}, not {FORMAT}"
         except Exception as error:  # torch.load raises whatever the damage provokes
-            print(f"checkpoint of run {self._run_id} is damaged ({type(error).__name__}); the run starts over", file=sys.stderr)
-            return None
+            why = f"is damaged ({type(error).__name__})"
+        print(f"checkpoint of run {self._run_id} {why}; the run starts over", file=sys.stderr)
+        return None
 
     def due(self) -> bool:
         return self._store is not None and time.monotonic() - self._last >= self._seconds
@@ -38,7 +44,7 @@ class Checkpoints:
         if self._store is None:
             return
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(state | {"format": FORMAT}, buffer)
         self._store.write_checkpoint(self._run_id, buffer.getvalue())
         self._last = time.monotonic()
 

@@ -38,8 +38,8 @@ def launch(spec: RunSpec, store: Store, *, workers: int = 1) -> RunRecord:
 
 
 def _worker(config: dict[str, Any]) -> None:
-    from hptransfer.data import load_corpus
+    from hptransfer.data.corpus import open_corpus
     from hptransfer.train.loop import train
 
     spec = RunSpec.model_validate_json(config["spec"])
-    train(spec, load_corpus(spec.data.corpus, spec.data.vocab), store=Store(config["store"]))
+    train(spec, open_corpus(spec.data), store=Store(config["store"]))

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from hptransfer import __version__
-from hptransfer.data import Corpus, batch, validation_batches
+from hptransfer.data.batches import batch, validation_batches
+from hptransfer.data.corpus import Corpus
 from hptransfer.errors import UsageError
 from hptransfer.models import build_model
 from hptransfer.optim import ChainOptimizer, build_optimizer, optimizer_flops
@@ -114,8 +115,8 @@ def _validate(model: nn.Module, corpus: Corpus, tokens: int, context: int) -> fl
 
 
 def _evaluate(spec: RunSpec, corpus: Corpus, model: nn.Module, state: RunState) -> CurvePoint:
-    """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on a quarter of them before."""
-    tokens = spec.evaluation.tokens if state.step == spec.steps else spec.evaluation.tokens // 4
+    """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""
+    tokens = spec.evaluation.tokens if state.step == spec.steps else spec.evaluation.tokens // 8
     val = _validate(model, corpus, tokens, spec.model.context)
     return CurvePoint(
         step=state.step,

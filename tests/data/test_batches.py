@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hptransfer.data import batch, validation_batches
+from hptransfer.data.batches import batch, validation_batches
 from hptransfer.errors import UsageError
 
 # Every token is its own position, and shards are far apart: a window tells where it is from.

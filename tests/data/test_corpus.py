@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hptransfer.data import corpus, load_corpus
+from hptransfer.data import corpus
+from hptransfer.data.corpus import load_corpus
 from hptransfer.data.shards import write_shard
 from hptransfer.errors import UsageError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import gradients, hidden_optimizer, tiny_corpus, tiny_spec
 
-from hptransfer.data import batch
+from hptransfer.data.batches import batch
 from hptransfer.models import GPT, build_model
 from hptransfer.optim import ChainOptimizer, build_optimizer, optimizer_flops
 from hptransfer.optim.recipes import chain

@@ -16,7 +16,7 @@ from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
-from hptransfer.train import loop, train
+from hptransfer.train import checkpoint, loop, train
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.state import DIVERGENCE_NATS
 
@@ -101,6 +101,13 @@ def test_a_run_that_ends_far_above_its_start_has_diverged(monkeypatch) -> None:
     assert record.state == "diverged" and record.loss is None and "validation loss" in record.reason
 
 
+def test_the_final_value_is_taken_on_all_validation_tokens_and_the_curve_on_an_eighth(monkeypatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(loop, "_validate", lambda model, corpus, tokens, context: asked.append(tokens) or 2.0)
+    train(tiny_spec(), CORPUS)
+    assert asked == [128, 128, 1024]
+
+
 @ALL_RECIPES
 def test_a_resumed_run_ends_bitwise_as_the_straight_one(recipe: str, tmp_path, monkeypatch) -> None:
     spec, store = tiny_spec(recipe), Store(tmp_path)
@@ -149,9 +156,17 @@ def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
     now[0] = 31.0
     assert checkpoints.due()
     checkpoints.save({"step": 5})
-    assert not checkpoints.due() and checkpoints.load() == {"step": 5}
+    assert not checkpoints.due() and checkpoints.load()["step"] == 5
     now[0] = 99.0
     assert not Checkpoints(None, "a" * 16).due()
+
+
+def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT", 0)
+    Checkpoints(Store(tmp_path), "a" * 16).save({"step": 5})
+    monkeypatch.undo()
+    assert Checkpoints(Store(tmp_path), "a" * 16).load() is None
+    assert f"checkpoint of run {'a' * 16} has format 0, not 1; the run starts over" in capsys.readouterr().err
 
 
 def test_another_corpus_is_refused() -> None:
