@@ -9,7 +9,7 @@ import numpy as np
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment
-from hptransfer.spec import OptimizerSpec, Parametrization
+from hptransfer.spec import DataSpec, OptimizerSpec, Parametrization
 from hptransfer.store import RunRecord
 
 
@@ -66,6 +66,7 @@ def make_records(
     wd_range: tuple[float, float] = (0.1, 10.0),
     ratio: float = 1.0,
     seeds: int = 1,
+    data: DataSpec = DATA,
 ) -> list[RunRecord]:
     """``runs`` runs per width and seed, scattered evenly over ranges that are factors of the base optimum."""
     rng = np.random.default_rng(seed)
@@ -76,7 +77,7 @@ def make_records(
         for lr, decay in zip(lrs, decays, strict=True):
             optimizer = OptimizerSpec(recipe=recipe, lr=lr, weight_decay=decay, embedding_lr_ratio=ratio)
             for init_seed in range(seeds):
-                spec = experiment.run_spec(DATA, optimizer, width=width, parametrization=parametrization, seed=init_seed)
+                spec = experiment.run_spec(data, optimizer, width=width, parametrization=parametrization, seed=init_seed)
                 ln_loss = truth.ln_loss(width, lr, decay) + truth.noise * rng.standard_normal()
                 records.append(record_of(spec, None if lr >= truth.ceiling else math.exp(ln_loss)))
     return records

@@ -113,18 +113,17 @@ class Study:
         return needed + proposed
 
     def _bracket(self, best: Point) -> list[Point]:
-        """The best point moved outwards, where no complete run lies on that side of it: by a factor of 2, or to the middle
-        between it and the lowest LR that diverged."""
+        """The best point moved outwards, to each side where no complete run lies at least a factor of sqrt 2 away: by a
+        factor of 2, or to the middle between it and the lowest LR that diverged."""
         complete = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is not None]
         diverged = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is None]
-        if not complete or min(complete) < best["lr"] < max(complete):
-            return []
-        if best["lr"] == max(complete):
-            wall = min((lr for lr in diverged if lr > best["lr"]), default=math.inf)
-            moved = min(2 * best["lr"], math.sqrt(best["lr"] * wall), self.space.lr.high)
-        else:
-            moved = max(best["lr"] / 2, self.space.lr.low)
-        return [best | {"lr": moved}]
+        points, lr = [], best["lr"]
+        if not any(other >= lr * math.sqrt(2) for other in complete):
+            wall = min((other for other in diverged if other > lr), default=math.inf)
+            points.append(best | {"lr": min(2 * lr, math.sqrt(lr * wall), self.space.lr.high)})
+        if not any(other <= lr / math.sqrt(2) for other in complete):
+            points.append(best | {"lr": max(lr / 2, self.space.lr.low)})
+        return [point for point in points if point["lr"] != lr]
 
     def _comparable(self, record: RunRecord) -> bool:
         return self.ratio is None or record.spec.optimizer.embedding_lr_ratio == self.ratio

@@ -16,6 +16,7 @@ from hptransfer.store import RunRecord
 from hptransfer.transfer.checks import preconditions
 from hptransfer.transfer.law import TAIL, Law, fit_law
 from hptransfer.transfer.prediction import (
+    Check,
     Drift,
     HoldOut,
     Hyperparameters,
@@ -53,7 +54,7 @@ def predict(
     ratio = frozen_ratio(records)
     used = [record for record in records if record.spec.optimizer.embedding_lr_ratio == ratio]
     surface = fit_surface(make_sweep(records, ratio), replicate_noise(records))
-    _refuse_edges(surface, target.optimizer.recipe)
+    inside = _inside_sweeps(surface, target.optimizer.recipe)
 
     rng = np.random.default_rng(seed)
     drawn = bootstrap(surface, draws, rng)
@@ -90,7 +91,7 @@ def predict(
         optima=_optima(surface, drawn, decay.value),
         surface=SurfaceNumbers(curvature=surface.bowl.curvature, skew=surface.bowl.skew),
         hold_out=_hold_out(surface, drawn, x, law, rng) if len(x) > 1 else None,
-        checks=preconditions(records, used, spec),
+        checks=(*preconditions(records, used, spec), inside),
         spec=spec,
         provenance=provenance or {},
     )
@@ -102,21 +103,27 @@ def _interval(ln_value: float, ln_draws: Array) -> Interval:
     return Interval(value=math.exp(ln_value), low=math.exp(min(low, ln_value)), high=math.exp(max(high, ln_value)))
 
 
-def _refuse_edges(surface: Surface, recipe: str) -> None:
-    """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess."""
-    sweep = surface.sweep
+def _inside_sweeps(surface: Surface, recipe: str) -> Check:
+    """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess. Above the highest run that
+    finished, a diverged run still bounds the optimum, which is taken up to the middle between the two."""
+    sweep, by_ceiling = surface.sweep, []
     for i, width in enumerate(sweep.widths):
+        optimum = surface.bowl.optimum[i]
         low, high, ceiling = (math.exp(bound) for bound in (sweep.low[i], sweep.high[i], sweep.ceiling[i]))
-        if surface.bowl.optimum[i] <= sweep.low[i]:
+        if optimum <= sweep.low[i]:
             raise CheckFailed(
                 f"{recipe} at width {width}: the best lr is at the lower edge of its sweep ({low:.4g}) or below; "
                 f"extend the search to lower lr (--set spaces.{recipe}.lr.low=...)"
             )
-        if surface.bowl.optimum[i] >= sweep.high[i]:
-            where = f"{recipe} at width {width}: the best lr is at the upper edge of its sweep ({high:.4g}) or above"
-            if math.isfinite(ceiling):
-                raise CheckFailed(f"{where}, and runs from {ceiling:.4g} on diverged; search in between, as more --trials do")
+        if optimum < sweep.high[i]:
+            continue
+        where = f"{recipe} at width {width}: the best lr is at the upper edge of its sweep ({high:.4g}) or above"
+        if not math.isfinite(ceiling):
             raise CheckFailed(f"{where}; extend the search to higher lr (--set spaces.{recipe}.lr.high=...)")
+        if optimum > (sweep.high[i] + sweep.ceiling[i]) / 2:
+            raise CheckFailed(f"{where}, and runs from {ceiling:.4g} on diverged; search in between, as more --trials do")
+        by_ceiling.append(f"width {width}: between {high:.4g}, the highest that finished, and {ceiling:.4g}, which diverged")
+    return Check(name="lr inside its sweep", ok=True, detail="; ".join(by_ceiling) or "between finished runs at every width")
 
 
 def _optima(surface: Surface, drawn: Draws, weight_decay: float) -> tuple[Optimum, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, ValidationSettings
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
@@ -27,13 +28,13 @@ def validate(
             store.add_prediction(prediction.digest, prediction.model_dump(mode="json"))
     entries = {name: Entry.of(prediction, experiment.validation) for name, prediction in predictions.items()}
     records = store.records()
-    ladder = _Ladder(entries, experiment.validation)
+    ladder = Ladder(entries, experiment.validation)
     if ladder.missing(records):
         _train(entries, ladder, store, records, workers)
     return [verdict(entry, entries.get(BASELINE), ladder.rungs, records) for entry in entries.values()]
 
 
-class _Ladder:
+class Ladder:
     """Everything at the target as a source of runs; the baseline's horizons follow once its probes are in, one by one until
     its losses bracket every challenger's."""
 
@@ -41,14 +42,25 @@ class _Ladder:
         self._entries, self._settings = entries, settings
         self.rungs: list[Arm] = []
 
+    @property
+    def _challengers(self) -> list[Entry]:
+        """Who the baseline climbs for: nobody where there is no baseline."""
+        return [entry for name, entry in self._entries.items() if name != BASELINE and BASELINE in self._entries]
+
+    def planned(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+        """What is left to run, if the baseline climbs all the way."""
+        arms = [arm for entry in self._entries.values() for arm in entry.arms]
+        if self._challengers:
+            start = self._entries[BASELINE].arms[0]
+            arms += [ladder_arm(start, horizon, self._settings.seeds) for horizon in self._settings.ladder]
+        return _missing(arms, records)
+
     def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
         around = _missing((arm for entry in self._entries.values() for arm in entry.arms), records)
-        baseline = self._entries.get(BASELINE)
-        challengers = [entry for name, entry in self._entries.items() if name != BASELINE]
-        if around or baseline is None or not challengers:
+        if around or not self._challengers:
             return around
-        best = baseline.best(records)
-        wanted = min(entry.arms[0].mean(records) for entry in challengers)
+        best = self._entries[BASELINE].best(records)
+        wanted = min(entry.arms[0].mean(records) for entry in self._challengers)
         self.rungs = []
         reached = best.mean(records)
         for horizon in self._settings.ladder:
@@ -61,16 +73,18 @@ class _Ladder:
         return []
 
 
-def _train(entries: Mapping[str, Entry], ladder: _Ladder, store: Store, records: dict[str, RunRecord], workers: int) -> None:
-    from hptransfer.search.cluster import cluster
+def _train(entries: Mapping[str, Entry], ladder: Ladder, store: Store, records: dict[str, RunRecord], workers: int) -> None:
+    from hptransfer.search.cluster import cluster, free_cpus
     from hptransfer.search.progress import Progress
     from hptransfer.search.tuner import run_trials
     from hptransfer.train.launch import launch
 
-    first = ladder.missing(records)
+    planned = ladder.planned(records)
     predicted = [spec for entry in entries.values() if (spec := entry.arms[0].specs[0]).run_id not in records]
-    progress = Progress(len(first), sum(spec.flops for spec in first), lambda record: f"({record.spec.tokens} tokens)")
+    progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
     with cluster(store), ThreadPoolExecutor(max(1, len(predicted))) as pool:
+        if workers > free_cpus():
+            raise UsageError(f"--workers {workers} can never fit: the cluster has {free_cpus()} CPUs")
         for record in pool.map(lambda spec: launch(spec, store, workers=workers), predicted):
             records[record.run_id] = record
             progress.finished(record)

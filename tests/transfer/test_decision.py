@@ -157,6 +157,16 @@ def test_optimum_under_the_ceiling_but_above_every_finished_run_is_refused() -> 
         predict(records, target_of(records))
 
 
+def test_a_diverged_run_close_above_bounds_the_optimum_as_a_finished_one_would() -> None:
+    """The highest run that finished lies a little below the optimum, the lowest that diverged a little above it."""
+    records = [record for record in make_records(Truth(), TWO_WIDTHS) if record.spec.optimizer.lr < 0.0098]
+    wall = [record_of(record.spec.at(**{"optimizer.lr": 0.014}), None) for record in records]
+    prediction = predict([*records, *wall], target_of(records), draws=50)
+    assert prediction.hyperparameters.lr.value == pytest.approx(0.01, rel=0.35)
+    check = next(check for check in prediction.checks if check.name == "lr inside its sweep")
+    assert check.ok
+
+
 def test_flat_weight_decay_is_not_identified_and_takes_the_rule() -> None:
     records = make_records(Truth(noise=0.01), TWO_WIDTHS)
     decay = predict(records, target_of(records)).hyperparameters.weight_decay

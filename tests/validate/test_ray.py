@@ -1,0 +1,69 @@
+"""Validation on a real Ray: predicted runs under Train, the rest as trials, tiny models on real text."""
+
+import json
+
+import pytest
+import yaml
+from synthetic import Truth, make_records
+
+from hptransfer.cli import run
+from hptransfer.data.corpus import load_corpus
+from hptransfer.experiment import Experiment
+from hptransfer.spec import OptimizerSpec
+from hptransfer.store import Store
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import default_path, read_prediction
+from hptransfer.validate.command import main
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+TINY = {
+    "name": "tiny",
+    "model": {"depth": 1, "head_dim": 16, "context": 32},
+    "base_width": 16,
+    "widths": [16, 32],
+    "target_width": 48,
+    "horizon": {"tokens": 4096},
+    "batch_sequences": 4,
+    "evaluation": {"tokens": 1024, "points": 2},
+    "optimizers": ["adamw", "shampoo"],
+    "validation": {"seeds": 2, "probes": [0.5, 2.0], "ladder": [2.0]},
+}
+
+
+def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    experiment, data = Experiment.model_validate(TINY), load_corpus("stdlib").spec
+    for recipe in experiment.optimizers:
+        target = experiment.run_spec(data, OptimizerSpec(recipe=recipe, lr=1), width=48, parametrization="mup")
+        prediction = predict(make_records(Truth(), experiment, recipe=recipe, data=data), target, draws=30)
+        path = default_path(recipe, "mup", 48)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(prediction.model_dump_json())
+    argv = ["--experiment", "tiny.yaml", "--json"]
+    with pytest.raises(SystemExit) as stopped:
+        run(lambda: main(argv))
+    printed = capsys.readouterr()
+    assert stopped.value.code == 0, printed.err
+
+    found = {validation["optimizer"]: validation for validation in json.loads(printed.out)["validations"]}
+    records = Store("runs").records()
+    shampoo = found["shampoo"]
+    assert shampoo["width"] == 48
+    assert set(shampoo["compute_multiplier"]) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"} or shampoo["refusal"]
+    assert [r["purpose"] for r in shampoo["runs"]] == ["predicted", "probe x0.5", "probe x2"]
+    assert all(run_id in records for run in shampoo["runs"] + shampoo["baseline_runs"] for run_id in run["run_ids"])
+    assert all(record.state == "complete" for record in records.values())
+
+    # The prediction was in the store before the first run that tests it.
+    digest = read_prediction(default_path("shampoo", "mup", 48)).digest
+    assert shampoo["prediction"] == digest
+    written = (tmp_path / f"runs/predictions/{digest}.json").stat().st_mtime
+    assert all(path.stat().st_mtime > written for path in (tmp_path / "runs/runs").glob("*.json"))
+
+    with pytest.raises(SystemExit):
+        run(lambda: main(argv))
+    again = {validation["optimizer"]: validation for validation in json.loads(capsys.readouterr().out)["validations"]}
+    assert again == found
+    assert Store("runs").records() == records
