@@ -51,7 +51,7 @@ def selection(args: argparse.Namespace) -> str:
 
 def names(text: str) -> tuple[str, ...]:
     """A comma-separated option."""
-    return tuple(name for name in text.split(",") if name)
+    return tuple(stripped for name in text.split(",") if (stripped := name.strip()))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -54,10 +54,15 @@ def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UsageError(f"--set {assignment!r}: the value is not YAML") from None
-        for key in reversed(dotted.split(".")):
-            value = {key: value}
-        data = merge(data, value)
+        data = merge(data, nested(dotted, value))
     return data
+
+
+def nested(dotted: str, value: Any) -> dict[str, Any]:
+    """``a.b`` and a value as ``{"a": {"b": value}}``."""
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    return dict(value)
 
 
 def merge(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

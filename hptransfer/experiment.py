@@ -56,7 +56,6 @@ class SearchSettings(Spec):
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
     batch: int = Field(4, gt=1, description="proposals made before the next look at the results")
-    ratio_trials: int = Field(3, gt=0, description="first trials at the smallest width, which also search the LR ratio")
     sampler: Literal["gp", "tpe", "random"] = "gp"
     seed: int = Field(0, ge=0)
 
@@ -67,6 +66,14 @@ class ValidationSettings(Spec):
     seeds: int = Field(2, gt=0)
     probes: tuple[float, ...] = Field((0.5, 2.0), description="factors on the predicted LR")
     ladder: tuple[float, ...] = Field((2.0,), description="further AdamW horizons, as factors, until one brackets")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if any(factor <= 0 or factor == 1 for factor in self.probes):
+            raise ValueError(f"probes {list(self.probes)} are not positive factors other than 1")
+        if list(self.ladder) != sorted(set(self.ladder)) or any(horizon <= 1 for horizon in self.ladder):
+            raise ValueError(f"ladder {list(self.ladder)} is not ascending from above 1")
+        return self
 
 
 class Experiment(Spec):
@@ -94,6 +101,8 @@ class Experiment(Spec):
     def _consistent(self) -> Self:
         for recipe in (*self.optimizers, *self.spaces):
             get_recipe(recipe)
+        if len(set(self.optimizers)) < len(self.optimizers):
+            raise ValueError(f"optimizers {list(self.optimizers)} name a recipe twice")
         if len(set(self.widths)) < len(self.widths):
             raise ValueError(f"widths {list(self.widths)} name a width twice")
         for width in (self.base_width, *self.widths, self.target_width):

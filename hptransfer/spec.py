@@ -28,7 +28,7 @@ Parametrization = Literal["mup", "sp"]
 class Spec(BaseModel):
     """Base of every specification: frozen, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class ScheduleSpec(Spec):
 
     shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
     warmup_tokens: int = Field(0, ge=0)
-    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run that a trapezoid cools down in")
+    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
 
 
 class EvaluationSpec(Spec):
@@ -347,5 +347,6 @@ class RunSpec(Spec):
         """Exponent gamma of lr* ~ width^gamma in these base coordinates: 0 under muP, the hidden role's under sp."""
         if self.parametrization != "sp":
             return 0.0
-        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=2.0 if self.block_size else 1.0, n_out=2.0 if self.block_size else 1.0)
+        blocks = block_count(2 * self.base.width, self.block_size) / block_count(self.base.width, self.block_size)
+        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=blocks, n_out=blocks)
         return math.log2(self.optimizer.rules.rule("hidden", self.optimizer.resolved_options).lr(ratios))

@@ -17,8 +17,6 @@ from hptransfer.rules.width import Adam, Graft, Muon, Rule, Shampoo, Soap, Vecto
 Role = Literal["embedding", "hidden", "readout", "vector"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Beta = Field(ge=0, lt=1)
-
 
 class AdamOptions(BaseModel):
     """Adam's moments and epsilon. ``eps`` is added outside the square root."""

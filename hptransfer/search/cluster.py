@@ -14,6 +14,8 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# A relative corpus path means the same in a trial as here.
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -29,7 +31,7 @@ def cluster(store: Store) -> Iterator[None]:
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
     try:
         _refuse_unshared(store)
@@ -38,7 +40,7 @@ def cluster(store: Store) -> Iterator[None]:
         ray.shutdown()
 
 
-def free_cpus() -> int:
+def total_cpus() -> int:
     """CPUs of the cluster: as many one-thread trials run side by side."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
@@ -48,7 +50,7 @@ def _refuse_unshared(store: Store) -> None:
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2 or not store.is_local:
         return
-    marker = Path(store.location) / f"marker-{uuid.uuid4().hex}"
+    marker = Path(store.uri) / f"marker-{uuid.uuid4().hex}"
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
     look = ray.remote(num_cpus=0)(lambda: marker.exists())

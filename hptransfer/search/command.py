@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,17 +19,17 @@ from hptransfer.store import Store
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
-    """The experiment with the command line's choices over it."""
+    """The experiment with the command line's choices over it; those that the next stages must share go into ``args.set``."""
+    if args.parametrization:
+        args.set.append(f"parametrizations=[{args.parametrization}]")
+    if args.widths:
+        args.set.append(f"widths={args.widths}".replace(" ", ""))
     settings = list(args.set)
     if args.optimizer:
         for recipe in names(args.optimizer):
             get_recipe(recipe)
         settings.append(f"optimizers=[{args.optimizer}]")
-    if args.parametrization:
-        settings.append(f"parametrizations=[{args.parametrization}]")
-    if getattr(args, "widths", None):
-        settings.append(f"widths={args.widths}")
-    if getattr(args, "trials", None) is not None:
+    if args.trials is not None:
         settings.append(f"search.trials={args.trials}")
     return load_experiment(args.experiment, settings)
 
@@ -120,7 +119,7 @@ def _summary(study: Study, known: set[str]) -> dict[str, Any]:
             "lr": best.spec.optimizer.lr,
             "weight_decay": best.spec.optimizer.weight_decay,
             "embedding_lr_ratio": best.spec.optimizer.embedding_lr_ratio,
-            "loss": best.loss or math.nan,
+            "loss": best.loss,
             "run_id": best.run_id,
         }
         if best

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, Self
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from pydantic import Field, model_validator
 
-from hptransfer.config import find_config, load_yaml, merge, validate
+from hptransfer.config import find_config, load_yaml, merge, nested, validate
 from hptransfer.experiment import Experiment
 from hptransfer.rules.recipes import get_recipe
 from hptransfer.spec import OptimizerSpec, Spec
@@ -17,22 +17,24 @@ Point = dict[str, float]  # values of the searched dimensions by name
 
 
 class Range(Spec):
-    """A searched range. ``log`` searches the logarithm."""
+    """A searched range, or a fixed value where ``low`` equals ``high``. ``log`` searches the logarithm."""
 
-    low: float
+    low: float = Field(ge=0)
     high: float
     scale: Literal["log", "linear"] = "log"
     source: str
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.scale == "log" and self.low <= 0:
-            raise ValueError(f"low {self.low} of a log range is not positive")
-        if self.low < 0:
-            raise ValueError(f"low {self.low} is negative")
-        if self.high <= self.low:
-            raise ValueError(f"high {self.high} is not above low {self.low}")
+        if self.high < self.low:
+            raise ValueError(f"high {self.high} is below low {self.low}")
+        if self.scale == "log" and self.low == 0 < self.high:
+            raise ValueError("low 0 of a log range is not positive")
         return self
+
+    @property
+    def is_searched(self) -> bool:
+        return self.high > self.low
 
     def at(self, share: float) -> float:
         """The value at a share in [0, 1] of the range."""
@@ -57,7 +59,7 @@ class Choice(Spec):
 class Fixed(Spec):
     """A value that is not searched."""
 
-    value: float | int | bool | None
+    value: float | int | bool
     source: str
 
 
@@ -66,9 +68,9 @@ class SearchSpace(Spec):
 
     recipe: str
     lr: Range
-    weight_decay: Range | Fixed
+    weight_decay: Range
     embedding_lr_ratio: Choice
-    options: dict[str, Fixed | dict[str, Fixed]] = {}
+    options: dict[str, Fixed] = Field({}, description="by name; adam.beta1 is an option of the embedding's Adam")
 
     def optimizer(self, lr: float, weight_decay: float, ratio: float) -> OptimizerSpec:
         """The recipe with these hyperparameters and the space's fixed options."""
@@ -78,20 +80,17 @@ class SearchSpace(Spec):
 
     def fixed_options(self) -> dict[str, Any]:
         """The recipe's options that the space fixes."""
-        return {
-            name: fixed.value if isinstance(fixed, Fixed) else {key: inner.value for key, inner in fixed.items()}
-            for name, fixed in self.options.items()
-        }
+        options: dict[str, Any] = {}
+        for name, fixed in self.options.items():
+            options = merge(options, nested(name, fixed.value))
+        return options
 
-    def distributions(self, *, with_ratio: bool) -> dict[str, BaseDistribution]:
-        """The searched dimensions as Optuna's distributions; the ratio is an index into its values, which are ordered."""
-        found: dict[str, BaseDistribution] = {
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The searched dimensions as Optuna's distributions."""
+        return {
             name: FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
             for name, searched in self._ranges().items()
         }
-        if with_ratio:
-            found["ratio_index"] = IntDistribution(0, len(self.embedding_lr_ratio.values) - 1)
-        return found
 
     def centre(self) -> Point:
         """The middle of every range."""
@@ -107,7 +106,7 @@ class SearchSpace(Spec):
 
     def _ranges(self) -> dict[str, Range]:
         both = {"lr": self.lr, "weight_decay": self.weight_decay}
-        return {name: searched for name, searched in both.items() if isinstance(searched, Range)}
+        return {name: searched for name, searched in both.items() if searched.is_searched}
 
 
 def load_space(recipe: str, experiment: Experiment) -> SearchSpace:

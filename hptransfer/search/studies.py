@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hptransfer.cli import number
+from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.search.space import load_space
 from hptransfer.search.study import Study
@@ -43,6 +44,10 @@ def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
     studies = []
     for recipe in experiment.optimizers:
         space = load_space(recipe, experiment)
+        if experiment.search.trials < (ratios := len(space.embedding_lr_ratio.values)):
+            raise UsageError(
+                f"search.trials {experiment.search.trials} is too few: the first {ratios} compare {recipe}'s embedding_lr_ratio"
+            )
         for parametrization in experiment.parametrizations:
             for width in sorted(experiment.widths):
 

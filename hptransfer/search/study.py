@@ -23,8 +23,8 @@ MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
 
 @dataclass
 class Study:
-    """``searches_ratio``: the first ``settings.ratio_trials`` trials also search the embedding/readout LR ratio, which is
-    then frozen. Other studies are given ``ratio``, and wait until they are. ``finished`` is in the order of proposal."""
+    """``searches_ratio``: the first trials compare the values of the embedding/readout LR ratio, and the best one is frozen.
+    Other studies are given ``ratio``, and wait until they are. ``finished`` is in the order of proposal."""
 
     recipe: str
     parametrization: Parametrization
@@ -69,48 +69,38 @@ class Study:
                 return left
             self.finished += [(point, records[spec.run_id]) for point, spec in self.batch]
             self.batch = []
-            if self.searches_ratio and self.ratio is None and len(self.finished) >= self._ratio_trials:
+            if self.ratio is None:
                 best = self.best
                 values = self.space.embedding_lr_ratio.values
                 self.ratio = best.spec.optimizer.embedding_lr_ratio if best else values[len(values) // 2]
         return []
 
-    @property
-    def _ratio_trials(self) -> int:
-        return min(self.settings.ratio_trials, self.trials)
-
     def _next_batch(self) -> list[tuple[Point, RunSpec]]:
-        """The next proposals: as many as the batch has, fewer where the ratio is frozen or the trials end in between."""
-        start = len(self.finished)
-        stage_ends = self._ratio_trials if self.ratio is None else self.trials
+        """The next proposals: as many as the batch has, fewer where the trials end in between."""
         batch: list[tuple[Point, RunSpec]] = []
-        for point in self._points(start)[: stage_ends - start]:
-            batch.append((point, self._run(point, batch)))
+        if self.ratio is None:
+            # The values of the ratio side by side, all else equal.
+            for ratio in self.space.embedding_lr_ratio.values:
+                batch.append((self.space.centre(), self._run(self.space.centre(), ratio, batch)))
+            return batch
+        for point in self._points(len(self.finished))[: self.trials - len(self.finished)]:
+            batch.append((point, self._run(point, self.ratio, batch)))
         return batch
 
     def _points(self, start: int) -> list[Point]:
-        """Points of the batch that starts at trial ``start``. Their number does not depend on ``trials``: a study that is
-        continued with more trials finds the earlier ones among them."""
-        with_ratio, size = self.ratio is None, self.settings.batch
+        """Points of the batch that starts at trial ``start``. They do not depend on ``trials``: a study that is continued with
+        more of them finds the earlier ones among its own."""
+        size = self.settings.batch
         seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
-        if with_ratio and start == 0:
-            # The values of the ratio side by side, all else equal.
-            return [self.space.centre() | {"ratio_index": i} for i in range(len(self.space.embedding_lr_ratio.values))]
         observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
-        if len(observed) < 2 and not with_ratio:
+        if len(observed) < 2:
             return self.space.spread(size, seed)
-        # Once the ratio is frozen, a batch starts with what a fit needs: LRs on both sides of the best one, and the best one
-        # again with a new seed, so that noise is measured where it matters.
+        # A batch starts with what a fit needs: LRs on both sides of the best one, and the best one again with a new seed, so
+        # that noise is measured where it matters.
         best = min(observed, key=lambda pair: pair[1])[0]
-        needed = [] if with_ratio else [*self._bracket(best), best]
-        proposed = propose(
-            self.settings.sampler,
-            self.space.distributions(with_ratio=with_ratio),
-            [({k: v for k, v in point.items() if with_ratio or k != "ratio_index"}, value) for point, value in observed],
-            count=size - len(needed),
-            seed=seed,
-        )
-        return needed + proposed
+        needed = [*self._bracket(best), best]
+        count = max(0, size - len(needed))
+        return needed + propose(self.settings.sampler, self.space.distributions(), observed, count=count, seed=seed)
 
     def _bracket(self, best: Point) -> list[Point]:
         """The best point moved outwards, to each side where no complete run lies at least a factor of sqrt 2 away: by a
@@ -128,15 +118,10 @@ class Study:
     def _comparable(self, record: RunRecord) -> bool:
         return self.ratio is None or record.spec.optimizer.embedding_lr_ratio == self.ratio
 
-    def _run(self, point: Point, batch: list[tuple[Point, RunSpec]]) -> RunSpec:
+    def _run(self, point: Point, ratio: float, batch: list[tuple[Point, RunSpec]]) -> RunSpec:
         """The run of a point, with the first seed that this study has not used there."""
-        values = self.space.embedding_lr_ratio.values
-        fixed_decay = getattr(self.space.weight_decay, "value", 0.0)
-        optimizer = self.space.optimizer(
-            _round(point["lr"]),
-            _round(point.get("weight_decay", fixed_decay)),
-            values[round(point["ratio_index"])] if self.ratio is None else self.ratio,
-        )
+        decay = point.get("weight_decay", self.space.weight_decay.low)
+        optimizer = self.space.optimizer(_round(point["lr"]), _round(decay), ratio)
         taken = {*self._run_ids(), *(spec.run_id for _, spec in batch)}
         number = 0
         while (spec := self.make_run(optimizer, number)).run_id in taken:

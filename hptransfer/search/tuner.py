@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from hptransfer.search.cluster import free_cpus  # first: it settles Ray's environment
+from hptransfer.search.cluster import total_cpus  # first: it settles Ray's environment
 
 from ray import tune  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
@@ -33,13 +33,13 @@ def run_trials(source: RunSource, store: Store, records: dict[str, RunRecord], p
         return
     searcher = _Searcher(source, store, records, progress)
     # Tune's own state is disposable: whatever matters is in the store by the time Tune hears of it.
-    with tempfile.TemporaryDirectory(prefix="hptransfer-tune-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hptransfer-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
             tune.with_resources(_trial, {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                max_concurrent_trials=free_cpus(),
+                max_concurrent_trials=total_cpus(),
                 reuse_actors=True,
                 metric="loss",
                 mode="min",

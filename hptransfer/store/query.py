@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from hptransfer.experiment import Experiment
@@ -14,12 +13,11 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
     """The runs that ``experiment`` makes, and how many were left out because they saw another version of its corpus.
 
     A run belongs when the experiment, given the run's optimizer and seeds, makes the very same one; at the held-out width, at
-    any horizon. Of several versions of the corpus the one with the most runs is taken.
+    any horizon. Of several versions of the corpus that of the newest run is taken.
     """
-    ours = [record for record in records if _makes(experiment, record.spec)]
-    versions = Counter(record.spec.data.sha256 for record in ours)
-    kept = max(versions, key=lambda sha256: (versions[sha256], sha256), default=None)
-    same = [record for record in ours if record.spec.data.sha256 == kept]
+    ours = [record for record in records if makes(experiment, record.spec)]
+    newest = max(ours, key=lambda record: (record.finished_at, record.run_id), default=None)
+    same = [record for record in ours if newest and record.spec.data.sha256 == newest.spec.data.sha256]
     return same, len(ours) - len(same)
 
 
@@ -29,7 +27,8 @@ def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
     return spec.optimizer.recipe == recipe and (spec.parametrization == parametrization or at_base)
 
 
-def _makes(experiment: Experiment, spec: RunSpec) -> bool:
+def makes(experiment: Experiment, spec: RunSpec) -> bool:
+    """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon."""
     at_target = spec.model.width == experiment.target_width
     if not (at_target or spec.model.width in experiment.widths) or spec.data.corpus != experiment.data.corpus:
         return False

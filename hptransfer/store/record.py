@@ -45,7 +45,6 @@ class RunRecord(Spec):
     device: str
     workers: int = 1
     versions: dict[str, str] = {}
-    checkpoint: str | None = None
     finished_at: str = ""
 
     def row(self) -> dict[str, Any]:

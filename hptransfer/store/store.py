@@ -11,7 +11,9 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,18 @@ class Store:
         """Write one record, whole or not at all. A record of the same run is replaced."""
         self._write(f"runs/{record.run_id}.json", record.model_dump_json().encode())
 
-    def add_prediction(self, digest: str, content: dict[str, Any]) -> None:
-        """Write down a prediction before the runs that test it."""
-        self._write(f"predictions/{digest}.json", json.dumps(content, indent=1).encode())
+    def register_prediction(self, digest: str, content: dict[str, Any]) -> None:
+        """Write down a prediction before the runs that test it; one that is there already keeps its time."""
+        if self.registered_at(digest) is None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._write(
+                f"predictions/{digest}.json", json.dumps({"registered_at": now, "prediction": content}, indent=1).encode()
+            )
 
-    def has_prediction(self, digest: str) -> bool:
-        return self._exists(f"predictions/{digest}.json")
+    def registered_at(self, digest: str) -> str | None:
+        """When a prediction was registered (UTC, ISO 8601), or None."""
+        name = f"predictions/{digest}.json"
+        return str(json.loads(self._read(name))["registered_at"]) if self._exists(name) else None
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
         """Keep the state of an unfinished run, replacing an older one."""
@@ -71,8 +79,8 @@ class Store:
 
         Killed at any moment, nothing is lost: the single files go last, and a record in both places is read once.
         """
+        names = self._files("runs", ".json")  # before reading: a run that comes in between stays a file
         records = list(self.records().values())
-        names = self._files("runs", ".json")
         frame = self._to_frame(records).with_columns(pl.Series("record", [r.model_dump_json() for r in records]))
         sink = pa.BufferOutputStream()
         parquet.write_table(frame.to_arrow(), sink)
@@ -93,7 +101,9 @@ class Store:
 
     def records(self) -> dict[str, RunRecord]:
         """Every readable record by run_id."""
-        return self._from_rows(self._compacted()) | {record.run_id: record for record in self._singles()}
+        # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
+        singles = {record.run_id: record for record in self._singles()}
+        return self._from_rows(self._compacted()) | singles
 
     def frame(self) -> pl.DataFrame:
         """One row per run; the columns are those of `RunRecord.row`."""
@@ -118,6 +128,8 @@ class Store:
         """The record in a file of its own, or None where the file is damaged and was set aside."""
         try:
             return self._parse(name, self._read(name))
+        except FileNotFoundError:  # gathered or set aside by another process meanwhile
+            return None
         except ValueError as error:
             self._set_aside(name, error)
             return None
@@ -140,36 +152,51 @@ class Store:
         return pl.DataFrame([record.row() for record in records], schema=ROW_SCHEMA, orient="row")
 
     def _exists(self, name: str) -> bool:
-        return bool(self._fs.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
+        with self._reaching("read"):
+            return bool(self._fs.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
 
     def _files(self, folder: str, suffix: str) -> list[str]:
         selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        names = (info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File)
+        with self._reaching("read"):
+            names = [info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
         return sorted(f"{folder}/{name}" for name in names if name.endswith(suffix))
 
     def _read(self, name: str) -> bytes:
-        with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+        with self._reaching("read"), self._fs.open_input_stream(f"{self._root}/{name}") as stream:
             return bytes(stream.read())
 
     def _write(self, name: str, content: bytes) -> None:
         path = f"{self._root}/{name}"
-        try:
+        with self._reaching("written"):
             self._fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-            if not self.is_local:
+            if self.is_local:
+                self._write_local(path, content)
+            else:
                 with self._fs.open_output_stream(path) as stream:
                     stream.write(content)
-                return
-            temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-        except OSError as error:
-            raise UsageError(f"store {self.location} cannot be written: {error.strerror or error}") from None
+
+    @staticmethod
+    def _write_local(path: str, content: bytes) -> None:
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @contextmanager
+    def _reaching(self, done: str) -> Iterator[None]:
+        """A file system that refuses is the user's to mend: one line. A file that is gone is the caller's business."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowInvalid) as error:
+            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UsageError(f"store {self.location} cannot be {done}: {why}") from None
 
     def _parse(self, name: str, content: bytes) -> RunRecord:
         """The record in ``content``. Raises UsageError for a newer schema and ValueError for anything that is no record."""

@@ -18,7 +18,7 @@ def launch(spec: RunSpec, store: Store, *, workers: int = 1) -> RunRecord:
     from ray.train.torch import TorchTrainer
 
     # Ray Train silently resumes a run of the same name, and its own state is disposable: a fresh name and folder each time.
-    with tempfile.TemporaryDirectory(prefix="hptransfer-train-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hptransfer-train-", ignore_cleanup_errors=True) as folder:
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"spec": spec.model_dump_json(), "store": store.uri},

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from hptransfer import __version__
 from hptransfer.data.batches import batch, validation_batches
 from hptransfer.data.corpus import Corpus
 from hptransfer.errors import UsageError
@@ -24,6 +17,7 @@ from hptransfer.models import build_model
 from hptransfer.optim import ChainOptimizer, build_optimizer, optimizer_flops
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.parallel import World
 from hptransfer.train.schedule import schedule_factor
@@ -47,6 +41,7 @@ def train(
     if spec.batch_sequences % world.workers:
         raise UsageError(f"batch_sequences {spec.batch_sequences} is not a multiple of {world.workers} workers")
     torch.set_num_threads(threads)
+    machine.reset_peak_memory()
     model = build_model(spec)
     optimizer = build_optimizer(model, spec)
     network = world.wrap(model)
@@ -144,24 +139,10 @@ def _record(spec: RunSpec, corpus: Corpus, optimizer: ChainOptimizer, state: Run
         flops_optimizer=optimizer_flops(spec) * state.step / spec.steps,
         training_wall_seconds=state.seconds,
         optimizer_wall_seconds=state.optimizer_seconds,
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=machine.peak_memory_bytes(),
         optimizer_state_bytes=optimizer.state_bytes(),
-        device=_device(),
+        device=machine.device(),
         workers=world.workers,
-        versions={
-            "hptransfer": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        versions=machine.versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _device() -> str:
-    """The processor's name and the number of cores, so that wall-clock figures say where they were taken."""
-    name = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"

@@ -40,32 +40,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.output and len(recipes) > 1:
         raise UsageError(f"--output {args.output} is one file for {len(recipes)} optimizers; name one with --optimizer")
     store = Store(args.store)
-    stored = list(store.require_records().values())
+    stored, left_out = runs_of(store.require_records().values(), experiment)
 
     cli.console.print(f"experiment {experiment.name}, store {store.location}, parametrization {parametrization}")
     cli.console.print(
         f"searched widths {list(experiment.widths)}, base {experiment.base_width}, target {experiment.target_width}"
     )
+    if left_out:
+        cli.console.print(f"{left_out} runs on another version of corpus {experiment.data.corpus} left out")
     predictions: dict[str, Prediction] = {}
     refused: dict[str, CheckFailed] = {}
     for recipe in recipes:
-        records, left_out = select(stored, experiment, recipe, parametrization)
-        if not records:
+        records, outdated = select(stored, experiment, recipe, parametrization)
+        if missing := sorted(set(experiment.widths) - {record.spec.model.width for record in records}):
             raise UsageError(
-                f"store {store.location} has no {recipe} runs ({parametrization}) of experiment {experiment.name}; "
-                f"run `python -m hptransfer.search --experiment {args.experiment} --optimizer {recipe}` first"
+                f"store {store.location} has no {recipe} runs ({parametrization}) of experiment {experiment.name} at width "
+                f"{', '.join(map(str, missing))}; "
+                f"run `python -m hptransfer.search {cli.selection(args)} --optimizer {recipe}` first"
             )
-        if left_out:
-            cli.console.print(f"{recipe}: {left_out} runs on another version of corpus {experiment.data.corpus} left out")
+        if outdated:
+            cli.console.print(f"{recipe}: {outdated} runs with other optimizer options than the newest left out")
         try:
             predictions[recipe] = _predict(records, experiment, parametrization, store)
         except CheckFailed as error:
             refused[recipe] = error
+    width = experiment.target_width
+    files = {recipe: str(args.output or default_path(recipe, parametrization, width)) for recipe in recipes}
+    for recipe in refused:
+        Path(files.pop(recipe)).unlink(missing_ok=True)  # an earlier prediction must not pass for this one
     if not predictions:
         raise next(iter(refused.values()))
-
-    width = experiment.target_width
-    files = {recipe: str(args.output or default_path(recipe, parametrization, width)) for recipe in predictions}
     for recipe, prediction in predictions.items():
         _write(files[recipe], prediction)
     cli.table(
@@ -88,12 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def select(
-    stored: Sequence[RunRecord], experiment: Experiment, recipe: str, parametrization: Parametrization
+    ours: Sequence[RunRecord], experiment: Experiment, recipe: str, parametrization: Parametrization
 ) -> tuple[list[RunRecord], int]:
-    """The records that this experiment's search of a recipe would make, and how many saw another version of its corpus."""
-    mine = [record for record in stored if of_series(record.spec, recipe, parametrization)]
-    records, left_out = runs_of(mine, experiment)
-    return [record for record in records if record.spec.model.width in experiment.widths], left_out
+    """The searched runs of a recipe, and how many were left out because the newest run has other optimizer options."""
+    mine = [r for r in ours if of_series(r.spec, recipe, parametrization) and r.spec.model.width in experiment.widths]
+    newest = max(mine, key=lambda record: (record.finished_at, record.run_id), default=None)
+    same = [r for r in mine if newest and r.spec.optimizer.resolved_options == newest.spec.optimizer.resolved_options]
+    return same, len(mine) - len(same)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -197,7 +197,7 @@ def _weight_decay(surface: Surface, drawn: Draws) -> _Decay:
             high=math.exp(max(high, bowl.wd_optimum)) if high < sweep.ln_wd.max() else None,
             status="identified",
         )
-    geometric_mean = float(np.prod(np.exp(sweep.ln_wd[best])) ** (1 / len(best)))
+    geometric_mean = math.exp(float(np.mean(sweep.ln_wd[best])))
     return _Decay(value=geometric_mean, low=None, high=None, status=f"not identified, rule used: {why}")
 
 

@@ -113,7 +113,7 @@ class Prediction(Spec):
     drift: Drift
     roles: dict[Role, RoleNumbers]
     expected_regret: float  # from the uncertainty of lr alone, relative
-    noise: float  # relative standard deviation of the loss over seeds
+    noise: float  # relative standard deviation of the loss: over seeds or around the surface, whichever is larger
     budget: dict[int, int]  # finished runs per searched width, those at other LR ratios included
     optima: tuple[Optimum, ...]
     surface: Surface

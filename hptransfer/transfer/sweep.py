@@ -23,7 +23,7 @@ MIN_RUNS = 3  # complete runs that a width needs for its optimum and offset
 class Sweep:
     """Complete runs at one embedding_lr_ratio, one array entry per run; ``lr`` and ``weight_decay`` in base coordinates.
 
-    ``low`` and ``high`` bound the ln lr of each width's complete runs, at whatever ratio; ``ceiling`` is the lowest ln lr
+    ``low`` and ``high`` bound the ln lr of each width's complete runs; ``ceiling`` is the lowest ln lr
     above them that diverged (inf: none did), and ``diverged`` the number of diverged runs at the one ratio.
     """
 
@@ -83,7 +83,7 @@ def make_sweep(records: Sequence[RunRecord], ratio: float) -> Sweep:
                 f"{records[0].spec.optimizer.recipe} at width {width} has {count[width]} complete runs at embedding_lr_ratio "
                 f"{ratio:g} and needs {needed}; go on with `python -m hptransfer.search`"
             )
-    swept = [_ln_lrs(records, width, "complete") for width in widths]
+    swept = [_ln_lrs(used, width, "complete") for width in widths]
     decays = [spec.optimizer.weight_decay for spec, _ in complete]
     return Sweep(
         widths=widths,

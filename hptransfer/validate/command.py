@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.errors import UsageError
-from hptransfer.experiment import load_experiment
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.rules.recipes import get_recipe
 from hptransfer.store import Store
-from hptransfer.transfer.prediction import Interval, default_path, read_prediction
+from hptransfer.store.query import makes
+from hptransfer.transfer.prediction import Interval, Prediction, default_path, read_prediction
 from hptransfer.validate.result import Axis, Multiplier, Validation
 from hptransfer.validate.stage import validate
 from hptransfer.validate.verdict import BASELINE
@@ -25,39 +28,61 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
     options.add_argument("--output", metavar="FOLDER", help="(reports/<experiment>/)")
     args = options.parse_args(argv)
-    experiment = load_experiment(args.experiment, args.set)
-    width = args.width or experiment.target_width
-    parametrization = args.parametrization or experiment.parametrizations[0]
-    recipes = names(args.optimizer) if args.optimizer else experiment.optimizers
-    files = args.predictions or [default_path(recipe, parametrization, width) for recipe in recipes]
-    predictions = {prediction.optimizer: prediction for prediction in map(read_prediction, files)}
-    if BASELINE not in predictions and not args.predictions and default_path(BASELINE, parametrization, width).is_file():
-        predictions[BASELINE] = read_prediction(default_path(BASELINE, parametrization, width))
-    for prediction in predictions.values():
-        if prediction.target.width != width:
-            raise UsageError(f"the prediction for {prediction.optimizer} is for width {prediction.target.width}, not {width}")
+    target = [f"target_width={args.width}"] if args.width is not None else []
+    experiment = load_experiment(args.experiment, [*args.set, *target])
+    if args.workers < 1 or experiment.batch_sequences % args.workers:
+        raise UsageError(f"--workers {args.workers} does not divide the batch of {experiment.batch_sequences} sequences")
+    predictions, asked = _predictions(args, experiment)
     store = Store(args.store)
     output = Path(args.output or f"reports/{experiment.name}")
+    plan = experiment.validation
     console.print(
-        f"experiment {experiment.name}: {', '.join(predictions)} at width {width}, {experiment.validation.seeds} seeds, "
-        f"probes at LR x {', '.join(map(number, experiment.validation.probes))}, "
-        f"{BASELINE} horizons x {', '.join(map(number, (1.0, *experiment.validation.ladder)))}; store {store.location}"
+        f"experiment {experiment.name}: {', '.join(predictions)} at width {experiment.target_width}, {plan.seeds} seeds, "
+        f"probes at LR x {', '.join(map(number, plan.probes))}, "
+        f"{BASELINE} horizons x {', '.join(map(number, (1.0, *plan.ladder)))}; store {store.location}"
     )
+    if missing := sorted(set(experiment.optimizers) - set(predictions)):
+        console.print(f"no prediction of {', '.join(missing)}: left out")
     validations = validate(experiment, predictions, store, workers=args.workers)
-    output.mkdir(parents=True, exist_ok=True)
     written = []
     for validation in validations:
         path = output / f"validation-{default_path(validation.optimizer, validation.parametrization, validation.width).name}"
-        path.write_text(validation.model_dump_json(indent=1))
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            path.write_text(validation.model_dump_json(indent=1))
+        except OSError as error:
+            raise UsageError(f"--output {output} cannot be written: {error.strerror}; the runs are in the store") from None
         written.append(str(path))
     _print(validations)
-    result = [validation.model_dump(mode="json") for validation in validations]
+    result = [validation.model_dump(mode="json") for validation in validations if validation.optimizer in asked]
     finish(
         args,
         result[0] if len(result) == 1 else {"validations": result},
         written=written,
         next_command=f"python -m hptransfer.report {selection(args)}",
     )
+
+
+def _predictions(args: argparse.Namespace, experiment: Experiment) -> tuple[dict[str, Prediction], set[str]]:
+    """The predictions by recipe, that of the baseline among them where there is one, and the recipes that were asked for:
+    without a choice, those of the experiment that have a prediction."""
+    parametrization = args.parametrization or experiment.parametrizations[0]
+
+    def path(recipe: str) -> Path:
+        return default_path(get_recipe(recipe).name, parametrization, experiment.target_width)
+
+    asked = names(args.optimizer or "") or tuple(recipe for recipe in experiment.optimizers if path(recipe).is_file())
+    files = [Path(file) for file in args.predictions or ()] or [path(recipe) for recipe in asked or experiment.optimizers]
+    if not args.predictions and path(BASELINE).is_file():
+        files.append(path(BASELINE))
+    predictions = {prediction.optimizer: prediction for prediction in map(read_prediction, files)}
+    for recipe, prediction in predictions.items():
+        if not makes(experiment, prediction.spec) or prediction.spec.model.width != experiment.target_width:
+            raise UsageError(
+                f"the prediction for {recipe} is not one of experiment {experiment.name} at width {experiment.target_width}; "
+                f"run `python -m hptransfer.transfer {selection(args)} --optimizer {recipe}` again"
+            )
+    return predictions, set(predictions if args.predictions else asked)
 
 
 def _print(validations: Sequence[Validation]) -> None:
@@ -71,7 +96,7 @@ def _print(validations: Sequence[Validation]) -> None:
                 validation.width,
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
-                f"{100 * validation.regret.value:.2f} % ({_span(validation.regret, 100)})",
+                "-" if validation.regret is None else f"{100 * validation.regret.value:.2f} % ({_span(validation.regret, 100)})",
                 *(describe(multiplier[axis]) if axis in multiplier else "-" for axis in get_args(Axis)),
             ]
         )

@@ -29,14 +29,17 @@ def regret(factors: Sequence[float], differences: Sequence[float], errors: Seque
     """Loss at the prediction over the best loss around it, minus 1, with an 80 % interval.
 
     ``factors``: LR of each probe over the predicted LR (the prediction itself, factor 1, is implied). ``differences``: ln loss of
-    each probe minus ln loss of the prediction, on the seeds that both have. ``errors``: their standard errors.
+    each probe minus ln loss of the prediction, on the seeds that both have. ``errors``: their standard errors. Without probes
+    nothing is known, and the interval has no upper end.
     """
+    if not factors:
+        return Interval(value=0.0, low=0.0, high=None)
     x = [0.0, *(math.log(factor) for factor in factors)]
 
     def value(deltas: Sequence[float]) -> float:
-        return math.expm1(-local_minimum(x, [0.0, *deltas]))
+        return abs(math.expm1(-local_minimum(x, [0.0, *deltas])))  # abs: never -0.0
 
-    draws = np.random.default_rng(seed).normal(differences, errors, size=(DRAWS, len(x) - 1)) if len(x) > 1 else np.zeros((1, 0))
+    draws = np.random.default_rng(seed).normal(differences, errors, size=(DRAWS, len(factors)))
     low, high = np.quantile([value(list(draw)) for draw in draws], LEVEL)
     point = value(differences)
     return Interval(value=point, low=min(float(low), point), high=max(float(high), point))

@@ -36,8 +36,9 @@ class Validation(Spec):
     optimizer: str
     parametrization: str
     width: int
-    prediction: str  # digest; it was in the store before the first of these runs
-    regret: Interval
+    prediction: str  # digest
+    preregistered: bool  # whether the prediction was in the store before any run that tests it had finished
+    regret: Interval | None  # None: the predicted run diverged
     compute_multiplier: dict[Axis, Multiplier]  # empty for the baseline itself, or where it is refused
     refusal: str | None = None  # why there is no compute multiplier
     runs: tuple[TargetRun, ...]

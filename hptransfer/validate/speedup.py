@@ -25,7 +25,7 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     """Where the baseline's curve, ln cost piecewise linear in ln loss (arXiv 2512.05620, section 4), reaches a loss.
 
     Outside the baseline's losses nothing is extrapolated: the value is a bound, ``>`` or ``<``. The 80 % interval comes from
-    normal draws of every loss; an end that leaves the bracket upwards is None.
+    normal draws of every loss; an end that leaves the bracket is None: not bounded there.
     """
     rng = np.random.default_rng(seed)
     points = [*baseline, challenger]
@@ -33,11 +33,13 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     costs = [point.cost for point in baseline]
     value, bound = _multiplier(costs, [p.loss for p in baseline], challenger.cost, challenger.loss)
     drawn = [_multiplier(costs, list(row[:-1]), challenger.cost, row[-1]) for row in losses]
-    low = float(np.quantile([draw for draw, _ in drawn], LEVEL[0]))
-    high = float(np.quantile([math.inf if draw_bound == ">" else draw for draw, draw_bound in drawn], LEVEL[1], method="higher"))
+    ends = {">": math.inf, "<": 0.0}
+    spread = [ends.get(draw_bound or "", draw) for draw, draw_bound in drawn]
+    low = float(np.quantile(spread, LEVEL[0], method="lower"))
+    high = float(np.quantile(spread, LEVEL[1], method="higher"))
     return Multiplier(
         value=value,
-        low=min(low, value),
+        low=min(low, value) if low > 0 else None,
         high=max(high, value) if math.isfinite(high) else None,
         bracketed=bound is None,
         bound=bound,

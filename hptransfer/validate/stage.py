@@ -24,14 +24,16 @@ def validate(
     run; replicates, probes and the baseline's longer horizons are trials.
     """
     for prediction in predictions.values():
-        if not store.has_prediction(prediction.digest):
-            store.add_prediction(prediction.digest, prediction.model_dump(mode="json"))
+        store.register_prediction(prediction.digest, prediction.model_dump(mode="json"))
     entries = {name: Entry.of(prediction, experiment.validation) for name, prediction in predictions.items()}
     records = store.records()
     ladder = Ladder(entries, experiment.validation)
     if ladder.missing(records):
         _train(entries, ladder, store, records, workers)
-    return [verdict(entry, entries.get(BASELINE), ladder.rungs, records) for entry in entries.values()]
+    return [
+        verdict(entry, entries.get(BASELINE), ladder.rungs, records, store.registered_at(entry.prediction.digest))
+        for entry in entries.values()
+    ]
 
 
 class Ladder:
@@ -74,7 +76,7 @@ class Ladder:
 
 
 def _train(entries: Mapping[str, Entry], ladder: Ladder, store: Store, records: dict[str, RunRecord], workers: int) -> None:
-    from hptransfer.search.cluster import cluster, free_cpus
+    from hptransfer.search.cluster import cluster, total_cpus
     from hptransfer.search.progress import Progress
     from hptransfer.search.tuner import run_trials
     from hptransfer.train.launch import launch
@@ -82,9 +84,10 @@ def _train(entries: Mapping[str, Entry], ladder: Ladder, store: Store, records: 
     planned = ladder.planned(records)
     predicted = [spec for entry in entries.values() if (spec := entry.arms[0].specs[0]).run_id not in records]
     progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
-    with cluster(store), ThreadPoolExecutor(max(1, len(predicted))) as pool:
-        if workers > free_cpus():
-            raise UsageError(f"--workers {workers} can never fit: the cluster has {free_cpus()} CPUs")
+    # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
+    with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
+        if workers > total_cpus():
+            raise UsageError(f"--workers {workers} can never fit: the cluster has {total_cpus()} CPUs")
         for record in pool.map(lambda spec: launch(spec, store, workers=workers), predicted):
             records[record.run_id] = record
             progress.finished(record)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 from hptransfer.cli import number
-from hptransfer.errors import UsageError
 from hptransfer.experiment import ValidationSettings
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval, Prediction
@@ -37,13 +36,16 @@ class Entry:
         return min(self.arms, key=lambda arm: records[arm.specs[0].run_id].loss or math.inf)
 
 
-def verdict(entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records: Mapping[str, RunRecord]) -> Validation:
+def verdict(
+    entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records: Mapping[str, RunRecord], registered_at: str | None = None
+) -> Validation:
+    """What the runs say of one prediction; ``registered_at``: when it came into the store (UTC, ISO 8601)."""
     prediction = entry.prediction
     noise = seed_noise(prediction, entry.arms, records)
     multipliers: dict[Axis, Multiplier] = {}
     refusal = None
     if prediction.optimizer != BASELINE:
-        refusal = _refusal(entry, baseline, records)
+        refusal = _refusal(entry, baseline, rungs, records)
         if refusal is None and baseline is not None:
             multipliers = _multipliers(entry, baseline, rungs, records)
     baseline_noise = seed_noise(baseline.prediction, baseline.arms, records) if baseline else 0.0
@@ -52,6 +54,8 @@ def verdict(entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records:
         parametrization=prediction.parametrization,
         width=prediction.target.width,
         prediction=prediction.digest,
+        preregistered=registered_at is not None
+        and all(records[spec.run_id].finished_at >= registered_at for arm in entry.arms for spec in arm.specs),
         regret=_regret(entry, noise, records),
         compute_multiplier=multipliers,
         refusal=refusal,
@@ -60,29 +64,34 @@ def verdict(entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records:
     )
 
 
-def _regret(entry: Entry, noise: float, records: Mapping[str, RunRecord]) -> Interval:
+def _regret(entry: Entry, noise: float, records: Mapping[str, RunRecord]) -> Interval | None:
     predicted, *probes = entry.arms
     own = records[predicted.specs[0].run_id].loss
     if own is None:
-        raise UsageError(
-            f"the predicted run {predicted.specs[0].run_id} of {entry.prediction.optimizer} diverged; search lower LRs first"
-        )
+        return None
     found = [(arm.factor, math.log(loss / own)) for arm in probes if (loss := records[arm.specs[0].run_id].loss) is not None]
     # Both runs of a difference carry noise.
     errors = [noise * math.sqrt(2)] * len(found)
     return regret([factor for factor, _ in found], [difference for _, difference in found], errors)
 
 
-def _refusal(entry: Entry, baseline: Entry | None, records: Mapping[str, RunRecord]) -> str | None:
+def _refusal(entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records: Mapping[str, RunRecord]) -> str | None:
     """Why no compute multiplier may be claimed, in one sentence, or None."""
     if baseline is None:
         return f"No multiplier: there is no tuned {BASELINE} to compare with; search, transfer and validate it too."
+    if not _same_run(entry.prediction, baseline.prediction):
+        return f"No multiplier: the predictions of {BASELINE} and {entry.prediction.optimizer} are for different experiments."
+    for prediction in (entry.prediction, baseline.prediction):
+        if failed := [check.name for check in prediction.checks if not check.ok]:
+            return f"No multiplier: the prediction of {prediction.optimizer} fails its checks ({', '.join(failed)})."
     own, other = entry.prediction.budget, baseline.prediction.budget
     if own != other:
         return f"No multiplier: runs searched per width differ, {BASELINE} {other}, {entry.prediction.optimizer} {own}."
     if not math.isfinite(entry.arms[0].mean(records)):
         return f"No multiplier: a predicted run of {entry.prediction.optimizer} diverged."
     best = baseline.best(records)
+    if not all(math.isfinite(arm.mean(records)) for arm in (baseline.arms[0], best, *rungs)):
+        return f"No multiplier: a run of {BASELINE} at this width diverged."
     noise = seed_noise(baseline.prediction, baseline.arms, records)
     gain = math.log(baseline.arms[0].mean(records) / best.mean(records))
     outermost = best.factor in (min(arm.factor for arm in baseline.arms), max(arm.factor for arm in baseline.arms))
@@ -91,6 +100,11 @@ def _refusal(entry: Entry, baseline: Entry | None, records: Mapping[str, RunReco
             f"No multiplier: {BASELINE} is not tuned at this width; its best probe, LR x {number(best.factor)}, is the outermost."
         )
     return None
+
+
+def _same_run(one: Prediction, other: Prediction) -> bool:
+    """Whether two predictions are for runs that differ in nothing but the optimizer, from searches of the same widths."""
+    return one.spec.model_copy(update={"optimizer": other.spec.optimizer}) == other.spec
 
 
 def _multipliers(entry: Entry, baseline: Entry, rungs: Sequence[Arm], records: Mapping[str, RunRecord]) -> dict[Axis, Multiplier]:

@@ -194,6 +194,7 @@ def validated(experiment: Experiment, optimizer: str, refusal: str | None = None
         parametrization="mup",
         width=256,
         prediction=told.digest,
+        preregistered=True,
         regret=Interval(value=0.0011, low=0.0002, high=0.0021),
         compute_multiplier={} if own or refusal else speedup,
         refusal=refusal,

@@ -43,7 +43,7 @@ def run_ids(studies: Studies) -> list[list[str]]:
     return [[record.run_id for _, record in study.finished] for study in studies.studies]
 
 
-SETTINGS = {"trials": 9, "batch": 4, "ratio_trials": 3, "sampler": "tpe"}
+SETTINGS = {"trials": 9, "batch": 4, "sampler": "tpe"}
 
 
 @pytest.fixture
@@ -149,9 +149,11 @@ def test_the_shipped_spaces_load(experiment, recipe):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"lr": {"low": -0.1}}, r"lr: .*low -0.1"),
-        ({"lr": {"low": 0.5, "high": 0.1}}, "high 0.1 is not above low 0.5"),
+        ({"lr": {"low": -0.1}}, r"lr.low: .*\(got -0.1\)"),
+        ({"lr": {"low": 0.5, "high": 0.1}}, "high 0.1 is below low 0.5"),
         ({"embedding_lr_ratio": {"values": [4, 1]}}, "not positive and ascending"),
+        ({"lr": {"low": float("nan")}}, "lr.low: Input should be a finite number"),
+        ({"weight_decay": {"lowe": 1}}, "unknown key 'weight_decay.lowe'; did you mean 'weight_decay.low'"),
         ({"lrr": {"low": 1}}, "unknown key 'lrr'; did you mean 'lr'"),
         ({"options": {"beta3": {"value": 0.9, "source": "x"}}}, "beta3"),
         ({"options": {"beta1": {"value": 1.5, "source": "x"}}}, "beta1"),

@@ -16,6 +16,7 @@ from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.errors import CheckFailed, UsageError
 from hptransfer.store import Store
+from hptransfer.store.query import runs_of
 from hptransfer.transfer.command import main, select
 from hptransfer.transfer.prediction import read_prediction
 
@@ -93,6 +94,9 @@ def test_sp_uses_the_base_width_runs_that_mup_made(study: Path, capsys: pytest.C
 
 
 def test_refused_optimizer_leaves_the_other(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stale = Path("predictions/soap-256.json")
+    stale.parent.mkdir(exist_ok=True)
+    stale.write_text("from another day")
     experiment = EXPERIMENT.model_copy(update={"optimizers": ("adamw", "soap")})
     Path("synthetic.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json", exclude_none=True)))
     fill(recipe="soap", lr_range=(1.5, 20.0))
@@ -102,6 +106,7 @@ def test_refused_optimizer_leaves_the_other(study: Path, capsys: pytest.CaptureF
     assert [prediction["optimizer"] for prediction in printed["predictions"]] == ["adamw"]
     assert "soap at width 64" in printed["refused"]["soap"]
     assert "refused: soap at width 64" in captured.err
+    assert not stale.exists()
     with pytest.raises(CheckFailed, match="soap at width 64"):
         transfer("--optimizer", "soap")
     assert not Path("predictions/soap-256.json").exists()
@@ -162,13 +167,28 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_runs_of_another_experiment_do_not_belong(change: dict[str, Any]) -> None:
     records = make_records(Truth(), EXPERIMENT, runs=2)
-    assert len(select(records, EXPERIMENT, "muon", "mup")[0]) == 4
-    assert select(records, make_experiment(**change), "muon", "mup")[0] == []
+    assert len(select(runs_of(records, EXPERIMENT)[0], EXPERIMENT, "muon", "mup")[0]) == 4
+    other = make_experiment(**change)
+    assert select(runs_of(records, other)[0], other, "muon", "mup")[0] == []
 
 
-def test_runs_on_another_version_of_the_corpus_are_left_out() -> None:
+def test_the_newest_version_of_the_corpus_counts() -> None:
+    """However many runs the old one has."""
+    old = make_records(Truth(), EXPERIMENT, runs=3)
+    new = [
+        record_of(r.spec.at(**{"data.sha256": "f" * 64}), r.loss, finished_at="2026-11-22T20:00:00+00:00")
+        for r in make_records(Truth(), EXPERIMENT, runs=2)
+    ]
+    kept, left_out = runs_of([*old, *new], EXPERIMENT)
+    assert (len(kept), left_out) == (4, 6)
+    assert {record.spec.data.sha256 for record in kept} == {"f" * 64}
+
+
+def test_the_newest_optimizer_options_count() -> None:
     records = make_records(Truth(), EXPERIMENT, runs=3)
-    old = [record_of(r.spec.at(**{"data.sha256": "f" * 64}), r.loss) for r in make_records(Truth(), EXPERIMENT, runs=2)]
-    kept, left_out = select([*old, *records], EXPERIMENT, "muon", "mup")
-    assert (len(kept), left_out) == (6, 4)
-    assert {record.spec.data.sha256 for record in kept} == {"0" * 64}
+    newer = [
+        record_of(r.spec.at(**{"optimizer.options": {"momentum": 0.9}}), r.loss, finished_at="2026-11-22T20:00:00+00:00")
+        for r in make_records(Truth(), EXPERIMENT, runs=2)
+    ]
+    kept, left_out = select([*records, *newer], EXPERIMENT, "muon", "mup")
+    assert (len(kept), left_out) == (4, 6)

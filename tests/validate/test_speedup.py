@@ -49,6 +49,12 @@ def test_the_interval_covers_the_truth():
     assert 0.75 <= hits / 300 <= 0.9
 
 
+def test_an_equal_challenger_is_not_bounded_below():
+    """The baseline's shortest run has the same loss: by noise the challenger may as well be worse."""
+    found = compute_multiplier([Point(1, 2.0, 0.02), Point(2, 1.9, 0.02)], Point(1, 2.0, 0.02))
+    assert found.low is None
+
+
 def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back():
     found = compute_multiplier([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81)], Point(1, 2.9))
     assert found.bracketed
