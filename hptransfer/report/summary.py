@@ -127,6 +127,9 @@ def _answer(results: Results, series: Series) -> Answer:
         found |= {"prediction": prediction.digest} | {name: getattr(prediction, name) for name in same}
     if validation := results.validations.get(series):
         found |= {name: getattr(validation, name) for name in ("regret", "compute_multiplier", "refusal")}
+        when = "before" if validation.preregistered else "after"
+        detail = f"the prediction was written to the store {when} the first run that tests it had finished"
+        found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
     return Answer(**found)
 
 
