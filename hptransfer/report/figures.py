@@ -80,7 +80,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         Section(
             "held-out",
             f"The test at width {width}",
-            "The predictions were written down before the first of these runs started.",
+            "The predicted runs, probes at other learning rates, and what the same loss costs AdamW.",
             tests,
             absent(tests, "No prediction has been tested yet.", "validate"),
             tuple(f"{label(answer.series)}: {answer.refusal}" for answer in summary.optimizers if answer.refusal),
