@@ -21,7 +21,8 @@ class Studies:
         self.studies = studies
 
     def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
-        """Runs that could start now, those of earlier studies first."""
+        """Runs that could start now, the longest first: the wide studies are the critical path, and short runs fill the gaps
+        that their batches leave."""
         found: list[RunSpec] = []
         ratios: dict[tuple[str, str], float | None] = {}
         for study in self.studies:
@@ -30,7 +31,7 @@ class Studies:
                 study.ratio = ratios[key]
             found += study.missing(records)
             ratios.setdefault(key, study.ratio)
-        return found
+        return sorted(found, key=lambda spec: spec.flops, reverse=True)
 
     def best_line(self, record: RunRecord, records: Mapping[str, RunRecord]) -> str:
         """The best so far of the study that a record belongs to, in words."""

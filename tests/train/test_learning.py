@@ -31,7 +31,7 @@ def final_loss(spec: RunSpec) -> float:
 def test_every_recipe_beats_the_unigram_entropy_and_width_32() -> None:
     assert set(TUNED) == set(RECIPES)
     corpus = load_corpus("stdlib")
-    experiment = load_experiment("quickstart", ["horizon.tokens=524288", "schedule.warmup_tokens=52428"])
+    experiment = load_experiment("quickstart", ["horizon.tokens=262144", "schedule.warmup_tokens=26214"])
     specs = [
         experiment.run_spec(
             corpus.spec,
