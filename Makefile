@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 EXPERIMENT ?= quickstart
 STORE ?= runs
+# For all four stages, such as OPTIONS='--set search.trials=9'.
+OPTIONS ?=
 
 .PHONY: setup demo test slow lint types clean
 
@@ -16,10 +18,10 @@ $(READY): pyproject.toml
 
 # The whole way on real text: search of AdamW and Shampoo, prediction, proof at a held-out width, one page.
 demo: $(READY)
-	$(BIN)/python -m hptransfer.search --experiment $(EXPERIMENT) --store $(STORE)
-	$(BIN)/python -m hptransfer.transfer --experiment $(EXPERIMENT) --store $(STORE) || [ $$? -eq 1 ]  # 1: a refusal, which the page shows
-	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE)
-	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE)
+	$(BIN)/python -m hptransfer.search --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
+	$(BIN)/python -m hptransfer.transfer --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS) || [ $$? -eq 1 ]  # 1: a refusal, which the page shows
+	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
+	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
