@@ -103,7 +103,7 @@ def _refusal(entry: Entry, baseline: Entry | None, rungs: Sequence[Arm], records
 
 
 def _same_run(one: Prediction, other: Prediction) -> bool:
-    """Whether two predictions are for runs that differ in nothing but the optimizer, from searches of the same widths."""
+    """Whether two predictions are for runs that differ in nothing but the optimizer."""
     return one.spec.model_copy(update={"optimizer": other.spec.optimizer}) == other.spec
 
 
