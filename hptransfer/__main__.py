@@ -5,6 +5,7 @@ COMMANDS = {
     "transfer": "predict them at the target width, with an interval",
     "validate": "prove the prediction at a held-out width, against an equally tuned AdamW",
     "report": "one page with the answer and the evidence",
+    "coordcheck": "whether every role moves by the same amount at every width, as slopes with a verdict",
     "export": "the configuration for another trainer",
 }
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hptransfer.config import find_config, load_yaml, override, validate
 from hptransfer.errors import UsageError
-from hptransfer.rules.recipes import get_recipe
+from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.rules.weight_decay import WeightDecayRule
 from hptransfer.spec import (
     DataSpec,
@@ -113,7 +113,11 @@ class Experiment(Spec):
     def run_spec(
         self, data: DataSpec, optimizer: OptimizerSpec, *, width: int, parametrization: Parametrization, seed: int = 0
     ) -> RunSpec:
-        """The run of ``optimizer`` at ``width``; ``seed`` is both init and data seed. Raises UsageError when they do not fit."""
+        """The run of ``optimizer`` at ``width``; ``seed`` is both init and data seed. Raises UsageError when they do not fit.
+
+        A schedule-free recipe gets the experiment's warm-up and a constant schedule after it.
+        """
+        averages = issubclass(get_recipe(optimizer.recipe).options, ScheduleFree)
         family = self.model.model_dump(exclude={"preset"}) | {"vocab": data.vocab}
         base = validate(ModelSpec, family | {"width": self.base_width}, f"experiment {self.name}: model")
         batch_tokens = self.batch_sequences * base.context
@@ -131,7 +135,7 @@ class Experiment(Spec):
             "weight_decay_rule": self.weight_decay_rule,
             "horizon": self.horizon,
             "batch_sequences": self.batch_sequences,
-            "schedule": self.schedule,
+            "schedule": self.schedule.model_copy(update={"shape": "constant"}) if averages else self.schedule,
             "evaluation": self.evaluation,
             "init_seed": seed,
             "data_seed": seed,

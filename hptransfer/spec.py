@@ -11,18 +11,20 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hptransfer.rules.recipes import AdamOptions, Recipe, RecipeOptions, Role, ShampooOptions, SoapOptions, get_recipe
+from hptransfer.rules.conventions import update_factor
+from hptransfer.rules.recipes import MuonOptions, Options, Preconditioned, Recipe, Role, ScheduleFree, Sides, get_recipe
 from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
-from hptransfer.rules.width import Graft, Ratios, block_count
+from hptransfer.rules.width import Ratios, block_count
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
-Parametrization = Literal["mup", "sp"]
+Parametrization = Literal["mup", "sp", "spectral"]
+PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
 
 
 class Spec(BaseModel):
@@ -145,9 +147,11 @@ class Horizon(Spec):
 
 
 class ScheduleSpec(Spec):
-    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape."""
+    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape. Weight decay has a factor
+    q(t) of its own besides."""
 
     shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
+    weight_decay: Literal["constant", "linear", "cosine"] = Field("constant", description="q(t): 1, or from 1 to 0 over the run")
     warmup_tokens: int = Field(0, ge=0)
     cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
 
@@ -178,7 +182,7 @@ class OptimizerSpec(Spec):
         return get_recipe(self.recipe)
 
     @property
-    def resolved_options(self) -> RecipeOptions:
+    def resolved_options(self) -> Options:
         """The recipe's options with defaults filled in."""
         return self.rules.options.model_validate(self.options)
 
@@ -191,8 +195,8 @@ class Group:
     role: Role
     lr: float
     weight_decay: float
-    eps: float
-    graft_eps: float = 0.0
+    epsilons: dict[str, float]
+    sides: Sides
 
 
 class RunSpec(Spec):
@@ -208,7 +212,7 @@ class RunSpec(Spec):
     batch_sequences: int = Field(gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
     init_seed: int = 0
     data_seed: int = 0
 
@@ -220,7 +224,26 @@ class RunSpec(Spec):
             raise ValueError(f"model vocab {self.model.vocab} differs from the corpus's {self.data.vocab}")
         if self.schedule.warmup_tokens >= self.tokens:
             raise ValueError(f"warmup_tokens {self.schedule.warmup_tokens} is not below the horizon of {self.tokens} tokens")
+        if isinstance(self.optimizer.resolved_options, ScheduleFree) and self.schedule.shape != "constant":
+            raise ValueError(
+                f"{self.optimizer.recipe} averages its iterates in place of a schedule: schedule.shape must be constant, "
+                f"not {self.schedule.shape}"
+            )
+        if self.parametrization == "mup":
+            self._check_sides()
+        options = self.optimizer.resolved_options
+        if self.parametrization == "spectral" and isinstance(options, MuonOptions) and options.lr_convention != "none":
+            raise ValueError(f"spectral sets the update's norm: lr_convention {options.lr_convention} would scale it again")
         return self
+
+    def _check_sides(self) -> None:
+        base, target = self._sides(self.base_model), self._sides(self.model)
+        for weight in self.model.weights():
+            if base[weight.kind] != target[weight.kind]:
+                raise ValueError(
+                    f"no width rule: {weight.kind} ({weight.d_out} x {weight.d_in} at width {self.model.width}) is not "
+                    f"preconditioned along the axes that it is at base width {self.base.width}; change max_preconditioner_dim"
+                )
 
     @property
     def batch_tokens(self) -> int:
@@ -246,59 +269,69 @@ class RunSpec(Spec):
 
     @property
     def residual_multiplier(self) -> float:
-        """Factor on each residual branch: base depth over depth under muP, 1 under sp."""
-        return self.base.depth / self.model.depth if self.parametrization == "mup" else 1.0
+        """Factor on each residual branch: 1 under sp, else base depth over depth."""
+        return 1.0 if self.parametrization == "sp" else self.base.depth / self.model.depth
 
     @property
     def block_size(self) -> int:
         """Preconditioner block; the base width by default, so that blocks do not grow with width. 0: unblocked."""
         options = self.optimizer.resolved_options
-        if not isinstance(options, ShampooOptions | SoapOptions):
+        if not isinstance(options, Preconditioned):
             return 0
         return self.base.width if options.block_size is None else options.block_size
 
+    def _sides(self, model: ModelSpec) -> dict[str, Sides]:
+        """The preconditioned axes of every kind of weight, by kind."""
+        options, recipe = self.optimizer.resolved_options, self.optimizer.rules
+        return {
+            weight.kind: options.sides(weight.role, weight.d_out, weight.d_in) if recipe.serves(weight.role) else Sides()
+            for weight in model.weights()
+        }
+
     def ratios(self) -> dict[str, Ratios]:
         """Ratios target/base of every kind of weight, by kind."""
-        block = self.block_size
         depth = self.model.depth / self.base.depth
-        result = {}
-        for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True):
-            blocked = target.role == "hidden" and block > 0
-            result[target.kind] = Ratios(
+        sides = self._sides(self.model)
+
+        def blocks(base: int, target: int, preconditioned: bool) -> float:
+            return block_count(target, self.block_size) / block_count(base, self.block_size) if preconditioned else 1.0
+
+        return {
+            target.kind: Ratios(
                 d_in=target.d_in / base.d_in,
                 d_out=target.d_out / base.d_out,
                 depth=depth if target.role == "hidden" else 1.0,
-                n_in=block_count(target.d_in, block) / block_count(base.d_in, block) if blocked else 1.0,
-                n_out=block_count(target.d_out, block) / block_count(base.d_out, block) if blocked else 1.0,
+                n_in=blocks(base.d_in, target.d_in, sides[target.kind].right),
+                n_out=blocks(base.d_out, target.d_out, sides[target.kind].left),
             )
-        return result
+            for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True)
+        }
 
     def groups(self) -> tuple[Group, ...]:
-        """The final LR, weight decay and epsilon of every kind of weight, and of the role ``vector``."""
-        kinds: list[tuple[str, Role, Ratios]] = [
-            (weight.kind, weight.role, self.ratios()[weight.kind]) for weight in self.model.weights()
-        ]
-        kinds.append(("vector", "vector", Ratios(d_out=self.model.width / self.base.width)))
-        return tuple(self._group(kind, role, ratios) for kind, role, ratios in kinds)
+        """The final LR, weight decay and epsilons of every kind of weight, and of the role ``vector``."""
+        ratios, sides = self.ratios(), self._sides(self.model)
+        groups = [self._group(base, ratios[base.kind], sides[base.kind]) for base in self.base_model.weights()]
+        vector = Weight("vector", "vector", 1, self.base.width, 0)
+        return (*groups, self._group(vector, Ratios(d_out=self.model.width / self.base.width), Sides()))
 
-    def _group(self, kind: str, role: Role, ratios: Ratios) -> Group:
-        options = self.optimizer.resolved_options
-        served_by = options if role == "hidden" or isinstance(options, AdamOptions) else options.adam
-        rule = self.optimizer.rules.rule(role, options)
-        scaled = self.parametrization == "mup"
-        # A grafted optimizer has two epsilons: Adam's, which the magnitude's rule scales, and the graft's own.
-        eps_rule = rule.magnitude if isinstance(rule, Graft) else rule
+    def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> Group:
+        options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
+        lr = self.optimizer.lr * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
+        if isinstance(options, MuonOptions) and role == "hidden":
+            # Another implementation's units are converted at the base shape; from there on the width rule alone speaks.
+            lr *= update_factor(options.lr_convention, base.d_out, base.d_in)
+        if self.parametrization == "mup":
+            lr *= recipe.rule(role, options, sides).lr(ratios)
         return Group(
-            kind=kind,
+            kind=base.kind,
             role=role,
-            lr=self.optimizer.lr
-            * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
-            * (rule.lr(ratios) if scaled else 1.0),
+            lr=lr,
             weight_decay=0.0 if role == "vector" else self.weight_decay,
-            eps=served_by.eps * (eps_rule.eps(ratios) if scaled else 1.0),
-            graft_eps=served_by.graft_eps * (rule.eps(ratios) if scaled else 1.0)
-            if isinstance(served_by, ShampooOptions)
-            else 0.0,
+            epsilons={
+                name: value * (rule.eps(ratios) if self.parametrization != "sp" else 1.0)
+                for name, (value, rule) in recipe.epsilons(role, options, sides).items()
+            },
+            sides=sides,
         )
 
     @property
@@ -323,6 +356,7 @@ class RunSpec(Spec):
             "block_size": self.block_size,
             "groups": [asdict(group) for group in self.groups()],
             "residual_multiplier": self.residual_multiplier,
+            "spectral": self.parametrization == "spectral",
             "tokens": self.tokens,
             "batch_sequences": self.batch_sequences,
             "schedule": self.schedule.model_dump(),
@@ -347,6 +381,8 @@ class RunSpec(Spec):
         """Exponent gamma of lr* ~ width^gamma in these base coordinates: 0 under muP, the hidden role's under sp."""
         if self.parametrization != "sp":
             return 0.0
+        options = self.optimizer.resolved_options
+        sides = options.sides("hidden", self.base.width, self.base.width)
         blocks = block_count(2 * self.base.width, self.block_size) / block_count(self.base.width, self.block_size)
-        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=blocks, n_out=blocks)
-        return math.log2(self.optimizer.rules.rule("hidden", self.optimizer.resolved_options).lr(ratios))
+        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=blocks if sides.right else 1.0, n_out=blocks if sides.left else 1.0)
+        return math.log2(self.optimizer.rules.rule("hidden", options, sides).lr(ratios))

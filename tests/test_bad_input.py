@@ -38,7 +38,7 @@ def mistake(capsys, main, *argv: str) -> str:
     ("argv", "says"),
     [
         (["--optimizer", "shampo"], "unknown recipe 'shampo'; did you mean 'shampoo'?"),
-        (["--optimizer", "xyz"], "unknown recipe 'xyz'; known: adamw"),
+        (["--optimizer", "xyz"], "unknown recipe 'xyz'; known: adamuon, adamw"),
         (["--experiment", "quickstrat"], "unknown experiment 'quickstrat'; did you mean 'quickstart'?"),
         (["--experiment", "missing.yaml"], "no file missing.yaml"),
         (["--set", "data.corpus=stdlb"], "unknown corpus 'stdlb'; did you mean 'stdlib'?"),
@@ -97,7 +97,7 @@ def test_a_store_of_a_newer_schema(here, capsys, make_run):
         ("not json", "is not a prediction file (not JSON)"),
         ('{"lr": 1}', "is not a prediction file (no prediction_version in it)"),
         ('{"prediction_version": 99}', "has prediction_version 99"),
-        ('{"prediction_version": 1}', "is damaged: "),
+        ('{"prediction_version": 2}', "is damaged: "),
     ],
 )
 def test_a_prediction_file_that_is_none(here, capsys, content, says):

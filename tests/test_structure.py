@@ -21,7 +21,7 @@ ANALYSIS = {
     "validate.arms",
     "validate.verdict",
 }
-STAGES = {"search", "validate"}
+STAGES = {"search", "validate", "coordcheck"}
 
 ALLOWED = {
     "base": BASE,

@@ -11,26 +11,33 @@ from torch import Tensor
 from hptransfer.data.corpus import Corpus
 from hptransfer.data.shards import Tokens
 from hptransfer.optim import ChainOptimizer
-from hptransfer.optim.recipes import chain
+from hptransfer.optim.recipes import chain, make_optimizer
+from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.spec import BaseShape, DataSpec, EvaluationSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
 
 torch.set_num_threads(1)
 
 VOCAB = 32
 BATCH_TOKENS = 8 * 16
+
+# Where 30 steps learn something: 0.02 for a recipe that is not named. Under spectral one LR suits all.
+LRS = {"sgd": 0.1, "muon-all": 0.1, "shampoo-quarter-all": 0.5, "schedulefree-adamw": 0.1, "sf-normuon": 0.1}
+SPECTRAL_LR = 0.2
 DATA = DataSpec(corpus="markov", tokenizer="bytes", sha256="1" * 64, vocab=VOCAB)
 
 
 def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **changes: Any) -> RunSpec:
     """30 steps of 128 tokens at the base shape; keyword arguments are dotted changes, as in `RunSpec.at`."""
+    averages = issubclass(get_recipe(recipe).options, ScheduleFree)
+    lr = SPECTRAL_LR if changes.get("parametrization") == "spectral" else LRS.get(recipe, 0.02)
     spec = RunSpec(
         model=ModelSpec(width=16, depth=1, head_dim=8, mlp_ratio=4, context=16, vocab=VOCAB),
         base=BaseShape(width=16, depth=1, tokens=30 * BATCH_TOKENS, batch_tokens=BATCH_TOKENS),
         data=DATA,
-        optimizer=OptimizerSpec(recipe=recipe, lr=0.02, weight_decay=1e-3, options=options or {}),
+        optimizer=OptimizerSpec(recipe=recipe, lr=lr, weight_decay=1e-3, options=options or {}),
         horizon=Horizon(tokens=30 * BATCH_TOKENS),
         batch_sequences=8,
-        schedule=ScheduleSpec(warmup_tokens=3 * BATCH_TOKENS),
+        schedule=ScheduleSpec(shape="constant" if averages else "linear", warmup_tokens=3 * BATCH_TOKENS),
         evaluation=EvaluationSpec(tokens=1024, points=3),
     )
     return spec.at(**changes) if changes else spec
@@ -55,11 +62,13 @@ def tiny_corpus() -> Corpus:
     return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), bytes_per_token=1.0)
 
 
-def hidden_optimizer(spec: RunSpec, weights: list[Tensor], *, lr: float, weight_decay: float = 0.0) -> ChainOptimizer:
-    """The recipe of ``spec`` as it serves hidden matrices, over bare ``weights``."""
-    group = next(group for group in spec.groups() if group.role == "hidden")
-    groups = [{"params": weights, "kind": group.kind, "lr": lr, "weight_decay": weight_decay}]
-    return ChainOptimizer(groups, {group.kind: chain(spec, group)})
+def hidden_optimizer(
+    spec: RunSpec, weights: list[Tensor], *, lr: float, weight_decay: float = 0.0, kind: str = "attention"
+) -> ChainOptimizer:
+    """The recipe of ``spec`` as it serves weights of that kind, a hidden one by default, over bare ``weights``."""
+    group = next(group for group in spec.groups() if group.kind == kind)
+    groups = [{"params": weights, "kind": kind, "lr": lr, "weight_decay": weight_decay}]
+    return make_optimizer(spec, groups, {kind: chain(spec, group)})
 
 
 def gradients(shape: tuple[int, int], steps: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:

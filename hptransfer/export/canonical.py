@@ -14,9 +14,10 @@ EXPORT_VERSION = 1
 
 MEANING = {
     "lr": "peak, and final: nothing is left to scale by width or depth; at step t it is multiplied by s(t), the schedule",
-    "weight_decay": "independent: W -= s(t) * (lr * U + weight_decay * W)",
+    "weight_decay": "independent: W -= s(t) * (lr * U + q(t) * weight_decay * W), q the weight-decay schedule",
     "weight_decay_coupled": "a trainer that decays by lr * wd * W needs wd = weight_decay / lr, weight by weight",
-    "eps": "final: nothing is left to scale; the options hold no other one",
+    "epsilons": "final: nothing is left to scale; the options hold no other one",
+    "sides": "preconditioned axes: left the outputs, right the inputs",
 }
 INIT = {
     "embedding": "normal, std 0.1",
@@ -44,7 +45,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             "recipe": optimizer.recipe,
             "options": _options(spec),
             "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
-            "weights": [asdict(group) for group in spec.groups()],
+            "weights": [asdict(group) | {"sides": group.sides._asdict()} for group in spec.groups()],
             "meaning": MEANING,
         },
         "interval_80": {
@@ -74,8 +75,11 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
 
 
 def _options(spec: RunSpec) -> dict[str, Any]:
-    """The recipe's options without base values that would be scaled: the epsilons."""
-    options = spec.optimizer.resolved_options.model_dump(exclude={"eps": True, "graft_eps": True, "adam": {"eps"}})
+    """The recipe's options without what the final numbers already hold: the epsilons, and the units of the LR."""
+    names = {name for group in spec.groups() for name in group.epsilons}
+    options = spec.optimizer.resolved_options.model_dump(
+        exclude=dict.fromkeys(names | {"lr_convention"}, True) | {"adam": {"eps"}}
+    )
     return options | ({"block_size": spec.block_size} if "block_size" in options else {})
 
 

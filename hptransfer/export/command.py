@@ -46,8 +46,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
     cli.table(
         f"{prediction.optimizer} at width {target.width}",
-        ("role", "learning rate", "weight decay", "epsilon"),
-        [(role, numbers.lr, numbers.weight_decay, numbers.eps) for role, numbers in prediction.roles.items()],
+        ("role", "learning rate", "weight decay", "epsilons"),
+        [
+            (
+                role,
+                numbers.lr,
+                numbers.weight_decay,
+                ", ".join(f"{name} {cli.number(eps)}" for name, eps in numbers.epsilons.items()),
+            )
+            for role, numbers in prediction.roles.items()
+        ],
     )
     cli.finish(args, json.loads(content), written=[str(output)])
 

@@ -32,7 +32,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     lines += _table(
         ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
         [
-            (label(answer.series), role, text.plain(n.lr), text.plain(n.weight_decay), text.plain(n.eps, 2))
+            (label(answer.series), role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
             for answer in summary.optimizers
             for role, n in answer.roles.items()
         ],

@@ -117,7 +117,7 @@ def _numbers(answer: Answer) -> str:
         measured = f"<b>{text.percent(answer.regret.value)}</b><span>{text.percent_bounds(answer.regret)}</span>"
     final = _table(
         ("final values", "learning rate", "weight decay", "epsilon"),
-        [(role, text.plain(n.lr), text.plain(n.weight_decay), text.plain(n.eps, 2)) for role, n in answer.roles.items()],
+        [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
     )
     return f"""<dl class="numbers">
 <div><dt>Learning rate</dt><dd><b>{text.plain(lr.value)}</b><span>{text.bounds(lr)}</span></dd></div>

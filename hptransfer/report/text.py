@@ -27,6 +27,11 @@ def plain(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def epsilons(values: dict[str, float]) -> str:
+    """Epsilons by the names of their options; the one that is just ``eps`` without its name."""
+    return ", ".join(plain(value, 2) if name == "eps" else f"{name} {plain(value, 2)}" for name, value in values.items())
+
+
 def count(value: float) -> str:
     """A large count: 950, 8,192, 3.4 M, 1.2e15."""
     for unit, name in ((1e9, " G"), (1e6, " M")):

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     todo = studies.missing(records)
     _say_what_is_planned(experiment, corpus.spec, store)
     if todo:
+        _say_what_is_assumed(studies)
         from hptransfer.search.cluster import cluster
         from hptransfer.search.tuner import run_trials
 
@@ -88,6 +89,23 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
         f"horizon {experiment.horizon.tokens or f'{experiment.horizon.tpp} per parameter'} tokens; "
         f"{search.trials} trials per width, sampler {search.sampler}, seed {search.seed}; store {store.location}"
     )
+
+
+def _say_what_is_assumed(studies: Studies) -> None:
+    """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
+    from hptransfer.optim import optimizer_state_bytes  # torch, which a finished search need not load
+
+    widest = max(study.width for study in studies.studies)
+    for study in studies.studies:
+        if study.width != widest:
+            continue
+        spec = study.make_run(study.space.optimizer(study.space.lr.at(0.5), 0.0, study.space.embedding_lr_ratio.values[0]), 0)
+        held, adamw = optimizer_state_bytes(spec), 8 * spec.model.parameters()
+        console.print(
+            f"{study.recipe}: {number(held / 1e6)} MB of optimizer state at width {widest}, {number(held / adamw)}x AdamW's"
+        )
+        if study.parametrization == "mup" and (assumed := spec.optimizer.resolved_options.uncovered()):
+            console.print(f"{study.recipe}: theory does not cover {assumed}")
 
 
 def _planned(studies: Studies) -> tuple[int, float]:

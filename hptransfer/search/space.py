@@ -9,9 +9,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from pydantic import Field, model_validator
 
 from hptransfer.config import find_config, load_yaml, merge, nested, validate
+from hptransfer.errors import unknown
 from hptransfer.experiment import Experiment
 from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import OptimizerSpec, Spec
+from hptransfer.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, Spec
 
 Point = dict[str, float]  # values of the searched dimensions by name
 
@@ -59,7 +60,7 @@ class Choice(Spec):
 class Fixed(Spec):
     """A value that is not searched."""
 
-    value: float | int | bool
+    value: float | int | bool | str
     source: str
 
 
@@ -109,12 +110,17 @@ class SearchSpace(Spec):
         return {name: searched for name, searched in both.items() if searched.is_searched}
 
 
-def load_space(recipe: str, experiment: Experiment) -> SearchSpace:
-    """search_spaces/<recipe>.yaml with the experiment's own changes over it."""
+def load_space(recipe: str, parametrization: Parametrization, experiment: Experiment) -> SearchSpace:
+    """search_spaces/<recipe>.yaml with what it says of the parametrization, and the experiment's own changes, over it."""
     path = find_config("search_spaces", recipe)
+    data = load_yaml(path)
+    own = data.pop("parametrizations", {})
+    for name in own:
+        if name not in PARAMETRIZATIONS:
+            raise unknown(f"{path}: parametrization", name, PARAMETRIZATIONS)
     changes = experiment.spaces.get(recipe, {})
     where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
-    space = validate(SearchSpace, merge(load_yaml(path), changes), where)
+    space = validate(SearchSpace, merge(merge(data, own.get(parametrization, {})), changes), where)
     # Options are the recipe's own: a wrong one is found here rather than in a trial.
     validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
     return space

@@ -44,12 +44,13 @@ def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
     """One study per recipe, parametrization and width, the smallest width first."""
     studies = []
     for recipe in experiment.optimizers:
-        space = load_space(recipe, experiment)
-        if experiment.search.trials < (ratios := len(space.embedding_lr_ratio.values)):
-            raise UsageError(
-                f"search.trials {experiment.search.trials} is too few: the first {ratios} compare {recipe}'s embedding_lr_ratio"
-            )
         for parametrization in experiment.parametrizations:
+            space = load_space(recipe, parametrization, experiment)
+            if experiment.search.trials < (ratios := len(space.embedding_lr_ratio.values)):
+                raise UsageError(
+                    f"search.trials {experiment.search.trials} is too few: "
+                    f"the first {ratios} compare {recipe}'s embedding_lr_ratio"
+                )
             for width in sorted(experiment.widths):
 
                 def make_run(

@@ -22,9 +22,10 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
 
 
 def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
-    """Whether a run counts for a recipe under a parametrization: at the base shape all parametrizations are the same run."""
+    """Whether a run counts for a recipe under a parametrization: at the base shape muP and sp are the same run."""
     at_base = (spec.model.width, spec.model.depth) == (spec.base.width, spec.base.depth)
-    return spec.optimizer.recipe == recipe and (spec.parametrization == parametrization or at_base)
+    same = spec.parametrization == parametrization or (at_base and "spectral" not in (spec.parametrization, parametrization))
+    return spec.optimizer.recipe == recipe and same
 
 
 def makes(experiment: Experiment, spec: RunSpec) -> bool:

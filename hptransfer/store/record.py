@@ -42,6 +42,7 @@ class RunRecord(Spec):
     optimizer_wall_seconds: float
     peak_memory_bytes: int
     optimizer_state_bytes: int
+    factor_failures: int = 0  # how often the last good root or basis had to be kept
     device: str
     workers: int = 1
     versions: dict[str, str] = {}
@@ -77,6 +78,7 @@ class RunRecord(Spec):
             "optimizer_wall_seconds": self.optimizer_wall_seconds,
             "peak_memory_bytes": self.peak_memory_bytes,
             "optimizer_state_bytes": self.optimizer_state_bytes,
+            "factor_failures": self.factor_failures,
             "device": self.device,
             "corpus": spec.data.corpus,
             "corpus_sha256": spec.data.sha256,
@@ -112,6 +114,7 @@ ROW_SCHEMA: dict[str, Any] = {
     "optimizer_wall_seconds": pl.Float64,
     "peak_memory_bytes": pl.Int64,
     "optimizer_state_bytes": pl.Int64,
+    "factor_failures": pl.Int64,
     "device": pl.String,
     "corpus": pl.String,
     "corpus_sha256": pl.String,

@@ -14,13 +14,13 @@ from hptransfer.data.batches import batch, validation_batches
 from hptransfer.data.corpus import Corpus
 from hptransfer.errors import UsageError
 from hptransfer.models import build_model
-from hptransfer.optim import ChainOptimizer, build_optimizer, optimizer_flops
+from hptransfer.optim import ChainOptimizer, build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
 from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.parallel import World
-from hptransfer.train.schedule import schedule_factor
+from hptransfer.train.schedule import decay_factor, schedule_factor
 from hptransfer.train.state import RunState
 
 Reporter = Callable[[CurvePoint], None]
@@ -54,7 +54,8 @@ def train(
     points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
     while state.step < spec.steps and _step(spec, corpus, network, optimizer, state, world):
         if state.step in points:
-            point = _evaluate(spec, corpus, model, state)
+            with optimizer.averaged():
+                point = _evaluate(spec, corpus, model, state)
             state.curve.append(point)
             if reporter is not None:
                 reporter(point)
@@ -85,13 +86,11 @@ def _step(spec: RunSpec, corpus: Corpus, network: nn.Module, optimizer: ChainOpt
     loss.backward()
     if not state.see(world.mean(loss.detach()).item()):
         return False
-    optimizer.set_schedule(schedule_factor(spec, state.step))
     stepped = time.perf_counter()
-    try:
-        optimizer.step()
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # a finite loss, a gradient that eigh refuses
-        state.diverged = f"optimizer failed at step {state.step}: {str(error).splitlines()[0]}"
+    if not state.see_gradient(clip_gradients(network.parameters(), spec.optimizer.resolved_options.clip_norm)):
         return False
+    optimizer.set_schedule(schedule_factor(spec, state.step), decay_factor(spec, state.step))
+    optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.optimizer_seconds += time.perf_counter() - stepped
@@ -141,6 +140,7 @@ def _record(spec: RunSpec, corpus: Corpus, optimizer: ChainOptimizer, state: Run
         optimizer_wall_seconds=state.optimizer_seconds,
         peak_memory_bytes=machine.peak_memory_bytes(),
         optimizer_state_bytes=optimizer.state_bytes(),
+        factor_failures=optimizer.failures,
         device=machine.device(),
         workers=world.workers,
         versions=machine.versions(),

@@ -1,4 +1,4 @@
-"""The learning-rate schedule s(t)."""
+"""The schedules: s(t) of learning rate and weight decay, q(t) of weight decay besides."""
 
 from __future__ import annotations
 
@@ -22,3 +22,15 @@ def schedule_factor(spec: RunSpec, step: int) -> float:
             return 0.5 - 0.5 * math.cos(math.pi * remaining)
         case "trapezoid":
             return min(1.0, remaining / spec.schedule.cooldown_fraction)
+
+
+def decay_factor(spec: RunSpec, step: int) -> float:
+    """q(t) in [0, 1] at ``step`` (from 0), over the whole run."""
+    remaining = 1 - step / spec.steps
+    match spec.schedule.weight_decay:
+        case "constant":
+            return 1.0
+        case "linear":
+            return remaining
+        case "cosine":
+            return 0.5 - 0.5 * math.cos(math.pi * remaining)

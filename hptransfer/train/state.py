@@ -37,6 +37,12 @@ class RunState:
             self.diverged = f"mean loss {self.mean:.3f} over the {DIVERGENCE_WINDOW} steps to step {self.step}, {start}"
         return self.diverged is None
 
+    def see_gradient(self, norm: float) -> bool:
+        """Take in the global gradient norm of the next step; False where it is not finite."""
+        if not math.isfinite(norm):
+            self.diverged = f"gradient norm {norm} at step {self.step}"
+        return self.diverged is None
+
     def see_final(self, loss: float | None) -> None:
         """Take in the final validation loss, None where it is not finite."""
         if loss is None or loss > self.start_loss + DIVERGENCE_NATS:

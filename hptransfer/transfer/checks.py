@@ -23,6 +23,7 @@ def preconditions(records: Sequence[RunRecord], used: Sequence[RunRecord], targe
         _same("batch", specs, target, lambda spec: f"{spec.batch_tokens} tokens"),
         _same("corpus", specs, target, lambda spec: f"{spec.data.corpus} {spec.data.sha256[:8]}"),
         _role_ratio(records, used),
+        _theory(target),
         _tokens(specs, target),
         _extrapolation(specs, target),
     )
@@ -56,6 +57,11 @@ def _role_ratio(records: Sequence[RunRecord], used: Sequence[RunRecord]) -> Chec
         ok=not strays,
         detail=f"embedding_lr_ratio {ratio:g} at width {largest}; {len(left_out)} runs at others left out{where}",
     )
+
+
+def _theory(target: RunSpec) -> Check:
+    assumed = target.optimizer.resolved_options.uncovered() if target.parametrization == "mup" else ""
+    return Check(name="theory", ok=True, detail=f"not covered, {assumed}" if assumed else "covers this optimizer and its options")
 
 
 def _tokens(specs: Sequence[RunSpec], target: RunSpec) -> Check:

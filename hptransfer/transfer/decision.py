@@ -205,5 +205,6 @@ def _roles(spec: RunSpec) -> dict[Any, RoleNumbers]:
     """The numbers of the first kind of weight of each role."""
     groups = {group.role: group for group in reversed(spec.groups())}
     return {
-        role: RoleNumbers(lr=group.lr, weight_decay=group.weight_decay, eps=group.eps) for role, group in reversed(groups.items())
+        role: RoleNumbers(lr=group.lr, weight_decay=group.weight_decay, epsilons=group.epsilons)
+        for role, group in reversed(groups.items())
     }

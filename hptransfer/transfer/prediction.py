@@ -13,7 +13,7 @@ from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import Role
 from hptransfer.spec import RunSpec, Spec
 
-PREDICTION_VERSION = 1
+PREDICTION_VERSION = 2
 
 
 class Interval(Spec):
@@ -65,7 +65,7 @@ class RoleNumbers(Spec):
 
     lr: float
     weight_decay: float
-    eps: float
+    epsilons: dict[str, float]
 
 
 class Check(Spec):

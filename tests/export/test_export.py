@@ -29,10 +29,11 @@ def test_numbers_are_final_and_their_meaning_is_spelled_out(shampoo: Prediction)
     optimizer = record["optimizer"]
     for group in shampoo.spec.groups():
         (exported,) = (weight for weight in optimizer["weights"] if weight["kind"] == group.kind)
-        assert (exported["lr"], exported["weight_decay"], exported["eps"]) == (group.lr, group.weight_decay, group.eps)
+        assert (exported["lr"], exported["weight_decay"]) == (group.lr, group.weight_decay)
+        assert exported["epsilons"] == group.epsilons and exported["sides"]["left"] == (group.role == "hidden")
         if group.role == "hidden":
             assert optimizer["roles"]["hidden"]["lr"] == group.lr
-    assert "independent: W -= s(t) * (lr * U + weight_decay * W)" in optimizer["meaning"]["weight_decay"]
+    assert "independent: W -= s(t) * (lr * U + q(t) * weight_decay * W)" in optimizer["meaning"]["weight_decay"]
     assert record["prediction"] == shampoo.digest
 
 
@@ -40,8 +41,7 @@ def test_options_are_resolved_and_hold_no_epsilon_to_scale(shampoo: Prediction) 
     options = canonical(shampoo)["optimizer"]["options"]
     assert options["block_size"] == 32  # the base width
     assert options["beta2"] == 0.95 and options["adam"] == {"beta1": 0.9, "beta2": 0.95}
-    assert "eps" not in options and "graft_eps" not in options
-    assert options["matrix_eps"] == 1e-5  # relative: nothing scales it
+    assert not {"eps", "graft_eps", "matrix_eps", "lr_convention"}.intersection(options)
 
 
 def test_the_run_can_be_repeated_from_the_record(shampoo: Prediction) -> None:

@@ -143,7 +143,9 @@ def prediction(experiment: Experiment, optimizer: str, parametrization: str = "m
             embedding_lr_ratio=1.0,
         ),
         drift=Drift(theory=0.0, fitted=0.04, low=-0.06, high=0.13, used=0.018, reason="the fit does not differ from theory"),
-        roles={role: RoleNumbers(lr=g.lr, weight_decay=g.weight_decay, eps=g.eps) for role in ROLES for g in [groups[role]]},
+        roles={
+            role: RoleNumbers(lr=g.lr, weight_decay=g.weight_decay, epsilons=g.epsilons) for role in ROLES for g in [groups[role]]
+        },
         expected_regret=0.0008,
         noise=0.001,
         budget=dict.fromkeys(experiment.widths, 9),

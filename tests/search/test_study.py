@@ -8,9 +8,10 @@ from records import DATA, record_of
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
+from hptransfer.rules.recipes import RECIPES
 from hptransfer.search.command import Studies, make_studies
 from hptransfer.search.space import load_space
-from hptransfer.spec import RunSpec
+from hptransfer.spec import PARAMETRIZATIONS, RunSpec
 
 
 def loss_of(spec: RunSpec) -> float | None:
@@ -141,9 +142,10 @@ def test_every_sampler_finds_its_way(experiment, sampler):
     assert 0.004 < best.spec.optimizer.lr < 0.1
 
 
-@pytest.mark.parametrize("recipe", ["adamw", "muon", "shampoo", "soap"])
-def test_the_shipped_spaces_load(experiment, recipe):
-    assert load_space(recipe, experiment).recipe == recipe
+@pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_shipped_spaces_load(experiment, recipe, parametrization):
+    assert load_space(recipe, parametrization, experiment).recipe == recipe
 
 
 @pytest.mark.parametrize(
@@ -161,5 +163,5 @@ def test_the_shipped_spaces_load(experiment, recipe):
 )
 def test_a_wrong_space_is_one_line(experiment, change, says):
     with pytest.raises(UsageError, match=says) as caught:
-        load_space("adamw", experiment.model_copy(update={"spaces": {"adamw": change}}))
+        load_space("adamw", "mup", experiment.model_copy(update={"spaces": {"adamw": change}}))
     assert "\n" not in str(caught.value)

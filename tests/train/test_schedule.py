@@ -1,10 +1,12 @@
 import math
 
 import pytest
-from tiny import BATCH_TOKENS, tiny_spec
+from tiny import BATCH_TOKENS, tiny_corpus, tiny_spec
 
+from hptransfer.optim import ChainOptimizer
 from hptransfer.spec import RunSpec
-from hptransfer.train.schedule import schedule_factor
+from hptransfer.train import train
+from hptransfer.train.schedule import decay_factor, schedule_factor
 
 SHAPES = pytest.mark.parametrize("shape", ["constant", "linear", "cosine", "trapezoid"])
 
@@ -57,3 +59,50 @@ def test_the_cooldown_of_a_trapezoid() -> None:
 def test_a_warmup_that_rounds_to_the_whole_run() -> None:
     values = factors(tiny_spec(**{"horizon.tokens": 2 * BATCH_TOKENS, "schedule.warmup_tokens": 2 * BATCH_TOKENS - 1}))
     assert values == [0.5, 1.0]
+
+
+DECAY_SHAPES = pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+
+
+def decays(spec: RunSpec) -> list[float]:
+    return [decay_factor(spec, step) for step in range(spec.steps)]
+
+
+@DECAY_SHAPES
+@pytest.mark.parametrize("warmup", [0, 3, 29])
+def test_weight_decay_goes_from_1_towards_0_over_the_whole_run(shape: str, warmup: int) -> None:
+    """q(t) knows nothing of the warm-up nor of the learning rate's shape."""
+    values = decays(spec_of("constant", warmup=warmup, **{"schedule.weight_decay": shape}))
+    assert values[0] == 1 and all(0 < value <= 1 for value in values)
+    assert values == sorted(values, reverse=True)
+    assert values == decays(spec_of("cosine", **{"schedule.weight_decay": shape}))
+    share = [step / 30 for step in range(30)]
+    wanted = {
+        "constant": [1.0] * 30,
+        "linear": [1 - t for t in share],
+        "cosine": [(1 + math.cos(math.pi * t)) / 2 for t in share],
+    }
+    assert values == pytest.approx(wanted[shape])
+
+
+def test_weight_decay_is_constant_unless_asked() -> None:
+    assert tiny_spec().schedule.weight_decay == "constant"
+
+
+@DECAY_SHAPES
+def test_both_schedules_reach_the_optimizer_at_every_step(shape: str, monkeypatch) -> None:
+    seen: list[tuple[float, float]] = []
+    plain = ChainOptimizer.set_schedule
+
+    def noting(self: ChainOptimizer, factor: float, decay: float = 1.0) -> None:
+        seen.append((factor, decay))
+        plain(self, factor, decay)
+
+    monkeypatch.setattr(ChainOptimizer, "set_schedule", noting)
+    spec = spec_of("linear", **{"schedule.weight_decay": shape, "optimizer.weight_decay": 0.1})
+    record = train(spec, tiny_corpus())
+    assert seen == list(zip(factors(spec), decays(spec), strict=True))
+    monkeypatch.undo()
+    other = train(spec.at(**{"schedule.weight_decay": "constant"}), tiny_corpus())
+    assert (record.loss == other.loss) == (shape == "constant")
+    assert (record.run_id == other.run_id) == (shape == "constant")

@@ -55,7 +55,7 @@ def test_json_contract(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(decay) == {"value", "low", "high", "status"}
     assert set(printed["drift"]) == {"theory", "fitted", "low", "high", "used", "reason"}
     for role in ("embedding", "hidden", "readout", "vector"):
-        assert set(printed["roles"][role]) == {"lr", "weight_decay", "eps"}
+        assert set(printed["roles"][role]) == {"lr", "weight_decay", "epsilons"}
     assert printed["expected_regret"] > 0
     assert all(set(check) == {"name", "ok", "detail"} and check["ok"] for check in printed["checks"])
     assert set(printed["provenance"]["versions"]) == {"hptransfer", "python", "numpy", "scipy"}

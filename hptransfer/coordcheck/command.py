@@ -1,0 +1,200 @@
+"""``python -m hptransfer.coordcheck``: whether every role moves by the same amount at every width."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.config import override, validate
+from hptransfer.coordcheck.chart import svg
+from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
+from hptransfer.coordcheck.measure import measure, shortened
+from hptransfer.data.corpus import load_corpus
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.rules.recipes import get_recipe
+from hptransfer.search.space import SearchSpace, load_space
+from hptransfer.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.store import Store
+from hptransfer.store.query import of_series, runs_of
+
+# At the tuned learning rate single seeds are erratic (DESIGN section 9).
+SHARE_OF_TUNED = 0.25
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate in base coordinates, its ratio for embedding and readout, and where the two come from."""
+
+    lr: float
+    embedding_lr_ratio: float
+    source: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser("coordcheck", __doc__ or "")
+    options.add_argument("--optimizer", required=True, metavar="NAME", help="recipe")
+    options.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
+    options.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512], metavar="W", help="(32 to 512)")
+    options.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
+    options.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
+    options.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
+    options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
+    options.add_argument("--output", metavar="FILE.svg", help="(reports/coordcheck/<optimizer>-<parametrization>.svg)")
+    args = options.parse_args(argv)
+    get_recipe(args.optimizer)
+    _refuse_bad_numbers(args)
+    experiment = load_experiment(args.experiment, args.set)
+    parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
+    output = Path(args.output or f"reports/coordcheck/{args.optimizer}-{parametrization}.svg")
+    if output.suffix != ".svg":
+        raise UsageError(f"--output {output} does not end in .svg")
+    space = load_space(args.optimizer, parametrization, experiment)
+    rate = _rate(args, experiment, parametrization, space)
+    optimizer = _optimizer(args, space, rate)
+    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab).spec
+    short = shortened(experiment, max(args.steps))
+    specs = [
+        short.run_spec(corpus, optimizer, width=width, parametrization=parametrization, seed=seed)
+        for width in args.widths
+        for seed in range(args.seeds)
+    ]
+    _say_what_is_checked(args, specs[0], rate)
+
+    began = time.monotonic()
+    result = check(list(measure(specs, args.steps)), args.steps)
+    console.print(f"{len(specs)} runs in {time.monotonic() - began:.0f} s")
+    _print(result)
+    summary = _summary(args, specs[0], rate, result)
+    _write(output, svg(result, f"{args.optimizer} under {parametrization}: movement against width"), summary)
+    search = f"python -m hptransfer.search {selection(args)} --optimizer {args.optimizer} --parametrization {parametrization}"
+    finish(
+        args,
+        summary,
+        written=[str(output), str(output.with_suffix(".json"))],
+        next_command=search if result.passed else None,
+    )
+    return 0 if result.passed else 1
+
+
+def _refuse_bad_numbers(args: argparse.Namespace) -> None:
+    if len(set(args.widths)) < len(args.widths):
+        raise UsageError(f"--widths {' '.join(map(str, args.widths))} names a width twice")
+    if len(args.widths) < 2:
+        raise UsageError(f"--widths {args.widths[0]}: a slope needs two widths or more")
+    if min(args.steps) < 1:
+        raise UsageError(f"--steps {min(args.steps)} is not positive")
+    if not set(args.steps).intersection(JUDGED_STEPS):
+        judged = f"{JUDGED_STEPS.start} to {JUDGED_STEPS.stop - 1}"
+        raise UsageError(f"--steps {' '.join(map(str, args.steps))}: none is from {judged}, which are the steps that are judged")
+    if args.seeds < 1:
+        raise UsageError(f"--seeds {args.seeds} is not positive")
+
+
+def _rate(args: argparse.Namespace, experiment: Experiment, parametrization: Parametrization, space: SearchSpace) -> Rate:
+    """``--lr``, else a quarter of the best finished run's at the smallest width in the store, else of the search's centre."""
+    records, _ = runs_of(Store(args.store).records().values(), experiment)
+    runs = [
+        (record.spec.model.width, record.loss, record.run_id, record.spec.optimizer)
+        for record in records
+        if record.loss is not None and of_series(record.spec, args.optimizer, parametrization)
+    ]
+    if runs:
+        width, _, run_id, best = min(runs, key=lambda run: run[:3])
+        lr, ratio = best.lr, best.embedding_lr_ratio
+        origin = f"the best run at width {width} in store {args.store} ({run_id})"
+    else:
+        values = space.embedding_lr_ratio.values
+        lr, ratio = space.lr.at(0.5), values[len(values) // 2]
+        origin = f"the centre of the search space (store {args.store} has no finished run)"
+    if args.lr is not None:
+        return Rate(args.lr, ratio, f"--lr, ratio from {origin}")
+    return Rate(SHARE_OF_TUNED * lr, ratio, f"a quarter of {number(lr)}, from {origin}")
+
+
+def _optimizer(args: argparse.Namespace, space: SearchSpace, rate: Rate) -> OptimizerSpec:
+    """Without weight decay: the check is of the learning rates, and decay has a width rule of its own."""
+    try:
+        recipe_options = override(space.fixed_options(), args.option)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--set", "--option", 1)) from None
+    validate(get_recipe(args.optimizer).options, recipe_options, f"--option of {args.optimizer}")
+    fields: dict[str, Any] = {"recipe": args.optimizer, "lr": rate.lr, "options": recipe_options}
+    return validate(OptimizerSpec, fields | {"embedding_lr_ratio": rate.embedding_lr_ratio}, args.optimizer)
+
+
+def _say_what_is_checked(args: argparse.Namespace, spec: RunSpec, rate: Rate) -> None:
+    model = spec.model
+    console.print(
+        f"coordinate check of {args.optimizer} under {spec.parametrization}: widths {', '.join(map(str, sorted(args.widths)))} "
+        f"(base {spec.base.width}), depth {model.depth}, head dimension {model.head_dim}, seeds {args.seeds}, "
+        f"corpus {spec.data.corpus}, batch {spec.batch_sequences} x {model.context} tokens, constant schedule, no weight decay\n"
+        f"lr {number(rate.lr)}, embedding and readout x {number(rate.embedding_lr_ratio)}: {rate.source}"
+        + (f"; options {', '.join(args.option)}" if args.option else "")
+    )
+
+
+def _print(result: Check) -> None:
+    table(
+        "RMS of h(t) - h(0) by width and its log-log slope; medians over seeds",
+        ["role", "t", "slope", "of single seeds", "", *map(str, result.lines[0].widths)],
+        [
+            [
+                line.activation,
+                line.step,
+                "-" if line.slope is None else f"{line.slope:+.3f}",
+                f"{min(line.slopes):+.3f} to {max(line.slopes):+.3f}" if line.slopes else "-",
+                line.outcome,
+                *map(number, line.rms),
+            ]
+            for line in result.lines
+        ],
+    )
+    console.print(result.verdict)
+
+
+def _summary(args: argparse.Namespace, spec: RunSpec, rate: Rate, result: Check) -> dict[str, Any]:
+    return {
+        "optimizer": args.optimizer,
+        "parametrization": spec.parametrization,
+        "passed": result.passed,
+        "verdict": result.verdict,
+        "tolerance": TOLERANCE,
+        "lr": rate.lr,
+        "embedding_lr_ratio": rate.embedding_lr_ratio,
+        "lr_source": rate.source,
+        "options": spec.optimizer.resolved_options.model_dump(),
+        "model": spec.model.model_dump(exclude={"width"}),
+        "base_width": spec.base.width,
+        "widths": sorted(args.widths),
+        "seeds": args.seeds,
+        "batch_sequences": spec.batch_sequences,
+        "corpus": spec.data.model_dump(),
+        "slopes": [
+            {
+                "role": line.activation,
+                "step": line.step,
+                "slope": line.slope,
+                "slopes_by_seed": line.slopes,
+                "outcome": line.outcome,
+                "rms": dict(zip(map(str, line.widths), line.rms, strict=True)),
+            }
+            for line in result.lines
+        ],
+        "diverged": list(result.diverged),
+    }
+
+
+def _write(output: Path, chart: str, summary: dict[str, Any]) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(chart, encoding="utf-8")
+        output.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,110 @@
+"""Short runs at several widths, and how far the activations of each role moved in them."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+import torch
+from torch import Tensor
+
+from hptransfer.coordcheck.check import Activation, Run
+from hptransfer.data.batches import batch, validation_batches
+from hptransfer.data.corpus import Corpus, open_corpus
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment
+from hptransfer.models import GPT, build_model
+from hptransfer.optim import build_optimizer, clip_gradients
+from hptransfer.spec import Horizon, RunSpec, ScheduleSpec
+
+# A check asks how far weights move, not what they learn: a batch of 256 tokens shows it, and leaves width 512 to a CPU.
+SEQUENCES = 4
+CONTEXT = 64
+
+
+def shortened(experiment: Experiment, steps: int) -> Experiment:
+    """The experiment with runs of ``steps`` steps on small batches, at a constant learning rate from the first step on."""
+    context = min(CONTEXT, experiment.model.context)
+    return experiment.model_copy(
+        update={
+            "model": experiment.model.model_copy(update={"context": context}),
+            "batch_sequences": SEQUENCES,
+            "schedule": ScheduleSpec(shape="constant"),
+            "horizon": Horizon(tokens=steps * SEQUENCES * context),
+        }
+    )
+
+
+def measure(specs: Sequence[RunSpec], steps: Collection[int]) -> Iterator[Run]:
+    """Every run in a process of its own with one thread, as many side by side as there are cores; the widest start first."""
+    ordered = sorted(specs, key=lambda spec: -spec.model.width)
+    workers = min(os.cpu_count() or 1, len(ordered))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
+        try:
+            yield from pool.map(_measure, ordered, [frozenset(steps)] * len(ordered))
+        except BrokenProcessPool:
+            raise UsageError("a worker process died, most likely for want of memory; try narrower --widths") from None
+
+
+def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
+    """RMS(h_t - h_0) in float32 of each activation at each of ``steps``, on the same validation tokens for every run.
+
+    The steps are those of training on the data stream of ``spec``. What is not finite ends the run; it is said, not raised.
+    """
+    model = build_model(spec)
+    optimizer = build_optimizer(model, spec)
+    optimizer.set_schedule(1.0)
+    sequences, context = spec.batch_sequences, spec.model.context
+    fixed, _ = next(validation_batches(corpus.val, tokens=sequences * context, context=context))
+    start = activations(model, fixed)
+    rms: dict[tuple[Activation, int], float] = {}
+    for step in range(1, max(steps) + 1):
+        inputs, targets = batch(corpus.train, seed=spec.data_seed, step=step - 1, sequences=sequences, context=context)
+        loss = model(inputs, targets)
+        loss.backward()
+        norm = clip_gradients(model.parameters(), spec.optimizer.resolved_options.clip_norm)
+        if not math.isfinite(loss.item() + norm):
+            return Run(spec.model.width, spec.init_seed, rms, f"loss {loss.item()}, gradient norm {norm} at t = {step - 1}")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step in steps:
+            with optimizer.averaged():
+                now = activations(model, fixed)
+            moved = {name: (now[name] - start[name]).square().mean().sqrt().item() for name in now}
+            if not all(map(math.isfinite, moved.values())):
+                return Run(spec.model.width, spec.init_seed, rms, f"activations not finite at t = {step}")
+            rms |= {(name, step): value for name, value in moved.items()}
+    return Run(spec.model.width, spec.init_seed, rms)
+
+
+@torch.no_grad()
+def activations(model: GPT, tokens: Tensor) -> dict[Activation, Tensor]:
+    """The output of the embedding (positions included), the final residual stream before the readout's norm, and the logits."""
+    seen: dict[Activation, Tensor] = {}
+
+    def keep(name: Activation, value: Tensor) -> None:
+        seen[name] = value.float()
+
+    hooks = [
+        model.blocks[0].register_forward_pre_hook(lambda _, inputs: keep("embedding", inputs[0])),
+        model.blocks[-1].register_forward_hook(lambda _, inputs, output: keep("hidden", output)),
+    ]
+    keep("readout", model(tokens))
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    # The parent says that it was interrupted; the workers end without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _measure(spec: RunSpec, steps: Collection[int]) -> Run:
+    return measure_run(spec, open_corpus(spec.data), steps)

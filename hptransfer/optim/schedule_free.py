@@ -1,0 +1,33 @@
+"""Schedule-free averaging around any chain (Defazio et al., arXiv 2405.15682)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScheduleFreeAveraging:
+    """The parameters are y = (1 - b) z + b x, b the interpolation; z takes the steps and x is its weighted average.
+
+    The weight of a step is the square of the largest schedule factor so far, so that a warm-up counts less (schedulefree's
+    weight_lr_power 2; its r is 0). ``decay_at`` says whose value decays.
+    """
+
+    interpolation: float
+    decay_at: Literal["y", "z"]
+
+    def step(self, y: list[Tensor], z: list[Tensor], delta: list[Tensor], decay: float, share: float) -> None:
+        """z <- z - delta - decay (y or z); x <- (1 - share) x + share z; y between them. In place."""
+        if decay:
+            delta = list(torch._foreach_add(delta, y if self.decay_at == "y" else z, alpha=decay))
+        torch._foreach_lerp_(y, z, share)
+        torch._foreach_add_(y, delta, alpha=self.interpolation * (1 - share) - 1)
+        torch._foreach_sub_(z, delta)
+
+    def average(self, y: list[Tensor], z: list[Tensor]) -> list[Tensor]:
+        """x."""
+        return list(torch._foreach_lerp(y, z, 1 - 1 / self.interpolation))

@@ -1,0 +1,179 @@
+"""The command: what it checks, what it says, what it writes, and how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from records import DATA, record_of
+
+from hptransfer import cli
+from hptransfer.coordcheck import command
+from hptransfer.coordcheck.check import ACTIVATIONS, Run
+from hptransfer.coordcheck.measure import measure, measure_run
+from hptransfer.data.corpus import load_corpus
+from hptransfer.experiment import load_experiment
+from hptransfer.spec import OptimizerSpec
+from hptransfer.store import Store
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def specs(monkeypatch) -> list:
+    """Runs that move by the same amount at every width, except at a learning rate above 1; the specs that were asked for."""
+    asked = []
+
+    def measure(given, steps):
+        asked.extend(given)
+        for spec in given:
+            moved = spec.model.width if spec.optimizer.lr > 1 else 1.0
+            yield Run(spec.model.width, spec.init_seed, {(name, step): moved for name in ACTIVATIONS for step in steps})
+
+    monkeypatch.setattr(command, "measure", measure)
+    return asked
+
+
+def run(capsys, *argv: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(lambda: command.main(list(argv)))
+    printed = capsys.readouterr()
+    return stopped.value.code, printed.out, printed.err
+
+
+def test_defaults(here, capsys, specs):
+    code, out, err = run(capsys, "--optimizer", "muon")
+    assert (code, out) == (0, "")
+    assert "passed: " in err
+    assert "next:    python -m hptransfer.search --experiment quickstart --optimizer muon --parametrization mup" in err
+    assert [(spec.model.width, spec.init_seed, spec.data_seed) for spec in specs] == [
+        (width, seed, seed) for width in (32, 64, 128, 256, 512) for seed in range(5)
+    ]
+    assert {(spec.parametrization, spec.base.width, spec.model.depth, spec.steps) for spec in specs} == {("mup", 32, 3, 50)}
+    assert {spec.weight_decay for spec in specs} == {0.0}
+    found = json.loads((here / "reports/coordcheck/muon-mup.json").read_text())
+    assert (found["passed"], found["seeds"], found["widths"]) == (True, 5, [32, 64, 128, 256, 512])
+    assert [(row["role"], row["step"], row["slope"]) for row in found["slopes"]] == [
+        (name, step, 0.0) for name in ACTIVATIONS for step in (3, 10, 50)
+    ]
+    chart = (here / "reports/coordcheck/muon-mup.svg").read_text()
+    assert chart.startswith("<svg") and "muon under mup" in chart and "slope +0.000, passes" in chart
+
+
+def test_a_failed_check_exits_with_1_and_tells_as_much(here, capsys, specs):
+    code, out, err = run(capsys, "--optimizer", "adamw", "--lr", "2", "--json", "--output", "here/chart.svg")
+    result = json.loads(out)
+    assert code == 1
+    assert result["passed"] is False
+    assert result["verdict"].startswith("failed: embedding at t = 3, +1.000; ")
+    assert result["verdict"] in err.replace("\n", " ")
+    assert "next:" not in err
+    assert json.loads((here / "here/chart.json").read_text()) == result
+    assert "t = 3: slope +1.000, fails" in (here / "here/chart.svg").read_text()
+
+
+def rate(capsys, specs, *argv: str) -> tuple[float, float, str]:
+    """Learning rate, embedding ratio, and where the command says they are from."""
+    specs.clear()
+    _, out, _ = run(capsys, *argv, "--json")
+    (found,) = {(spec.optimizer.lr, spec.optimizer.embedding_lr_ratio) for spec in specs}
+    return *found, json.loads(out)["lr_source"]
+
+
+def test_the_learning_rate_without_a_store(here, capsys, specs):
+    """A quarter of the geometric centre of 0.001 to 0.064, and the middle of 4, 16, 64."""
+    lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw")
+    assert (lr, ratio) == (pytest.approx(0.002), 16)
+    assert source == "a quarter of 0.008, from the centre of the search space (store runs has no finished run)"
+    assert not (here / "runs").exists()
+    assert rate(capsys, specs, "--optimizer", "adamw", "--lr", "0.5")[:2] == (0.5, 16)
+
+
+def test_the_learning_rate_from_a_store(here, capsys, specs):
+    """The best run at the smallest width, of this optimizer; at the base width runs are the same under every parametrization."""
+    experiment, store = load_experiment("quickstart"), Store("kept")
+
+    def add(recipe: str, width: int, lr: float, loss: float | None, ratio: float = 4.0) -> None:
+        optimizer = OptimizerSpec(recipe=recipe, lr=lr, embedding_lr_ratio=ratio)
+        store.add(record_of(experiment.run_spec(DATA, optimizer, width=width, parametrization="mup"), loss))
+
+    add("adamw", 64, lr=0.08, loss=1.5)
+    add("adamw", 32, lr=0.04, loss=2.0, ratio=64.0)
+    add("adamw", 32, lr=0.01, loss=2.1)
+    add("adamw", 32, lr=0.16, loss=None)
+    add("shampoo", 32, lr=0.1, loss=1.0)
+    for parametrization in ("mup", "sp"):
+        lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw", "--store", "kept", "--parametrization", parametrization)
+        assert (lr, ratio) == (pytest.approx(0.01), 64)
+        assert source.startswith("a quarter of 0.04, from the best run at width 32 in store kept (")
+    lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw", "--store", "kept", "--lr", "0.5")
+    assert (lr, ratio) == (0.5, 64)
+    assert source.startswith("--lr, ratio from the best run at width 32 in store kept (")
+    assert rate(capsys, specs, "--optimizer", "muon", "--store", "kept")[0] == pytest.approx(0.01)  # a quarter of its centre
+
+
+def test_options_reach_the_recipe(here, capsys, specs):
+    argv = ("--optimizer", "soap", "--option", "block_size=0", "--option", "adam.beta1=0.8")
+    _, out, err = run(capsys, *argv, "--json")
+    assert {spec.block_size for spec in specs} == {0}
+    assert {spec.optimizer.resolved_options.adam.beta1 for spec in specs} == {0.8}
+    assert json.loads(out)["options"]["block_size"] == 0
+    assert "options block_size=0, adam.beta1=0.8" in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--optimizer", "adamv"], "unknown recipe 'adamv'; did you mean 'adamw'?"),
+        ([], "the following arguments are required: --optimizer"),
+        (["--optimizer", "adamw", "--parametrization", "mpu"], "invalid choice: 'mpu'"),
+        (["--optimizer", "adamw", "--widths", "32"], "--widths 32: a slope needs two widths or more"),
+        (["--optimizer", "adamw", "--widths", "32", "32"], "--widths 32 32 names a width twice"),
+        (["--optimizer", "adamw", "--widths", "32", "40"], "width 40 is not a multiple of head_dim 16"),
+        (["--optimizer", "adamw", "--widths", "32", "0"], "width: Input should be greater than 0 (got 0)"),
+        (["--optimizer", "adamw", "--lr", "0"], "adamw: lr: Input should be greater than 0 (got 0.0)"),
+        (["--optimizer", "adamw", "--lr", "nan"], "adamw: lr: Input should be "),
+        (["--optimizer", "adamw", "--steps", "0", "3"], "--steps 0 is not positive"),
+        (["--optimizer", "adamw", "--steps", "1", "50"], "--steps 1 50: none is from 2 to 10"),
+        (["--optimizer", "adamw", "--seeds", "0"], "--seeds 0 is not positive"),
+        (["--optimizer", "soap", "--option", "block_size"], "--option 'block_size' is not of the form a.b=value"),
+        (["--optimizer", "soap", "--option", "blocksize=0"], "unknown key 'blocksize'; did you mean 'block_size'?"),
+        (["--optimizer", "soap", "--option", "block_size=-1"], "block_size: Input should be greater than or equal to 0 (got -1)"),
+        (["--optimizer", "adamw", "--output", "chart.png"], "--output chart.png does not end in .svg"),
+        (["--optimizer", "adamw", "--set", "model.dept=4"], "unknown key 'model.dept'"),
+        (["--optimizer", "adamw", "--store", "nonsense://x"], "store nonsense://x"),
+    ],
+)
+def test_a_mistake_is_one_line(here, capsys, argv, says):
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert len(err.strip().splitlines()) == 1
+    assert says in err
+
+
+def test_an_output_that_cannot_be_written(here, capsys, specs):
+    (here / "file").write_text("")
+    code, _, err = run(capsys, "--optimizer", "adamw", "--output", "file/chart.svg")
+    assert code == 2
+    assert "error: --output file/chart.svg cannot be written: " in err
+
+
+def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
+    """AdamW under sp on the embedded corpus fails the check; workers find the very numbers that this process does."""
+    asked = []
+    monkeypatch.setattr(command, "measure", lambda specs, steps: asked.extend(specs) or measure(specs, steps))
+    argv = ["--optimizer", "adamw", "--parametrization", "sp", "--lr", "0.004", "--widths", "128", "16", "--steps", "3"]
+    argv += ["--seeds", "1", "--set", "base_width=16", "--set", "model.depth=1", "--json"]
+    code, out, err = run(capsys, *argv)
+    result = json.loads(out)
+    assert code == 1
+    assert "hidden at t = 3, +" in result["verdict"]
+    assert "2 runs in " in err
+    corpus = load_corpus("stdlib")
+    here_and_now = {spec.model.width: measure_run(spec, corpus, [3]).rms for spec in asked}
+    for row in result["slopes"]:
+        assert row["rms"] == {str(width): here_and_now[width][row["role"], 3] for width in (16, 128)}
