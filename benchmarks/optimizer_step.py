@@ -50,7 +50,10 @@ def run_spec(width: int, recipe: str, options: dict[str, Any]) -> RunSpec:
         model=ModelSpec(width=width, depth=depth, head_dim=64, mlp_ratio=4, context=CONTEXT, vocab=VOCAB),
         base=BaseShape(width=width, depth=depth, tokens=1000 * batch_tokens, batch_tokens=batch_tokens),
         data=DataSpec(corpus="none", tokenizer="bytes", sha256="0" * 64, vocab=VOCAB),
-        optimizer=OptimizerSpec(recipe=recipe, lr=LR, weight_decay=LR * WEIGHT_DECAY, options=options),
+        # Peers' SGD has no decoupled weight decay.
+        optimizer=OptimizerSpec(
+            recipe=recipe, lr=LR, weight_decay=0.0 if recipe == "sgd" else LR * WEIGHT_DECAY, options=options
+        ),
         horizon=Horizon(tokens=1000 * batch_tokens),
         batch_sequences=BATCH_SEQUENCES,
         schedule=ScheduleSpec(shape="constant"),
@@ -169,10 +172,13 @@ def _bytes(value: Any, seen: set[int]) -> int:
 
 def contenders(width: int, recipe: str, gradients: Gradients) -> list[Contender]:
     """Ours in each variant, and the installed peers of each."""
+    fields = RECIPES[recipe].options.model_fields
     variants: dict[str, dict[str, Any]] = {"": {}}
-    if "block_size" in RECIPES[recipe].options.model_fields:
+    if "block_size" in fields:
         blocked = {"precondition_frequency": PERIOD}
         variants = {"unblocked": blocked | {"block_size": 0}, "blocked": blocked}
+    elif "bfloat16" in fields:
+        variants = {"float32": {}, "bfloat16": {"bfloat16": True}}
     result = []
     for variant, options in variants.items():
         spec = run_spec(width, recipe, options)
@@ -180,7 +186,7 @@ def contenders(width: int, recipe: str, gradients: Gradients) -> list[Contender]
         ours = Peer("ours", recipe, partial(_build_ours, model, spec))
         result.append(_contender(recipe, variant, ours, model, gradients))
         for peer in PEERS.get(recipe, ()):
-            if peer.installed and peer.blocked == (variant == "blocked"):
+            if peer.installed and variant in ("", peer.variant):
                 result.append(_contender(recipe, variant, peer, build_model(spec), gradients))
     return result
 

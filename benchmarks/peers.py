@@ -36,7 +36,7 @@ class Peer:
     build: Build
     note: str = ""
     same_work: bool = True
-    blocked: bool = False  # it cuts matrices into blocks of the base width
+    variant: str = ""  # of ours that it is compared with, where there are several
     wakes: int = 3  # steps until every parameter has moved
 
     @property
@@ -87,7 +87,7 @@ def _torch_adamw(matrix: Params, rest: Params, **options: Any) -> list[Optimizer
 
 
 def _torch_sgd(matrix: Params, rest: Params, **options: Any) -> list[Optimizer]:
-    return _with_adam(torch.optim.SGD(matrix, lr=LR, momentum=0.9, weight_decay=WEIGHT_DECAY, **options), rest)
+    return _with_adam(torch.optim.SGD(matrix, lr=LR, momentum=0.9, **options), rest)
 
 
 def _torch_muon(matrix: Params, rest: Params) -> list[Optimizer]:
@@ -161,8 +161,6 @@ def _heavyball(name: str, matrix: Params, rest: Params, **options: Any) -> list[
     return _with_adam(getattr(heavyball, name)(matrix, lr=LR, weight_decay=WEIGHT_DECAY, **options), rest)
 
 
-BF16 = "Newton-Schulz in bfloat16"
-
 ADAMW = (
     Peer("torch", "AdamW fused", partial(_torch_adamw, fused=True)),
     Peer("torch", "AdamW foreach", partial(_torch_adamw, foreach=True)),
@@ -185,20 +183,20 @@ def _orthogonalized(name: str) -> tuple[Peer, ...]:
     """pytorch-optimizer's Muon family: as it comes, and with the dtype that its Newton-Schulz takes as an argument."""
     foreach = partial(_pytorch_optimizer_muon, name, foreach=True)
     return (
-        Peer("pytorch-optimizer", f"{name} foreach", foreach, BF16),
-        Peer("pytorch-optimizer", f"{name} foreach float32", partial(_pytorch_optimizer_muon_float32, name)),
+        Peer("pytorch-optimizer", f"{name} foreach", foreach, variant="bfloat16"),
+        Peer("pytorch-optimizer", f"{name} foreach float32", partial(_pytorch_optimizer_muon_float32, name), variant="float32"),
     )
 
 
 MUON = (
-    Peer("torch", "Muon", _torch_muon, BF16),
+    Peer("torch", "Muon", _torch_muon, variant="bfloat16"),
     *_orthogonalized("Muon"),
-    Peer("heavyball", "Muon", partial(_heavyball, "Muon", betas=(0.95, 0.95)), f"compiled; {BF16}"),
+    Peer("heavyball", "Muon", partial(_heavyball, "Muon", betas=(0.95, 0.95)), "compiled", variant="bfloat16"),
 )
 NORMUON = _orthogonalized("NorMuon")
 ADAMUON = (
     *_orthogonalized("AdaMuon"),
-    Peer("pytorch-optimizer", "AdaMuon for-loop", partial(_pytorch_optimizer_muon, "AdaMuon", foreach=False), BF16),
+    Peer("pytorch-optimizer", "AdaMuon for-loop", partial(_pytorch_optimizer_muon, "AdaMuon", foreach=False), variant="bfloat16"),
 )
 SOAP = (
     Peer(
@@ -211,6 +209,7 @@ SOAP = (
             precondition_frequency=PERIOD,
             max_precondition_dim=UNBLOCKED,
         ),
+        variant="unblocked",
     ),
     Peer(
         "heavyball",
@@ -224,6 +223,7 @@ SOAP = (
             merge_dims=False,
         ),
         "compiled",
+        variant="unblocked",
     ),
 )
 SCHEDULEFREE_ADAMW = (
@@ -241,14 +241,21 @@ SCHEDULEFREE_ADAMW = (
     ),
 )
 SF_NORMUON = (
-    Peer("pytorch-optimizer", "ScheduleFreeWrapper(NorMuon)", _pytorch_optimizer_sf_normuon, f"NorMuon foreach; {BF16}"),
+    Peer(
+        "pytorch-optimizer", "ScheduleFreeWrapper(NorMuon)", _pytorch_optimizer_sf_normuon, "NorMuon foreach", variant="bfloat16"
+    ),
 )
 
 
 def _shampoo(exponent: int, *, graft: bool) -> tuple[Peer, ...]:
     def peer(blocked: bool, svd: bool) -> Peer:
         build = partial(_scalable_shampoo, exponent=exponent, graft=graft, blocked=blocked, svd=svd)
-        return Peer("pytorch-optimizer", f"ScalableShampoo {'SVD' if svd else 'Schur-Newton'}", build, blocked=blocked)
+        return Peer(
+            "pytorch-optimizer",
+            f"ScalableShampoo {'SVD' if svd else 'Schur-Newton'}",
+            build,
+            variant="blocked" if blocked else "unblocked",
+        )
 
     return tuple(peer(blocked, svd) for blocked in (False, True) for svd in (False, True))
 
@@ -260,6 +267,7 @@ SHAMPOO_QUARTER = (
         "Shampoo",
         partial(_pytorch_optimizer, "Shampoo", preconditioning_compute_steps=PERIOD),
         "SVD roots; no momentum; still until its first refresh",
+        variant="unblocked",
         wakes=PERIOD,
     ),
 )

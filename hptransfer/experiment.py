@@ -18,6 +18,7 @@ from hptransfer.spec import (
     ModelSpec,
     OptimizerSpec,
     Parametrization,
+    Precision,
     RunSpec,
     ScheduleSpec,
     Spec,
@@ -89,6 +90,7 @@ class Experiment(Spec):
     horizon: Horizon
     batch_sequences: int = Field(gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
+    precision: Precision = "float32"
     evaluation: EvaluationSpec = EvaluationSpec()
     optimizers: tuple[str, ...] = Field(min_length=1)
     parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
@@ -137,6 +139,7 @@ class Experiment(Spec):
             "batch_sequences": self.batch_sequences,
             "schedule": self.schedule.model_copy(update={"shape": "constant"}) if averages else self.schedule,
             "evaluation": self.evaluation,
+            "precision": self.precision,
             "init_seed": seed,
             "data_seed": seed,
         }

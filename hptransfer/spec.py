@@ -24,6 +24,7 @@ from hptransfer.rules.width import Ratios, block_count
 NUMERICS_VERSION = 2
 
 Parametrization = Literal["mup", "sp", "spectral"]
+Precision = Literal["float32", "float64", "bfloat16"]
 PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
 
 
@@ -212,7 +213,7 @@ class RunSpec(Spec):
     batch_sequences: int = Field(gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     init_seed: int = 0
     data_seed: int = 0
 
@@ -334,6 +335,12 @@ class RunSpec(Spec):
             sides=sides,
         )
 
+    def unscaled_options(self) -> dict[str, Any]:
+        """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
+        final = {name for group in self.groups() for name in group.epsilons} | {"lr_convention"}
+        options = self.optimizer.resolved_options.model_dump(exclude=dict.fromkeys(final, True) | {"adam": {"eps"}})
+        return options | ({"block_size": self.block_size} if "block_size" in options else {})
+
     @property
     def weight_decay(self) -> float:
         """The final independent weight decay of every matrix."""
@@ -352,8 +359,7 @@ class RunSpec(Spec):
             "model": self.model.model_dump(),
             "data": self.data.sha256,
             "recipe": self.optimizer.recipe,
-            "options": self.optimizer.resolved_options.model_dump(),
-            "block_size": self.block_size,
+            "options": self.unscaled_options(),
             "groups": [asdict(group) for group in self.groups()],
             "residual_multiplier": self.residual_multiplier,
             "spectral": self.parametrization == "spectral",

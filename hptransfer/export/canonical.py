@@ -43,7 +43,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
         "prediction": prediction.digest,
         "optimizer": {
             "recipe": optimizer.recipe,
-            "options": _options(spec),
+            "options": spec.unscaled_options(),
             "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
             "weights": [asdict(group) | {"sides": group.sides._asdict()} for group in spec.groups()],
             "meaning": MEANING,
@@ -72,15 +72,6 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
         "training": _training(spec),
         "data": spec.data.model_dump(),
     }
-
-
-def _options(spec: RunSpec) -> dict[str, Any]:
-    """The recipe's options without what the final numbers already hold: the epsilons, and the units of the LR."""
-    names = {name for group in spec.groups() for name in group.epsilons}
-    options = spec.optimizer.resolved_options.model_dump(
-        exclude=dict.fromkeys(names | {"lr_convention"}, True) | {"adam": {"eps"}}
-    )
-    return options | ({"block_size": spec.block_size} if "block_size" in options else {})
 
 
 def _training(spec: RunSpec) -> dict[str, Any]:

@@ -121,7 +121,8 @@ class GPT(nn.Module):
         logits: Tensor = self.readout(_norm(x))
         if targets is None:
             return logits
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        # A loss in bfloat16 would have two digits.
+        return F.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)), targets.flatten())
 
 
 def _rope_tables(spec: ModelSpec, base: float = 10_000.0) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,6 @@ from torch import Tensor
 from hptransfer.optim.transforms import State, Step
 from hptransfer.rules.width import block_count
 
-# With zero-initialised outputs the readout has its first gradient at step 1, the residual branches' outputs at 2, all other
-# matrices at 3: preconditioners are refreshed at each of these steps.
-WAKING_STEPS = 3
-
 
 @dataclass(frozen=True)
 class Blocks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +38,8 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     Each group is a dict of ``params``, ``kind`` (which names its chain), ``lr``, ``weight_decay``; s and q are set before each
     step. Matrices of one shape are stacked and stepped at once; parameters narrower than float32 have a float32 master copy.
-    ``cautious``: an entry decays only where the update has its sign. ``averaging``: the parameters are schedule-free's y, see
-    `averaged`.
+    ``cautious``: no decay where the update moves an entry away from zero. ``averaging``: the parameters are schedule-free's y,
+    see `averaged`.
     ``state_dict`` holds tensors and plain numbers only.
     """
 
@@ -80,35 +80,44 @@ class ChainOptimizer(torch.optim.Optimizer):
             group["step"] += 1
             lr = group["schedule"] * group["lr"]
             decay = group["schedule"] * group["decay_schedule"] * group["weight_decay"]
-            chain = self._chains[group["kind"]]
+            chain, share = self._chains[group["kind"]], self._share(group)
             if self._is_fused(chain, group):
-                self._step_fused(chain[0], group, buckets, lr, decay)
+                # Averaging has passes of its own, which a bucket's size keeps in the cache.
+                for together in [[bucket] for bucket in buckets] if self._averaging else [buckets]:
+                    self._step_fused(chain[0], group, together, lr, decay, share)
                 continue
-            share = self._share(group)
             for bucket in buckets:
                 step = Step(group["step"], _stack([p.grad for p in bucket.params]))  # type: ignore[misc]
                 update = step.grad
                 for transform, state in zip(chain, bucket.states, strict=True):
                     update = transform.apply(update, state, step)
                 group["failures"] += step.failures
-                self._move(bucket, update, lr, decay, share)
+                self._step_bucket(bucket, update, lr, decay, share)
 
-    def _move(self, bucket: _Bucket, update: Tensor, lr: float, decay: float, share: float) -> None:
+    def _step_bucket(self, bucket: _Bucket, update: Tensor, lr: float, decay: float, share: float) -> None:
         """Take the step, with decay and averaging."""
-        weights = bucket.weights
         if decay and self._cautious:
-            decaying = torch.stack(weights) if bucket.fast is None or self._decays_y else bucket.fast
-            update = update * lr + decaying.mul(decaying * update > 0).mul_(decay)
+            decaying = torch.stack(bucket.weights) if bucket.fast is None or self._decays_y else bucket.fast
+            update = update * lr + decaying.mul(decaying * update >= 0).mul_(decay)
             lr, decay = 1.0, 0.0
-        if self._averaging is not None:
-            assert bucket.fast is not None
-            self._averaging.step(weights, list(bucket.fast.unbind()), list((update * lr).unbind()), decay, share)
-        else:
+
+        def take(weights: list[Tensor], decay: float) -> None:
             if decay:
                 torch._foreach_mul_(weights, 1 - decay)
             torch._foreach_add_(weights, update.unbind(), alpha=-lr)
-        if weights is not bucket.params:
-            torch._foreach_copy_(bucket.params, weights)
+
+        self._move([bucket], take, decay, share)
+        if bucket.weights is not bucket.params:
+            torch._foreach_copy_(bucket.params, bucket.weights)
+
+    def _move(self, buckets: list[_Bucket], take: Callable[[list[Tensor], float], None], decay: float, share: float) -> None:
+        """``take(weights, decay)`` moves the weights, or z of schedule-free, and y with it."""
+        weights = [weight for bucket in buckets for weight in bucket.weights]
+        if self._averaging is None:
+            take(weights, decay)
+            return
+        fast = [z for bucket in buckets for z in bucket.fast.unbind()]  # type: ignore[union-attr]
+        self._averaging.step(weights, fast, take, decay=decay, share=share)
 
     @property
     def _decays_y(self) -> bool:
@@ -124,24 +133,34 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     def _is_fused(self, chain: Chain, group: dict[str, Any]) -> bool:
         """Whether one kernel can do the whole step of a group."""
-        plain = not self._cautious and self._averaging is None and not torch.compiler.is_compiling()
+        plain = not self._cautious and not torch.compiler.is_compiling()
         return plain and len(chain) == 1 and isinstance(chain[0], Fused) and _is_full_precision(group["params"][0])
 
-    @staticmethod
-    def _step_fused(transform: Any, group: dict[str, Any], buckets: list[_Bucket], lr: float, decay: float) -> None:
-        params = [p for bucket in buckets for p in bucket.params]
+    def _step_fused(
+        self, transform: Any, group: dict[str, Any], buckets: list[_Bucket], lr: float, decay: float, share: float
+    ) -> None:
+        grads = [p.grad for bucket in buckets for p in bucket.params]
         states = [
             {key: value[index] for key, value in bucket.states[0].items()}
             for bucket in buckets
             for index in range(len(bucket.params))
         ]
-        transform.fused(params, [p.grad for p in params], states, number=group["step"], lr=lr, decay=decay)
+
+        def take(weights: list[Tensor], decay: float) -> None:
+            transform.fused(weights, grads, states, number=group["step"], lr=lr, decay=decay)
+
+        self._move(buckets, take, decay, share)
 
     def _of(self, group: dict[str, Any]) -> list[_Bucket]:
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in group["params"]:
             by_shape.setdefault(parameter.shape, []).append(parameter)
-        return [self._bucket(self._chains[group["kind"]], params) for params in by_shape.values()]
+        return [
+            self._bucket(self._chains[group["kind"]], params[first : first + count])
+            for params in by_shape.values()
+            for count in [_bucket_size(params[0])]
+            for first in range(0, len(params), count)
+        ]
 
     def _bucket(self, chain: Chain, params: list[Tensor]) -> _Bucket:
         if self.state[params[0]]:
@@ -150,7 +169,7 @@ class ChainOptimizer(torch.optim.Optimizer):
             like = _stack([p.detach() for p in params])
             flat = {f"{transform.name}.{key}": value for transform in chain for key, value in transform.init(like).items()}
             if self._averaging is not None:
-                flat[FAST] = like
+                flat[FAST] = like.clone()
             if not _is_full_precision(params[0]):
                 flat[MASTER] = like.clone()
         for index, parameter in enumerate(params):
@@ -198,7 +217,16 @@ def _is_full_precision(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float32, torch.float64)
 
 
+# On a CPU a stack beyond the cache is slower than its matrices one by one, each of whose temporaries stays there.
+CPU_BUCKET = 2**18
+
+
+def _bucket_size(like: Tensor) -> int:
+    """How many parameters like this one are stepped as one stack."""
+    return max(1, CPU_BUCKET // like.numel()) if like.device.type == "cpu" else 2**31
+
+
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor (n, ...), in float32 where the tensors have less."""
-    stacked = torch.stack(list(tensors))
+    """One tensor (n, ...), in float32 where the tensors have less; of a single tensor a view."""
+    stacked = torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0].unsqueeze(0)
     return stacked if _is_full_precision(stacked) else stacked.float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def _own(spec: RunSpec, group: Group) -> tuple[Transform, ...]:
             start, blocks = options.precondition_start, _blocks(spec, group)
             return (
                 Momentum(options.beta1, bias_corrected=True),
-                _shampoo(options, eps["matrix_eps"], blocks, start=start, kl=options.kl),
+                _shampoo(options, eps["matrix_eps"], blocks, start=start),
                 AdamGraft(options.beta2, eps["eps"], eps["graft_eps"], start, blocks if options.graft_per_block else None),
             )
         case ShampooQuarterOptions():
@@ -97,12 +98,12 @@ def _own(spec: RunSpec, group: Group) -> tuple[Transform, ...]:
 
 
 def _orthogonalized(spec: RunSpec, options: Orthogonalized, eps: float) -> tuple[Momentum, Orthogonalize]:
-    warmup = round(options.momentum_warmup_tokens / spec.batch_tokens)
+    warmup = math.ceil(options.momentum_warmup_tokens / spec.batch_tokens)
     momentum = Momentum(options.momentum, options.nesterov, start=options.momentum_start, warmup_steps=warmup)
     return momentum, Orthogonalize(options.orthogonal_map, eps, options.ns_steps, options.bfloat16)
 
 
-def _shampoo(options: ShampooQuarterOptions, eps: float, blocks: Blocks, *, start: int = 1, kl: bool = False) -> Shampoo:
+def _shampoo(options: ShampooQuarterOptions, eps: float, blocks: Blocks, *, start: int = 1) -> Shampoo:
     return Shampoo(
         options.beta2,
         options.exponent,
@@ -111,7 +112,6 @@ def _shampoo(options: ShampooQuarterOptions, eps: float, blocks: Blocks, *, star
         blocks,
         options.relative_eps,
         start,
-        kl,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +21,21 @@ class ScheduleFreeAveraging:
     interpolation: float
     decay_at: Literal["y", "z"]
 
-    def step(self, y: list[Tensor], z: list[Tensor], delta: list[Tensor], decay: float, share: float) -> None:
-        """z <- z - delta - decay (y or z); x <- (1 - share) x + share z; y between them. In place."""
-        if decay:
-            delta = list(torch._foreach_add(delta, y if self.decay_at == "y" else z, alpha=decay))
-        torch._foreach_lerp_(y, z, share)
-        torch._foreach_add_(y, delta, alpha=self.interpolation * (1 - share) - 1)
-        torch._foreach_sub_(z, delta)
+    def step(
+        self, y: list[Tensor], z: list[Tensor], take: Callable[[list[Tensor], float], None], *, decay: float, share: float
+    ) -> None:
+        """z <- z - lr U - decay (y or z); x <- (1 - share) x + share z; y between them. In place.
+
+        ``take(z, decay)`` is the step that z takes, with its own decay. x is not kept: y takes its part of z's step.
+        """
+        moved = [fast.clone() for fast in z]
+        decay_y, decay_z = (decay, 0.0) if self.decay_at == "y" else (0.0, decay)
+        if decay_y:
+            torch._foreach_add_(z, y, alpha=-decay_y)
+        torch._foreach_lerp_(y, moved, share)
+        take(z, decay_z)
+        torch._foreach_sub_(moved, z)
+        torch._foreach_add_(y, moved, alpha=self.interpolation * (1 - share) - 1)
 
     def average(self, y: list[Tensor], z: list[Tensor]) -> list[Tensor]:
         """x."""

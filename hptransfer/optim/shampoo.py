@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hptransfer.optim.factors import WAKING_STEPS, Blocks, add_product, eyes, inverse_root, refreshed, sandwich
+from hptransfer.optim.factors import Blocks, eyes, inverse_root, refreshed, sandwich
 from hptransfer.optim.transforms import State, Step
+
+# With zero-initialised outputs the readout has its first gradient at step 1, the residual branches' outputs at 2, all other
+# matrices at 3: preconditioners are refreshed at each of these steps.
+WAKING_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -16,8 +20,7 @@ class Shampoo:
     """L^-p U R^-p per block, L and R moving averages of G G^T and G^T G (Gupta et al. 2018; blocks: Anil et al. 2020).
 
     The factors are bias-corrected. ``eps`` is relative to each factor's largest eigenvalue unless ``relative_eps`` is off.
-    Before step ``start`` the update passes unchanged. With ``kl`` each factor sees the gradient whitened by the other's root
-    (KL-Shampoo, Lin et al., arXiv 2509.03378, with exponent 1/2).
+    Before step ``start`` the update passes unchanged.
     """
 
     beta2: float
@@ -27,7 +30,6 @@ class Shampoo:
     blocks: Blocks
     relative_eps: bool = True
     start: int = 1
-    kl: bool = False
     name: str = "shampoo"
 
     def init(self, like: Tensor) -> State:
@@ -35,11 +37,7 @@ class Shampoo:
         return factors | {f"{key}_root": eyes(factor) for key, factor in factors.items()}
 
     def apply(self, update: Tensor, state: State, step: Step) -> Tensor:
-        grad = self.blocks.split(step.grad)
-        if self.kl:
-            self._accumulate_whitened(grad, state)
-        else:
-            self.blocks.accumulate(grad, state, self.beta2)
+        self.blocks.accumulate(self.blocks.split(step.grad), state, self.beta2)
         if step.number < self.start:
             return update
         if step.number <= WAKING_STEPS or step.number == self.start or step.number % self.frequency == 0:
@@ -52,13 +50,6 @@ class Shampoo:
 
     def _root(self, gram: Tensor) -> Tensor:
         return inverse_root(gram, self.exponent, self.eps, relative=self.relative_eps)
-
-    def _accumulate_whitened(self, grad: Tensor, state: State) -> None:
-        """L sees G R^-2p G^T and R sees G^T L^-2p G, by the roots of the last refresh."""
-        left, right = sandwich(None, grad, state.get("R_root")), sandwich(state.get("L_root"), grad, None)
-        for key in self.blocks.factors:
-            first, second = (left, left.mT) if key == "L" else (right.mT, right)
-            add_product(state[key], first, second, self.beta2)
 
     def flops(self, rows: int, columns: int) -> float:
         product, cube = self.blocks.flops(rows, columns)

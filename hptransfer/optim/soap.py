@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hptransfer.optim.factors import WAKING_STEPS, Blocks, eyes, refreshed, sandwich
+from hptransfer.optim.factors import Blocks, eyes, refreshed, sandwich
 from hptransfer.optim.transforms import TINY, State, Step
+
+# With zero outputs, and a first gradient that only builds bases, the last matrices have theirs at step 5: readout at 1 and 2,
+# branches' outputs at 3 and 4, the rest after that.
+BUILDING_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,9 @@ class Soap:
 
     Both moments are kept in the eigenbasis. One step of orthogonal iteration refreshes the bases every ``frequency`` steps: the
     first moment turns with them, the second follows its columns. ``factorised`` keeps row and column means of the second moment
-    only (Shazeer and Stern 2018). ``skip_first`` is the published code's first call, which builds its bases and moves nothing.
+    only (Shazeer and Stern 2018). A block's first gradient builds its bases and nothing else: within them it is diagonal up to
+    rounding, which Adam would blow up to full size. The published code does so once, at its first call, and counts steps from
+    the second on: ``skip_first``.
     """
 
     beta1: float
@@ -42,10 +48,10 @@ class Soap:
 
     def apply(self, update: Tensor, state: State, step: Step) -> Tensor:
         number = step.number - self.skip_first
-        building = step.number <= (1 if self.skip_first else WAKING_STEPS)
+        building = step.number <= (1 if self.skip_first else BUILDING_STEPS)
         grad = self.blocks.split(update)
-        if building:
-            self._build(grad, state, step)
+        if building and self.blocks.factors:
+            grad = grad.masked_fill(self._build(grad, state, step), 0.0)
         if number == 0:
             return torch.zeros_like(update)
         left, right = state.get("L_basis"), state.get("R_basis")
@@ -64,15 +70,17 @@ class Soap:
                     self._refresh(key, state, step)
         return result
 
-    def _build(self, grad: Tensor, state: State, step: Step) -> None:
-        """First bases, only where no gradient came before: v of an earlier basis would be far too small in some directions of a
-        new one."""
-        asleep = {key: (state[key] == 0).all(-1, keepdim=True).all(-2, keepdim=True) for key in self.blocks.factors}
+    def _build(self, grad: Tensor, state: State, step: Step) -> Tensor:
+        """First bases, only where no gradient came before, which the returned mask (..., 1, 1) tells: v of an earlier basis would
+        be far too small in some directions of a new one."""
+        factor = state[self.blocks.factors[0]]
+        asleep = (factor == 0).all(-1, keepdim=True).all(-2, keepdim=True)
         self.blocks.accumulate(grad, state, self.beta2)
-        for key, sleeps in asleep.items():
+        for key in self.blocks.factors:
             basis = state[f"{key}_basis"]
             built = refreshed(lambda gram: torch.linalg.eigh(gram).eigenvectors.flip(-1), state[key], basis, step)
-            basis.copy_(torch.where(sleeps, built, basis))
+            basis.copy_(torch.where(asleep, built, basis))
+        return asleep
 
     def _second_moment(self, turned: Tensor, state: State) -> Tensor:
         """The moving average of the squared gradient in the eigenbasis, moved on; not corrected for bias."""

@@ -6,9 +6,9 @@ What the options do to a tensor lives in ``optim``; what they do to a learning r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hptransfer.errors import unknown
 from hptransfer.rules.conventions import LrConvention
@@ -34,7 +34,7 @@ Epsilons = dict[str, tuple[float, Rule]]
 class Moments(BaseModel):
     """Adam's moments and epsilon. ``eps`` is added outside the square root."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
@@ -47,11 +47,11 @@ class Moments(BaseModel):
 class Options(BaseModel):
     """What every recipe has. Subclasses are one optimizer each, as it serves a hidden matrix."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     clip_norm: float | None = Field(None, gt=0, description="largest global gradient norm; None: no clipping")
     cautious_weight_decay: bool = Field(
-        False, description="decay only entries that the update moves towards zero (Chen et al. 2025, arXiv 2510.12402)"
+        False, description="no decay where the update moves an entry away from zero (Chen et al. 2025, arXiv 2510.12402)"
     )
 
     def rule(self, sides: Sides) -> Rule:
@@ -66,9 +66,9 @@ class Options(BaseModel):
         """The preconditioned axes of a matrix of this role and size; none where an optimizer has no Gram factors."""
         return Sides()
 
-    def uncovered(self) -> str:
-        """What the theory of arXiv 2512.05620 does not cover and is assumed here; empty where it covers all."""
-        return ""
+    def uncovered(self) -> tuple[str, ...]:
+        """What the theory of arXiv 2512.05620 does not cover, and what is assumed here instead."""
+        return ()
 
 
 class AdamOptions(Options, Moments):
@@ -99,6 +99,9 @@ class SgdOptions(Options):
     def rule(self, sides: Sides) -> Rule:
         return SGD()
 
+    def uncovered(self) -> tuple[str, ...]:
+        return _clipping(self)
+
 
 class WithAdam(Options):
     """An optimizer of hidden matrices, beside an Adam for embedding and readout."""
@@ -116,6 +119,12 @@ class Orthogonalized(WithAdam):
     orthogonal_map: OrthogonalMap = "jordan"
     ns_steps: int | None = Field(None, ge=1, lt=100, description="iterations of the map; None: as published")
     bfloat16: bool = Field(False, description="iterate the map in bfloat16, as published codes do")
+
+    @model_validator(mode="after")
+    def _momentum_rises(self) -> Self:
+        if self.momentum_warmup_tokens and self.momentum_start > self.momentum:
+            raise ValueError(f"momentum_start {self.momentum_start} is above momentum {self.momentum}")
+        return self
 
 
 class MuonOptions(Orthogonalized):
@@ -156,12 +165,9 @@ class NorMuonOptions(AdaMuonOptions):
     def rule(self, sides: Sides) -> Rule:
         return Muon() if self.preserve_norm else AdaMuon()
 
-    def uncovered(self) -> str:
-        return (
-            "a second moment per row: the rule of AdaMuon's, per entry, is assumed"
-            if not self.preserve_norm
-            else ("a second moment per row with the polar factor's norm: Muon's rule is assumed")
-        )
+    def uncovered(self) -> tuple[str, ...]:
+        assumed = "Muon's rule" if self.preserve_norm else "the rule of AdaMuon's, per entry,"
+        return (*super().uncovered(), f"a second moment per row: {assumed} is assumed")
 
 
 class Preconditioned(WithAdam):
@@ -201,6 +207,9 @@ class ShampooQuarterOptions(Preconditioned):
     def epsilons(self, sides: Sides) -> Epsilons:
         return {"matrix_eps": (self.matrix_eps, self.shampoo_rule(sides))}
 
+    def uncovered(self) -> tuple[str, ...]:
+        return _clipping(self)
+
 
 class ShampooOptions(ShampooQuarterOptions):
     """Shampoo^2: exponents 1/2 and 1/2, blocked, with Adam's norm per matrix (the paper's choice for its large runs)."""
@@ -211,7 +220,6 @@ class ShampooOptions(ShampooQuarterOptions):
     graft_eps: float = Field(1e-12, gt=0, description="in |Adam| / (|Shampoo| + eps)")
     graft_per_block: bool = Field(False, description="one norm per block, as in facebookresearch/optimizers, not per matrix")
     precondition_start: int = Field(1, ge=1, description="first preconditioned step; Adam's steps before it")
-    kl: bool = Field(False, description="KL-Shampoo's factors (Lin et al., arXiv 2509.03378): each whitened by the other")
 
     def rule(self, sides: Sides) -> Rule:
         return Graft(Adam(), self.shampoo_rule(sides))
@@ -219,8 +227,9 @@ class ShampooOptions(ShampooQuarterOptions):
     def epsilons(self, sides: Sides) -> Epsilons:
         return super().epsilons(sides) | {"eps": (self.eps, Adam()), "graft_eps": (self.graft_eps, self.rule(sides))}
 
-    def uncovered(self) -> str:
-        return "KL-Shampoo's direction: the graft's rule covers its norm, the epsilons are Shampoo's" if self.kl else ""
+    def uncovered(self) -> tuple[str, ...]:
+        per_block = ("a graft per block: the epsilon is that of a graft per matrix",) if self.graft_per_block else ()
+        return per_block
 
 
 class SoapOptions(Preconditioned):
@@ -243,8 +252,8 @@ class SoapOptions(Preconditioned):
     def epsilons(self, sides: Sides) -> Epsilons:
         return {"eps": (self.eps, Soap(*sides))}
 
-    def uncovered(self) -> str:
-        return "a factorised second moment: the rule of the full one is assumed" if self.factorised else ""
+    def uncovered(self) -> tuple[str, ...]:
+        return ("a factorised second moment: the rule of the full one is assumed",) if self.factorised else ()
 
 
 class ScheduleFree(Options):
@@ -253,8 +262,14 @@ class ScheduleFree(Options):
     interpolation: float = Field(0.9, gt=0, lt=1, description="beta of the paper; takes the place of Adam's beta1")
     decay_at: Literal["y", "z"] = "y"
 
-    def uncovered(self) -> str:
-        return "averaged iterates: the rule of the optimizer inside is assumed"
+    def uncovered(self) -> tuple[str, ...]:
+        return (*super().uncovered(), "averaged iterates: the rule of the optimizer inside is assumed")
+
+
+class SecondMoment(Moments):
+    """Adam without a first moment, whose place the interpolation takes."""
+
+    beta1: float = Field(0.0, ge=0, lt=1)
 
 
 class ScheduleFreeAdamOptions(ScheduleFree):
@@ -277,10 +292,14 @@ class ScheduleFreeNorMuonOptions(NorMuonOptions, ScheduleFree):
     momentum_start: float = Field(0.0, ge=0, lt=1, description="where a warm-up of the momentum begins")
     nesterov: bool = False
     decay_at: Literal["y", "z"] = "z"
-    adam: Moments = Moments(beta1=0.0)
+    adam: SecondMoment = SecondMoment()
 
-    def uncovered(self) -> str:
-        return f"{NorMuonOptions.uncovered(self)}; {ScheduleFree.uncovered(self)}"
+
+def _clipping(options: Options) -> tuple[str, ...]:
+    """For updates that grow with the gradient: elsewhere a clipped gradient makes the same update."""
+    if options.clip_norm is None:
+        return ()
+    return ("clipping: the gradient's norm grows with width, so that a fixed clip_norm lowers wide learning rates",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from hptransfer.rules.recipes import get_recipe
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
-from hptransfer.spec import DataSpec
+from hptransfer.spec import PARAMETRIZATIONS, DataSpec
 from hptransfer.store import Store
 
 
@@ -37,7 +37,7 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("search", __doc__ or "")
     options.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
-    options.add_argument("--parametrization", metavar="mup,sp", help="(the experiment's)")
+    options.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
     options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
     options.add_argument("--trials", type=int, metavar="N", help="finished runs per recipe, parametrization and width")
     args = options.parse_args(argv)
@@ -100,12 +100,14 @@ def _say_what_is_assumed(studies: Studies) -> None:
         if study.width != widest:
             continue
         spec = study.make_run(study.space.optimizer(study.space.lr.at(0.5), 0.0, study.space.embedding_lr_ratio.values[0]), 0)
-        held, adamw = optimizer_state_bytes(spec), 8 * spec.model.parameters()
+        adamw = spec.at(optimizer={"recipe": "adamw", "lr": 1.0}, schedule={})
+        held, compared = optimizer_state_bytes(spec), optimizer_state_bytes(adamw)
         console.print(
-            f"{study.recipe}: {number(held / 1e6)} MB of optimizer state at width {widest}, {number(held / adamw)}x AdamW's"
+            f"{study.recipe} under {study.parametrization}: {number(held / 1e6)} MB of optimizer state at width {widest}, "
+            f"AdamW {number(compared / 1e6)} MB ({number(held / compared)}x)"
         )
         if study.parametrization == "mup" and (assumed := spec.optimizer.resolved_options.uncovered()):
-            console.print(f"{study.recipe}: theory does not cover {assumed}")
+            console.print(f"{study.recipe}: theory does not cover {'; nor '.join(assumed)}")
 
 
 def _planned(studies: Studies) -> tuple[int, float]:

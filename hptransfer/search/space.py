@@ -39,6 +39,8 @@ class Range(Spec):
 
     def at(self, share: float) -> float:
         """The value at a share in [0, 1] of the range."""
+        if not self.is_searched:
+            return self.low
         if self.scale == "linear":
             return self.low + share * (self.high - self.low)
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
@@ -72,6 +74,12 @@ class SearchSpace(Spec):
     weight_decay: Range
     embedding_lr_ratio: Choice
     options: dict[str, Fixed] = Field({}, description="by name; adam.beta1 is an option of the embedding's Adam")
+
+    @model_validator(mode="after")
+    def _lr_is_searched(self) -> Self:
+        if self.lr.low <= 0 or not self.lr.is_searched:
+            raise ValueError(f"lr from {self.lr.low} to {self.lr.high} is no range of positive values to search")
+        return self
 
     def optimizer(self, lr: float, weight_decay: float, ratio: float) -> OptimizerSpec:
         """The recipe with these hyperparameters and the space's fixed options."""
@@ -111,16 +119,20 @@ class SearchSpace(Spec):
 
 
 def load_space(recipe: str, parametrization: Parametrization, experiment: Experiment) -> SearchSpace:
-    """search_spaces/<recipe>.yaml with what it says of the parametrization, and the experiment's own changes, over it."""
+    """search_spaces/<recipe>.yaml with the experiment's own changes over it; in both, what ``parametrizations`` says of one goes
+    over the rest."""
     path = find_config("search_spaces", recipe)
-    data = load_yaml(path)
-    own = data.pop("parametrizations", {})
-    for name in own:
-        if name not in PARAMETRIZATIONS:
-            raise unknown(f"{path}: parametrization", name, PARAMETRIZATIONS)
     changes = experiment.spaces.get(recipe, {})
     where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
-    space = validate(SearchSpace, merge(merge(data, own.get(parametrization, {})), changes), where)
+    values: dict[str, Any] = {}
+    for layer in (load_yaml(path), changes):
+        shared = {key: value for key, value in layer.items() if key != "parametrizations"}
+        own = layer.get("parametrizations") or {}
+        for name in own:
+            if name not in PARAMETRIZATIONS:
+                raise unknown(f"{where}: parametrization", name, PARAMETRIZATIONS)
+        values = merge(merge(values, shared), own.get(parametrization) or {})
+    space = validate(SearchSpace, values, where)
     # Options are the recipe's own: a wrong one is found here rather than in a trial.
     validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
     return space

@@ -15,7 +15,8 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
     A run belongs when the experiment, given the run's optimizer and seeds, makes the very same one; at the held-out width, at
     any horizon. Of several versions of the corpus that of the newest run is taken.
     """
-    ours = [record for record in records if makes(experiment, record.spec)]
+    # A run under another name than its spec's was trained by other numerics: not the same run.
+    ours = [record for record in records if record.run_id == record.spec.run_id and makes(experiment, record.spec)]
     newest = max(ours, key=lambda record: (record.finished_at, record.run_id), default=None)
     same = [record for record in ours if newest and record.spec.data.sha256 == newest.spec.data.sha256]
     return same, len(ours) - len(same)

@@ -60,8 +60,9 @@ def _role_ratio(records: Sequence[RunRecord], used: Sequence[RunRecord]) -> Chec
 
 
 def _theory(target: RunSpec) -> Check:
-    assumed = target.optimizer.resolved_options.uncovered() if target.parametrization == "mup" else ""
-    return Check(name="theory", ok=True, detail=f"not covered, {assumed}" if assumed else "covers this optimizer and its options")
+    assumed = target.optimizer.resolved_options.uncovered() if target.parametrization == "mup" else ()
+    detail = f"does not cover {'; nor '.join(assumed)}" if assumed else "covers this optimizer and its options"
+    return Check(name="theory", ok=True, detail=detail)
 
 
 def _tokens(specs: Sequence[RunSpec], target: RunSpec) -> Check:

@@ -155,7 +155,6 @@ def shampoo(
     relative: bool = True,
     frequency: int = 10,
     start: int = 1,
-    kl: bool = False,
     graft: Literal["matrix", "block"] | None = "matrix",
     eps: float = 1e-8,
     graft_eps: float = 1e-12,
@@ -174,9 +173,8 @@ def shampoo(
         m = beta1 * m + (1 - beta1) * grad
         adam_step, update = norms(grad, t), zeros(*shape)
         for i, gram, root in zip(blocks, grams, roots, strict=True):
-            left, right = (grad[i] @ root[1], root[0] @ grad[i]) if kl else (grad[i], grad[i])
-            gram[0] = beta2 * gram[0] + (1 - beta2) * left @ left.T
-            gram[1] = beta2 * gram[1] + (1 - beta2) * right.T @ right
+            gram[0] = beta2 * gram[0] + (1 - beta2) * grad[i] @ grad[i].T
+            gram[1] = beta2 * gram[1] + (1 - beta2) * grad[i].T @ grad[i]
             if t >= start and (t <= WAKING or t == start or t % frequency == 0):
                 for side in [0] * rows + [1] * columns:
                     root[side] = inverse_root(gram[side] / (1 - beta2**t))
@@ -217,12 +215,13 @@ def soap(
             return second[index]
         for side in (0, 1):
             means[index][side] = beta2 * means[index][side] + (1 - beta2) * (rotated**2).mean(1 - side, keepdim=True)
-        return means[index][0] * means[index][1] / means[index][0].mean()
+        return means[index][0] * means[index][1] / means[index][0].mean().clamp(min=1e-30)
 
     def direction(grad: Tensor, t: int) -> Tensor:
         nonlocal m
         number, update = t - skip_first, zeros(*shape)
-        m = beta1 * m + (1 - beta1) * grad if number else m
+        counted = zeros(*shape) if t == 1 and sides else grad  # the first gradient only builds the bases
+        m = beta1 * m + (1 - beta1) * counted if number else m
         for index, (i, gram, basis) in enumerate(zip(blocks, grams, bases, strict=True)):
             gram[0] = beta2 * gram[0] + (1 - beta2) * grad[i] @ grad[i].T
             gram[1] = beta2 * gram[1] + (1 - beta2) * grad[i].T @ grad[i]
@@ -232,10 +231,10 @@ def soap(
             if number == 0:
                 continue
             left, right = basis
-            v = second_moment(index, left.T @ grad[i] @ right)
+            v = second_moment(index, left.T @ counted[i] @ right)
             rotated = left.T @ m[i] @ right / (1 - beta1**number)
             update[i] = left @ (rotated / ((v / (1 - beta2**number)).sqrt() + eps)) @ right.T
-            if t > (1 if skip_first else WAKING) and number % frequency == 0:
+            if t > (1 if skip_first else 5) and number % frequency == 0:
                 for side in sides:
                     order = torch.diag(basis[side].T @ gram[side] @ basis[side]).argsort(descending=True)
                     second[index] = second[index].index_select(side, order)
@@ -255,7 +254,7 @@ def spectral(inner: Direction, v: Tensor) -> Direction:
         for _ in range(5 if t <= 50 else 1):
             y = update @ v
             z = update.T @ y
-            v = z / (z.norm() + 1e-10)
+            v = z / (z.norm() + 1e-10) if z.norm() else v
         return update * (update.shape[0] / update.shape[1]) ** 0.5 / (y.norm() + 1e-10)
 
     return direction

@@ -134,13 +134,12 @@ def test_soap_follows_a_rotation_of_the_gradients(options: dict[str, bool]) -> N
 
 
 def test_shampoo_follows_a_rotation_of_the_gradients() -> None:
-    """As Muon does; KL-Shampoo too."""
+    """As Muon does."""
     a, b = (torch.linalg.qr(matrix).Q for matrix in stack()[-1])
     grads = stack()
     for chain in (
         (Momentum(0.9), Orthogonalize("jordan", 1e-8)),
         (Momentum(0.9, bias_corrected=True), Shampoo(0.95, 1 / 2, 1e-5, 2, Blocks(0))),
-        (Momentum(0.9, bias_corrected=True), Shampoo(0.95, 1 / 2, 1e-5, 2, Blocks(0), kl=True)),
     ):
         close(final(chain, [a @ grad @ b.T for grad in grads])[0], a @ final(chain, grads)[0] @ b.T)
 

@@ -118,11 +118,6 @@ BLOCKED: list[tuple[str, dict[str, Any], Callable[..., Direction]]] = [
         {"precondition_frequency": 2, "relative_eps": False, "matrix_eps": 0.1, "exponent": 0.3},
         lambda s, **b: shampoo(s, **b, frequency=2, relative=False, ridge=0.1, exponent=0.3),
     ),
-    (
-        "shampoo",
-        {"kl": True, "matrix_eps": 1e-2, "precondition_frequency": 4},
-        lambda s, **b: shampoo(s, **b, kl=True, ridge=1e-2, frequency=4),
-    ),
     ("shampoo", {"beta1": 0.8, "beta2": 0.9}, lambda s, **b: shampoo(s, **b, beta1=0.8, beta2=0.9)),
     ("shampoo-quarter", {}, lambda s, **b: shampoo(s, **b, exponent=0.25, frequency=1, graft=None)),
     (

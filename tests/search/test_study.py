@@ -8,7 +8,7 @@ from records import DATA, record_of
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.rules.recipes import RECIPES
+from hptransfer.rules.recipes import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
 from hptransfer.search.space import load_space
 from hptransfer.spec import PARAMETRIZATIONS, RunSpec
@@ -148,11 +148,33 @@ def test_the_shipped_spaces_load(experiment, recipe, parametrization):
     assert load_space(recipe, parametrization, experiment).recipe == recipe
 
 
+def test_a_change_for_one_parametrization_leaves_the_others(experiment):
+    """Of the experiment's changes, those that name a parametrization go over those that do not, and over the file's."""
+    change = {"lr": {"high": 0.2}, "parametrizations": {"spectral": {"lr": {"high": 9.0}}, "sp": None}}
+    changed = experiment.model_copy(update={"spaces": {"adamw": change}})
+    highs = {name: load_space("adamw", name, changed).lr.high for name in PARAMETRIZATIONS}
+    assert highs == {"mup": 0.2, "sp": 0.2, "spectral": 9.0}
+    assert load_space("adamw", "spectral", experiment).lr.high == 2.0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_space_fixes_options_without_unsetting_defaults(experiment, recipe):
+    """sf-normuon's Adam has no first moment: a space that fixes another of its options must not bring it back."""
+    space = load_space(recipe, "mup", experiment)
+    default, fixed = get_recipe(recipe).options(), space.optimizer(0.1, 0.0, 1.0).resolved_options
+    silent = {"beta1", "interpolation"} - {name.split(".")[-1] for name in space.options}
+    for one, other in ((default, fixed), (getattr(default, "adam", None), getattr(fixed, "adam", None))):
+        assert all(getattr(one, name, None) == getattr(other, name, None) for name in silent)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"lr": {"low": -0.1}}, r"lr.low: .*\(got -0.1\)"),
         ({"lr": {"low": 0.5, "high": 0.1}}, "high 0.1 is below low 0.5"),
+        ({"lr": {"low": 0.01, "high": 0.01}}, "lr from 0.01 to 0.01 is no range of positive values"),
+        ({"lr": {"low": 0, "high": 0}}, "lr from 0.0 to 0.0 is no range of positive values"),
+        ({"parametrizations": {"spectrl": {}}}, "unknown .*parametrization 'spectrl'; did you mean 'spectral'"),
         ({"embedding_lr_ratio": {"values": [4, 1]}}, "not positive and ascending"),
         ({"lr": {"low": float("nan")}}, "lr.low: Input should be a finite number"),
         ({"weight_decay": {"lowe": 1}}, "unknown key 'weight_decay.lowe'; did you mean 'weight_decay.low'"),

@@ -172,6 +172,13 @@ def test_runs_of_another_experiment_do_not_belong(change: dict[str, Any]) -> Non
     assert select(runs_of(records, other)[0], other, "muon", "mup")[0] == []
 
 
+def test_runs_of_other_numerics_do_not_belong() -> None:
+    """A run whose spec makes another name now was trained by a version that computes otherwise."""
+    records = make_records(Truth(), EXPERIMENT, runs=2)
+    old = [record.model_copy(update={"run_id": "0" * 16}) for record in records[:1]]
+    assert runs_of([*old, *records[1:]], EXPERIMENT) == (records[1:], 0)
+
+
 def test_the_newest_version_of_the_corpus_counts() -> None:
     """However many runs the old one has."""
     old = make_records(Truth(), EXPERIMENT, runs=3)

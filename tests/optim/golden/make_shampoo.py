@@ -8,8 +8,8 @@ run on 2026-11-22 with torch 2.13.0 and Python 3.11 on a CPU. With a checkout of
 All is float64, factors, roots and bias corrections too; the roots are by torch.linalg.eigh. Bias corrections follow torch's
 default dtype there, so main() sets it; the learning rate is always rounded to float32 there, so ours is a power of two.
 Every case is a dict with its options; `exponent` is the power of each side's inverse root (0.25 is the default there), `block` is
-the largest side of a block or null, `grafting` is null or Adam's beta2 and eps (its beta1 is that of Shampoo), `kl` tells
-KL-Shampoo, `weights` is the result. The KL cases are square: a factor without full rank would be inverted at the second step.
+the largest side of a block or null, `grafting` is null or Adam's beta2 and eps (its beta1 is that of Shampoo),
+`weights` is the result.
 """
 
 import json
@@ -25,7 +25,6 @@ ADAM = {"beta2": 0.95, "eps": 1e-8}
 COMMON: dict[str, Any] = {
     "shape": [8, 6],
     "block": None,
-    "kl": False,
     "exponent": 0.25,
     "grafting": None,
     "betas": [0.9, 0.95],
@@ -50,8 +49,6 @@ CASES: list[dict[str, Any]] = [
     },
     {"name": "blocked_decay", "shape": [8, 8], "block": 4, "weight_decay": 0.01},
     {"name": "sum", "betas": [0.9, 1.0]},
-    {"name": "kl", "shape": [6, 6], "kl": True},
-    {"name": "kl_adam_half", "shape": [6, 6], "kl": True, "exponent": 0.5, "grafting": ADAM},
 ]
 
 
@@ -83,7 +80,6 @@ def run(case: dict[str, Any]) -> Tensor:
         AdamPreconditionerConfig,
         DistributedShampoo,
         EigenConfig,
-        RootInvKLShampooPreconditionerConfig,
         RootInvShampooPreconditionerConfig,
         SingleDeviceDistributedConfig,
         WeightDecayType,
@@ -91,7 +87,6 @@ def run(case: dict[str, Any]) -> Tensor:
 
     shape = (case["shape"][0], case["shape"][1])
     weight = initial_weight(shape).requires_grad_()
-    config = RootInvKLShampooPreconditionerConfig if case["kl"] else RootInvShampooPreconditionerConfig
     grafting = case["grafting"]
     optimizer = DistributedShampoo(
         [weight],
@@ -106,7 +101,7 @@ def run(case: dict[str, Any]) -> Tensor:
         use_bias_correction=True,
         grafting_config=grafting and AdamPreconditionerConfig(beta2=grafting["beta2"], epsilon=grafting["eps"]),
         distributed_config=SingleDeviceDistributedConfig(target_parameter_dimensionality=math.inf),
-        preconditioner_config=config(
+        preconditioner_config=RootInvShampooPreconditionerConfig(
             amortized_computation_config=EigenConfig(),
             num_tolerated_failed_amortized_computations=0,
             factor_matrix_dtype=torch.float64,
