@@ -32,6 +32,10 @@ class _Bucket:
     states: list[State]
     fast: Tensor | None
 
+    def __post_init__(self) -> None:
+        """``own``: the first transform's state, parameter by parameter, for fused kernels, which take lists."""
+        self.own = [{key: value[index] for key, value in self.states[0].items()} for index in range(len(self.params))]
+
 
 class ChainOptimizer(torch.optim.Optimizer):
     """W <- W - s (lr U + q weight_decay W), with U from the chain of the parameter's group; weight decay is independent of LR.
@@ -140,11 +144,7 @@ class ChainOptimizer(torch.optim.Optimizer):
         self, transform: Any, group: dict[str, Any], buckets: list[_Bucket], lr: float, decay: float, share: float
     ) -> None:
         grads = [p.grad for bucket in buckets for p in bucket.params]
-        states = [
-            {key: value[index] for key, value in bucket.states[0].items()}
-            for bucket in buckets
-            for index in range(len(bucket.params))
-        ]
+        states = [state for bucket in buckets for state in bucket.own]
 
         def take(weights: list[Tensor], decay: float) -> None:
             transform.fused(weights, grads, states, number=group["step"], lr=lr, decay=decay)
