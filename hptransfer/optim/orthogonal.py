@@ -69,20 +69,18 @@ def orthogonalize(
     schedule, given = MAPS[map], x.dtype
     coefficients = [schedule[min(iteration, len(schedule) - 1)] for iteration in range(steps or len(schedule))]
     x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + eps)).to(dtype or given)
-    short, long = sorted(x.shape[-2:])
-    # From here on `_on_gram` needs fewer FLOPs. Its rounding does not suit bfloat16.
-    together = ON_GRAM if long > 1.5 * short and x.dtype != torch.bfloat16 else 1
     tall = x.size(-2) > x.size(-1)
+    x = x.mT.contiguous() if tall else x
+    # Where the long side is this long `_on_gram` needs fewer FLOPs. Its rounding does not suit bfloat16.
+    together = ON_GRAM if x.size(-1) > 1.5 * x.size(-2) and x.dtype != torch.bfloat16 else 1
     for first in range(0, len(coefficients), together):
-        gram = x.mT @ x if tall else x @ x.mT
+        gram = x @ x.mT
         if together > 1:
-            product = _on_gram(gram, coefficients[first : first + together])
-            x = x @ product if tall else product @ x
+            x = _on_gram(gram, coefficients[first : first + together]) @ x
         else:
             a, b, c = coefficients[first]
-            product = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-            x = torch.baddbmm(x, x, product, beta=a) if tall else torch.baddbmm(x, product, x, beta=a)
-    return x.to(given)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(given)
 
 
 # Iterations between two returns to X: rounding makes eigenvalues of A that are zero negative, and every iteration amplifies
