@@ -80,7 +80,7 @@ def orthogonalize(
         else:
             a, b, c = coefficients[first]
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(given)
+    return (x.mT.contiguous() if tall else x).to(given)
 
 
 # Iterations between two returns to X: rounding makes eigenvalues of A that are zero negative, and every iteration amplifies
