@@ -228,8 +228,7 @@ class ShampooOptions(ShampooQuarterOptions):
         return super().epsilons(sides) | {"eps": (self.eps, Adam()), "graft_eps": (self.graft_eps, self.rule(sides))}
 
     def uncovered(self) -> tuple[str, ...]:
-        per_block = ("a graft per block: the epsilon is that of a graft per matrix",) if self.graft_per_block else ()
-        return per_block
+        return ("a graft per block: the epsilon is that of a graft per matrix",) if self.graft_per_block else ()
 
 
 class SoapOptions(Preconditioned):
