@@ -3,6 +3,7 @@
 COMMANDS = {
     "search": "search LR and weight decay at small widths; records go to the store",
     "transfer": "predict them at the target width, with an interval",
+    "backtest": "predict the held-out part of any table of sweeps, and say how well that went",
     "validate": "prove the prediction at a held-out width, against an equally tuned AdamW",
     "report": "one page with the answer and the evidence",
     "coordcheck": "whether every role moves by the same amount at every width, as slopes with a verdict",

@@ -97,7 +97,7 @@ def test_a_store_of_a_newer_schema(here, capsys, make_run):
         ("not json", "is not a prediction file (not JSON)"),
         ('{"lr": 1}', "is not a prediction file (no prediction_version in it)"),
         ('{"prediction_version": 99}', "has prediction_version 99"),
-        ('{"prediction_version": 2}', "is damaged: "),
+        ('{"prediction_version": 3}', "is damaged: "),
     ],
 )
 def test_a_prediction_file_that_is_none(here, capsys, content, says):

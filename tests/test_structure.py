@@ -13,6 +13,7 @@ BASE = {"errors", "config", "spec", "experiment", "cli", "rules", "store"}
 TRAINING = {"data", "models", "optim", "train"}
 ANALYSIS = {
     "transfer",
+    "backtest",
     "report",
     "export",
     "validate.result",

@@ -64,7 +64,7 @@ def lr_fit(results: Results) -> pl.DataFrame:
                 lr = math.exp(low + (high - low) * i / (FIT_POINTS - 1))
                 distance = math.log(lr / optimum.lr.value)
                 side = prediction.surface.skew if distance > 0 else 1.0
-                loss = optimum.loss * math.exp(prediction.surface.curvature * side * distance**2)
+                loss = optimum.loss * math.exp(prediction.surface.curvature * (side * distance) ** 2)
                 rows.append(_named(prediction) | {"width": optimum.width, "lr": lr, "loss": loss})
     return _frame(rows, {"width": pl.Int64, "lr": pl.Float64, "loss": pl.Float64})
 

@@ -1,4 +1,4 @@
-"""``python -m hptransfer.transfer``: predict learning rate and weight decay at the target width from the store."""
+"""``python -m hptransfer.transfer``: predict learning rate and weight decay at the target width, from the store or a table."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import scipy
 
 import hptransfer
 from hptransfer import cli
+from hptransfer.config import validate
 from hptransfer.errors import CheckFailed, UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import Parametrization
+from hptransfer.spec import Parametrization, RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.store.query import of_series, runs_of
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.from_table import predict_table
 from hptransfer.transfer.prediction import Interval, Prediction, default_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where an optimum is on the edge of its sweep or a precondition fails; errors are raised."""
     args = _parse(arguments)
+    if args.table:
+        return predict_table(args)
     target = [f"target_width={args.width}"] if args.width is not None else []
     experiment = load_experiment(args.experiment, [*args.set, *target])
     parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
@@ -61,11 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if outdated:
             cli.console.print(f"{recipe}: {outdated} runs with other optimizer options than the newest left out")
         try:
-            predictions[recipe] = _predict(records, experiment, parametrization, store)
+            predictions[recipe] = _predict(records, experiment, parametrization, store, args)
         except CheckFailed as error:
             refused[recipe] = error
     width = experiment.target_width
-    files = {recipe: str(args.output or default_path(recipe, parametrization, width)) for recipe in recipes}
+    elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
+    paths = {recipe: default_path(recipe, parametrization, width) for recipe in recipes}
+    files = {recipe: str(args.output or path.with_stem(path.stem + elsewhere)) for recipe, path in paths.items()}
     for recipe in refused:
         Path(files.pop(recipe)).unlink(missing_ok=True)  # an earlier prediction must not pass for this one
     if not predictions:
@@ -106,13 +112,35 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
     parser.add_argument("--parametrization", choices=get_args(Parametrization), help="(the experiment's first)")
     parser.add_argument("--width", type=int, metavar="W", help="target width (the experiment's)")
+    parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")
     parser.add_argument("--output", metavar="PATH", help="prediction file (predictions/<recipe>-<width>.json)")
+    parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
+    table = parser.add_argument_group("from a table instead of the store")
+    table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
+    table.add_argument("--group", default="", metavar="A,B", help="columns that tell groups apart")
+    table.add_argument("--scale", default="width", metavar="N[,D]", help="columns of scale (width)")
+    table.add_argument("--hp", default="lr", metavar="A[,B]", help="columns to predict; log2_... is a logarithm already (lr)")
+    table.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged. Without it every row is an optimum")
+    table.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+    table.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
     return parser.parse_args(arguments)
 
 
-def _predict(records: list[RunRecord], experiment: Experiment, parametrization: Parametrization, store: Store) -> Prediction:
+def _predict(
+    records: list[RunRecord], experiment: Experiment, parametrization: Parametrization, store: Store, args: argparse.Namespace
+) -> Prediction:
     spec = records[0].spec
     target = experiment.run_spec(spec.data, spec.optimizer, width=experiment.target_width, parametrization=parametrization)
+    changes: dict[str, Any] = {}
+    if args.batch_tokens:
+        if args.batch_tokens <= 0 or args.batch_tokens % target.model.context:
+            raise UsageError(f"--batch-tokens {args.batch_tokens} is no positive multiple of the context, {target.model.context}")
+        changes["batch_sequences"] = args.batch_tokens // target.model.context
+    if args.tokens:
+        changes["horizon"] = {"policy": "tokens", "tokens": args.tokens}
+    if changes:
+        target = validate(RunSpec, target.model_dump() | changes, "the target")
     provenance = {
         "versions": {
             "hptransfer": hptransfer.__version__,
@@ -125,7 +153,7 @@ def _predict(records: list[RunRecord], experiment: Experiment, parametrization: 
         "run_ids": sorted(record.run_id for record in records),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return predict(records, target, provenance=provenance)
+    return predict(records, target, force=args.force, provenance=provenance)
 
 
 def _write(path: str, prediction: Prediction) -> None:
@@ -167,7 +195,7 @@ def _rows_of(prediction: Prediction) -> list[tuple[str, str, str, str]]:
     rows.append((f"lr at width {width}", cli.number(hyper.lr.value), _ends(hyper.lr), ratio))
     decay = hyper.weight_decay
     rows.append((f"weight_decay at width {width}", cli.number(decay.value), _ends(decay), decay.status))
-    regret = f"of the loss, over lr; seed noise {prediction.noise:.2%}"
+    regret = f"of the loss; seed noise {prediction.noise:.2%}"
     rows.append(("expected regret", f"{prediction.expected_regret:.3%}", "-", regret))
     if (held := prediction.hold_out) is not None:
         note = f"best there {held.own_lr:.4g}, regret {held.regret:.3%}"

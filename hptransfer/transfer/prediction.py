@@ -13,7 +13,7 @@ from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import Role
 from hptransfer.spec import RunSpec, Spec
 
-PREDICTION_VERSION = 2
+PREDICTION_VERSION = 3
 
 
 class Interval(Spec):
@@ -50,7 +50,8 @@ class Target(Spec):
 
 
 class Drift(Spec):
-    """Exponent gamma of lr* ~ width^gamma in base coordinates: theory, the fit alone with its 80 % interval, the value used."""
+    """Exponent gamma of lr* ~ width^gamma in base coordinates: theory, the line through the optima alone with its 80 %
+    interval, and the value used, theory corrected by the data."""
 
     theory: float
     fitted: float | None
@@ -87,7 +88,7 @@ class Optimum(Spec):
 
 
 class Surface(Spec):
-    """ln loss = ln optimum.loss + curvature * d^2, d = ln lr - ln optimum.lr, times ``skew`` where d > 0."""
+    """ln loss = ln optimum.loss + curvature * d^2, d = ln lr - ln optimum.lr, itself times ``skew`` where d > 0."""
 
     curvature: float
     skew: float
@@ -112,7 +113,7 @@ class Prediction(Spec):
     hyperparameters: Hyperparameters
     drift: Drift
     roles: dict[Role, RoleNumbers]
-    expected_regret: float  # from the uncertainty of lr alone, relative
+    expected_regret: float  # from the uncertainty of lr, and of weight_decay where it is identified; relative
     noise: float  # relative standard deviation of the loss: over seeds or around the surface, whichever is larger
     budget: dict[int, int]  # finished runs per searched width, those at other LR ratios included
     optima: tuple[Optimum, ...]

@@ -1,251 +1,220 @@
-"""The response surface of one group: ln loss as a skewed bowl in ln lr, all widths at once, and in weight decay.
+"""The response surface of one group, all cells at once: ln loss is a skewed bowl about an optimum that is each cell's own.
 
-    ln loss = offset_w + curvature (s u)^2 + wd_slope v + wd_curvature v^2,   u = ln lr - optimum_w,  v = ln wd - wd_centre
+    ln loss = offset_c + scale_c |root^T v|^2,   v_k = skew_k u_k where u_k > 0, else u_k,   u = h - optimum_c
 
-where s is the skew for u > 0 and 1 below; every width has its optimum and offset, the rest is shared. The skew is pulled to
-what other sweeps had.
+with h the logarithm of the hyperparameters. ``root`` (lower triangular) and ``skew`` are shared by all cells; the scale of
+a cell's curvature is pulled to 1. Diverged runs bound the optimum from above. Source: DESIGN 8, whose bowl in ln lr this
+carries to several hyperparameters.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
-from hptransfer.transfer.sweep import Array, Noise, Sweep
+from hptransfer.transfer.sweep import Array, Noise, Sweep, replicate_noise
 
-# Distance on the too-high side counts this much more, so that its curvature is 2.25 times the other. Source: skewed
-# bowls fitted to the 2,969 runs of steplaw (1.5-1.6), and to the paper's learning-rate sweeps (2.4 times, DESIGN 8).
-# It is a prior, with this standard deviation of its logarithm: single sweeps differ (the paper's eight in
-# paper_lr_sweeps.csv would have 0.5 to 0.9 by themselves, and fixing 1.5 there triples the regret).
-SKEW = 1.5
-SKEW_SD = 0.3
-# A bowl is right near its minimum only: the further above, the less a run says. Share of the excess taken as error;
-# on the paper's sweeps 0.5 predicts as well as 0.3 and gives a noise nearer to the true 0.1 %.
-MISFIT = 0.5
-SMALLEST_NOISE = 1e-4  # relative; no loss over 1e5 evaluation tokens is known better
-FIRST_NOISE = 5e-3  # relative; where the iteration for the noise starts
+# A bowl is right near its minimum only: the further above, the less a run says. Shares of the excess loss that are taken
+# for the bowl's error. Which one is right is not known, so that every fit is made with each of them, and they are averaged.
+MISFITS = (0.25, 0.5, 1.0)
+BASIN = math.log(2.0)  # excess; what lies higher has diverged in all but name
+# Too high costs more than too low at some optimizers (steplaw's AdamW: 1.5 times the distance), and less at others (muP
+# Muon: 0.8 times), so the prior of ln skew has mean 0.
+SKEW_SD = 0.4
+SCALE_SD = 0.3  # of ln scale
+TIE_SD = 2.0  # of a cell's optimum about the mean of all; where a cell hardly knows its own, as of weight decay
+# Prior of the noise, worth one run: seeds move published losses by 0.1 %, those of short runs by 1 %.
+FIRST_NOISE = 1e-3
+SMALLEST_NOISE = 1e-4  # no loss over 1e5 evaluation tokens is known better
 OUTLIER = 2.0  # residuals beyond this many standard deviations count linearly
 SLACK = math.log(4.0)  # how far beyond the swept range an optimum is looked for
-CURVATURES = (1e-5, 10.0)  # per squared unit of ln lr
-SIGNIFICANCE = 0.05  # of the F test that lets weight decay into the surface
-
-
-@dataclass(frozen=True)
-class Bowl:
-    """A fitted surface: see the head of this file. ``optimum`` in ln lr and ``offset`` in ln loss, one per width."""
-
-    optimum: Array
-    offset: Array
-    curvature: float
-    skew: float = SKEW
-    wd_slope: float = 0.0
-    wd_curvature: float = 0.0
-    wd_centre: float = 0.0
-
-    def __call__(self, sweep: Sweep) -> Array:
-        """ln loss of every run of the sweep."""
-        u = sweep.ln_lr - self.optimum[sweep.index]
-        return self.offset[sweep.index] + self.curvature * _distance(u, self.skew) ** 2 + self._decay(sweep.ln_wd)
-
-    @property
-    def has_weight_decay(self) -> bool:
-        return self.wd_slope != 0.0 or self.wd_curvature != 0.0
-
-    @property
-    def wd_optimum(self) -> float:
-        """ln weight_decay of the lowest loss; infinite where the loss only falls or rises."""
-        if self.wd_curvature > 0:
-            return self.wd_centre - self.wd_slope / (2 * self.wd_curvature)
-        return math.copysign(math.inf, -self.wd_slope)
-
-    def lowest(self, ln_wd: float) -> Array:
-        """ln loss at each width's optimum, at a weight decay."""
-        return self.offset + self._decay(np.array(ln_wd))
-
-    def regret(self, d: Array) -> Array:
-        """Relative loss above the optimum, minus 1, at ln lr = optimum + d."""
-        return np.expm1(self.curvature * _distance(d, self.skew) ** 2)
-
-    def _decay(self, ln_wd: Array) -> Array:
-        if not self.has_weight_decay:
-            return np.zeros_like(ln_wd)
-        v = ln_wd - self.wd_centre
-        return self.wd_slope * v + self.wd_curvature * v**2
+ROOTS = (math.log(math.sqrt(1e-5)), math.log(math.sqrt(10.0)))  # bounds of ln of the root's diagonal
+ROUNDS = 4  # of fit and noise in turn
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A bowl with the noise about it."""
+    """A fitted surface: see the head of this file.
+
+    ``influence`` (cells * hyperparameters, errors) is what independent errors of standard deviation 1, one per run near the
+    minimum and one per prior, do to ``optimum.ravel()``; its square is the covariance. ``cost`` is twice the robust cost, a
+    sum of squares for runs near the surface, on ``dof`` degrees of freedom."""
 
     sweep: Sweep
-    bowl: Bowl
+    misfit: float
+    optimum: Array  # (cells, hyperparameters), ln
+    offset: Array  # (cells,), ln loss
+    scale: Array  # (cells,)
+    root: Array  # (hyperparameters, hyperparameters)
+    skew: Array  # (hyperparameters,)
     noise: Noise
+    influence: Array
+    cost: float
+    dof: float
 
     @property
-    def sd(self) -> Array:
-        """Standard deviation with which each run's ln loss follows the bowl: noise and misfit."""
-        return _deviation(self.sweep, self.noise.sd)
+    def curvature(self) -> float:
+        """Of ln loss in the first hyperparameter, on its low side."""
+        return float((self.root @ self.root.T)[0, 0])
+
+    def regret(self, d: Array) -> Array:
+        """Loss above the optimum's, relative, at optimum + d; d is (..., hyperparameters)."""
+        return np.asarray(np.expm1(np.sum((np.where(d > 0, self.skew * d, d) @ self.root) ** 2, axis=-1)))
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Bowls refitted to losses drawn from the surface: one row per draw."""
+def fit_surface(sweep: Sweep, misfit: float, known: Noise | None = None) -> Surface:
+    """The surface of a sweep with that share of misfit (see `MISFITS`), at a noise that is known or found.
 
-    optimum: Array  # (draws, widths), ln lr
-    wd_optimum: Array  # (draws,), ln weight decay; infinite where the draw's loss only falls or rises
-    wd_curvature: Array  # (draws,)
-
-
-def fit_surface(sweep: Sweep, replicates: Noise | None) -> Surface:
-    """The surface of a sweep. Its noise is the larger of the replicates' and that of the residuals near the optimum."""
-    surface = _settle(sweep, replicates, _starts(sweep), weight_decay=False)
-    if not sweep.sweeps_weight_decay:
-        return surface
-    richer = _settle(sweep, replicates, [surface.bowl], weight_decay=True)
-    plain = _fit(sweep, richer.sd, [surface.bowl], weight_decay=False)
-    return richer if _earns_its_place(richer, plain) else surface
-
-
-def bootstrap(surface: Surface, draws: int, rng: np.random.Generator) -> Draws:
-    """Refits to losses drawn about the surface; the noise and the centre of the skew's prior are drawn too."""
-    sweep, bowl = surface.sweep, surface.bowl
-    expected = bowl(sweep)
-    dof = max(1.0, surface.noise.dof)
-    noises = surface.noise.sd * np.sqrt(dof / rng.chisquare(dof, draws))
-    centres = bowl.skew * np.exp(SKEW_SD * rng.standard_normal(draws))
-    fits = []
-    for noise, centre in zip(noises, centres, strict=True):
-        sd = _deviation(sweep, noise)
-        drawn = replace(sweep, ln_loss=expected + sd * rng.standard_normal(len(expected)))
-        fits.append(_fit(drawn, sd, [bowl], weight_decay=bowl.has_weight_decay, skew_centre=centre, tolerance=1e-4))
-    return Draws(
-        optimum=np.array([fit.optimum for fit in fits]),
-        wd_optimum=np.array([fit.wd_optimum for fit in fits]),
-        wd_curvature=np.array([fit.wd_curvature for fit in fits]),
-    )
-
-
-def _distance(u: Array, skew: float) -> Array:
-    return np.where(u > 0, skew * u, u)
-
-
-def _deviation(sweep: Sweep, noise: float) -> Array:
-    return np.hypot(noise, MISFIT * sweep.excess)
-
-
-def _starts(sweep: Sweep) -> list[Bowl]:
-    """Optima at each width's best run, and half a natural unit to either side of it."""
-    of_width = [np.flatnonzero(sweep.index == i) for i in range(len(sweep.widths))]
-    best = np.array([runs[np.argmin(sweep.ln_loss[runs])] for runs in of_width])
-    return [Bowl(sweep.ln_lr[best] + shift, sweep.ln_loss[best], 0.05) for shift in (0.0, -0.5, 0.5)]
-
-
-def _settle(sweep: Sweep, replicates: Noise | None, starts: list[Bowl], *, weight_decay: bool) -> Surface:
-    """Fit and noise in turn: the noise weights the fit, and the fit's residuals give the noise."""
-    noise = replicates or Noise(FIRST_NOISE, 0.0)
-    for _ in range(4):
-        sd = _deviation(sweep, noise.sd)
-        bowl = _fit(sweep, sd, starts, weight_decay=weight_decay)
-        starts = [bowl]
-        left = _residual_noise(sweep, bowl, sd, noise.sd)
+    Its noise is the larger of the replicates' and that of the residuals near the optimum. The covariance is a sandwich: the
+    runs are weighted by noise and supposed misfit, and scatter by noise and the misfit that is found.
+    """
+    problem = _Problem(sweep, misfit)
+    if known:
+        return problem.surface(problem.solve(problem.starts(), known.sd), known)
+    replicates = replicate_noise(sweep)
+    noise = replicates or Noise(FIRST_NOISE, 1.0)
+    noise = Noise(max(noise.sd, SMALLEST_NOISE), noise.dof)
+    starts = problem.starts()
+    for _ in range(ROUNDS):
+        p = problem.solve(starts, noise.sd)
+        starts = [p]
+        found = problem.residual_noise(p, noise.sd)
         seeds = replicates or Noise(0.0, 0.0)
-        noise = Noise(max(seeds.sd, left.sd), max(seeds.dof, left.dof))
-    return Surface(sweep, bowl, noise)
+        noise = Noise(max(seeds.sd, found.sd), max(seeds.dof, found.dof))
+    return problem.surface(p, noise)
 
 
-def _residual_noise(sweep: Sweep, bowl: Bowl, sd: Array, noise: float) -> Noise:
-    """Noise from the residuals, each counting by how much of its standard deviation is noise rather than misfit."""
-    q, _ = np.linalg.qr(_jacobian(_pack(bowl, bowl.has_weight_decay), sweep, sd, bowl.wd_centre))
-    share = (noise / sd) ** 2
-    dof = float(np.sum(share * (1 - np.sum(q[: len(sd)] ** 2, axis=1))))
-    squares = float(np.sum(share * (sweep.ln_loss - bowl(sweep)) ** 2))
-    return Noise(max(SMALLEST_NOISE, math.sqrt(squares / max(dof, 0.1))), dof)
+class _Problem:
+    """Least squares in one packed vector: optima, offsets, ln scales, the root's lower triangle (ln on its diagonal), ln skew."""
 
+    def __init__(self, sweep: Sweep, misfit: float) -> None:
+        excess = sweep.excess
+        near = excess < BASIN
+        self.sweep, self.misfit = sweep, misfit
+        self.h, self.y, self.cell, self.excess = sweep.h[near], sweep.ln_loss[near], sweep.cell[near], excess[near]
+        cells, k = len(sweep.x), sweep.h.shape[1]
+        self.lower = np.tril_indices(k)
+        sizes = np.cumsum([0, cells * k, cells, cells, len(self.lower[0]), k])
+        self.at_optimum = np.arange(sizes[1]).reshape(cells, k)
+        self.at_offset, self.at_scale, self.at_root, self.at_skew = (np.arange(*sizes[i : i + 2]) for i in range(1, 5))
+        self.size = int(sizes[-1])
+        # Rows of the priors: each a combination of parameters that has mean 0 and standard deviation 1.
+        tie = np.zeros((cells * k, self.size))
+        tie[:, self.at_optimum.ravel()] = np.kron(np.eye(cells) - 1 / cells, np.eye(k)) / TIE_SD
+        every = np.eye(self.size)
+        self.priors = np.vstack([every[self.at_scale] / SCALE_SD, every[self.at_skew] / SKEW_SD, tie])
+        self.low, self.high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        self.low[self.at_optimum] = sweep.low - SLACK
+        self.high[self.at_optimum] = sweep.high + SLACK
+        self.high[self.at_optimum[:, 0]] = np.minimum(self.high[self.at_optimum[:, 0]], sweep.ceiling)
+        diagonal = self.at_root[self.lower[0] == self.lower[1]]
+        self.low[diagonal], self.high[diagonal] = ROOTS
 
-def _earns_its_place(richer: Surface, plain: Bowl) -> bool:
-    """F test of the two weight-decay terms, at the richer fit's standard deviations."""
-    sweep = richer.sweep
-    left = len(sweep.ln_loss) - len(_pack(richer.bowl, weight_decay=True))
-    if left < 1:
-        return False
-    with_it, without = (_cost(bowl, sweep, richer.sd) for bowl in (richer.bowl, plain))
-    gain = (without - with_it) / 2 / max(1.0, with_it / left)
-    return bool(gain > stats.f.isf(SIGNIFICANCE, 2, left))
+    def starts(self) -> list[Array]:
+        """Optima in the middle of each cell's best runs, the few best and more of them."""
+        found = []
+        for reach in (0.002, 0.01):
+            p = np.zeros(self.size)
+            for i in range(len(self.sweep.x)):
+                p[self.at_optimum[i]] = self.h[(self.cell == i) & (self.excess <= reach)].mean(axis=0)
+            p[self.at_offset] = self.sweep.lowest
+            p[self.at_root[self.lower[0] == self.lower[1]]] = math.log(math.sqrt(0.02))
+            found.append(p)
+        return found
 
+    def deviation(self, noise: float) -> Array:
+        """Standard deviation with which each run is supposed to follow the bowl."""
+        return np.hypot(noise, self.misfit * self.excess)
 
-def _cost(bowl: Bowl, sweep: Sweep, sd: Array) -> float:
-    """Twice the robust cost: a sum of squares for residuals well below `OUTLIER`."""
-    z = (sweep.ln_loss - bowl(sweep)) / sd / OUTLIER
-    return float(np.sum(2 * OUTLIER**2 * (np.sqrt(1 + z**2) - 1)))
+    def solve(self, starts: list[Array], noise: float) -> Array:
+        """The parameters of the lowest robust cost over the starts."""
+        sd = self.deviation(noise)
+        fits = [
+            optimize.least_squares(
+                lambda p: self._residuals(p, sd),
+                np.clip(start, self.low + 1e-6, self.high - 1e-6),
+                jac=lambda p: self._jacobian(p, sd),
+                bounds=(self.low, self.high),
+                loss="soft_l1",
+                f_scale=OUTLIER,
+                x_scale="jac",
+                max_nfev=200,
+            )
+            for start in starts
+        ]
+        return np.asarray(min(fits, key=lambda fit: fit.cost).x)
 
+    def residual_noise(self, p: Array, noise: float) -> Noise:
+        """Noise from the residuals, each counting by how much of its standard deviation is noise rather than misfit."""
+        sd = self.deviation(noise)
+        share = (noise / sd) ** 2
+        dof = float(np.sum(share * (1 - self._leverage(p, sd))))
+        squares = float(np.sum(share * (self.y - self._bowl(p)[0]) ** 2))
+        return Noise(max(SMALLEST_NOISE, math.sqrt((squares + FIRST_NOISE**2) / (dof + 1))), dof + 1)
 
-def _fit(
-    sweep: Sweep,
-    sd: Array,
-    starts: list[Bowl],
-    *,
-    weight_decay: bool,
-    skew_centre: float = SKEW,
-    tolerance: float = 1e-8,
-) -> Bowl:
-    """The bowl of the lowest robust cost over the starts; ``tolerance`` is relative, on cost and parameters."""
-    n = len(sweep.widths)
-    wd_centre = float(np.mean(sweep.ln_wd)) if weight_decay else 0.0
-    shared_low, shared_high = [CURVATURES[0], -math.inf], [CURVATURES[1], math.inf]
-    if weight_decay:
-        shared_low, shared_high = [*shared_low, -math.inf, 0.0], [*shared_high, math.inf, math.inf]
-    low = np.concatenate([sweep.low - SLACK, np.full(n, -np.inf), shared_low])
-    high = np.concatenate([np.minimum(sweep.high + SLACK, sweep.ceiling), np.full(n, np.inf), shared_high])
-
-    def residuals(p: Array) -> Array:
-        bowl = _unpack(p, n, wd_centre)
-        return np.append((bowl(sweep) - sweep.ln_loss) / sd, math.log(bowl.skew / skew_centre) / SKEW_SD)
-
-    best = None
-    for start in starts:
-        found = optimize.least_squares(
-            residuals,
-            np.clip(_pack(start, weight_decay), low + 1e-6, high - 1e-6),
-            jac=lambda p: _jacobian(p, sweep, sd, wd_centre),
-            bounds=(low, high),
-            loss="soft_l1",
-            f_scale=OUTLIER,
-            x_scale="jac",
-            ftol=tolerance,
-            xtol=tolerance,
-            max_nfev=100,
+    def surface(self, p: Array, noise: Noise) -> Surface:
+        """The parameters as a surface, with the errors of its optima, linearised."""
+        sd = self.deviation(noise.sd)
+        jacobian = self._jacobian(p, sd)
+        inverse = np.linalg.inv(jacobian.T @ jacobian + 1e-9 * np.eye(self.size))
+        left = np.maximum(1 - self._leverage(p, sd), 0.2)
+        squares = (self.y - self._bowl(p)[0]) ** 2
+        misfits = 1 - (noise.sd / sd) ** 2
+        beyond = (squares / left - noise.sd**2) / np.maximum(self.excess, 1e-6) ** 2
+        found = float(np.clip(np.sum(misfits * beyond) / max(np.sum(misfits), 1e-9), 0.0, self.misfit**2))
+        scatter = np.concatenate([np.sqrt(noise.sd**2 + found * self.excess**2) / sd, np.ones(len(self.priors))])
+        optima = self.at_optimum.ravel()
+        z = self._residuals(p, sd) / OUTLIER
+        return Surface(
+            sweep=self.sweep,
+            misfit=self.misfit,
+            optimum=p[self.at_optimum],
+            offset=p[self.at_offset],
+            scale=np.exp(p[self.at_scale]),
+            root=self._root(p),
+            skew=np.exp(p[self.at_skew]),
+            noise=noise,
+            influence=inverse[optima] @ jacobian.T * scatter,
+            cost=float(np.sum(2 * OUTLIER**2 * (np.sqrt(1 + z**2) - 1))),
+            dof=float(len(self.y) + len(self.priors) - self.size),
         )
-        if best is None or found.cost < best.cost:
-            best = found
-    assert best is not None
-    return _unpack(best.x, n, wd_centre)
 
+    def _root(self, p: Array) -> Array:
+        k = self.sweep.h.shape[1]
+        root = np.zeros((k, k))
+        root[self.lower] = p[self.at_root]
+        root[np.diag_indices(k)] = np.exp(np.diag(root))
+        return root
 
-def _pack(bowl: Bowl, weight_decay: bool) -> Array:
-    decay = [bowl.wd_slope, bowl.wd_curvature] if weight_decay else []
-    return np.concatenate([bowl.optimum, bowl.offset, [bowl.curvature, math.log(bowl.skew)], decay])
+    def _bowl(self, p: Array) -> tuple[Array, Array, Array, Array]:
+        """ln loss of every run; its distance v with the skew in it, the skew's factors, and root^T v."""
+        u = self.h - p[self.at_optimum][self.cell]
+        factor = np.where(u > 0, np.exp(p[self.at_skew]), 1.0)
+        v = u * factor
+        z = v @ self._root(p)
+        return p[self.at_offset][self.cell] + np.exp(p[self.at_scale])[self.cell] * np.sum(z**2, axis=1), v, factor, z
 
+    def _residuals(self, p: Array, sd: Array) -> Array:
+        return np.concatenate([(self._bowl(p)[0] - self.y) / sd, self.priors @ p])
 
-def _unpack(p: Array, n: int, wd_centre: float) -> Bowl:
-    curvature, ln_skew, wd_slope, wd_curvature = [*p[2 * n :].tolist(), 0.0, 0.0][:4]
-    return Bowl(p[:n], p[n : 2 * n], curvature, math.exp(ln_skew), wd_slope, wd_curvature, wd_centre)
+    def _jacobian(self, p: Array, sd: Array) -> Array:
+        _, v, factor, z = self._bowl(p)
+        root, scale = self._root(p), np.exp(p[self.at_scale])[self.cell]
+        runs = np.arange(len(self.y))
+        by_v = 2 * scale[:, None] * (z @ root.T)
+        full = np.zeros((len(runs), self.size))
+        for k in range(v.shape[1]):
+            full[runs, self.at_optimum[self.cell, k]] = -by_v[:, k] * factor[:, k]
+            full[runs, self.at_skew[k]] = np.where(v[:, k] > 0, by_v[:, k] * v[:, k], 0.0)
+        full[runs, self.at_offset[self.cell]] = 1.0
+        full[runs, self.at_scale[self.cell]] = scale * np.sum(z**2, axis=1)
+        for column, (i, j) in zip(self.at_root, zip(*self.lower, strict=True), strict=True):
+            full[runs, column] = 2 * scale * z[:, j] * v[:, i] * (root[i, i] if i == j else 1.0)
+        return np.vstack([full / sd[:, None], self.priors])
 
-
-def _jacobian(p: Array, sweep: Sweep, sd: Array, wd_centre: float) -> Array:
-    """Derivative to the packed parameters of every run's standardised ln loss, and in the last row of the skew's prior."""
-    n = len(sweep.widths)
-    at_width = np.eye(n)[sweep.index]
-    curvature, skew = p[2 * n], math.exp(p[2 * n + 1])
-    u = sweep.ln_lr - p[:n][sweep.index]
-    factor = np.where(u > 0, skew**2, 1.0)
-    by_skew = np.where(u > 0, 2 * curvature * factor * u**2, 0.0)
-    columns = [at_width * (-2 * curvature * factor * u)[:, None], at_width, np.stack([factor * u**2, by_skew], axis=1)]
-    if len(p) > 2 * n + 2:
-        v = sweep.ln_wd - wd_centre
-        columns.append(np.stack([v, v**2], axis=1))
-    prior = np.zeros((1, len(p)))
-    prior[0, 2 * n + 1] = 1 / SKEW_SD
-    return np.concatenate([np.concatenate(columns, axis=1) / sd[:, None], prior])
+    def _leverage(self, p: Array, sd: Array) -> Array:
+        q, _ = np.linalg.qr(self._jacobian(p, sd))
+        return np.asarray(np.sum(q[: len(sd)] ** 2, axis=1))

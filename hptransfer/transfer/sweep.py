@@ -1,4 +1,4 @@
-"""The finished runs of one group (recipe, parametrization) as arrays, and the seed noise that their replicates show."""
+"""The finished runs of one group as arrays, whatever they come from: a store, or a table that somebody has."""
 
 from __future__ import annotations
 
@@ -8,104 +8,153 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hptransfer.errors import UsageError
+from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
-from hptransfer.store.record import State
 
 Array = NDArray[np.float64]
 
-MIN_RUNS = 3  # complete runs that a width needs for its optimum and offset
+MIN_RUNS = 3  # complete runs that a cell needs for its optimum and offset
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Complete runs at one embedding_lr_ratio, one array entry per run; ``lr`` and ``weight_decay`` in base coordinates.
+    """The complete runs of a group, in cells: a cell is a scale (a width; a number of parameters and tokens; ...).
 
-    ``low`` and ``high`` bound the ln lr of each width's complete runs; ``ceiling`` is the lowest ln lr
-    above them that diverged (inf: none did), and ``diverged`` the number of diverged runs at the one ratio.
+    ``x`` (cells, scales) is ln scale; ``h`` (runs, hyperparameters) the logarithm of each run's hyperparameters, and
+    ``cell`` (runs,) its row in ``x``; runs with the same ``point`` differ in nothing but seeds. ``low`` and ``high`` (cells,
+    hyperparameters) bound each cell's complete runs; ``ceiling`` (cells,) is the lowest value of the first hyperparameter,
+    the LR, that diverged above them (inf: none did), and ``diverged`` the number of diverged runs.
     """
 
-    widths: tuple[int, ...]
-    index: NDArray[np.intp]  # of each run's width in ``widths``
-    ln_lr: Array
-    ln_wd: Array  # -inf where weight_decay is 0
-    ln_loss: Array  # nats per token
+    scales: tuple[str, ...]
+    hyperparameters: tuple[str, ...]
+    x: Array
+    cell: NDArray[np.intp]
+    point: NDArray[np.intp]
+    h: Array
+    ln_loss: Array
     low: Array
     high: Array
     ceiling: Array
     diverged: tuple[int, ...]
 
     @property
-    def excess(self) -> Array:
-        """ln loss above the lowest of the run's width."""
-        lowest = np.array([self.ln_loss[self.index == i].min() for i in range(len(self.widths))])
-        return np.asarray(self.ln_loss - lowest[self.index])
-
-    def runs(self, width: int) -> int:
-        """Complete runs at a width."""
-        return int(np.sum(self.index == self.widths.index(width)))
+    def lowest(self) -> Array:
+        """ln loss of each cell's best run."""
+        return np.array([self.ln_loss[self.cell == i].min() for i in range(len(self.x))])
 
     @property
-    def sweeps_weight_decay(self) -> bool:
-        """Whether weight_decay was varied, over positive values only."""
-        return bool(np.all(np.isfinite(self.ln_wd)) and np.ptp(self.ln_wd) > 0)
+    def excess(self) -> Array:
+        """ln loss of each run above the lowest of its cell."""
+        return np.asarray(self.ln_loss - self.lowest[self.cell])
 
-    def without_widest(self) -> Sweep:
-        """The sweep of all widths but the largest."""
-        last = len(self.widths) - 1
-        keep = self.index < last
+    def runs(self, cell: int) -> int:
+        """Complete runs of a cell."""
+        return int(np.sum(self.cell == cell))
+
+    def best(self, cell: int) -> Array:
+        """The hyperparameters (ln) of a cell's best run."""
+        of_cell = np.flatnonzero(self.cell == cell)
+        return np.asarray(self.h[of_cell[np.argmin(self.ln_loss[of_cell])]])
+
+    def take(self, cells: Sequence[int]) -> Sweep:
+        """The sweep of some of the cells, in that order."""
+        chosen = list(cells)
+        place = {cell: i for i, cell in enumerate(chosen)}
+        keep = np.isin(self.cell, chosen)
         return Sweep(
-            widths=self.widths[:last],
-            index=self.index[keep],
-            ln_lr=self.ln_lr[keep],
-            ln_wd=self.ln_wd[keep],
+            scales=self.scales,
+            hyperparameters=self.hyperparameters,
+            x=self.x[chosen],
+            cell=np.array([place[cell] for cell in self.cell[keep].tolist()], dtype=np.intp),
+            point=self.point[keep],
+            h=self.h[keep],
             ln_loss=self.ln_loss[keep],
-            low=self.low[:last],
-            high=self.high[:last],
-            ceiling=self.ceiling[:last],
-            diverged=self.diverged[:last],
+            low=self.low[chosen],
+            high=self.high[chosen],
+            ceiling=self.ceiling[chosen],
+            diverged=tuple(self.diverged[cell] for cell in chosen),
         )
 
+    def only(self, hyperparameter: int) -> Sweep:
+        """The sweep of one hyperparameter; what the others do counts as scatter."""
+        chosen = [hyperparameter]
+        names = (self.hyperparameters[hyperparameter],)
+        values = {"h": self.h[:, chosen], "low": self.low[:, chosen], "high": self.high[:, chosen]}
+        return Sweep(**{**self.__dict__, "hyperparameters": names, **values})
 
-def make_sweep(records: Sequence[RunRecord], ratio: float) -> Sweep:
-    """The sweep of one group's records at a ratio. Raises UsageError where a width has too few complete runs there."""
-    widths = tuple(sorted({record.spec.model.width for record in records}))
-    used = [record for record in records if record.spec.optimizer.embedding_lr_ratio == ratio]
-    complete = [(record.spec, record.loss) for record in used if record.loss is not None]
-    count = Counter(spec.model.width for spec, _ in complete)
+
+def gather(
+    scales: Sequence[str], hyperparameters: Sequence[str], x: ArrayLike, h: ArrayLike, loss: ArrayLike
+) -> tuple[Sweep, list[tuple[float, ...]]]:
+    """The sweep of runs, one row each: ln scale (runs, scales), ln hyperparameters (runs, hyperparameters), loss (runs,)
+    in any positive unit, not finite where the run diverged. Cells with fewer than `MIN_RUNS` complete runs are left out;
+    their scales (not their logarithms) are returned beside it."""
+    x, h, loss = np.asarray(x, float), np.asarray(h, float), np.asarray(loss, float)
+    done = np.isfinite(loss)
+    every, cell = np.unique(x, axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    count = np.bincount(cell[done], minlength=len(every))
+    kept = np.flatnonzero(count >= MIN_RUNS)
+    low, high, ceiling, diverged = [], [], [], []
+    for i in kept:
+        complete, lost = h[(cell == i) & done], h[(cell == i) & ~done, 0]
+        low.append(complete.min(axis=0))
+        high.append(complete.max(axis=0))
+        # A diverged run below a finished one was bad luck; it bounds nothing.
+        ceiling.append(min((value for value in lost if value > high[-1][0]), default=math.inf))
+        diverged.append(len(lost))
+    used = done & (count[cell] >= MIN_RUNS)
+    _, point = np.unique(np.column_stack([x, h]), axis=0, return_inverse=True)
+    sweep = Sweep(
+        scales=tuple(scales),
+        hyperparameters=tuple(hyperparameters),
+        x=every[kept],
+        cell=np.searchsorted(kept, cell[used]),
+        point=point.reshape(-1)[used],
+        h=h[used],
+        ln_loss=np.log(loss[used]),
+        low=np.array(low).reshape(len(kept), h.shape[1]),
+        high=np.array(high).reshape(len(kept), h.shape[1]),
+        ceiling=np.array(ceiling),
+        diverged=tuple(diverged),
+    )
+    return sweep, [tuple(math.exp(value) for value in row) for row in every[count < MIN_RUNS]]
+
+
+def sweep_of(records: Sequence[RunRecord], scales: Sequence[str] = ("width",)) -> Sweep:
+    """The sweep of one group's records, all at one embedding_lr_ratio, over ``scales`` (see `scale_of`): lr, and weight_decay
+    where it was varied, in base coordinates. Raises UsageError where a width has too few complete runs."""
+    first = records[0].spec
+    widths = sorted({record.spec.model.width for record in records})
+    complete = Counter(record.spec.model.width for record in records if record.loss is not None)
     for width in widths:
         # One run beyond the parameters, or there is nothing to judge the fit by.
         needed = MIN_RUNS + 1 if len(widths) == 1 else MIN_RUNS
-        if count[width] < needed:
+        if complete[width] < needed:
+            ratio = f"embedding_lr_ratio {first.optimizer.embedding_lr_ratio:g}"
             raise UsageError(
-                f"{records[0].spec.optimizer.recipe} at width {width} has {count[width]} complete runs at embedding_lr_ratio "
-                f"{ratio:g} and needs {needed}; go on with `python -m hptransfer.search`"
+                f"{first.optimizer.recipe} at width {width} has {complete[width]} complete runs at {ratio} and needs {needed}; "
+                f"go on with `python -m hptransfer.search`"
             )
-    swept = [_ln_lrs(used, width, "complete") for width in widths]
-    decays = [spec.optimizer.weight_decay for spec, _ in complete]
-    return Sweep(
-        widths=widths,
-        index=np.array([widths.index(spec.model.width) for spec, _ in complete], dtype=np.intp),
-        ln_lr=np.array([math.log(spec.optimizer.lr) for spec, _ in complete]),
-        ln_wd=np.array([math.log(decay) if decay > 0 else -math.inf for decay in decays]),
-        ln_loss=np.array([math.log(loss) for _, loss in complete]),
-        low=np.array([min(lrs) for lrs in swept]),
-        high=np.array([max(lrs) for lrs in swept]),
-        # A diverged run below a finished one was bad luck; it bounds nothing.
-        ceiling=np.array(
-            [
-                min((x for x in _ln_lrs(used, width, "diverged") if x > max(lrs)), default=math.inf)
-                for width, lrs in zip(widths, swept, strict=True)
-            ]
-        ),
-        diverged=tuple(len(_ln_lrs(used, width, "diverged")) for width in widths),
+    decays = [record.spec.optimizer.weight_decay for record in records]
+    hyperparameters = ["lr", "weight_decay"] if min(decays) > 0 and len(set(decays)) > 1 else ["lr"]
+    sweep, _ = gather(
+        scales,
+        hyperparameters,
+        x=[[math.log(scale_of(record.spec, name)) for name in scales] for record in records],
+        h=[[math.log(getattr(record.spec.optimizer, name)) for name in hyperparameters] for record in records],
+        loss=[math.nan if record.loss is None else record.loss for record in records],
     )
+    return sweep
 
 
-def _ln_lrs(records: Sequence[RunRecord], width: int, state: State) -> list[float]:
-    return [math.log(r.spec.optimizer.lr) for r in records if r.state == state and r.spec.model.width == width]
+def scale_of(spec: RunSpec, name: str) -> float:
+    """``width``, ``tokens`` or ``batch_tokens`` of a run."""
+    return float({"width": spec.model.width, "tokens": spec.tokens, "batch_tokens": spec.batch_tokens}[name])
 
 
 def frozen_ratio(records: Sequence[RunRecord]) -> float:
@@ -130,15 +179,11 @@ class Noise:
     dof: float
 
 
-def replicate_noise(records: Sequence[RunRecord]) -> Noise | None:
-    """Seed noise, pooled over all sets of complete runs that differ in nothing but their seeds; None without such."""
-    sets: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        if record.loss is not None:
-            seedless = record.spec.model_copy(update={"init_seed": 0, "data_seed": 0})
-            sets[seedless.run_id].append(math.log(record.loss))
-    dof = sum(len(values) - 1 for values in sets.values())
+def replicate_noise(sweep: Sweep) -> Noise | None:
+    """Seed noise, pooled over all sets of complete runs that differ in nothing but seeds; None without such."""
+    _, member, count = np.unique(sweep.point, return_inverse=True, return_counts=True)
+    dof = int(np.sum(count - 1))
     if dof == 0:
         return None
-    squares = sum(float(np.sum((np.array(values) - np.mean(values)) ** 2)) for values in sets.values())
-    return Noise(math.sqrt(squares / dof), dof)
+    mean = np.bincount(member, sweep.ln_loss) / count
+    return Noise(math.sqrt(float(np.sum((sweep.ln_loss - mean[member]) ** 2)) / dof), dof)

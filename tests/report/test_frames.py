@@ -32,7 +32,7 @@ def test_lr_fit_is_the_skewed_bowl_over_the_swept_range(full: Results) -> None:
     for end, skew in ((0, 1.0), (-1, SKEW)):
         row = fit.row(end, named=True)
         distance = math.log(row["lr"] / optimum.lr.value)
-        assert math.log(row["loss"] / optimum.loss) == pytest.approx(CURVATURE * skew * distance**2)
+        assert math.log(row["loss"] / optimum.loss) == pytest.approx(CURVATURE * (skew * distance) ** 2)
 
 
 def test_optimum_against_width_runs_through_the_prediction(full: Results) -> None:

@@ -112,10 +112,23 @@ def test_refused_optimizer_leaves_the_other(study: Path, capsys: pytest.CaptureF
     assert not Path("predictions/soap-256.json").exists()
 
 
-def test_failed_precondition_is_written_shown_and_exit_code_1(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert transfer("--optimizer", "muon", "--width", "2048", "--output", "out/far.json") == 1
+def test_failed_precondition_is_refused_and_with_force_written_shown_and_exit_code_1(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = ("--optimizer", "muon", "--width", "8192", "--output", "out/far.json")
+    with pytest.raises(CheckFailed, match=r"muon: no prediction, extrapolation: 64x in width .* \(--force"):
+        transfer(*far)
+    assert transfer(*far, "--force") == 1
     assert "FAILED: extrapolation" in capsys.readouterr().err
     assert not all(check.ok for check in read_prediction("out/far.json").checks)
+
+
+def test_another_horizon_and_batch_at_the_target(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert transfer("--optimizer", "muon", "--tokens", "1048576", "--batch-tokens", "4096", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["target"]["tokens"], printed["target"]["batch_tokens"]) == (1_048_576, 4096)
+    assert printed["file"] == "predictions/muon-256-t1048576-b4096.json"
+    assert "interval widened" in {check["name"]: check["detail"] for check in printed["checks"]}["horizon"]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +144,8 @@ def test_failed_precondition_is_written_shown_and_exit_code_1(study: Path, capsy
         ("--output one.json", "--output one.json is one file for 2 optimizers"),
         ("--optimizer muon --output synthetic.yaml/x.json", "--output synthetic.yaml/x.json cannot be written"),
         ("--set widht=3", "unknown key 'widht'"),
+        ("--batch-tokens 1000", "--batch-tokens 1000 is no positive multiple of the context, 128"),
+        ("--tokens -5", "the target: horizon.tokens"),
         ("--experiment nothing", "unknown experiment 'nothing'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The parts of the prediction: sweep, noise, surface and law."""
+"""The parts of the prediction: sweep, noise, surfaces, line and law."""
 
 from __future__ import annotations
 
@@ -7,61 +7,101 @@ import math
 import numpy as np
 import pytest
 from records import record_of
+from surfaces import KINDS, draw
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.transfer.law import fit_law
-from hptransfer.transfer.surface import SKEW, fit_surface
-from hptransfer.transfer.sweep import frozen_ratio, make_sweep, replicate_noise
+from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Measured, Theory, fit_law, fit_line
+from hptransfer.transfer.surface import fit_surface
+from hptransfer.transfer.sweep import Array, frozen_ratio, gather, replicate_noise, sweep_of
 
 TWO_WIDTHS = make_experiment()
 
 
-def test_noiseless_surface_is_recovered_exactly() -> None:
-    records = make_records(Truth(noise=0.0, gamma=0.2, wd_curvature=0.01), TWO_WIDTHS)
-    bowl = fit_surface(make_sweep(records, 1.0), None).bowl
-    assert bowl.optimum == pytest.approx([math.log(0.01), math.log(0.01) + 0.2 * math.log(2)], abs=1e-4)
-    assert bowl.curvature == pytest.approx(0.04, rel=1e-3)
-    assert math.exp(bowl.wd_optimum) == pytest.approx(1e-3, rel=1e-3)
+def test_noiseless_surface_is_recovered() -> None:
+    sweep = sweep_of(make_records(Truth(noise=0.0, gamma=0.2, wd_curvature=0.01), TWO_WIDTHS))
+    surface = fit_surface(sweep, 0.25)
+    assert sweep.hyperparameters == ("lr", "weight_decay")
+    assert surface.optimum[:, 0] == pytest.approx([math.log(0.01), math.log(0.01) + 0.2 * math.log(2)], abs=0.03)
+    assert surface.optimum[:, 1] == pytest.approx([math.log(1e-3)] * 2, abs=0.05)
+    assert surface.curvature == pytest.approx(0.04, rel=0.05)
+    assert surface.skew[0] == pytest.approx(1.5, rel=0.05)
 
 
 def test_the_symmetric_parabola_that_this_replaces_is_biased_low() -> None:
     """Guards the test that the bowl is not: on the same runs a parabola is at least 15 % low."""
-    records = make_records(Truth(noise=0.0), make_experiment(widths=[64]))
-    sweep = make_sweep(records, 1.0)
-    a, b, _ = np.polyfit(sweep.ln_lr, sweep.ln_loss, 2)
+    sweep = sweep_of(make_records(Truth(noise=0.0), make_experiment(widths=[64]))).only(0)
+    a, b, _ = np.polyfit(sweep.h[:, 0], sweep.ln_loss, 2)
     assert -b / (2 * a) < math.log(0.01) - 0.15
-    assert fit_surface(sweep, None).bowl.optimum[0] == pytest.approx(math.log(0.01), abs=1e-4)
+    assert fit_sweep(sweep).optimum[0, 0] == pytest.approx(math.log(0.01), abs=0.05)
 
 
-def test_too_high_costs_skew_squared_as_much() -> None:
-    bowl = fit_surface(make_sweep(make_records(Truth(noise=0.0), TWO_WIDTHS), 1.0), None).bowl
-    above, below = np.log1p(bowl.regret(np.array([0.5, -0.5])))
-    assert above / below == pytest.approx(SKEW**2)
+def test_regret_costs_skew_squared_as_much_above() -> None:
+    surface = fit_surface(sweep_of(make_records(Truth(noise=0.0), TWO_WIDTHS)).only(0), 0.5)
+    above, below = np.log1p(surface.regret(np.array([[0.5], [-0.5]])))
+    assert above / below == pytest.approx(surface.skew[0] ** 2)
+
+
+def test_two_hyperparameters_that_trade_off() -> None:
+    """A tilted bowl on a grid, its optimum moving with two scales: the surface and its trend are found."""
+    rng = np.random.default_rng(0)
+    x, h, loss = [], [], []
+    for n, d in ((0.0, 0.0), (0.0, 2.0), (1.0, 1.0), (1.0, 3.0), (2.0, 2.0)):
+        best = np.array([-6 - 0.7 * n + 0.3 * d, 5 + 0.6 * d])
+        for u in best[0] + np.linspace(-1.5, 1.5, 7) + 0.1:
+            for v in best[1] + np.linspace(-1.5, 1.5, 6) - 0.1:
+                a, b = u - best[0], v - best[1]
+                x.append([n, d])
+                h.append([u, v])
+                loss.append(2.5 * math.exp(0.01 * a**2 + 0.006 * b**2 - 0.008 * a * b + 0.001 * rng.standard_normal()))
+    sweep, left_out = gather(["N", "D"], ["lr", "bs"], x, h, loss)
+    assert left_out == [] and len(sweep.x) == 5
+    line = fit_sweep(sweep).line()
+    assert line.exponent[:, 0] == pytest.approx([-0.7, 0.3], abs=0.06)
+    assert line.exponent[:, 1] == pytest.approx([0.0, 0.6], abs=0.06)
+    root = fit_sweep(sweep).middle.root
+    assert (root @ root.T)[0, 1] == pytest.approx(-0.004, abs=0.0015)
 
 
 def test_replicates_give_the_noise() -> None:
-    records = make_records(Truth(noise=0.02), TWO_WIDTHS, runs=10, seeds=4)
-    noise = replicate_noise(records)
+    noise = replicate_noise(sweep_of(make_records(Truth(noise=0.02), TWO_WIDTHS, runs=10, seeds=4)))
     assert noise is not None
     assert noise.dof == 2 * 10 * 3
     assert noise.sd == pytest.approx(0.02, rel=0.25)
-    assert replicate_noise(make_records(Truth(), TWO_WIDTHS)) is None
+    assert replicate_noise(sweep_of(make_records(Truth(), TWO_WIDTHS))) is None
+
+
+def test_runs_that_differ_in_weight_decay_are_no_replicates() -> None:
+    records = make_records(Truth(wd_curvature=0.05), TWO_WIDTHS)
+    same_lr = [record_of(r.spec.at(**{"optimizer.lr": 0.01}), r.loss) for r in records]
+    assert replicate_noise(sweep_of(same_lr).only(0)) is None
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.03])
 def test_residuals_give_the_noise_where_there_are_no_replicates(noise: float) -> None:
     found = [
-        fit_surface(make_sweep(make_records(Truth(noise=noise), TWO_WIDTHS, seed=seed), 1.0), None).noise.sd for seed in range(10)
+        fit_surface(sweep_of(make_records(Truth(noise=noise), TWO_WIDTHS, seed=seed)).only(0), 0.25).noise.sd
+        for seed in range(10)
     ]
-    assert np.mean(found) == pytest.approx(noise, rel=0.25)
+    assert np.mean(found) == pytest.approx(noise, rel=0.35)
 
 
 def test_one_bad_run_is_outvoted() -> None:
     records = make_records(Truth(noise=0.002), TWO_WIDTHS)
     worst = min(range(12), key=lambda i: abs(math.log(records[i].spec.optimizer.lr / 0.01)))
     records[worst] = record_of(records[worst].spec, 1.3 * (records[worst].loss or 0))
-    optimum = fit_surface(make_sweep(records, 1.0), None).bowl.optimum
+    optimum = fit_sweep(sweep_of(records).only(0)).optimum[:, 0]
     assert optimum == pytest.approx([math.log(0.01)] * 2, abs=0.1)
+
+
+def test_diverged_runs_bound_the_optimum() -> None:
+    """The lowest runs finished rise to the edge; only the diverged one above says that the optimum is not far beyond."""
+    lrs = np.log(0.01) + np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.2])
+    losses = 2 * np.exp(0.05 * (lrs - np.log(0.01)) ** 2)
+    losses[-1] = math.nan
+    sweep, _ = gather(["width"], ["lr"], np.zeros((6, 1)), lrs[:, None], losses)
+    assert sweep.ceiling[0] == lrs[-1] and sweep.diverged == (1,)
+    assert fit_sweep(sweep).optimum[0, 0] <= lrs[-1]
 
 
 def test_single_width_ratio_is_the_majority_and_the_better_of_equals() -> None:
@@ -72,26 +112,86 @@ def test_single_width_ratio_is_the_majority_and_the_better_of_equals() -> None:
     assert frozen_ratio([*bad, *few]) == frozen_ratio([*few, *bad]) == 1.0
 
 
-def test_law_pulls_a_vague_fit_to_theory_and_leaves_a_sharp_one() -> None:
-    x, optimum = np.log([1.0, 2.0]), np.array([0.0, 0.5 * math.log(2)])  # a drift of 0.5
-    used = {}
-    for sd in (0.005, 0.1):
-        rng = np.random.default_rng(0)
-        draws = optimum + sd * rng.standard_normal((4000, 2))
-        used[sd] = fit_law(x, optimum, draws, 0.0, rng)
-        assert used[sd].fitted == pytest.approx(0.5)
-    assert used[0.005].used == pytest.approx(0.5, abs=0.03)
-    assert 0.1 < used[0.1].used < 0.45
-    assert np.mean(used[0.1].gamma_draws) == pytest.approx(used[0.1].used, abs=0.02)
-
-
-def test_widths_off_the_line_widen_the_law() -> None:
-    x = np.log([1.0, 2.0, 4.0])
+def law(optimum: Array, sd: float, theories: list[Theory], prior: float = KNOWN, target: float = 3.0) -> Law:
+    """Optima (cells, hyperparameters) at widths 1, 2, 4, ... with independent errors; the target in doublings."""
+    x = math.log(2) * np.arange(len(optimum))[:, None]
+    measured = Measured(optimum, sd**2 * np.eye(optimum.size))
     rng = np.random.default_rng(0)
-    scatter = 0.02 * rng.standard_normal((4000, 3))
-    straight = fit_law(x, np.zeros(3), scatter, 0.0, rng)
-    bent = np.array([0.0, 0.3, 0.0])
-    crooked = fit_law(x, bent, bent + scatter, 0.0, rng)
-    assert straight.high is not None and crooked.high is not None
-    assert crooked.high > 4 * straight.high
-    assert np.std(crooked.ln_lr_draws(math.log(8))) > 2 * np.std(straight.ln_lr_draws(math.log(8)))
+    return fit_law(x, measured, np.array([target * math.log(2)]), theories, np.array([prior]), draws=4000, rng=rng)
+
+
+def flat(cells: int) -> list[Theory]:
+    return [Theory("mup", np.zeros((cells + 1, 1)))]
+
+
+DRIFT = 0.5 * math.log(2) * np.arange(3.0)[:, None]  # exponent 0.5
+
+
+def test_law_pulls_a_vague_fit_to_theory_and_leaves_a_sharp_one() -> None:
+    sharp, vague = law(DRIFT, 0.005, flat(3)), law(DRIFT, 0.6, flat(3))
+    assert sharp.exponent[0, 0] == pytest.approx(0.5, abs=0.1)
+    assert sharp.value[0] == pytest.approx(1.5 * math.log(2), abs=0.1)
+    assert 0 < vague.exponent[0, 0] < 0.25
+    assert law(DRIFT, 0.6, flat(3), UNKNOWN).exponent[0, 0] > 1.5 * vague.exponent[0, 0]
+
+
+def test_law_value_is_the_mean_of_its_draws_and_the_interval_widens_with_the_distance() -> None:
+    near, far = (law(DRIFT, 0.05, flat(3), target=target) for target in (3.0, 6.0))
+    assert np.mean(near.draws) == pytest.approx(near.value[0], abs=0.02)
+    assert (far.high - far.low)[0] > 1.5 * (near.high - near.low)[0]
+
+
+def test_theories_compete_by_what_they_say_of_the_data() -> None:
+    falling = Theory("1/width", -math.log(2) * np.arange(4.0)[:, None])
+    theories = [Theory("constant", np.zeros((4, 1))), falling]
+    assert law(-2 * DRIFT, 0.05, theories).weights[1] > 0.95  # exponent -1
+    assert law(0 * DRIFT, 0.05, theories).weights[0] > 0.95
+    assert law(-2 * DRIFT, 0.05, theories).value[0] == pytest.approx(-3 * math.log(2), abs=0.1)
+
+
+def test_a_scale_that_never_varied_is_known_from_its_prior_only() -> None:
+    x = np.column_stack([math.log(2) * np.arange(3.0), np.zeros(3)])
+    measured = Measured(np.zeros((3, 1)), 1e-4 * np.eye(3))
+    rule = [Theory("square root", np.append(np.zeros(3), 0.5 * math.log(4))[:, None])]
+
+    def predicted(prior: float) -> Law:
+        target = np.array([2.0, 4.0]) * math.log(2)
+        return fit_law(x, measured, target, rule, np.array([KNOWN, prior]), draws=4000, rng=np.random.default_rng(0))
+
+    narrow, wide = predicted(0.01), predicted(0.15)
+    assert narrow.value[0] == pytest.approx(math.log(2), abs=0.05)
+    assert (wide.high - wide.low)[0] > 1.5 * (narrow.high - narrow.low)[0]
+
+
+def test_widths_off_the_line_widen_its_interval() -> None:
+    x = math.log(2) * np.arange(3.0)[:, None]
+    straight, bent = (
+        fit_line(x, Measured(np.array(y)[:, None], 4e-4 * np.eye(3)), draws=2000, rng=np.random.default_rng(0))
+        for y in ([0.0, 0.0, 0.0], [0.0, 0.3, 0.0])
+    )
+    assert (bent.high - bent.low)[0, 0] > 4 * (straight.high - straight.low)[0, 0]
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    sweep = draw(3).sweep
+    first, again, other = (fit_sweep(sweep).law(np.array([8.0]), seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first.draws, again.draws) and np.array_equal(first.value, again.value)
+    assert not np.array_equal(first.draws, other.draws)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_known_surfaces_are_recovered(kind: str) -> None:
+    """Twelve of each kind: the exponent is found within a tenth in the mean, whatever gamma is."""
+    errors = [fit_sweep(known.sweep).line(draws=50).exponent[0, 0] - known.gamma for known in (draw(i, kind) for i in range(12))]
+    assert np.mean(np.abs(errors)) < (0.15 if kind == "noisy" else 0.1)
+
+
+@pytest.mark.slow
+def test_the_exponents_interval_holds_as_often_as_it_says() -> None:
+    """500 surfaces of all kinds, gamma from -1 to 0.5, of a shape that is not quite the fit's: 75 to 85 % of 80 % intervals."""
+    covered = []
+    for seed in range(500):
+        known = draw(seed)
+        line = fit_sweep(known.sweep).line()
+        covered.append(line.low[0, 0] <= known.gamma <= line.high[0, 0])
+    assert 0.75 <= np.mean(covered) <= 0.85

@@ -1,0 +1,4 @@
+from hptransfer.backtest.command import main
+from hptransfer.cli import run
+
+run(main)
