@@ -94,6 +94,22 @@ def test_one_bad_run_is_outvoted() -> None:
     assert optimum == pytest.approx([math.log(0.01)] * 2, abs=0.1)
 
 
+def test_the_linearised_errors_are_those_of_refits() -> None:
+    """The spread of an optimum against the scatter of 60 fits to noise drawn anew."""
+    grid = np.linspace(-2, 2, 9)
+    x, h = np.repeat([0.0, 1.0, 2.0], 9)[:, None], np.tile(grid, 3)[:, None]
+    rng = np.random.default_rng(0)
+    optima, spreads = [], []
+    for _ in range(60):
+        loss = 2 * np.exp(0.02 * h[:, 0] ** 2 + 0.002 * rng.standard_normal(27))
+        fit = fit_sweep(gather(["width"], ["lr"], x, h, loss)[0])
+        # What all cells share cancels in the drift, which is what counts.
+        optima.append(fit.optimum[2, 0] - fit.optimum[0, 0])
+        towards = np.array([-1.0, 0.0, 1.0])
+        spreads.append(math.sqrt(towards @ fit.covariance @ towards))
+    assert np.median(spreads) == pytest.approx(np.std(optima), rel=0.3)
+
+
 def test_diverged_runs_bound_the_optimum() -> None:
     """The lowest runs finished rise to the edge; only the diverged one above says that the optimum is not far beyond."""
     lrs = np.log(0.01) + np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.2])
