@@ -1,4 +1,4 @@
-"""How long a prediction takes: ``python -m benchmarks.fit_time``. 2,000 runs over two scales and two hyperparameters, 1,000 draws."""
+"""How long a prediction takes: ``python -m benchmarks.fit_time``. 2,000 runs, two scales, two hyperparameters, 1,000 draws."""
 
 from __future__ import annotations
 

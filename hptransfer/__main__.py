@@ -1,6 +1,7 @@
 """``python -m hptransfer``: what there is."""
 
 COMMANDS = {
+    "plan": "runs, FLOPs, hours and expected regret, before anything is spent",
     "search": "search LR and weight decay at small widths; records go to the store",
     "transfer": "predict them at the target width, with an interval",
     "backtest": "predict the held-out part of any table of sweeps, and say how well that went",

@@ -14,6 +14,9 @@ TRAINING = {"data", "models", "optim", "train"}
 ANALYSIS = {
     "transfer",
     "backtest",
+    "plan.cost",
+    "plan.hardware",
+    "plan.simulate",
     "report",
     "export",
     "validate.result",
@@ -22,7 +25,7 @@ ANALYSIS = {
     "validate.arms",
     "validate.verdict",
 }
-STAGES = {"search", "validate", "coordcheck"}
+STAGES = {"plan", "search", "validate", "coordcheck"}
 
 ALLOWED = {
     "base": BASE,

@@ -74,7 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if bool(args.table) == bool(args.store):
         parser.error("give a table or --store, one of them")
     if args.store and not args.group:
-        args.group = "optimizer,parametrization,corpus,schedule,depth,tokens,batch_tokens"
+        args.group = "optimizer,parametrization,corpus,schedule,depth,horizon,batch_tokens"
     return args
 
 

@@ -59,11 +59,11 @@ def _widths(specs: Sequence[RunSpec]) -> Check:
 def _horizons(specs: Sequence[RunSpec], target: RunSpec) -> Check:
     """Tokens beyond the swept ones widen the interval, and the detail says so."""
     if target.horizon.policy == "tpp" and all(spec.horizon == target.horizon for spec in specs):
-        detail = f"{_horizon(target.horizon)} in runs and target: tokens grow with width, and the drift holds both"
+        detail = f"{horizon_words(target.horizon)} in runs and target: tokens grow with width, and the drift holds both"
         return Check(name="horizon", ok=True, detail=detail)
     if any(spec.horizon.policy != target.horizon.policy for spec in specs) and target.horizon.policy == "tpp":
-        policies = sorted({_horizon(spec.horizon) for spec in specs})
-        detail = f"target {_horizon(target.horizon)}, runs {'; '.join(policies)}"
+        policies = sorted({horizon_words(spec.horizon) for spec in specs})
+        detail = f"target {horizon_words(target.horizon)}, runs {'; '.join(policies)}"
         return Check(name="horizon", ok=False, detail=detail)
     rule = "interval widened by lr* ~ tokens^(0 +- 0.25): published laws disagree on the sign"
     return _range("horizon", [spec.tokens for spec in specs], target.tokens, rule)
@@ -81,7 +81,8 @@ def _range(name: str, swept: Sequence[int], target: int, rule: str) -> Check:
     return Check(name=name, ok=True, detail=f"{target} tokens at the target, {swept_words}{beyond}")
 
 
-def _horizon(horizon: Horizon) -> str:
+def horizon_words(horizon: Horizon) -> str:
+    """A horizon's policy and value."""
     if horizon.policy == "tpp":
         return f"{horizon.tpp:g} tokens per parameter ({horizon.convention})"
     return f"{horizon.tokens} tokens"

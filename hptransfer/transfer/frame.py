@@ -9,6 +9,7 @@ import polars as pl
 
 from hptransfer.errors import UsageError
 from hptransfer.store import RunRecord
+from hptransfer.transfer.checks import horizon_words
 from hptransfer.transfer.sweep import frozen_ratio
 from hptransfer.transfer.table import condition
 
@@ -34,6 +35,7 @@ def frame_of(records: Iterable[RunRecord], where: str | None = None) -> pl.DataF
                         "width": spec.model.width,
                         "depth": spec.model.depth,
                         "parameters": spec.model.parameters(),
+                        "horizon": horizon_words(spec.horizon),
                         "tokens": spec.tokens,
                         "batch_tokens": spec.batch_tokens,
                         "lr": spec.optimizer.lr,

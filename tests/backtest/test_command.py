@@ -87,9 +87,10 @@ def test_a_published_law_is_one_more_rule(table: Path, capsys: pytest.CaptureFix
     assert printed["rules"]["mine"]["mean_regret"] < 0.002
 
 
-def test_the_runs_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("horizon", [{"policy": "tokens", "tokens": 131_072}, {"policy": "tpp", "tpp": 2.0}])
+def test_the_runs_of_a_store(horizon: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(str(tmp_path / "runs"))
-    for record in make_records(Truth(noise=0.001), make_experiment(widths=[64, 128, 256])):
+    for record in make_records(Truth(noise=0.001), make_experiment(widths=[64, 128, 256], horizon=horizon)):
         store.add(record)
     assert main(["--store", str(tmp_path / "runs"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -1,0 +1,1 @@
+"""Runs, FLOPs, hours and expected regret, before anything is spent."""

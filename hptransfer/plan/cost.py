@@ -1,0 +1,60 @@
+"""What an experiment costs: its search, its validation at the target, and what is saved by not searching there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+from hptransfer.experiment import ValidationSettings
+from hptransfer.spec import RunSpec
+
+SECONDS_PER_HOUR = 3600
+
+Rate = Callable[[RunSpec], float]  # FLOP/s of all devices together at such a run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``tokens`` of training; ``flops`` of the model, forward and backward, without the optimizer's; ``hours`` of all devices,
+    none ever idle."""
+
+    runs: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    hours: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.runs + other.runs, self.tokens + other.tokens, self.flops + other.flops, self.hours + other.hours)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A line of the plan."""
+
+    optimizer: str
+    parametrization: str
+    stage: str  # search, validation, ladder
+    width: int
+    cost: Cost
+
+
+def cost_of(spec: RunSpec, runs: int, rate: Rate) -> Cost:
+    """Of so many runs like this one."""
+    flops = runs * spec.flops
+    return Cost(runs, runs * spec.tokens, flops, flops / rate(spec) / SECONDS_PER_HOUR)
+
+
+def validation_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
+    """The predicted run with each seed, and one run per probe."""
+    return cost_of(target, settings.seeds + len(settings.probes), rate)
+
+
+def ladder_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
+    """The baseline's longer horizons, all of them: those beyond the one that brackets every challenger are not run."""
+    rungs = [target.at(horizon={"policy": "tokens", "tokens": round(target.tokens * horizon)}) for horizon in settings.ladder]
+    return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    return reduce(Cost.__add__, costs, Cost())

@@ -1,0 +1,157 @@
+"""The regret to expect of a search, before it is made: studies of surfaces drawn from a prior, fitted as ``transfer`` does.
+
+Only the LR is simulated, and no run diverges: weight decay seldom matters as much, and a search avoids what diverged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.stats import qmc
+
+from hptransfer.transfer.forecast import Fit, fit_sweep
+from hptransfer.transfer.law import KNOWN, TAILS, WANDER, Theory
+from hptransfer.transfer.sweep import MIN_RUNS, Array, gather
+
+STUDIES = 40
+# Where the optimum at the base width lies: anywhere in this share of the searched range, about its middle. Ranges are centred on
+# values that were tuned elsewhere.
+MIDDLE = 0.5
+SPREAD = math.log(2.0)  # standard deviation in ln LR of the runs around the best one
+# Real bowls steepen away from their minimum, those of the fit do not: excess loss gains this share per squared unit of ln LR.
+STEEPENING = 0.05
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of the response surface, each (low, high) of a log-uniform distribution. ``curvature`` of ln loss in ln LR below the
+    optimum; ``skew`` by how much farther the same distance counts above it; ``noise`` over seeds, relative to the loss."""
+
+    curvature: tuple[float, float]
+    skew: tuple[float, float]
+    noise: tuple[float, float]
+    source: str
+
+
+# What fits of public sweeps found, of 8 groups of arXiv 2512.05620's figures and 17 of Step Law's (arXiv 2503.04715): curvature
+# 0.004 to 0.014, skew 0.6 to 1.7, noise 0.05 to 0.3 %; and of the quickstart's runs: 0.013 to 0.017, 1.1, 0.4 to 1.5 %.
+PUBLIC = Shape(
+    curvature=(0.004, 0.017),
+    skew=(0.6, 1.7),
+    noise=(0.0005, 0.015),
+    source="as public sweeps (arXiv 2512.05620 and 2503.04715) and the quickstart have them: curvature 0.004 to 0.017, "
+    "skew 0.6 to 1.7, seed noise 0.05 to 1.5 %",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is searched: ``widths`` ascending, ``span`` of the LR range in ln, ``theory`` the exponent of LR with width,
+    ``compared`` runs that the smallest width spends on the LR ratio, ``batch`` runs of a batch."""
+
+    widths: tuple[int, ...]
+    base: int
+    target: int
+    span: float
+    theory: float
+    compared: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """``regret``: mean over studies of the loss at the predicted LR over the lowest, minus 1, at the target; with the
+    ``standard_error`` of that mean. ``interval_factor``: the 80 % interval is LR / factor to LR * factor. None: too few runs to
+    predict from."""
+
+    trials: int
+    regret: float | None
+    standard_error: float | None
+    interval_factor: float | None
+
+
+def shape_of(fit: Fit, words: str) -> Shape:
+    """The shape that a fit found, without a spread of its own."""
+    surface = fit.middle
+    curvature, skew, noise = surface.curvature, float(surface.skew[0]), surface.noise.sd
+    return Shape((curvature, curvature), (skew, skew), (noise, noise), words)
+
+
+def expect(setting: Setting, shape: Shape, budgets: Sequence[int], *, studies: int = STUDIES, seed: int = 0) -> list[Expectation]:
+    """What each number of trials per width leads to. All see the same studies, and fewer trials are the first of more."""
+    # Even over the prior in every direction: its rare corners matter most, and must come as often as they should.
+    shares = qmc.LatinHypercube(5, rng=np.random.default_rng(seed)).random(studies)
+    drawn = [_Study(setting, shape, share, max(budgets), np.random.default_rng([seed, i])) for i, share in enumerate(shares)]
+    return [_expectation(drawn, setting, trials) for trials in budgets]
+
+
+def _expectation(studies: Sequence[_Study], setting: Setting, trials: int) -> Expectation:
+    # A fit of one width needs a run beyond its parameters.
+    needed = MIN_RUNS + (len(setting.widths) == 1)
+    if trials - setting.compared + 1 < needed:
+        return Expectation(trials, None, None, None)
+    regrets, reaches = np.array([study.outcome(trials) for study in studies]).T
+    error = float(np.std(regrets, ddof=1)) / math.sqrt(len(studies))
+    return Expectation(trials, float(np.mean(regrets)), error, math.exp(np.mean(reaches)))
+
+
+class _Study:
+    """One surface, at ``share`` (in [0, 1]) of the prior's ranges, with the runs of a search on it. ln LR is measured from the
+    middle of the searched range."""
+
+    def __init__(self, setting: Setting, shape: Shape, share: Array, trials: int, rng: np.random.Generator) -> None:
+        self.setting = setting
+        bounds = np.log([shape.curvature, shape.skew, shape.noise])
+        self.curvature, self.skew, self.noise = np.exp(bounds[:, 0] + share[:3] * np.ptp(bounds, axis=1)).tolist()
+        centre = MIDDLE * setting.span * (share[3] - 0.5)
+        drift = KNOWN * stats.t.ppf(share[4], TAILS)
+        x = np.log([*setting.widths, setting.target])
+        order = np.argsort(x)
+        steps = np.sqrt(np.diff(x[order], prepend=x.min())) * rng.standard_normal(len(x))
+        wander = np.empty(len(x))
+        wander[order] = WANDER * np.cumsum(steps)
+        self.optimum = centre + (setting.theory + drift) * (x - math.log(setting.base)) + wander
+        self.runs = [self._search(cell, trials, own) for cell, own in enumerate(rng.spawn(len(setting.widths)))]
+
+    def excess(self, d: Array) -> Array:
+        """ln loss above the lowest, at ln LR ``d`` from the optimum."""
+        v = np.where(d > 0, self.skew * d, d)
+        return np.asarray(self.curvature * v**2 * (1 + STEEPENING * v**2))
+
+    def outcome(self, trials: int) -> tuple[float, float]:
+        """Regret at the target after so many trials a width, and half the width of the 80 % interval, ln."""
+        x, h, loss = [], [], []
+        for cell, width in enumerate(self.setting.widths):
+            lrs, losses = self.runs[cell]
+            count = self._count(cell, trials)
+            x += [math.log(width)] * count
+            h += lrs[:count]
+            loss += losses[:count]
+        sweep, _ = gather(["width"], ["lr"], np.array(x)[:, None], np.array(h)[:, None], np.exp(loss))
+        at = np.log([*self.setting.widths, self.setting.target])[:, None]
+        law = fit_sweep(sweep).law(at[-1], [Theory("theory", self.setting.theory * at)], np.array([KNOWN]))
+        regret = np.expm1(self.excess(law.value[0] - self.optimum[-1]))
+        return float(regret), float(law.high[0] - law.low[0]) / 2
+
+    def _count(self, cell: int, trials: int) -> int:
+        """Runs at the ratio that is kept."""
+        return trials - self.setting.compared + 1 if cell == 0 else trials
+
+    def _search(self, cell: int, trials: int, rng: np.random.Generator) -> tuple[list[float], list[float]]:
+        """ln LR and ln loss of a search at one width: the smallest starts in the middle of the range; then a batch over the
+        range, one run at random in each equal part of it; then around the best so far, one of every batch a replicate of it."""
+        setting, edge = self.setting, self.setting.span / 2
+        lrs = [0.0] if cell == 0 else []
+        parts = (rng.permutation(setting.batch) + rng.random(setting.batch)) / setting.batch
+        lrs += (setting.span * (parts - 0.5)).tolist()
+        losses: list[float] = []
+        for i in range(self._count(cell, trials)):
+            if i >= len(lrs):
+                best, step = lrs[int(np.argmin(losses))], SPREAD * rng.standard_normal()
+                lrs.append(best if i % setting.batch == 0 else float(np.clip(best + step, -edge, edge)))
+            losses.append(float(self.excess(np.array(lrs[i] - self.optimum[cell]))) + self.noise * rng.standard_normal())
+        return lrs, losses

@@ -1,0 +1,187 @@
+"""``python -m hptransfer.plan``: its costs are those of the search and the validation that follow, and its JSON says so."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from records import record_of
+from synthetic import Truth, make_experiment, make_records
+
+from hptransfer import cli
+from hptransfer.data.corpus import load_corpus
+from hptransfer.experiment import Experiment
+from hptransfer.plan import command
+from hptransfer.plan.simulate import PUBLIC, expect
+from hptransfer.search.studies import make_studies
+from hptransfer.spec import RunSpec
+from hptransfer.store import RunRecord, Store
+from hptransfer.transfer.decision import predict
+from hptransfer.validate.stage import Ladder
+from hptransfer.validate.verdict import Entry
+
+Plan = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plan:
+    """Runs the command on an experiment in an empty folder, with few simulated studies; returns its JSON."""
+    monkeypatch.setattr(command, "expect", functools.partial(expect, studies=2))
+
+    def run(experiment: Experiment, *argv: str) -> dict[str, Any]:
+        (here / "e.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+        command.main(["--experiment", "e.yaml", "--json", *argv])
+        return dict(json.loads(capsys.readouterr().out))
+
+    return run
+
+
+def searched(experiment: Experiment) -> list[RunSpec]:
+    """Every run that a search makes, as it makes them: it is fed with records of made-up losses."""
+    studies = make_studies(experiment, load_corpus("stdlib").spec)
+    records: dict[str, RunRecord] = {}
+    while todo := studies.missing(records):
+        for spec in todo:
+            records[spec.run_id] = record_of(spec, 2.0 + 0.02 * math.log(spec.optimizer.lr / 0.01) ** 2)
+    return [record.spec for record in records.values()]
+
+
+def test_the_search_costs_what_its_runs_do(experiment: Experiment, plan: Plan) -> None:
+    small = experiment.model_copy(update={"search": experiment.search.model_copy(update={"trials": 6, "sampler": "random"})})
+    found = plan(small)
+    specs = searched(small)
+    for recipe in small.optimizers:
+        for width in small.widths:
+            own = [spec for spec in specs if (spec.optimizer.recipe, spec.model.width) == (recipe, width)]
+            [stage] = [s for s in found["stages"] if (s["optimizer"], s["stage"], s["width"]) == (recipe, "search", width)]
+            assert stage["runs"] == len(own) == 6
+            assert stage["tokens"] == sum(spec.tokens for spec in own)
+            assert stage["flops"] == pytest.approx(sum(spec.flops for spec in own))
+
+
+def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
+    experiment = make_experiment(optimizers=["adamw", "muon"], validation={"seeds": 3, "probes": [0.5, 2, 4], "ladder": [2, 3]})
+    found = plan(experiment)
+    entries = {}
+    for recipe in experiment.optimizers:
+        records = make_records(Truth(), experiment, recipe=recipe)
+        target = experiment.run_spec(records[0].spec.data, records[0].spec.optimizer, width=256, parametrization="mup")
+        entries[recipe] = Entry.of(predict(records, target), experiment.validation)
+    specs = Ladder(entries, experiment.validation).planned({})
+    stages = [stage for stage in found["stages"] if stage["stage"] in ("validation", "ladder")]
+    assert Counter((s["optimizer"], s["stage"], s["runs"]) for s in stages) == Counter(
+        [("adamw", "validation", 6), ("adamw", "ladder", 6), ("muon", "validation", 6)]
+    )
+    assert sum(stage["tokens"] for stage in stages) == sum(spec.tokens for spec in specs)
+    assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(spec.flops for spec in specs))
+
+
+def test_no_ladder_without_a_challenger_or_a_baseline(experiment: Experiment, plan: Plan) -> None:
+    for recipe in experiment.optimizers:
+        assert {stage["stage"] for stage in plan(experiment, "--optimizer", recipe)["stages"]} == {"search", "validation"}
+
+
+def test_json(experiment: Experiment, plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(experiment, "--hardware", "h100", "--utilization", "0.5", "--devices", "4", "--trials", "10")
+    assert set(found) == {"experiment", "hardware", "stages", "total", "expected", "runs_in_store"}
+    assert found["hardware"]["name"] == "h100"
+    assert found["hardware"]["devices"] == 4
+    assert found["runs_in_store"] == 0
+    for stage in found["stages"]:
+        assert set(stage) == {"optimizer", "parametrization", "stage", "width", "runs", "tokens", "flops", "hours"}
+        assert stage["hours"] == pytest.approx(stage["flops"] / (989e12 * 0.5 * 4) / 3600)
+    for key in ("runs", "tokens", "flops", "hours"):
+        assert found["total"][key] == pytest.approx(sum(stage[key] for stage in found["stages"]))
+    for one in found["expected"]:
+        assert set(one) == {"optimizer", "parametrization", "source", "budgets", "target_sweep"}
+        assert one["source"] == PUBLIC.source
+        assert [budget["trials"] for budget in one["budgets"]] == [5, 10, 20]
+        assert all(set(b) == {"trials", "regret", "standard_error", "interval_factor", "search_flops"} for b in one["budgets"])
+        search = sum(s["flops"] for s in found["stages"] if s["stage"] == "search" and s["optimizer"] == one["optimizer"])
+        assert one["budgets"][1]["search_flops"] == pytest.approx(search)
+        [validation] = [s for s in found["stages"] if s["stage"] == "validation" and s["optimizer"] == one["optimizer"]]
+        assert one["target_sweep"]["runs"] == 10
+        assert one["target_sweep"]["flops"] == pytest.approx(validation["flops"] / validation["runs"] * 10)
+        assert one["target_sweep"]["over_search"] == pytest.approx(one["target_sweep"]["flops"] / search)
+
+
+def test_the_next_command_is_the_same_search(experiment: Experiment, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cli.console, "print", lambda *words, **_: said.extend(map(str, words)))
+    plan(experiment, "--optimizer", "shampoo", "--trials", "7", "--widths", "16", "32")
+    [line] = [line for line in said if line.startswith("next:")]
+    assert line.endswith("hptransfer.search --experiment e.yaml --set 'widths=[16,32]' --optimizer shampoo --trials 7")
+
+
+def stored(plan: Plan, noise: float, seconds: dict[int, float]) -> tuple[Experiment, dict[str, Any]]:
+    """The plan of an experiment whose muon runs are in the store; they took ``seconds`` by width, on two workers."""
+    experiment = make_experiment()
+    data = load_corpus("stdlib").spec
+    store = Store("runs")
+    for record in make_records(Truth(noise=noise), experiment, runs=16, data=data):
+        width = record.spec.model.width
+        store.add(record.model_copy(update={"training_wall_seconds": seconds[width], "workers": 2, "device": "machine B"}))
+    return experiment, plan(experiment, "--devices", "1")
+
+
+def test_the_speed_is_that_of_the_runs_in_the_store(plan: Plan) -> None:
+    """At each width its own, beyond them that of the nearest, and for another recipe that of the one there is."""
+    _, found = stored(plan, 0.003, {64: 3.0, 128: 5.0})
+    assert found["hardware"]["name"] == "machine B"
+    assert found["runs_in_store"] == 32
+    flops = {s["width"]: s["flops"] / s["runs"] for s in found["stages"] if s["stage"] != "ladder"}
+    for stage in found["stages"]:
+        seconds, width = {64: (3.0, 64), 128: (5.0, 128), 256: (5.0, 128)}[stage["width"]]
+        speed = flops[width] / (2 * seconds)
+        assert stage["hours"] == pytest.approx(stage["flops"] / speed / 3600)
+
+
+def test_named_hardware_goes_before_the_store(plan: Plan) -> None:
+    experiment, _ = stored(plan, 0.003, {64: 3.0, 128: 5.0})
+    assert plan(experiment, "--hardware", "a100")["hardware"]["name"] == "a100"
+    measured = plan(experiment, "--flops-per-second", "1e9")
+    assert measured["total"]["hours"] == pytest.approx(measured["total"]["flops"] / 1e9 / 3600)
+
+
+def test_the_surface_is_that_of_the_runs_in_the_store(plan: Plan) -> None:
+    _, found = stored(plan, 0.003, {64: 3.0, 128: 5.0})
+    sources = {one["optimizer"]: one["source"] for one in found["expected"]}
+    assert sources == {"muon": "muon under mup by the fit of 32 runs in the store", "adamw": PUBLIC.source}
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--hardware", "h10"], "unknown hardware 'h10'; did you mean 'h100'?"),
+        (["--hardware", "abacus-9000"], "unknown hardware 'abacus-9000'; known: a100, b200, cpu"),
+        (["--utilization", "0"], "--utilization 0 is not a share above 0 and up to 1"),
+        (["--utilization", "40"], "--utilization 40 is not a share"),
+        (["--devices", "0"], "--devices 0 is not positive"),
+        (["--flops-per-second", "-1"], "--flops-per-second -1 is not a positive number"),
+        (["--flops-per-second", "nan"], "--flops-per-second nan is not a positive number"),
+        (["--hardware", "h100", "--flops-per-second", "1e9"], "not allowed with argument"),
+        (["--optimizer", "shampo"], "unknown recipe 'shampo'; did you mean 'shampoo'?"),
+        (["--trials", "2"], "search.trials 2 is too few"),
+    ],
+)
+def test_mistakes(here: Path, capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(lambda: command.main(argv))
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert printed.out == ""
+    [line] = printed.err.strip().splitlines()
+    assert says in line
