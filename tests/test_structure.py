@@ -25,7 +25,7 @@ ANALYSIS = {
     "validate.arms",
     "validate.verdict",
 }
-STAGES = {"plan", "search", "validate", "coordcheck"}
+STAGES = {"store.command", "plan", "search", "validate", "coordcheck"}
 
 ALLOWED = {
     "base": BASE,

@@ -26,25 +26,9 @@ def frame_of(records: Iterable[RunRecord], where: str | None = None) -> pl.DataF
         for record in sorted(members, key=lambda record: record.run_id):
             spec = record.spec
             if spec.optimizer.embedding_lr_ratio == ratio:
-                rows.append(
-                    {
-                        "optimizer": spec.optimizer.recipe,
-                        "parametrization": spec.parametrization,
-                        "corpus": f"{spec.data.corpus} {spec.data.sha256[:8]}",
-                        "schedule": str(spec.schedule),
-                        "width": spec.model.width,
-                        "depth": spec.model.depth,
-                        "parameters": spec.model.parameters(),
-                        "horizon": horizon_words(spec.horizon),
-                        "tokens": spec.tokens,
-                        "batch_tokens": spec.batch_tokens,
-                        "lr": spec.optimizer.lr,
-                        "weight_decay": spec.optimizer.weight_decay,
-                        "loss": record.loss,
-                        "run_id": record.run_id,
-                    }
-                )
-    frame = pl.DataFrame(rows, schema_overrides={"loss": pl.Float64}).with_row_index("row")
+                shared = {"schedule": str(spec.schedule), "horizon": horizon_words(spec.horizon)}
+                rows.append(record.row() | shared | {"corpus": f"{spec.data.corpus} {spec.data.sha256[:8]}"})
+    frame = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
     frame = frame.filter(condition(frame, where)) if where else frame
     if frame.is_empty():
         raise UsageError(f"--where {where!r} keeps no run")

@@ -1,0 +1,67 @@
+"""``python -m hptransfer.store``: what is in a store; import runs from a table; gather its files into one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from hptransfer import cli
+from hptransfer.data.corpus import load_corpus
+from hptransfer.errors import UsageError
+from hptransfer.experiment import load_experiment
+from hptransfer.search.space import load_space
+from hptransfer.spec import OptimizerSpec, Parametrization
+from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
+from hptransfer.store.store import Store
+
+GROUP = ("optimizer", "parametrization", "width", "state")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0; errors are raised, and nothing is written then."""
+    parser = cli.parser("store", __doc__ or "")
+    parser.add_argument(
+        "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
+    )
+    parser.add_argument(
+        "--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {', '.join((*NUMBERS, *WORDS))}"
+    )
+    parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
+    args = parser.parse_args(arguments)
+    store = Store(args.store)
+    result: dict[str, object] = {"store": store.location}
+    written = []
+    if args.table:
+        result["imported"], result["already_there"] = counts = _import(args, store)
+        written.append(f"{store.location} ({counts[0]} new runs; {counts[1]} of the table were there)")
+    if args.compact:
+        result["compacted"] = store.compact()
+        written.append(f"{store.location}: {result['compacted']} runs gathered")
+    frame = store.frame()
+    groups = frame.group_by(GROUP).agg(pl.len().alias("runs"), pl.col("loss").min()).sort(GROUP)
+    cli.table(f"store {store.location}: {len(frame)} runs", [*GROUP, "runs", "lowest loss"], groups.rows())
+    cli.finish(args, result | {"groups": groups.to_dicts()}, written=written)
+    return 0
+
+
+def _import(args: argparse.Namespace, store: Store) -> tuple[int, int]:
+    """How many runs were new, and how many were there."""
+    experiment = load_experiment(args.experiment, args.set)
+    pairs = [part.split("=", 1) for part in cli.names(args.columns)]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
+    data = load_corpus(experiment.data.corpus, experiment.data.vocab).spec
+
+    def optimizer(recipe: str, parametrization: Parametrization, lr: float, decay: float, ratio: float) -> OptimizerSpec:
+        return load_space(recipe, parametrization, experiment).optimizer(lr, decay, ratio)
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    records = records_from(read_runs(args.table, dict(pairs)), args.table, experiment, data, optimizer, now)
+    known = store.records()
+    new = [record for record in records if record.run_id not in known]
+    for record in new:
+        store.add(record)
+    return len(new), len(records) - len(new)

@@ -1,0 +1,118 @@
+"""``python -m hptransfer.store``: listing, import and compaction."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from synthetic import Truth, make_experiment, make_records
+
+from hptransfer.errors import UsageError
+from hptransfer.store import Store
+from hptransfer.store.command import main
+from hptransfer.transfer.command import main as transfer
+
+EXPERIMENT = make_experiment(optimizers=["muon"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT.model_dump(mode="json", exclude_none=True)))
+    rows: list[dict[str, Any]] = []
+    for record in make_records(Truth(), EXPERIMENT):
+        spec = record.spec
+        rows.append(
+            {"d_model": spec.model.width, "lr": spec.optimizer.lr, "wd": spec.optimizer.weight_decay, "loss": record.loss}
+        )
+    rows.append({"d_model": 64, "lr": 1.0, "wd": 1e-3, "loss": None})
+    pl.DataFrame(rows).write_csv("runs.csv")
+    return tmp_path
+
+
+def store(*arguments: str) -> int:
+    return main(["--experiment", "mine.yaml", *arguments])
+
+
+COLUMNS = ("--columns", "width=d_model,weight_decay=wd")
+
+
+def test_imported_runs_predict_as_searched_ones(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store("--import", "runs.csv", *COLUMNS, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["imported"], printed["already_there"]) == (25, 0)
+    records = Store("runs").records().values()
+    assert sum(record.state == "diverged" for record in records) == 1
+    assert {record.device for record in records} == {"imported from runs.csv"}
+    assert transfer(["--experiment", "mine.yaml", "--json"]) == 0
+    lr = json.loads(capsys.readouterr().out)["hyperparameters"]["lr"]
+    assert abs(math.log(lr["value"] / 0.01)) < 0.15
+
+
+def test_the_same_table_again_adds_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert store("--import", "runs.csv", *COLUMNS) == 0
+    assert store("--import", "runs.csv", *COLUMNS, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["imported"], printed["already_there"]) == (0, 25)
+
+
+def test_listing_and_compaction(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store("--import", "runs.csv", *COLUMNS)
+    before = Store("runs").records()
+    capsys.readouterr()
+    assert store("--compact", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["compacted"] == 25
+    assert {(group["width"], group["state"]): group["runs"] for group in printed["groups"]} == {
+        (64, "complete"): 12, (64, "diverged"): 1, (128, "complete"): 12
+    }  # fmt: skip
+    assert Store("runs").records() == before
+    assert (folder / "runs" / "compact.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, (), "runs.csv has no column 'width'; name the one that holds it: --columns width=ITS_NAME"),
+        ({}, ("--columns", "width=d_modle"), "runs.csv: column 'd_modle'; did you mean 'd_model'?"),
+        ({}, ("--columns", "d_model"), "--columns 'd_model' is not a list"),
+        ({}, ("--columns", "widht=d_model"), "unknown --columns 'widht'"),
+        ({"lr": -1.0}, COLUMNS, "runs.csv row 5: lr -1.0 is not a positive number"),
+        ({"loss": -1.0}, COLUMNS, "runs.csv row 5: loss -1 is not positive"),
+        ({"d_model": 100}, COLUMNS, "runs.csv row 5: width 100 is none of the experiment's, [64, 128]"),
+        ({"optimizer": "moun"}, COLUMNS, "runs.csv row 5: unknown recipe 'moun'; did you mean 'muon'?"),
+        ({"parametrization": "mupp"}, COLUMNS, "runs.csv row 5: parametrization 'mupp'"),
+        ({"wd": -0.1}, COLUMNS, "runs.csv row 5: weight_decay"),
+        ({"lr": "fast"}, COLUMNS, "runs.csv row 5: lr 'fast' is not a number"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(
+    folder: Path, change: dict[str, Any], arguments: tuple[str, ...], message: str
+) -> None:
+    rows = pl.read_csv("runs.csv").to_dicts()
+    rows[3] |= change
+    pl.DataFrame(rows, infer_schema_length=None, strict=False).write_csv("runs.csv")
+    with pytest.raises(UsageError) as caught:
+        store("--import", "runs.csv", *arguments)
+    assert message.split(": ", 1)[-1].removeprefix("column ") in str(caught.value) and "\n" not in str(caught.value)
+    assert not Path("runs").exists() or Store("runs").records() == {}
+
+
+def test_replicates_need_a_seed(folder: Path) -> None:
+    rows = pl.read_csv("runs.csv").head(4).to_dicts()
+    pl.DataFrame([*rows, rows[0] | {"loss": 2.5}]).write_csv("runs.csv")
+    with pytest.raises(UsageError, match=r"row 6 is the same run as row 2 with another loss; .* column 'seed'"):
+        store("--import", "runs.csv", *COLUMNS)
+    pl.DataFrame([row | {"seed": i} for i, row in enumerate([*rows, rows[0] | {"loss": 2.5}])]).write_csv("runs.csv")
+    assert store("--import", "runs.csv", *COLUMNS) == 0
+    assert len(Store("runs").records()) == 5
+
+
+def test_no_file_is_one_line(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read"):
+        store("--import", "none.csv")
