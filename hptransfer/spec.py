@@ -383,12 +383,14 @@ class RunSpec(Spec):
             node[last] = value
         return RunSpec.model_validate(data)
 
-    def theory_drift(self) -> float:
-        """Exponent gamma of lr* ~ width^gamma in these base coordinates: 0 under muP, the hidden role's under sp."""
+    def theory_drift(self, role: Literal["hidden", "readout"] = "hidden") -> float:
+        """Exponent gamma of the role's lr* ~ width^gamma in these base coordinates: 0 unless under sp."""
         if self.parametrization != "sp":
             return 0.0
-        options = self.optimizer.resolved_options
-        sides = options.sides("hidden", self.base.width, self.base.width)
-        blocks = block_count(2 * self.base.width, self.block_size) / block_count(self.base.width, self.block_size)
-        ratios = Ratios(d_in=2.0, d_out=2.0, n_in=blocks if sides.right else 1.0, n_out=blocks if sides.left else 1.0)
-        return math.log2(self.optimizer.rules.rule("hidden", options, sides).lr(ratios))
+        options, recipe, width = self.optimizer.resolved_options, self.optimizer.rules, self.base.width
+        grows = role == "hidden"
+        sides = options.sides(role, width if grows else self.model.vocab, width) if recipe.serves(role) else Sides()
+        blocks = block_count(2 * width, self.block_size) / block_count(width, self.block_size)
+        n_in, n_out = blocks if sides.right else 1.0, blocks if sides.left and grows else 1.0
+        ratios = Ratios(d_in=2.0, d_out=2.0 if grows else 1.0, n_in=n_in, n_out=n_out)
+        return math.log2(recipe.rule(role, options, sides).lr(ratios))

@@ -11,12 +11,12 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.errors import CheckFailed
-from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.checks import preconditions, require
-from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
-from hptransfer.transfer.law import KNOWN, TAIL, Law, Line, Theory
+from hptransfer.transfer.forecast import DRAWS, Fit
+from hptransfer.transfer.group import RULES, Group, fit_group, width_prior
+from hptransfer.transfer.law import TAIL, UNKNOWN, Law, Line
 from hptransfer.transfer.prediction import (
     Check,
     Drift,
@@ -30,19 +30,9 @@ from hptransfer.transfer.prediction import (
     WeightDecay,
 )
 from hptransfer.transfer.prediction import Surface as SurfaceNumbers
-from hptransfer.transfer.surface import fit_surface
-from hptransfer.transfer.sweep import Array, Sweep, frozen_ratio, scale_of, sweep_of
+from hptransfer.transfer.sweep import Array, frozen_ratio
 
 BEST_RUNS = 3  # at least so many give the weight decay where the surface does not
-SIGNIFICANCE = 0.05  # of the F test that lets weight decay into the surface
-
-# How the best LR moves with what production changes beside width: exponent that is expected, and the scale of its prior (80 %
-# within 1.64 of it). Batch: the square-root rule; published sweeps measured 0.3 to 0.5. Tokens at a given batch: published
-# laws disagree on the sign (Step Law +0.31 with the batch tuned along, arXiv 2503.04715; -0.32 at a fixed one, arXiv
-# 2409.19913), and Step Law's own sweeps show none at a given batch.
-EXPECTED = {"tokens": 0.0, "batch_tokens": 0.5}
-PRIOR = {"width": KNOWN, "tokens": 0.15, "batch_tokens": 0.15}
-RULES: dict[WeightDecayRule, str] = {"inverse_width": "weight decay ~ 1/width", "constant_tau": "constant tau"}
 
 
 def predict(
@@ -68,13 +58,9 @@ def predict(
     if not force:
         require(checks, target.optimizer.recipe)
 
-    scales = _scales([record.spec for record in used], target)
-    fit, why = _fit(sweep_of(used, scales))
-    cells = _cells([record.spec for record in used], scales)
-    law, line = _law(fit, cells, target, scales, draws, seed), fit.line(draws=draws, seed=seed)
-    if why is None and (why := _beyond_range(fit.sweep, law)):
-        fit = fit_sweep(fit.sweep.only(0))
-        law, line = _law(fit, cells, target, scales, draws, seed), fit.line(draws=draws, seed=seed)
+    group = fit_group(used, target, draws=draws, seed=seed)
+    fit, why = group.fit, group.without_decay
+    law, line = group.law(target, draws=draws, seed=seed), fit.line(draws=draws, seed=seed)
     inside = _inside_sweeps(fit, target.optimizer.recipe)
 
     base_decay = _usual_weight_decay(used, fit) if why else math.exp(law.value[1])
@@ -97,89 +83,18 @@ def predict(
             parameters=spec.model.parameters(),
         ),
         hyperparameters=Hyperparameters(lr=lr, weight_decay=decay, embedding_lr_ratio=ratio),
-        drift=_drift(law, line, target.theory_drift()),
+        drift=_drift(law, line, target),
         roles=_roles(spec),
         expected_regret=float(np.mean(fit.middle.regret(law.value - law.draws))),
         noise=fit.middle.noise.sd,
         budget=dict(sorted(Counter(record.spec.model.width for record in records).items())),
-        optima=_optima(fit, cells),
+        optima=_optima(group),
         surface=SurfaceNumbers(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])),
-        hold_out=_hold_out(fit, cells, scales, draws, seed),
+        hold_out=_hold_out(group, draws, seed),
         checks=(*checks, inside),
         spec=spec,
         provenance=provenance or {},
     )
-
-
-def _scales(specs: Sequence[RunSpec], target: RunSpec) -> tuple[str, ...]:
-    """Width, and of tokens and batch what differs anywhere. Tokens that grow with width by one policy are width's."""
-    every = [*specs, target]
-    names = ["width"]
-    if not (target.horizon.policy == "tpp" and all(spec.horizon == target.horizon for spec in specs)):
-        names += ["tokens"] if len({spec.tokens for spec in every}) > 1 else []
-    names += ["batch_tokens"] if len({spec.batch_tokens for spec in every}) > 1 else []
-    return tuple(names)
-
-
-def _cells(specs: Sequence[RunSpec], scales: Sequence[str]) -> list[RunSpec]:
-    """One run of each cell, in the sweep's order."""
-    cells = {tuple(scale_of(spec, name) for name in scales): spec for spec in specs}
-    return [cells[key] for key in sorted(cells)]
-
-
-def _fit(sweep: Sweep) -> tuple[Fit, str | None]:
-    """The fit, and why weight decay is not in it, in words (None: it is)."""
-    if len(sweep.hyperparameters) == 1:
-        return fit_sweep(sweep), "weight_decay was not varied, or is 0 in some runs"
-    both = fit_sweep(sweep)
-    rich = both.middle
-    plain = fit_surface(sweep.only(0), rich.misfit, rich.noise)
-    extra = plain.dof - rich.dof
-    gain = (plain.cost - rich.cost) / extra / max(1.0, rich.cost / max(rich.dof, 1.0))
-    if rich.dof < 1 or gain <= stats.f.isf(SIGNIFICANCE, extra, rich.dof):
-        return fit_sweep(sweep.only(0)), "the loss does not depend on it beyond the noise"
-    return both, None
-
-
-def _theories(cells: Sequence[RunSpec], scales: Sequence[str], hyperparameters: Sequence[str]) -> list[Theory]:
-    """What is expected of the optima at the cells, the last of which is the target, in base coordinates."""
-    drift = cells[-1].theory_drift()
-    exponents = [drift if name == "width" else EXPECTED[name] for name in scales]
-    lr = [sum(e * math.log(scale_of(spec, name)) for e, name in zip(exponents, scales, strict=True)) for spec in cells]
-    if len(hyperparameters) == 1:
-        return [Theory("mup" if drift == 0 else "sp", np.array(lr)[:, None])]
-    theories = []
-    for rule, name in RULES.items():
-        decay = [math.log(_decay_multiplier(rule, spec) / _decay_multiplier(spec.weight_decay_rule, spec)) for spec in cells]
-        theories.append(Theory(name, np.column_stack([lr, decay])))
-    return theories
-
-
-def _decay_multiplier(rule: WeightDecayRule, spec: RunSpec) -> float:
-    return weight_decay_multiplier(
-        rule,
-        width=spec.model.width / spec.base.width,
-        tokens=spec.tokens / spec.base.tokens,
-        batch_tokens=spec.batch_tokens / spec.base.batch_tokens,
-    )
-
-
-def _law(fit: Fit, cells: Sequence[RunSpec], target: RunSpec, scales: Sequence[str], draws: int, seed: int) -> Law:
-    theories = _theories([*cells, target], scales, fit.sweep.hyperparameters)
-    x_target = np.log([scale_of(target, name) for name in scales])
-    return fit.law(x_target, theories, np.array([PRIOR[name] for name in scales]), draws=draws, seed=seed)
-
-
-def _beyond_range(sweep: Sweep, law: Law) -> str | None:
-    """Why a weight decay that the loss depends on is not identified all the same; None where it is."""
-    low, high = sweep.low[:, 1].min(), sweep.high[:, 1].max()
-    if law.value[1] <= low:
-        return f"its optimum is below the swept range, which begins at {math.exp(low):.4g}"
-    if law.value[1] >= high:
-        return f"its optimum is above the swept range, which ends at {math.exp(high):.4g}"
-    if law.high[1] - law.low[1] > high - low:
-        return "the loss shows no significant minimum in it"
-    return None
 
 
 def _likelier(law: Law) -> str:
@@ -199,8 +114,9 @@ def _interval(ln_value: float, ln_draws: Array) -> Interval:
     return Interval(value=math.exp(ln_value), low=low, high=high)
 
 
-def _drift(law: Law, line: Line, theory: float) -> Drift:
+def _drift(law: Law, line: Line, target: RunSpec) -> Drift:
     """Of lr with width, in words too."""
+    theory = target.theory_drift()
     used, fitted = theory + float(law.exponent[0, 0]), float(line.exponent[0, 0])
     if math.isnan(fitted):
         reason = "theory: one width shows no drift"
@@ -212,6 +128,9 @@ def _drift(law: Law, line: Line, theory: float) -> Drift:
         f"theory moved {min(max(moved, 0.0), 1.0):.0%} of the way to the fit, "
         f"whose 80 % interval [{low:.3f}, {high:.3f}] {verdict} it"
     )
+    if width_prior(target) == UNKNOWN:
+        readout = target.theory_drift("readout")
+        reason += f"; theory weighs little: it expects {theory:.3g} of hidden weights and {readout:.3g} of the readout"
     return Drift(theory=theory, fitted=fitted, low=low, high=high, used=used, reason=reason)
 
 
@@ -238,10 +157,10 @@ def _inside_sweeps(fit: Fit, recipe: str) -> Check:
     return Check(name="lr inside its sweep", ok=True, detail="; ".join(by_ceiling) or "between finished runs at every width")
 
 
-def _optima(fit: Fit, cells: Sequence[RunSpec]) -> tuple[Optimum, ...]:
+def _optima(group: Group) -> tuple[Optimum, ...]:
     """The LR optimum of each cell; an end of its interval beyond the sweep is not bounded."""
-    sweep, result = fit.sweep, []
-    for i, spec in enumerate(cells):
+    fit, sweep, result = group.fit, group.fit.sweep, []
+    for i, spec in enumerate(group.cells):
         value, reach = fit.optimum[i, 0], -stats.norm.ppf(TAIL) * fit.spread[i, 0]
         low, high = value - reach, value + reach
         lr = Interval(
@@ -254,20 +173,18 @@ def _optima(fit: Fit, cells: Sequence[RunSpec]) -> tuple[Optimum, ...]:
     return tuple(result)
 
 
-def _hold_out(fit: Fit, cells: Sequence[RunSpec], scales: Sequence[str], draws: int, seed: int) -> HoldOut | None:
+def _hold_out(group: Group, draws: int, seed: int) -> HoldOut | None:
     """Predict the largest searched width from the narrower ones, by the same steps; None with one width."""
-    widest = max(spec.model.width for spec in cells)
-    narrower = [i for i, spec in enumerate(cells) if spec.model.width < widest]
+    held = group.cells[-1]
+    narrower = [i for i, spec in enumerate(group.cells) if spec.model.width < held.model.width]
     if not narrower:
         return None
-    held = len(cells) - 1
-    law = _law(fit_sweep(fit.sweep.take(narrower)), [cells[i] for i in narrower], cells[held], scales, draws, seed)
-    own = fit.optimum[held]
+    law, own = group.take(narrower).law(held, draws=draws, seed=seed), group.fit.optimum[-1]
     return HoldOut(
-        width=widest,
+        width=held.model.width,
         predicted_lr=math.exp(law.value[0]),
         own_lr=math.exp(own[0]),
-        regret=float(fit.middle.regret(law.value - own)),
+        regret=float(group.fit.middle.regret(law.value - own)),
     )
 
 

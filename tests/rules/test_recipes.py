@@ -215,3 +215,19 @@ def test_theory_drift(recipe: str, options: dict[str, Any], drift: float) -> Non
     spec = tiny_spec(recipe, options, parametrization="sp")
     assert spec.theory_drift() == pytest.approx(drift)
     assert spec.at(parametrization="mup").theory_drift() == spec.at(parametrization="spectral").theory_drift() == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "drift"),
+    [
+        *((name, -1) for name in ("adamw", "sgd", "muon", "shampoo")),
+        ("muon-all", -0.5),
+        ("shampoo-quarter-all", -1),  # e = 1/4 on the input side, in blocks: -(1 - e) - e
+        ("soap-all", -1),
+    ],
+)
+def test_theory_drift_of_the_readout(recipe: str, drift: float) -> None:
+    """Its output is the vocabulary, which does not grow."""
+    spec = tiny_spec(recipe, parametrization="sp")
+    assert spec.theory_drift("readout") == pytest.approx(drift)
+    assert spec.at(parametrization="mup").theory_drift("readout") == 0

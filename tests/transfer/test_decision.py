@@ -12,7 +12,7 @@ from hptransfer.errors import CheckFailed, UsageError
 from hptransfer.spec import OptimizerSpec, RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.transfer.prediction import Drift, Prediction
 
 TWO_WIDTHS = make_experiment()
 
@@ -101,6 +101,23 @@ def test_sp_is_expected_to_drift_as_the_hidden_rule_says() -> None:
     prediction = predict(records, target_of(records))
     assert prediction.drift.theory == -1.0
     assert distance(prediction.hyperparameters.lr.value, 0.01 / 4) < 0.25
+
+
+def test_theory_weighs_little_where_sp_expects_different_exponents_of_hidden_and_readout() -> None:
+    """Under sp one LR serves both: Muon's hidden weights expect 0, Adam's readout -1, and public sweeps lie between."""
+    truth = Truth(gamma=-0.5, noise=0.001)
+
+    def drift_of(recipe: str) -> Drift:
+        records = make_records(truth, make_experiment(widths=[64, 128, 256]), recipe=recipe, parametrization="sp")
+        return predict(records, target_of(records, 1024), draws=20).drift
+
+    muon, adamw = drift_of("muon"), drift_of("adamw")
+    assert (muon.theory, adamw.theory) == (0.0, -1.0)
+    assert muon.fitted is not None
+    assert abs(muon.used - muon.fitted) < 0.02
+    assert "it expects 0 of hidden weights and -1 of the readout" in muon.reason
+    assert "readout" not in adamw.reason
+    assert "readout" not in drift_of("shampoo-quarter-all").reason  # -1 and -1, but for rounding
 
 
 def test_one_width_takes_theory_and_its_uncertainty() -> None:
