@@ -1,7 +1,8 @@
-"""Tables of `optimizer_step`'s figures, on the screen and in Markdown."""
+"""Tables of figures, on the screen and in Markdown."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,9 +153,10 @@ def markdown(origin: dict[str, Any], reports: list[Report]) -> str:
     for report in reports:
         lines += ["", f"## {report.heading[0].upper()}{report.heading[1:]}", "", report.footing]
         for columns, rows in ((SUMMARY_COLUMNS, summary_rows(report)), (STEP_COLUMNS, step_rows(report))):
-            lines += ["", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
+            lines += ["", *markdown_table(columns, rows)]
     return "\n".join(lines) + "\n"
 
 
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]

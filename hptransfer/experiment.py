@@ -57,7 +57,7 @@ class SearchSettings(Spec):
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
     batch: int = Field(4, gt=1, description="proposals made before the next look at the results")
-    sampler: Literal["gp", "tpe", "random"] = "gp"
+    sampler: Literal["design", "gp", "tpe", "random"] = "design"
     seed: int = Field(0, ge=0)
 
 

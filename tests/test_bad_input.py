@@ -50,6 +50,7 @@ def mistake(capsys, main, *argv: str) -> str:
         (["--set", "search.trials=-3"], "search.trials: Input should be greater than 0 (got -3)"),
         (["--trials", "0"], "(got 0)"),
         (["--trials", "2"], "search.trials 2 is too few: the first 3 compare adamw's embedding_lr_ratio"),
+        (["--trials", "6"], "search.trials 6 is too few: wider widths start from the first 7 runs of the smallest"),
         (["--set", "validation.ladder=[0.5]"], "ladder [0.5] is not ascending from above 1"),
         (["--set", "validation.probes=[-1]"], "probes [-1.0] are not positive factors"),
         (["--optimizer", "adamw,adamw"], "name a recipe twice"),

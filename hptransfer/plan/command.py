@@ -47,7 +47,9 @@ class Series:
             target=experiment.target_width,
             span=math.log(space.lr.high / space.lr.low),
             theory=self.target.theory_drift(),
+            readout=self.target.theory_drift("readout"),
             compared=len(space.embedding_lr_ratio.values),
+            first_look=self.studies[0].first_look,
             batch=experiment.search.batch,
         )
 

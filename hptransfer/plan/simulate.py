@@ -13,15 +13,15 @@ import numpy as np
 from scipy import stats
 from scipy.stats import qmc
 
+from hptransfer.transfer.design import MISFIT
 from hptransfer.transfer.forecast import Fit, fit_sweep
-from hptransfer.transfer.law import KNOWN, TAILS, WANDER, Theory
+from hptransfer.transfer.law import KNOWN, TAILS, UNKNOWN, WANDER, Theory
 from hptransfer.transfer.sweep import MIN_RUNS, Array, gather
 
 STUDIES = 40
 # Where the optimum at the base width lies: anywhere in this share of the searched range, about its middle. Ranges are centred on
 # values that were tuned elsewhere.
 MIDDLE = 0.5
-SPREAD = math.log(2.0)  # standard deviation in ln LR of the runs around the best one
 # Real bowls steepen away from their minimum, those of the fit do not: excess loss gains this share per squared unit of ln LR.
 STEEPENING = 0.05
 
@@ -50,15 +50,18 @@ PUBLIC = Shape(
 
 @dataclass(frozen=True)
 class Setting:
-    """What is searched: ``widths`` ascending, ``span`` of the LR range in ln, ``theory`` the exponent of LR with width,
-    ``compared`` runs that the smallest width spends on the LR ratio, ``batch`` runs of a batch."""
+    """What is searched: ``widths`` ascending, ``span`` of the LR range in ln, ``theory`` and ``readout`` the exponents of LR
+    with width that are expected of hidden weights and readout, ``compared`` runs that the smallest width spends on the LR
+    ratio, ``first_look`` those before a wider one starts, ``batch`` runs of a batch."""
 
     widths: tuple[int, ...]
     base: int
     target: int
     span: float
     theory: float
+    readout: float
     compared: int
+    first_look: int
     batch: int
 
 
@@ -83,6 +86,8 @@ def shape_of(fit: Fit, words: str) -> Shape:
 
 def expect(setting: Setting, shape: Shape, budgets: Sequence[int], *, studies: int = STUDIES, seed: int = 0) -> list[Expectation]:
     """What each number of trials per width leads to. All see the same studies, and fewer trials are the first of more."""
+    if max(budgets) < _needed(setting):
+        return [Expectation(trials, None, None, None) for trials in budgets]
     # Even over the prior in every direction: its rare corners matter most, and must come as often as they should.
     shares = qmc.LatinHypercube(5, rng=np.random.default_rng(seed)).random(studies)
     drawn = [_Study(setting, shape, share, max(budgets), np.random.default_rng([seed, i])) for i, share in enumerate(shares)]
@@ -90,13 +95,16 @@ def expect(setting: Setting, shape: Shape, budgets: Sequence[int], *, studies: i
 
 
 def _expectation(studies: Sequence[_Study], setting: Setting, trials: int) -> Expectation:
-    # A fit of one width needs a run beyond its parameters.
-    needed = MIN_RUNS + (len(setting.widths) == 1)
-    if trials - setting.compared + 1 < needed:
+    if trials < _needed(setting):
         return Expectation(trials, None, None, None)
     regrets, reaches = np.array([study.outcome(trials) for study in studies]).T
     error = float(np.std(regrets, ddof=1)) / math.sqrt(len(studies))
     return Expectation(trials, float(np.mean(regrets)), error, math.exp(np.mean(reaches)))
+
+
+def _needed(setting: Setting) -> int:
+    """Trials without which nothing is predicted: a fit of one width needs a run beyond its parameters."""
+    return max(setting.first_look, setting.compared - 1 + MIN_RUNS + (len(setting.widths) == 1))
 
 
 class _Study:
@@ -108,14 +116,19 @@ class _Study:
         bounds = np.log([shape.curvature, shape.skew, shape.noise])
         self.curvature, self.skew, self.noise = np.exp(bounds[:, 0] + share[:3] * np.ptp(bounds, axis=1)).tolist()
         centre = MIDDLE * setting.span * (share[3] - 0.5)
-        drift = KNOWN * stats.t.ppf(share[4], TAILS)
+        # As expected but for a small correction; or somewhere between what hidden weights and readout are expected to want.
+        apart = setting.readout - setting.theory
+        self.prior = UNKNOWN if apart else KNOWN
+        drift = share[4] * apart if apart else KNOWN * stats.t.ppf(share[4], TAILS)
         x = np.log([*setting.widths, setting.target])
         order = np.argsort(x)
         steps = np.sqrt(np.diff(x[order], prepend=x.min())) * rng.standard_normal(len(x))
         wander = np.empty(len(x))
         wander[order] = WANDER * np.cumsum(steps)
         self.optimum = centre + (setting.theory + drift) * (x - math.log(setting.base)) + wander
-        self.runs = [self._search(cell, trials, own) for cell, own in enumerate(rng.spawn(len(setting.widths)))]
+        self.runs: list[tuple[list[float], list[float]]] = []
+        for cell, own in enumerate(rng.spawn(len(setting.widths))):
+            self.runs.append(self._search(cell, trials, own))
 
     def excess(self, d: Array) -> Array:
         """ln loss above the lowest, at ln LR ``d`` from the optimum."""
@@ -133,7 +146,7 @@ class _Study:
             loss += losses[:count]
         sweep, _ = gather(["width"], ["lr"], np.array(x)[:, None], np.array(h)[:, None], np.exp(loss))
         at = np.log([*self.setting.widths, self.setting.target])[:, None]
-        law = fit_sweep(sweep).law(at[-1], [Theory("theory", self.setting.theory * at)], np.array([KNOWN]))
+        law = fit_sweep(sweep).law(at[-1], [Theory("theory", self.setting.theory * at)], np.array([self.prior]))
         regret = np.expm1(self.excess(law.value[0] - self.optimum[-1]))
         return float(regret), float(law.high[0] - law.low[0]) / 2
 
@@ -142,16 +155,27 @@ class _Study:
         return trials - self.setting.compared + 1 if cell == 0 else trials
 
     def _search(self, cell: int, trials: int, rng: np.random.Generator) -> tuple[list[float], list[float]]:
-        """ln LR and ln loss of a search at one width: the smallest starts in the middle of the range; then a batch over the
-        range, one run at random in each equal part of it; then around the best so far, one of every batch a replicate of it."""
+        """ln LR and ln loss of a search at one width, simpler than `hptransfer.transfer.design` but at the same distances: the
+        smallest width starts in the middle of the range and goes over it, a wider one starts about the best of the first runs
+        of the narrower one; then on both sides of the best so far."""
         setting, edge = self.setting, self.setting.span / 2
-        lrs = [0.0] if cell == 0 else []
-        parts = (rng.permutation(setting.batch) + rng.random(setting.batch)) / setting.batch
-        lrs += (setting.span * (parts - 0.5)).tolist()
+        lrs: list[float] = []
         losses: list[float] = []
+        if cell == 0:
+            parts = (rng.permutation(setting.batch) + rng.random(setting.batch)) / setting.batch
+            lrs = [0.0, *(setting.span * (parts - 0.5)).tolist()]
+        reach = math.sqrt(self.noise / (MISFIT * self.curvature))
         for i in range(self._count(cell, trials)):
             if i >= len(lrs):
-                best, step = lrs[int(np.argmin(losses))], SPREAD * rng.standard_normal()
-                lrs.append(best if i % setting.batch == 0 else float(np.clip(best + step, -edge, edge)))
+                step = reach * rng.uniform(0.5, 1.5) * (-1 if i % 2 else 1 / self.skew)
+                best = lrs[int(np.argmin(losses))] if cell == 0 or i >= setting.batch else self._handed_on(cell)
+                lrs.append(float(np.clip(best + step, -edge, edge)))
             losses.append(float(self.excess(np.array(lrs[i] - self.optimum[cell]))) + self.noise * rng.standard_normal())
         return lrs, losses
+
+    def _handed_on(self, cell: int) -> float:
+        """Where theory puts the optimum of a width by the best of the first runs of the narrower one."""
+        lrs, losses = self.runs[cell - 1]
+        first, widths = self.setting.first_look - self.setting.compared + (cell == 1), self.setting.widths
+        best = lrs[int(np.argmin(losses[: max(first, 1)]))]
+        return best + self.setting.theory * math.log(widths[cell] / widths[cell - 1])

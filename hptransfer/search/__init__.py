@@ -1,1 +1,1 @@
-"""The search: studies of small runs under Ray Tune, proposals by Optuna, everything remembered in the store."""
+"""The search: studies of small runs under Ray Tune, proposals by design or by Optuna, everything remembered in the store."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 from pydantic import Field, model_validator
+from scipy.stats import qmc
 
 from hptransfer.config import find_config, load_yaml, merge, nested, validate
 from hptransfer.errors import unknown
@@ -101,14 +102,16 @@ class SearchSpace(Spec):
             for name, searched in self._ranges().items()
         }
 
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The ends of the searched ranges."""
+        return {name: (searched.low, searched.high) for name, searched in self._ranges().items()}
+
     def centre(self) -> Point:
         """The middle of every range."""
         return {name: searched.at(0.5) for name, searched in self._ranges().items()}
 
     def spread(self, count: int, seed: int) -> list[Point]:
         """``count`` points that fill the ranges evenly: scrambled Sobol."""
-        from scipy.stats import qmc  # slow to import, and not needed before the first trials run
-
         ranges = self._ranges()
         shares = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
         return [{name: ranges[name].at(share) for name, share in zip(ranges, row, strict=True)} for row in shares]

@@ -42,7 +42,7 @@ class Studies:
 
 def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
     """One study per recipe, parametrization and width, the smallest width first."""
-    studies = []
+    studies: list[Study] = []
     for recipe in experiment.optimizers:
         for parametrization in experiment.parametrizations:
             space = load_space(recipe, parametrization, experiment)
@@ -51,6 +51,7 @@ def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
                     f"search.trials {experiment.search.trials} is too few: "
                     f"the first {ratios} compare {recipe}'s embedding_lr_ratio"
                 )
+            group: list[Study] = []
             for width in sorted(experiment.widths):
 
                 def make_run(
@@ -60,7 +61,7 @@ def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
                         data, optimizer, width=width, parametrization=parametrization, seed=experiment.search.seed + number
                     )
 
-                studies.append(
+                group.append(
                     Study(
                         recipe=recipe,
                         parametrization=parametrization,
@@ -69,8 +70,16 @@ def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
                         settings=experiment.search,
                         trials=experiment.search.trials,
                         make_run=make_run,
+                        narrower=tuple(group) if experiment.search.sampler == "design" else (),
                         searches_ratio=width == min(experiment.widths),
                         ratio=None,
                     )
                 )
+            if len(group) > 1 and experiment.search.trials < (first := group[0].first_look):
+                raise UsageError(
+                    f"search.trials {experiment.search.trials} is too few: wider widths start from the first {first} runs of the "
+                    f"smallest ({ratios} compare embedding_lr_ratio, {first - ratios} go over the range); "
+                    f"more trials, or one width, or search.sampler tpe, gp or random"
+                )
+            studies += group
     return Studies(studies)

@@ -1,8 +1,8 @@
 """A study: the trials of one (recipe, parametrization, width), replayed from the store.
 
-Proposals come in batches. A batch depends on the study's seed, its own number and the finished runs of the batches before it,
-in the order they were proposed: a study that was killed, or continued with more trials, proposes what an uninterrupted one
-would have. No other state exists.
+Proposals come in batches. A batch depends on the study's seed, its own number, the finished runs of the batches before it and
+a fixed number of runs of narrower widths, all in the order they were proposed: a study that was killed, or continued with more
+trials, proposes what an uninterrupted one would have. No other state exists.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from hptransfer.search.sampler import propose
 from hptransfer.search.space import Point, SearchSpace
 from hptransfer.spec import OptimizerSpec, Parametrization, RunSpec
 from hptransfer.store import RunRecord
+from hptransfer.transfer.design import design, highest_lr
+from hptransfer.transfer.sweep import MIN_RUNS
 
 MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
 
@@ -24,7 +26,8 @@ MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
 @dataclass
 class Study:
     """``searches_ratio``: the first trials compare the values of the embedding/readout LR ratio, and the best one is frozen.
-    Other studies are given ``ratio``, and wait until they are. ``finished`` is in the order of proposal."""
+    Other studies are given ``ratio``, and wait until they are. ``narrower`` are the studies of the same recipe and
+    parametrization whose runs tell where this one's optimum may be. ``finished`` is in the order of proposal."""
 
     recipe: str
     parametrization: Parametrization
@@ -33,6 +36,7 @@ class Study:
     settings: SearchSettings
     trials: int
     make_run: MakeRun
+    narrower: tuple[Study, ...] = ()
     searches_ratio: bool = False
     ratio: float | None = None
     finished: list[tuple[Point, RunRecord]] = field(default_factory=list)
@@ -61,8 +65,8 @@ class Study:
         return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
 
     def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
-        """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for a ratio."""
-        while not self.done and (self.searches_ratio or self.ratio is not None):
+        """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
+        while not self.done and self._ready:
             if not self.batch:
                 self.batch = self._next_batch()
             if left := [spec for _, spec in self.batch if spec.run_id not in records]:
@@ -74,6 +78,23 @@ class Study:
                 values = self.space.embedding_lr_ratio.values
                 self.ratio = best.spec.optimizer.embedding_lr_ratio if best else values[len(values) // 2]
         return []
+
+    @property
+    def _ready(self) -> bool:
+        """Whether all is there that the next batch depends on."""
+        waits = any(len(study.finished) < self._shown(study) for study in self.narrower)
+        return (self.searches_ratio or self.ratio is not None) and not waits
+
+    @property
+    def first_look(self) -> int:
+        """Runs that compare the ratios and, for a design, go over the range: what wider widths start from."""
+        compared = len(self.space.embedding_lr_ratio.values) if self.searches_ratio else 0
+        return compared + (max(self.settings.batch, MIN_RUNS + 1) if self.settings.sampler == "design" else 0)
+
+    def _shown(self, narrower: Study) -> int:
+        """How many runs of a narrower study the next batch sees: as many as this one has, and those of its first look at least.
+        Later ones are not shown, or more trials would change what was proposed."""
+        return max(narrower.first_look, len(self.finished))
 
     def _next_batch(self) -> list[tuple[Point, RunSpec]]:
         """The next proposals: as many as the batch has, fewer where the trials end in between."""
@@ -92,6 +113,8 @@ class Study:
         more of them finds the earlier ones among its own."""
         size = self.settings.batch
         seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
+        if self.settings.sampler == "design":
+            return self._design(self.space.spread(size, seed))
         observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
         if len(observed) < 2:
             return self.space.spread(size, seed)
@@ -101,6 +124,23 @@ class Study:
         needed = [*self._bracket(best), best]
         count = max(0, size - len(needed))
         return needed + propose(self.settings.sampler, self.space.distributions(), observed, count=count, seed=seed)
+
+    def _design(self, spread: list[Point]) -> list[Point]:
+        """The points that tell most about the optimum at this width, by these runs and the narrower widths'; ``spread`` gives
+        what is not known yet, below where runs diverged."""
+        shown = [record for study in self.narrower for _, record in study.finished[: self._shown(study)]]
+        seen = [record for record in (*(record for _, record in self.finished), *shown) if self._comparable(record)]
+        bounds = self.space.bounds()
+        points = design(
+            seen,
+            self.make_run(self.space.optimizer(self.space.lr.low, self.space.weight_decay.low, self.ratio or 1.0), 0),
+            bounds,
+            len(spread),
+        )
+        low, high = bounds["lr"]
+        share = math.log(highest_lr(seen, bounds["lr"]) / low) / math.log(high / low)
+        below = [point | {"lr": low * (point["lr"] / low) ** share} for point in spread]
+        return [one | other for one, other in zip(below, points or below, strict=True)]
 
     def _bracket(self, best: Point) -> list[Point]:
         """The best point moved outwards, to each side where no complete run lies at least a factor of sqrt 2 away: by a

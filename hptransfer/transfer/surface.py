@@ -62,7 +62,8 @@ class Surface:
 
     def regret(self, d: Array) -> Array:
         """Loss above the optimum's, relative, at optimum + d; d is (..., hyperparameters)."""
-        return np.asarray(np.expm1(np.sum((np.where(d > 0, self.skew * d, d) @ self.root) ** 2, axis=-1)))
+        with np.errstate(over="ignore"):  # inf is the answer then
+            return np.asarray(np.expm1(np.sum((np.where(d > 0, self.skew * d, d) @ self.root) ** 2, axis=-1)))
 
 
 def fit_surface(sweep: Sweep, misfit: float, known: Noise | None = None) -> Surface:

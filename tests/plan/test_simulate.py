@@ -12,7 +12,9 @@ from hptransfer.plan.simulate import PUBLIC, Setting, Shape, expect, shape_of
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import sweep_of
 
-SETTING = Setting(widths=(32, 64), base=32, target=128, span=math.log(64), theory=0.0, compared=3, batch=4)
+SETTING = Setting(
+    widths=(32, 64), base=32, target=128, span=math.log(64), theory=0.0, readout=0.0, compared=3, first_look=7, batch=4
+)
 
 
 def shape(noise: float) -> Shape:
@@ -20,7 +22,7 @@ def shape(noise: float) -> Shape:
 
 
 def test_more_trials_lower_the_expected_regret_and_narrow_the_interval() -> None:
-    few, some, many = expect(SETTING, shape(0.01), [6, 12, 48], studies=80)
+    few, some, many = expect(SETTING, shape(0.01), [7, 12, 48], studies=80)
     assert few.regret - many.regret > few.standard_error  # the studies are the same: the difference is surer than either
     assert many.regret > 0
     assert few.interval_factor > some.interval_factor > many.interval_factor > 1
@@ -44,16 +46,20 @@ def test_a_budget_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_too_few_runs_to_predict_from() -> None:
-    """Three ratios compared leave one run at the kept one; a single width needs one run more."""
-    assert [one.regret is None for one in expect(SETTING, PUBLIC, [4, 5], studies=2)] == [True, False]
-    single = Setting(**{**vars(SETTING), "widths": (64,), "compared": 1})
+    """A wider width waits for the first look; three ratios compared leave one run at the kept one; a single width needs one
+    run more."""
+    assert [one.regret is None for one in expect(SETTING, PUBLIC, [6, 7], studies=2)] == [True, False]
+    assert [one.regret is None for one in expect(SETTING, PUBLIC, [2, 6], studies=2)] == [True, True]
+    at_once = Setting(**{**vars(SETTING), "first_look": 3})
+    assert [one.regret is None for one in expect(at_once, PUBLIC, [4, 5], studies=2)] == [True, False]
+    single = Setting(**{**vars(SETTING), "widths": (64,), "compared": 1, "first_look": 0})
     assert [one.regret is None for one in expect(single, PUBLIC, [3, 4], studies=2)] == [True, False]
 
 
 def test_theory_moves_nothing_where_the_range_does_not_end() -> None:
     """A drift that theory knows is no reason for regret, while the optimum stays inside the range."""
     [still], [moving] = (
-        expect(Setting(**{**vars(SETTING), "theory": theory, "span": math.log(1e4)}), shape(0.003), [16])
+        expect(Setting(**{**vars(SETTING), "theory": theory, "readout": theory, "span": math.log(1e4)}), shape(0.003), [16])
         for theory in (0.0, -0.5)
     )
     assert moving.regret < 2 * still.regret
@@ -67,3 +73,11 @@ def test_the_shape_is_that_of_the_fit() -> None:
     assert found.noise[0] == pytest.approx(0.002, rel=0.6)
     assert np.ptp(found.skew) == 0
     assert found.source == "words"
+
+
+def test_exponents_that_disagree_widen_the_interval() -> None:
+    """Under sp the optimum lies somewhere between what hidden weights and readout want, and the fit has to find it."""
+    apart = Setting(**{**vars(SETTING), "readout": -1.0, "span": math.log(1e4)})
+    [alike], [unlike] = (expect(setting, shape(0.003), [16]) for setting in (SETTING, apart))
+    assert 0 < unlike.regret < 3 * alike.regret
+    assert unlike.interval_factor > alike.interval_factor

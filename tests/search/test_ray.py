@@ -21,7 +21,6 @@ TINY = [
     "--set=horizon.tokens=8192",
     "--set=schedule.warmup_tokens=512",
     "--set=evaluation.tokens=2048",
-    "--set=search.sampler=tpe",
     "--optimizer=shampoo",
 ]
 
@@ -43,7 +42,7 @@ def ids(result: dict) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory) -> tuple[Path, dict]:
     store = tmp_path_factory.mktemp("straight") / "runs"
-    return store, search(store, "--trials=6")
+    return store, search(store, "--trials=8")
 
 
 def test_the_json_says_what_was_done(straight):
@@ -55,7 +54,7 @@ def test_the_json_says_what_was_done(straight):
         ("shampoo", "mup", 64),
     ]
     for study in result["studies"]:
-        assert study["runs_total"] == study["runs_new"] == len(set(study["run_ids"])) == 6
+        assert study["runs_total"] == study["runs_new"] == len(set(study["run_ids"])) == 8
         assert set(study["run_ids"]) <= set(records)
         best = records[study["best"]["run_id"]]
         assert (study["best"]["lr"], study["best"]["loss"]) == (best.spec.optimizer.lr, best.loss)
@@ -63,17 +62,17 @@ def test_the_json_says_what_was_done(straight):
 
 def test_the_same_command_runs_nothing_again_and_more_trials_add_exactly_those(straight):
     store, result = straight
-    again = search(store, "--trials=6")
+    again = search(store, "--trials=8")
     assert ids(again) == ids(result)
     assert [study["runs_new"] for study in again["studies"]] == [0, 0]
-    more = search(store, "--trials=8")
+    more = search(store, "--trials=10")
     assert [study["runs_new"] for study in more["studies"]] == [2, 2]
-    assert [run_ids[:6] for run_ids in ids(more)] == ids(result)
+    assert [run_ids[:8] for run_ids in ids(more)] == ids(result)
 
 
 def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_path):
     store = tmp_path / "runs"
-    process = subprocess.Popen(command(store, "--trials=6"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(store, "--trials=8"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(store.glob("runs/*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -81,10 +80,10 @@ def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_p
     process.wait()
     time.sleep(3)  # its Ray notices and goes; a run that was about to finish may still do so
     finished = {path.stem: path.stat().st_mtime_ns for path in store.glob("runs/*.json")}
-    assert 3 <= len(finished) < 12
-    resumed = search(store, "--trials=6")
+    assert 3 <= len(finished) < 16
+    resumed = search(store, "--trials=8")
     assert ids(resumed) == ids(straight[1])
-    assert sum(study["runs_new"] for study in resumed["studies"]) == 12 - len(finished)
+    assert sum(study["runs_new"] for study in resumed["studies"]) == 16 - len(finished)
     assert {run_id: (store / f"runs/{run_id}.json").stat().st_mtime_ns for run_id in finished} == finished
     assert not list(store.glob("**/*.tmp"))
 

@@ -11,6 +11,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.rules.recipes import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
 from hptransfer.search.space import load_space
+from hptransfer.search.study import Study
 from hptransfer.spec import PARAMETRIZATIONS, RunSpec
 
 
@@ -44,40 +45,45 @@ def run_ids(studies: Studies) -> list[list[str]]:
     return [[record.run_id for _, record in study.finished] for study in studies.studies]
 
 
-SETTINGS = {"trials": 9, "batch": 4, "sampler": "tpe"}
+SETTINGS = {"trials": 9, "batch": 4}
+
+
+@pytest.fixture(params=["design", "tpe"])
+def settings(request) -> dict:
+    return SETTINGS | {"sampler": request.param}
 
 
 @pytest.fixture
-def straight(experiment) -> tuple[Studies, dict]:
-    studies, records = studies_of(experiment, **SETTINGS), {}
+def straight(experiment, settings) -> tuple[Studies, dict]:
+    studies, records = studies_of(experiment, **settings), {}
     assert finish(studies, records) == 4 * 9
     return studies, records
 
 
 @pytest.mark.parametrize("killed_after", [1, 5, 14, 35])
-def test_a_killed_study_goes_on_as_if_it_had_not_been(experiment, straight, killed_after):
+def test_a_killed_study_goes_on_as_if_it_had_not_been(experiment, settings, straight, killed_after):
     """Whatever had finished, in whatever order: the same runs, none twice, none again."""
     records: dict = {}
-    finish(studies_of(experiment, **SETTINGS), records, limit=killed_after, shuffle=random.Random(killed_after))
-    resumed = studies_of(experiment, **SETTINGS)
+    finish(studies_of(experiment, **settings), records, limit=killed_after, shuffle=random.Random(killed_after))
+    resumed = studies_of(experiment, **settings)
     assert finish(resumed, records) == 36 - killed_after
     assert run_ids(resumed) == run_ids(straight[0])
     assert set(records) == {run_id for study in run_ids(resumed) for run_id in study}
 
 
-def test_more_trials_keep_the_earlier_ones(experiment, straight):
+def test_more_trials_keep_the_earlier_ones(experiment, settings, straight):
     records = dict(straight[1])
-    longer = studies_of(experiment, **SETTINGS | {"trials": 13})
+    longer = studies_of(experiment, **settings | {"trials": 13})
     assert finish(longer, records) == 4 * 4
     assert [ids[:9] for ids in run_ids(longer)] == run_ids(straight[0])
 
 
-def test_a_finished_study_asks_for_nothing(experiment, straight):
-    assert studies_of(experiment, **SETTINGS).missing(straight[1]) == []
+def test_a_finished_study_asks_for_nothing(experiment, settings, straight):
+    assert studies_of(experiment, **settings).missing(straight[1]) == []
 
 
-def test_the_seed_changes_the_proposals(experiment, straight):
-    other = studies_of(experiment, **SETTINGS | {"seed": 1})
+def test_the_seed_changes_the_proposals(experiment, settings, straight):
+    other = studies_of(experiment, **settings | {"seed": 1})
     finish(other, {})
     for ours, theirs in zip(run_ids(other), run_ids(straight[0]), strict=True):
         assert len(set(ours) & set(theirs)) <= 2  # a repeat of the same centre may carry the other study's seed
@@ -104,17 +110,43 @@ def test_the_best_run_is_repeated_with_another_seed(straight):
         assert max(len(found) for found in seeds.values()) >= 2
 
 
-def test_the_best_lr_gets_neighbours_on_both_sides(experiment):
-    """Also where the optimum sits near the end of the range."""
-    low = {"low": 0.008, "high": 0.9, "source": "test"}
-    studies = studies_of(
-        experiment.model_copy(update={"spaces": {"adamw": {"lr": low}, "shampoo": {"lr": low}}}), **SETTINGS | {"trials": 13}
-    )
+@pytest.fixture
+def near_the_end(experiment, settings) -> list[Study]:
+    """Finished studies of a range near whose end the optimum lies, and most of which diverges."""
+    low = {"lr": {"low": 0.008, "high": 0.9, "source": "test"}}
+    changed = experiment.model_copy(update={"spaces": {"adamw": low, "shampoo": low}})
+    studies = studies_of(changed, **settings | {"trials": 13})
     finish(studies, {})
-    for study in studies.studies:
-        tried = [r.spec.optimizer.lr for _, r in study.finished if r.loss and r.spec.optimizer.embedding_lr_ratio == study.ratio]
+    return studies.studies
+
+
+def tried(study: Study, *, lost: bool = False) -> list[float]:
+    """LRs of its complete runs (or of those that diverged) at the ratio that was kept."""
+    return [
+        record.spec.optimizer.lr
+        for _, record in study.finished
+        if (record.loss is None) == lost and record.spec.optimizer.embedding_lr_ratio == study.ratio
+    ]
+
+
+def test_runs_lie_on_both_sides_of_the_optimum(near_the_end):
+    for study in near_the_end:
+        assert min(tried(study)) < 0.02 < max(tried(study))
+
+
+@pytest.mark.parametrize("settings", [SETTINGS | {"sampler": "tpe"}])
+def test_the_best_lr_gets_neighbours_on_both_sides(near_the_end):
+    for study in near_the_end:
         assert study.best is not None
-        assert min(tried) < study.best.spec.optimizer.lr < max(tried)
+        assert min(tried(study)) < study.best.spec.optimizer.lr < max(tried(study))
+
+
+@pytest.mark.parametrize("settings", [SETTINGS | {"sampler": "design"}])
+def test_a_design_hears_of_runs_that_diverged(near_the_end):
+    """The first look goes beyond the ceiling of 0.1, here and at the wider width; what comes after stays below."""
+    for narrow, wide in zip(near_the_end[::2], near_the_end[1::2], strict=True):
+        ceiling = math.sqrt(0.1 * min(tried(narrow, lost=True)))
+        assert all(record.spec.optimizer.lr < ceiling for _, record in narrow.finished[7:] + wide.finished)
 
 
 def test_a_batch_waits_for_the_one_before(experiment):
@@ -133,7 +165,23 @@ def test_a_study_in_which_everything_diverges_still_ends(experiment):
     assert all(study.done and study.best is None for study in studies.studies)
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_a_wider_width_waits_for_the_first_look_of_the_narrower_and_starts_about_its_optimum(experiment):
+    """Three ratios and four runs over the range; then four runs on both sides of lr 0.02, nearer than the range goes."""
+    studies, records = studies_of(experiment.model_copy(update={"optimizers": ("adamw",)}), **SETTINGS), {}
+    narrow, wide = studies.studies
+    while specs := [spec for spec in studies.missing(records) if spec.model.width == 16]:
+        assert len(narrow.finished) >= 7 or wide.batch == []
+        records[specs[0].run_id] = record_of(specs[0], loss_of(specs[0]))
+    lrs = [spec.optimizer.lr for _, spec in wide.batch]
+    assert len(lrs) == 4
+    assert narrow.space.lr.low < min(lrs) < 0.02 < max(lrs) < narrow.space.lr.high
+    again = studies_of(experiment.model_copy(update={"optimizers": ("adamw",)}), **SETTINGS)
+    shown = {record.run_id: record for _, record in narrow.finished[:7]}
+    again.missing(shown)
+    assert [spec.optimizer.lr for _, spec in again.studies[1].batch] == lrs
+
+
+@pytest.mark.parametrize("sampler", ["design", "gp", "tpe", "random"])
 def test_every_sampler_finds_its_way(experiment, sampler):
     studies = studies_of(experiment.model_copy(update={"optimizers": ("adamw",), "widths": (16,)}), trials=12, sampler=sampler)
     finish(studies, {})
