@@ -117,9 +117,9 @@ class _Study:
         self.curvature, self.skew, self.noise = np.exp(bounds[:, 0] + share[:3] * np.ptp(bounds, axis=1)).tolist()
         centre = MIDDLE * setting.span * (share[3] - 0.5)
         # As expected but for a small correction; or somewhere between what hidden weights and readout are expected to want.
-        apart = setting.readout - setting.theory
-        self.prior = UNKNOWN if apart else KNOWN
-        drift = share[4] * apart if apart else KNOWN * stats.t.ppf(share[4], TAILS)
+        agreed = math.isclose(setting.theory, setting.readout, abs_tol=1e-9)
+        self.prior = KNOWN if agreed else UNKNOWN
+        drift = KNOWN * stats.t.ppf(share[4], TAILS) if agreed else share[4] * (setting.readout - setting.theory)
         x = np.log([*setting.widths, setting.target])
         order = np.argsort(x)
         steps = np.sqrt(np.diff(x[order], prepend=x.min())) * rng.standard_normal(len(x))
