@@ -59,7 +59,7 @@ def tiny_corpus() -> Corpus:
             tokens[i + 1] = following[tokens[i], choice]
         return tokens
 
-    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), bytes_per_token=1.0)
+    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), token_bytes=np.ones(VOCAB, dtype=np.int32))
 
 
 def hidden_optimizer(

@@ -123,7 +123,10 @@ def _evaluate(spec: RunSpec, corpus: Corpus, model: nn.Module, state: RunState) 
 
 def _record(spec: RunSpec, corpus: Corpus, optimizer: ChainOptimizer, state: RunState, world: World) -> RunRecord:
     loss = None if state.diverged else state.curve[-1].val
-    bits = loss / math.log(2) / corpus.bytes_per_token if loss is not None and corpus.bytes_per_token else None
+    bits = None
+    if loss is not None and corpus.token_bytes is not None:
+        text_bytes = sum(int(corpus.token_bytes[shard].sum()) for shard in corpus.val)
+        bits = loss / math.log(2) * sum(map(len, corpus.val)) / text_bytes
     return RunRecord(
         run_id=spec.run_id,
         spec=spec,

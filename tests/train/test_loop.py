@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
@@ -76,10 +77,11 @@ def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
 def test_bits_per_byte() -> None:
     """Of a byte corpus loss / ln 2; with longer tokens divided by their bytes; None where those are unknown."""
     spec = tiny_spec()
-    bytes_per_token = {value: train(spec, dataclasses.replace(CORPUS, bytes_per_token=value)) for value in (1.0, 4.0, None)}
-    assert bytes_per_token[1.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2))
-    assert bytes_per_token[4.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2) / 4)
-    assert bytes_per_token[None].bits_per_byte is None
+    ones = np.ones(32, dtype=np.int32)
+    one, four, unknown = (train(spec, dataclasses.replace(CORPUS, token_bytes=value)) for value in (ones, 4 * ones, None))
+    assert one.bits_per_byte == pytest.approx(one.loss / math.log(2))
+    assert four.bits_per_byte == pytest.approx(one.loss / math.log(2) / 4)
+    assert unknown.bits_per_byte is None
 
 
 @ALL_RECIPES
