@@ -74,7 +74,7 @@ def _tokenize(spec: DataSpec, source: Source, folder: Path) -> None:
         tokenizer.library.save(str(folder / "tokenizer.json"))
     np.save(folder / "token_bytes.npy", np.pad(tokenizer.token_bytes, (0, spec.vocab - len(tokenizer.token_bytes))))
     writers = {split: _Writer(folder, split, tokenizer) for split in SPLITS}
-    for split, text in _said(spec, source.documents(spec.max_bytes)):
+    for split, text in _with_progress(spec, source.documents(spec.max_bytes)):
         writers[split].add(text)
     for split, writer in writers.items():
         if not writer.close():
@@ -84,7 +84,7 @@ def _tokenize(spec: DataSpec, source: Source, folder: Path) -> None:
             )
 
 
-def _said(spec: DataSpec, documents: Iterator[tuple[Split, bytes]]) -> Iterator[tuple[Split, bytes]]:
+def _with_progress(spec: DataSpec, documents: Iterator[tuple[Split, bytes]]) -> Iterator[tuple[Split, bytes]]:
     """The documents; every few seconds a line says how many bytes there were."""
     began = said = time.monotonic()
     read = 0

@@ -115,7 +115,8 @@ def _read_jsonl(path: Path, limit: int) -> Iterator[bytes]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"{where} is not JSON: {error}") from None
+                reason = f"{error.msg} in column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+                raise UsageError(f"{where} is not JSON: {reason}") from None
             if not isinstance(row, dict) or TEXT not in row:
                 found = f"its keys: {', '.join(row)}" if isinstance(row, dict) else f"it is a {type(row).__name__}"
                 raise UsageError(f"{where} has no key {TEXT!r} ({found})")

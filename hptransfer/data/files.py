@@ -52,7 +52,7 @@ def find_files(name: str) -> Files:
     elif path.is_dir():
         root, paths = path, sorted(found for found in path.rglob("*") if found.is_file() and not _hidden(found.relative_to(path)))
     elif "/" in name:
-        raise UsageError(f"corpus {name}: no such folder or file")
+        raise UsageError(f"corpus {name}: no such folder or file in {Path.cwd()}")
     else:
         raise unknown("corpus", name, ["stdlib"])
     kind, paths = _of_one_kind(name, paths)

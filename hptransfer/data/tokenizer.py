@@ -130,7 +130,7 @@ def identify_tokenizer(name: str, vocab: int | None) -> tuple[str, int]:
         return "bytes", 256
     if name == "bpe":
         if vocab is None or not MIN_BPE_VOCAB <= vocab <= MAX_VOCAB:
-            raise UsageError(f"data.vocab {vocab}: a byte-level bpe has from {MIN_BPE_VOCAB} to {MAX_VOCAB} entries")
+            raise UsageError(f"tokenizer bpe needs data.vocab, from {MIN_BPE_VOCAB} to {MAX_VOCAB} entries (got {vocab})")
         return f"bpe {BPE_PROCEDURE} {vocab}", vocab
     found = len(LibraryTokenizer.load(name).token_bytes)
     if vocab is not None and vocab < found:

@@ -23,7 +23,7 @@ def expected(text: str) -> tuple[str, bytes]:
     return "val" if hashlib.sha256(content).digest()[0] < 13 else "train", content
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"])
 def test_rows_come_back_split_by_their_text(make_folder, kind: str) -> None:
     assert documents(make_folder(kind)) == [expected(text) for text in DOCUMENTS]
     assert 3 <= sum(expected(text)[0] == "val" for text in DOCUMENTS) <= 20
@@ -70,7 +70,7 @@ def test_the_last_of_nanochats_shards_is_validation(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", b'{"text": "x"}\n\nnot json\n', "a.jsonl line 3 is not JSON: Expecting value"),
+        ("a.jsonl", b'{"text": "x"}\n\nnot json\n', "a.jsonl line 3 is not JSON: Expecting value in column 1"),
         ("a.jsonl", b'{"text": "\xff"}\n', "a.jsonl line 1 is not JSON: 'utf-8' codec"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl line 1 is not JSON: maximum recursion"),
         ("a.jsonl", b'{"content": "x", "id": 1}\n', "a.jsonl line 1 has no key 'text' (its keys: content, id)"),

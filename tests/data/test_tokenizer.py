@@ -159,9 +159,9 @@ def test_a_tokenizer_that_cannot_be_used(tmp_path, make, says: str) -> None:
     ("name", "vocab", "says"),
     [
         ("bytes", 512, "data.vocab 512: bytes have 256 values"),
-        ("bpe", None, "data.vocab None: a byte-level bpe has from 257 to 65536 entries"),
-        ("bpe", 256, "data.vocab 256: a byte-level bpe has from 257"),
-        ("bpe", 65537, "data.vocab 65537: a byte-level bpe has from 257"),
+        ("bpe", None, "tokenizer bpe needs data.vocab, from 257 to 65536 entries (got None)"),
+        ("bpe", 256, "to 65536 entries (got 256)"),
+        ("bpe", 65537, "to 65536 entries (got 65537)"),
         ("bp", None, "tokenizer bp: No such file or directory (known: bytes, bpe, or the path of a tokenizer.json)"),
         (".", None, "tokenizer .: Is a directory"),
         (__file__, None, "is not a tokenizer.json: "),
