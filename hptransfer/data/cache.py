@@ -55,15 +55,18 @@ def fill(spec: DataSpec, source: Source) -> None:
 
 
 def read_cached(spec: DataSpec) -> tuple[dict[Split, tuple[Tokens, ...]], TokenBytes] | None:
-    """The shards of each split, memory-mapped, and the bytes of each token, if they are in the cache."""
+    """The shards of each split, memory-mapped, and the bytes of each token, if they are in the cache. Raises UsageError where
+    somebody has since damaged them."""
     folder = cache_folder(spec)
     if not folder.is_dir():
         return None
     shards = {split: tuple(read_shard(path) for path in sorted(folder.glob(f"{split}_*.bin"))) for split in SPLITS}
     try:
         token_bytes: TokenBytes = np.load(folder / "token_bytes.npy")
-    except (OSError, ValueError):
-        raise UsageError(f"{folder / 'token_bytes.npy'} is missing or damaged; remove {folder}, and it is made again") from None
+    except (OSError, ValueError, EOFError):
+        token_bytes = np.zeros(0, dtype=np.int32)
+    if len(token_bytes) != spec.vocab or not all(shards.values()):
+        raise UsageError(f"{folder} lacks files or holds damaged ones; remove it, and it is made again")
     return shards, token_bytes
 
 

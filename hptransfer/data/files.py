@@ -64,11 +64,14 @@ def fingerprint(root: Path, paths: Iterable[Path]) -> str:
     """Names relative to ``root``, sizes, and both ends of each file identify them: they may be hundreds of GB."""
     identity = hashlib.sha256()
     for path in paths:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(ENDS_BYTES)
-            file.seek(max(0, size - ENDS_BYTES))
-            identity.update(f"{path.relative_to(root).as_posix()} {size}".encode() + head + file.read())
+        try:
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                head = file.read(ENDS_BYTES)
+                file.seek(max(0, size - ENDS_BYTES))
+                identity.update(f"{path.relative_to(root).as_posix()} {size}".encode() + head + file.read())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     return identity.hexdigest()
 
 

@@ -94,8 +94,15 @@ def test_a_damaged_cache_is_named(cache, make_folder) -> None:
     with pytest.raises(UsageError, match=f"{shard} holds .* an incomplete copy"):
         load_corpus(choice)
     shard.write_bytes(content)
-    table.unlink()
-    with pytest.raises(UsageError, match=f"{table} is missing or damaged; remove {table.parent}"):
+    content = table.read_bytes()
+    for damaged in (None, content[:-4], b"", b"no table"):
+        table.unlink() if damaged is None else table.write_bytes(damaged)
+        with pytest.raises(UsageError, match=f"{table.parent} lacks files or holds damaged ones; remove it"):
+            load_corpus(choice)
+    table.write_bytes(content)
+    load_corpus(choice)
+    shard.unlink()
+    with pytest.raises(UsageError, match=f"{table.parent} lacks files or holds damaged ones; remove it"):
         load_corpus(choice)
 
 

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,17 @@ def test_names_sizes_and_both_ends_identify_files(tmp_path) -> None:
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
     seen.add(identity())
     assert len(seen) == 5
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a.txt").write_text("x")
+
+    def refuse(self: Path, mode: str):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UsageError, match=r"a\.txt cannot be read: Permission denied"):
+        find_files(str(tmp_path))
 
 
 @pytest.mark.parametrize(
