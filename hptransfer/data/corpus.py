@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hptransfer.data.shards import Tokens, read_shard, write_shard
 from hptransfer.errors import UsageError, unknown
@@ -18,12 +19,13 @@ from hptransfer.spec import DataSpec
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokens for training and validation, each a sequence of shards. ``bytes_per_token`` is None where it is unknown."""
+    """Tokens for training and validation, each a sequence of shards. ``token_bytes`` (vocab,): bytes of text that each token
+    stands for; None where that is unknown."""
 
     spec: DataSpec
     train: tuple[Tokens, ...]
     val: tuple[Tokens, ...]
-    bytes_per_token: float | None
+    token_bytes: npt.NDArray[np.int32] | None
 
 
 def load_corpus(name: str, vocab: int | None = None) -> Corpus:
@@ -67,7 +69,7 @@ def _shards(folder: Path, vocab: int) -> Corpus:
     train, val = (tuple(read_shard(path) for path in paths[split]) for split in ("train", "val"))
     if (largest := int(max(shard[: 1 << 20].max() for shard in (*train, *val)))) >= vocab:
         raise UsageError(f"corpus {folder}: token {largest} does not fit a vocabulary of {vocab}")
-    return Corpus(spec=spec, train=train, val=val, bytes_per_token=None)
+    return Corpus(spec=spec, train=train, val=val, token_bytes=None)
 
 
 def _stdlib() -> Corpus:
@@ -97,7 +99,9 @@ def _cached(spec: DataSpec) -> Corpus | None:
     files = _cache_files(spec)
     if not all(path.is_file() for path in files.values()):
         return None
-    return Corpus(spec=spec, train=(read_shard(files["train"]),), val=(read_shard(files["val"]),), bytes_per_token=1.0)
+    return Corpus(
+        spec=spec, train=(read_shard(files["train"]),), val=(read_shard(files["val"]),), token_bytes=np.ones(256, dtype=np.int32)
+    )
 
 
 def _cache_files(spec: DataSpec) -> dict[str, Path]:

@@ -109,7 +109,7 @@ class GPT(nn.Module):
             return "attention"
         return "mlp_out" if module[3] == "output" else "mlp_in"
 
-    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, reduction: str = "mean") -> Tensor:
         x = self.embedding(tokens)
         rotation = None
         if self.position is not None:
@@ -122,7 +122,10 @@ class GPT(nn.Module):
         if targets is None:
             return logits
         # A loss in bfloat16 would have two digits.
-        return F.cross_entropy(logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)), targets.flatten())
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)), targets.flatten(), reduction=reduction
+        )
+        return loss.view_as(targets) if reduction == "none" else loss
 
 
 def _rope_tables(spec: ModelSpec, base: float = 10_000.0) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ def test_the_standard_library_is_the_same_on_each_load_and_cached(cache) -> None
     again = load_corpus("stdlib")
     assert again.spec == first.spec
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.bin")} == files
-    assert (first.spec.tokenizer, first.spec.vocab, first.bytes_per_token) == ("bytes", 256, 1.0)
+    assert (first.spec.tokenizer, first.spec.vocab, set(first.token_bytes)) == ("bytes", 256, {1})
     assert np.array_equal(first.val[0], again.val[0])
 
 
@@ -77,7 +77,7 @@ def test_a_folder_of_shards(folder) -> None:
     loaded = load_corpus(str(folder), vocab=30)
     assert [shard.tolist() for shard in loaded.train] == [list(range(10)), list(range(10, 20))]
     assert [shard.tolist() for shard in loaded.val] == [list(range(20, 30))]
-    assert loaded.spec.vocab == 30 and loaded.bytes_per_token is None
+    assert loaded.spec.vocab == 30 and loaded.token_bytes is None
     assert load_corpus(str(folder), vocab=30).spec.sha256 == loaded.spec.sha256
     write_shard(folder / "a_train_1.bin", np.arange(11, 21, dtype=np.uint16))
     assert load_corpus(str(folder), vocab=30).spec.sha256 != loaded.spec.sha256
