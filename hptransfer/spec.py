@@ -21,7 +21,7 @@ from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multipli
 from hptransfer.rules.width import Ratios, block_count
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 Parametrization = Literal["mup", "sp", "spectral"]
 Precision = Literal["float32", "float64", "bfloat16"]

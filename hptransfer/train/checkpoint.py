@@ -19,9 +19,13 @@ from hptransfer.train.state import RunState
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
 FORMAT = 2
 
+# Of a long run's time, at most this share goes into its checkpoints.
+OVERHEAD = 0.05
+
 
 class Checkpoints:
-    """Saves the state of one run every ``seconds``; without a store it does nothing.
+    """Saves the state of one run every ``seconds``, or less often where saving takes more than a share of `OVERHEAD` of the time;
+    without a store it does nothing.
 
     A checkpoint is that of one process, whatever number of workers wrote it: another number may go on from it. It holds the
     step, from which the batches follow, and no random state: nothing is drawn after the initialisation.
@@ -61,6 +65,7 @@ class Checkpoints:
 
     def save(self, model: nn.Module, optimizer: ChainOptimizer, state: RunState) -> None:
         """Keep all three, written by rank 0. Collective."""
+        began = time.monotonic()
         weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         saved = {"format": FORMAT, "model": weights, "optimizer": optimizer.full_state_dict(), "state": state.to_dict()}
         if self._store is not None and weights:  # empty on the other ranks
@@ -68,6 +73,7 @@ class Checkpoints:
             torch.save(saved, buffer)
             self._store.write_checkpoint(self._run_id, buffer.getvalue())
         self._last = time.monotonic()
+        self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
 
     def remove(self) -> None:
         if self._store is not None:

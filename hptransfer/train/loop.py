@@ -19,10 +19,10 @@ from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
 from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
+from hptransfer.train.losses import PendingLosses
 from hptransfer.train.parallel import Strategy, World
 from hptransfer.train.schedule import decay_factor, schedule_factor
 from hptransfer.train.state import RunState
-from hptransfer.train.watch import Watch
 
 Reporter = Callable[[CurvePoint], None]
 
@@ -59,7 +59,7 @@ def train(
             state.curve.append(run.evaluate())
             if reporter is not None:
                 reporter(state.curve[-1])
-        if run.watch.saving and state.step < spec.steps:
+        if run.losses.saving and state.step < spec.steps:
             checkpoints.save(run.model, run.optimizer, state)
     if state.diverged is None:
         state.see_final(state.curve[-1].val)
@@ -80,7 +80,7 @@ class _Run:
         self.network = world.wrap(self.model)
         self.optimizer = build_optimizer(self.model, spec)
         self.state = checkpoints.load(self.model, self.optimizer) or RunState()
-        self.watch = Watch(self.state, world, checkpoints.is_due)
+        self.losses = PendingLosses(self.state, world, checkpoints.is_due)
         self.points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
         self._optimizing = machine.Stopwatch(world.device)
 
@@ -88,10 +88,10 @@ class _Run:
         """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""
         state, began = self.state, time.perf_counter()
         loss = self._backward()
-        self.watch.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
+        self.losses.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
         at_point = state.step + 1 in self.points
         # The mean that a point of the curve shows needs all losses up to it.
-        if (at_point or self.watch.is_full) and not self.watch.read():
+        if (at_point or self.losses.is_full) and not self.losses.read():
             return False
         self._optimizing.start()
         self.optimizer.set_schedule(schedule_factor(self.spec, state.step), decay_factor(self.spec, state.step))

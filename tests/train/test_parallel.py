@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import pytest
 import torch
 from tiny import tiny_corpus, tiny_spec
 from torch import multiprocessing
-from train.two_workers import RESUMED, curve, interrupted, spec_of, worker
+from train.two_workers import LONG, RESUMED, curve, interrupted, long_spec, long_worker, spec_of, worker
 
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.store import Store
@@ -46,3 +47,17 @@ def test_two_workers_reproduce_one(strategy: str, one, tmp_path) -> None:
         store = Store(tmp_path / "two" / recipe)
         assert store.read_checkpoint(spec_of(recipe).run_id) is not None
         assert curve(train(spec_of(recipe), CORPUS, store=store)) == pytest.approx(one[recipe], rel=1e-8), recipe
+
+
+@pytest.mark.slow
+def test_two_workers_stay_within_the_noise_of_seeds_in_float32(tmp_path) -> None:
+    """200 steps: rounding differs, and no more than two standard deviations over seeds."""
+    multiprocessing.spawn(long_worker, args=(str(tmp_path),), nprocs=2)
+    two = json.loads((tmp_path / "long.json").read_text())
+    for recipe in LONG:
+        seeds = [train(long_spec(recipe, seed), CORPUS).loss for seed in range(5)]
+        noise = statistics.stdev(seeds)
+        for strategy in ("ddp", "fsdp"):
+            difference = abs(two[f"{strategy} {recipe}"] - seeds[0])
+            print(f"{strategy} {recipe}: {difference:.1e} of a noise of {noise:.1e}")
+            assert difference < 2 * noise

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tiny import short_spec, tiny_corpus, tiny_spec
+from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import RECIPES
@@ -83,3 +83,26 @@ def worker(rank: int, folder: str, strategy: Any) -> None:
         Path(folder, f"{rank}.json").write_text(json.dumps(found))
     finally:
         dist.destroy_process_group()
+
+
+def long_worker(rank: int, folder: str) -> None:
+    """200 steps in float32 under both strategies."""
+    start(rank, folder)
+    try:
+        found = {
+            f"{strategy} {recipe}": train(long_spec(recipe), tiny_corpus(), strategy=strategy).loss
+            for strategy in ("ddp", "fsdp")
+            for recipe in LONG
+        }
+        if rank == 0:
+            Path(folder, "long.json").write_text(json.dumps(found))
+    finally:
+        dist.destroy_process_group()
+
+
+LONG = ("adamw", "muon", "shampoo", "soap")
+
+
+def long_spec(recipe: str, seed: int = 0) -> RunSpec:
+    steps = {"horizon.tokens": 200 * BATCH_TOKENS, "init_seed": seed, "data_seed": seed}
+    return tiny_spec(recipe, **steps)

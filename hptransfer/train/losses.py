@@ -15,7 +15,7 @@ from hptransfer.train.state import RunState
 TOGETHER = 16
 
 
-class Watch:
+class PendingLosses:
     """Collects each step's loss and gradient norm, and reads them, averaged over workers, all at once: on a CPU at every step.
 
     ``saving``: whether it is time for a checkpoint by rank 0's clock ``is_due``, as of the last reading; the same on every rank.
