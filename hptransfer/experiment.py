@@ -46,10 +46,21 @@ class ModelFamily(Spec):
 
 
 class DataChoice(Spec):
-    """Which corpus: ``stdlib`` (embedded), or a folder of ``.bin`` token shards, which needs ``vocab``."""
+    """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSONL, Parquet or
+    ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
     corpus: str = "stdlib"
-    vocab: int | None = Field(None, gt=1, description="vocabulary of .bin shards")
+    tokenizer: str = Field("bytes", description="bytes, bpe (trained on the corpus), or the path of a tokenizer.json")
+    vocab: int | None = Field(None, gt=1, le=65536, description="entries of bpe, or of the tokenizer of .bin shards")
+    max_bytes: int | None = Field(None, gt=0, description="how much training text is read, from the start")
+
+    def names(self, data: DataSpec) -> bool:
+        """Whether ``data`` is a version of the corpus that is chosen here, with its tokenizer."""
+        return (
+            (data.corpus, data.max_bytes) == (self.corpus, self.max_bytes)
+            and data.tokenizer in (self.tokenizer, "shards")
+            and self.vocab in (None, data.vocab)
+        )
 
 
 class SearchSettings(Spec):

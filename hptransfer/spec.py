@@ -125,6 +125,7 @@ class DataSpec(Spec):
     tokenizer: str
     sha256: str
     vocab: int
+    max_bytes: int | None = None
 
 
 class Horizon(Spec):

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = chosen_experiment(args)
     store = Store(args.store)
 
-    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab)
+    corpus = load_corpus(experiment.data)
     studies = make_studies(experiment, corpus.spec)
     records = store.records()
     known = set(records)

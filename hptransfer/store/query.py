@@ -32,7 +32,7 @@ def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
 def makes(experiment: Experiment, spec: RunSpec) -> bool:
     """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon."""
     at_target = spec.model.width == experiment.target_width
-    if not (at_target or spec.model.width in experiment.widths) or spec.data.corpus != experiment.data.corpus:
+    if not (at_target or spec.model.width in experiment.widths) or not experiment.data.names(spec.data):
         return False
     ours = experiment.run_spec(spec.data, spec.optimizer, width=spec.model.width, parametrization=spec.parametrization)
     free = {"init_seed": spec.init_seed, "data_seed": spec.data_seed} | ({"horizon": spec.horizon} if at_target else {})

@@ -10,7 +10,7 @@ from synthetic import Truth, make_records
 from hptransfer.cli import run
 from hptransfer.data.corpus import load_corpus
 from hptransfer.errors import UsageError
-from hptransfer.experiment import Experiment
+from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan.hardware import HARDWARE, peak
 from hptransfer.spec import OptimizerSpec
 from hptransfer.store import Store
@@ -33,7 +33,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def prediction() -> Prediction:
-    experiment, data = Experiment.model_validate(TINY), load_corpus("stdlib").spec
+    experiment, data = Experiment.model_validate(TINY), load_corpus(DataChoice()).spec
     target = experiment.run_spec(data, OptimizerSpec(recipe="muon", lr=1), width=48, parametrization="mup")
     return predict(make_records(Truth(), experiment, recipe="muon", data=data), target, draws=30)
 
@@ -62,7 +62,7 @@ def test_a_run_at_another_width_has_the_values_transferred(prediction: Predictio
     assert wide.model.width == 96
     assert wide.optimizer.lr == pytest.approx(spec.optimizer.lr * 2**prediction.drift.used)
     assert wide.weight_decay == pytest.approx(spec.weight_decay / 2)
-    with pytest.raises(UsageError, match="width 50: .*50 is not a multiple of head_dim 16"):
+    with pytest.raises(UsageError, match=r"width 50: .*50 is not a multiple of head_dim 16"):
         transferred(prediction, 50)
 
 
