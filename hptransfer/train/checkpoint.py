@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hptransfer.store import Store
+from hptransfer.store.files import StoreUnreachable
 
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
 FORMAT = 1
@@ -45,8 +46,11 @@ class Checkpoints:
             return
         buffer = io.BytesIO()
         torch.save(state | {"format": FORMAT}, buffer)
-        self._store.write_checkpoint(self._run_id, buffer.getvalue())
         self._last = time.monotonic()
+        try:
+            self._store.write_checkpoint(self._run_id, buffer.getvalue())
+        except StoreUnreachable as error:  # the run may well finish without
+            print(f"run {self._run_id} goes on without a checkpoint: {error}", file=sys.stderr)
 
     def remove(self) -> None:
         if self._store is not None:

@@ -16,7 +16,7 @@ from hptransfer.errors import UsageError
 from hptransfer.models import build_model
 from hptransfer.optim import ChainOptimizer, build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.store import Claim, CurvePoint, RunRecord, Store
 from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.parallel import World
@@ -27,12 +27,19 @@ Reporter = Callable[[CurvePoint], None]
 
 
 def train(
-    spec: RunSpec, corpus: Corpus, *, store: Store | None = None, reporter: Reporter | None = None, threads: int = 1
+    spec: RunSpec,
+    corpus: Corpus,
+    *,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+    claim: Claim | None = None,
+    threads: int = 1,
 ) -> RunRecord:
     """Train one run on this process (or on all workers of the current torch.distributed group) and return its record.
 
     With a ``store``, the run resumes from its checkpoint there and the record is added to it (by rank 0). Divergence is a
-    state of the record, never an exception. Raises UsageError when ``corpus`` is not the one of ``spec``.
+    state of the record, never an exception. A ``claim`` is shown at every step that the work goes on. Raises UsageError when
+    ``corpus`` is not the one of ``spec``, and ClaimLost when another process has taken the run over.
     """
     if corpus.spec.sha256 != spec.data.sha256:
         here, asked = corpus.spec.sha256[:16], spec.data.sha256[:16]
@@ -53,9 +60,13 @@ def train(
         state = RunState.from_dict(saved["state"])
     points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
     while state.step < spec.steps and _step(spec, corpus, network, optimizer, state, world):
+        if claim is not None:
+            claim.beat()
         if state.step in points:
+            began = time.perf_counter()
             with optimizer.averaged():
                 point = _evaluate(spec, corpus, model, state)
+            state.evaluation_seconds += time.perf_counter() - began
             state.curve.append(point)
             if reporter is not None:
                 reporter(point)
@@ -64,6 +75,8 @@ def train(
     if state.diverged is None:
         state.see_final(state.curve[-1].val)
     record = _record(spec, corpus, optimizer, state, world)
+    if claim is not None:
+        claim.confirm()
     if store is not None and world.rank == 0:
         store.add(record)
         checkpoints.remove()
@@ -138,6 +151,7 @@ def _record(spec: RunSpec, corpus: Corpus, optimizer: ChainOptimizer, state: Run
         flops_optimizer=optimizer_flops(spec) * state.step / spec.steps,
         training_wall_seconds=state.seconds,
         optimizer_wall_seconds=state.optimizer_seconds,
+        evaluation_wall_seconds=state.evaluation_seconds,
         peak_memory_bytes=machine.peak_memory_bytes(),
         optimizer_state_bytes=optimizer.state_bytes(),
         factor_failures=optimizer.failures,
