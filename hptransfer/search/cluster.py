@@ -169,7 +169,7 @@ def _refuse_unshared(store: Store) -> None:
     except OSError as error:
         raise UsageError(f"store {store.location} cannot be written: {error.strerror}") from None
     try:
-        seen = ray.get([_on(node, marker.exists).remote() for node in nodes])
+        seen = ray.get([_on(node, os.path.exists).remote(str(marker)) for node in nodes])
     finally:
         marker.unlink()
     if not all(seen):

@@ -10,6 +10,7 @@ from ray.tune import Callback
 from hptransfer.cli import console
 from hptransfer.search.cluster import is_dead, kill
 from hptransfer.store import Claims, Holder, Store, Watch
+from hptransfer.store.files import StoreUnreachable
 
 LOOK_SECONDS = 2.0
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after
@@ -36,9 +37,14 @@ class Watchdog(Callback):  # type: ignore[misc]
 
     def look(self) -> None:
         """Look now."""
+        self._due = time.monotonic() + LOOK_SECONDS
+        try:
+            held = self._claims.held()
+        except StoreUnreachable:  # away for a while; nobody is judged by that
+            return
         self._others, self.dead = {}, {}
         flying = self._in_flight()
-        for run_id, holder in self._claims.held().items():
+        for run_id, holder in held.items():
             still = self._watch.still_for(holder)
             if holder.session == self._session:
                 if run_id in flying and still > self._hang_seconds and holder.token not in self._killed:
@@ -50,7 +56,6 @@ class Watchdog(Callback):  # type: ignore[misc]
                 self.dead[run_id] = holder.pulse
             else:
                 self._others[run_id] = holder
-        self._due = time.monotonic() + LOOK_SECONDS
 
     def elsewhere(self, run_id: str) -> bool:
         """Whether another command trains this run; said once for each of them."""

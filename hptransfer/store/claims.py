@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hptransfer.errors import HptransferError
-from hptransfer.store.files import StoreUnreachable
+from hptransfer.store.files import StoreUnreachable, patiently
 from hptransfer.store.store import Store
 
 BEAT_SECONDS = 5.0
@@ -81,7 +81,7 @@ class Claims:
         generation = before.generation + 1 if before else 0
         mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node)
         claim = Claim(self, mine)
-        return claim if self._files.create(_name(mine), _content(mine)) else None
+        return claim if patiently(lambda: self._files.create(_name(mine), _content(mine))) else None
 
     def _is_newest(self, mine: Holder) -> bool:
         if self._files.exists(_name(replace(mine, generation=mine.generation + 1))):

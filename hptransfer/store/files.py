@@ -6,16 +6,23 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
 from hptransfer.errors import UsageError
 
+T = TypeVar("T")
+
 MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOTCONN}
+
+# How long a write is tried again that a full or absent file system refuses: it may be mended, and what is to be written was
+# paid for.
+PATIENCE_SECONDS = 60.0
 
 # Two that create the same object on an object store see each other's writes within this time.
 SETTLE_SECONDS = 1.0
@@ -151,6 +158,18 @@ class Files:
             why = getattr(error, "strerror", None) or str(error).splitlines()[0]
             may_pass = not self.is_local or getattr(error, "errno", None) in MAY_PASS
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """Try again for `PATIENCE_SECONDS` what may pass."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except StoreUnreachable as error:
+            if not error.may_pass or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 class StoreUnreachable(UsageError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
@@ -20,15 +19,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from hptransfer.errors import UsageError
-from hptransfer.store.files import Files, StoreUnreachable
+from hptransfer.store.files import Files, patiently
 from hptransfer.store.record import ROW_SCHEMA, SCHEMA_VERSION, RunRecord
 
 
 class Store:
     """Records of finished runs at a folder or URI (``runs/``, ``s3://bucket/runs``). Created on the first write."""
-
-    # How long a finished record is held that cannot be written: a full disk may be emptied.
-    patience_seconds = 60.0
 
     def __init__(self, location: str | Path) -> None:
         self.files = Files(location)
@@ -38,17 +34,10 @@ class Store:
     # -- writing -------------------------------------------------------------------------------------------------
 
     def add(self, record: RunRecord) -> None:
-        """Write one record, whole or not at all. A record of the same run is replaced. A store that cannot be written is
-        tried again for `patience_seconds` before that is an error: the run is paid for."""
+        """Write one record, whole or not at all. A record of the same run is replaced. A store that is full or away is
+        given a minute before that is an error."""
         content = record.model_dump_json().encode()
-        deadline = time.monotonic() + self.patience_seconds
-        while True:
-            try:
-                return self.files.write(f"runs/{record.run_id}.json", content)
-            except StoreUnreachable as error:
-                if not error.may_pass or time.monotonic() > deadline:
-                    raise
-                time.sleep(1.0)
+        patiently(lambda: self.files.write(f"runs/{record.run_id}.json", content))
 
     def register_prediction(self, digest: str, content: dict[str, Any]) -> None:
         """Write down a prediction before the runs that test it; one that is there already keeps its time."""
