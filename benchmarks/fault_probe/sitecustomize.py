@@ -1,7 +1,7 @@
 """Python imports this at its start where the folder is on PYTHONPATH: the fault suite's eyes in every process of a search.
 
 Each training that starts and each record that is written becomes a line of $FAULT_LOG, and everything that waits for minutes
-waits for seconds: checkpoints, heartbeats, patience with a store that refuses.
+waits for seconds: checkpoints, patience with a store that refuses.
 """
 
 import importlib.abc
@@ -43,10 +43,6 @@ def _hurry_checkpoints(module: ModuleType) -> None:
     module.Checkpoints.__init__.__defaults__ = (0.2,)
 
 
-def _hurry_beats(module: ModuleType) -> None:
-    module.BEAT_SECONDS = 0.3
-
-
 def _hurry_patience(module: ModuleType) -> None:
     module.PATIENCE_SECONDS = 6.0
 
@@ -55,7 +51,6 @@ PATCHES = {
     "hptransfer.store.store": _watch_records,
     "hptransfer.train.loop": _watch_training,
     "hptransfer.train.checkpoint": _hurry_checkpoints,
-    "hptransfer.store.claims": _hurry_beats,
     "hptransfer.store.files": _hurry_patience,
 }
 

@@ -21,6 +21,7 @@ from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
 from hptransfer.spec import RunSpec
 from hptransfer.store import ClaimLost, Claims, RunRecord, Store
+from hptransfer.store.claims import BEAT_SECONDS
 
 RESTARTS = 2  # of a run whose process dies or hangs; it goes on from its checkpoint each time
 
@@ -120,6 +121,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
             "session": self._session,
             "dead": self.watchdog.dead.get(spec.run_id, ""),
             "threads": max(1, int(self._resources.cpus)),
+            "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
         }
 
     def _next(self) -> RunSpec | None:
@@ -181,7 +183,8 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
-        claim = Claims(store).take(config["run_id"], session=config["session"], node=this_node(), dead=config["dead"])
+        owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
+        claim = Claims(store).take(config["run_id"], node=this_node(), **owner)
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:

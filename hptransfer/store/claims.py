@@ -71,7 +71,9 @@ class Claims:
                 found[run_id] = holder
         return found
 
-    def take(self, run_id: str, *, session: str = "", node: str = "", dead: str = "") -> Claim | None:
+    def take(
+        self, run_id: str, *, session: str = "", node: str = "", dead: str = "", beat_seconds: float = BEAT_SECONDS
+    ) -> Claim | None:
         """Claim a run for this process; None where another holds it. Taken over at once is what the same session held (it
         has seen that attempt end), what a process held that is gone from this machine, and the holder with the pulse
         ``dead``, which the caller has found dead."""
@@ -80,7 +82,7 @@ class Claims:
             return None
         generation = before.generation + 1 if before else 0
         mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node)
-        claim = Claim(self, mine)
+        claim = Claim(self, mine, beat_seconds)
         return claim if patiently(lambda: self._files.create(_name(mine), _content(mine))) else None
 
     def _is_newest(self, mine: Holder) -> bool:
@@ -102,15 +104,15 @@ class Claims:
 class Claim:
     """The right to train one run. A context manager: released at the end of the block."""
 
-    def __init__(self, claims: Claims, holder: Holder) -> None:
-        self._claims, self._holder = claims, holder
-        self._due = time.monotonic() + BEAT_SECONDS
+    def __init__(self, claims: Claims, holder: Holder, beat_seconds: float) -> None:
+        self._claims, self._holder, self._beat_seconds = claims, holder, beat_seconds
+        self._due = time.monotonic() + beat_seconds
 
     def beat(self) -> None:
-        """Show that the work goes on; called as often as one likes, it writes every `BEAT_SECONDS`. Raises ClaimLost."""
+        """Show that the work goes on; called as often as one likes, it writes only now and then. Raises ClaimLost."""
         if time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + BEAT_SECONDS
+        self._due = time.monotonic() + self._beat_seconds
         with suppress(StoreUnreachable):  # full or away for a while: no reason to stop training
             self.confirm()
             self._holder = replace(self._holder, beat=self._holder.beat + 1)

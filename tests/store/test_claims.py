@@ -12,19 +12,13 @@ from hptransfer.store import ClaimLost, Claims, Store, Watch, claims, files
 
 
 @pytest.fixture(params=["folder", "objects"])
-def store(request, tmp_path, monkeypatch) -> Store:
+def store(request, tmp_path) -> Store:
     """A folder; and the same through the path of object stores, which know no exclusive creation."""
     store = Store(tmp_path / "runs")
     if request.param == "objects":
         store.files._fs = fs.SubTreeFileSystem("/", fs.LocalFileSystem())
         store.files.is_local = False
-        monkeypatch.setattr(files, "SETTLE_SECONDS", 0.2)
     return store
-
-
-@pytest.fixture
-def every_beat(monkeypatch):
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
 
 
 def test_a_run_has_one_holder_until_it_is_released(store):
@@ -70,10 +64,10 @@ def test_of_many_that_take_over_from_the_dead_one_succeeds(store):
     assert sum(won) == 1
 
 
-def test_the_same_session_takes_its_run_over_and_the_old_attempt_finds_out(store, every_beat):
-    first = Claims(store).take("abc", session="one")
+def test_the_same_session_takes_its_run_over_and_the_old_attempt_finds_out(store):
+    first = Claims(store).take("abc", session="one", beat_seconds=0)
     first.beat()
-    second = Claims(store).take("abc", session="one")
+    second = Claims(store).take("abc", session="one", beat_seconds=0)
     assert second is not None
     with pytest.raises(ClaimLost, match="run abc was taken over"):
         first.beat()
@@ -88,8 +82,8 @@ def test_the_same_session_takes_its_run_over_and_the_old_attempt_finds_out(store
         first.confirm()
 
 
-def test_a_pulse_found_dead_elsewhere_is_taken_over_but_not_if_it_beats_again(store, every_beat, monkeypatch):
-    claim = Claims(store).take("abc")
+def test_a_pulse_found_dead_elsewhere_is_taken_over_but_not_if_it_beats_again(store, monkeypatch):
+    claim = Claims(store).take("abc", beat_seconds=0)
     monkeypatch.setattr(claims, "this_host", lambda: "another machine")
     seen = Claims(store).held()["abc"]
     assert not seen.is_dead
@@ -98,8 +92,8 @@ def test_a_pulse_found_dead_elsewhere_is_taken_over_but_not_if_it_beats_again(st
     assert Claims(store).take("abc", dead=Claims(store).held()["abc"].pulse) is not None
 
 
-def test_a_watch_goes_by_its_own_clock(store, every_beat, monkeypatch):
-    claim, watch, now = Claims(store).take("abc"), Watch(), [time.monotonic()]
+def test_a_watch_goes_by_its_own_clock(store, monkeypatch):
+    claim, watch, now = Claims(store).take("abc", beat_seconds=0), Watch(), [time.monotonic()]
     monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
     assert watch.still_for(Claims(store).held()["abc"]) == 0
     now[0] += 50
@@ -116,8 +110,8 @@ def test_a_damaged_claim_holds_nothing_and_is_outnumbered(store, tmp_path):
     assert Claims(store).take("abc") is None
 
 
-def test_a_store_that_fills_up_does_not_end_a_claim(store, every_beat, monkeypatch):
-    claim = Claims(store).take("abc")
+def test_a_store_that_fills_up_does_not_end_a_claim(store, monkeypatch):
+    claim = Claims(store).take("abc", beat_seconds=0)
 
     def refuse(*_: object, **__: object) -> None:
         raise files.StoreUnreachable("store cannot be written: No space left on device", True)
