@@ -88,6 +88,28 @@ class ValidationSettings(Spec):
         return self
 
 
+class Resources(Spec):
+    """What one trial gets. As many run at once as the cluster's nodes have room for."""
+
+    cpus: float = Field(1, gt=0, description="CPU cores; whole ones are the trial's threads")
+    gpus: float = Field(0, ge=0, description="GPUs; a share such as 0.25 puts four trials on each")
+    memory_gb: float | None = Field(None, gt=0, description="main memory, where it is what runs out first")
+    hang_seconds: float = Field(600, gt=0, description="a run without a step for this long is killed and goes on elsewhere")
+
+    @model_validator(mode="after")
+    def _whole_or_share(self) -> Self:
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus {self.gpus:g} is neither a share of one GPU nor a whole number")
+        return self
+
+
+class Budget(Spec):
+    """Where a search stops although trials are left; the same command with more budget goes on."""
+
+    hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")
+    flops: float | None = Field(None, gt=0, description="forward and backward FLOPs of all of the experiment's runs in the store")
+
+
 class Experiment(Spec):
     """An experiment file."""
 
@@ -108,6 +130,8 @@ class Experiment(Spec):
     weight_decay_rule: WeightDecayRule = "inverse_width"
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
     spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -352,7 +353,12 @@ class RunSpec(Spec):
             batch_tokens=self.batch_tokens / self.base.batch_tokens,
         )
 
-    @property
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied.__dict__.pop("run_id", None)  # `model_copy` changes what it is made of
+        return copied
+
+    @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits of the sha256 over everything that the training sees: resolved numbers, not coordinates."""
         seen = {

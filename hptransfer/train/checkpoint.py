@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from hptransfer.optim import ChainOptimizer
 from hptransfer.store import Store
+from hptransfer.store.files import StoreUnreachable
 from hptransfer.train.state import RunState
 
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
@@ -71,7 +72,10 @@ class Checkpoints:
         if self._store is not None and weights:  # empty on the other ranks
             buffer = io.BytesIO()
             torch.save(saved, buffer)
-            self._store.write_checkpoint(self._run_id, buffer.getvalue())
+            try:
+                self._store.write_checkpoint(self._run_id, buffer.getvalue())
+            except StoreUnreachable as error:  # the run may well finish without
+                print(f"run {self._run_id} goes on without a checkpoint: {error}", file=sys.stderr)
         self._last = time.monotonic()
         self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
 

@@ -13,7 +13,8 @@ from hptransfer.errors import CheckFailed, UsageError
 from hptransfer.experiment import Resources
 from hptransfer.plan.hardware import peak
 from hptransfer.spec import RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store, tokens_to_loss
+from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.store.query import tokens_to_loss
 from hptransfer.train.launch import Layout, launch
 from hptransfer.train.parallel import Strategy
 from hptransfer.transfer import choice
@@ -68,17 +69,16 @@ def transferred(prediction: Prediction, width: int) -> RunSpec:
 
 
 def _train(spec: RunSpec, store: Store, args: Any) -> RunRecord:
-    from hptransfer.search.cluster import cluster, has_gpus, require_slots
+    from hptransfer.search.cluster import cluster, has_gpus, require_slots  # Ray, which a finished run need not load
 
     def say(point: CurvePoint) -> None:
         val = "-" if point.val is None else f"{point.val:.4f}"
         console.print(f"step {point.step:>6}/{spec.steps}  {point.tokens:>12} tokens  train {point.train:.4f}  val {val}")
 
     with cluster(store):
-        gpu = has_gpus()
-        require_slots(Resources(cpus=args.threads, gpus=float(gpu)), args.workers)
-        layout = Layout(args.workers, args.strategy, args.accumulate, args.threads, gpu, args.failures)
-        return launch(spec, store, layout, say)
+        resources = Resources(cpus=args.threads, gpus=1 if has_gpus() else 0)
+        require_slots(resources, args.workers)
+        return launch(spec, store, Layout(args.workers, resources, args.strategy, args.accumulate, args.failures), say)
 
 
 def _require_corpus(spec: RunSpec) -> None:

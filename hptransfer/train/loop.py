@@ -16,7 +16,7 @@ from hptransfer.errors import UsageError
 from hptransfer.models import build_model
 from hptransfer.optim import build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.store import Claim, CurvePoint, RunRecord, Store
 from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.losses import PendingLosses
@@ -33,6 +33,7 @@ def train(
     *,
     store: Store | None = None,
     reporter: Reporter | None = None,
+    claim: Claim | None = None,
     threads: int = 1,
     device: torch.device | None = None,
     strategy: Strategy = "ddp",
@@ -41,9 +42,10 @@ def train(
     """Train one run on this process (or on all workers of the current torch.distributed group) and return its record.
 
     With a ``store``, the run resumes from its checkpoint there and the record is added to it (by rank 0). Divergence is a
-    state of the record, never an exception. ``device``: this process's accelerator, or the CPU where it has none. ``strategy``
-    and ``accumulation`` are `World`'s: they change how a run is computed, not which run it is. Raises UsageError when
-    ``corpus`` is not the one of ``spec``, or the batch does not divide.
+    state of the record, never an exception. A ``claim`` is shown at every step that the work goes on. ``device``: this
+    process's accelerator, or the CPU where it has none. ``strategy`` and ``accumulation`` are `World`'s: they change how a run
+    is computed, not which run it is. Raises UsageError when ``corpus`` is not the one of ``spec`` or the batch does not divide,
+    and ClaimLost when another process has taken the run over.
     """
     if corpus.spec.sha256 != spec.data.sha256:
         here, asked = corpus.spec.sha256[:16], spec.data.sha256[:16]
@@ -55,6 +57,8 @@ def train(
     run = _Run(spec, corpus, world, checkpoints)
     state = run.state
     while state.step < spec.steps and run.step():
+        if claim is not None:
+            claim.beat()
         if state.step in run.points:
             state.curve.append(run.evaluate())
             if reporter is not None:
@@ -64,6 +68,8 @@ def train(
     if state.diverged is None:
         state.see_final(state.curve[-1].val)
     record = run.record()
+    if claim is not None:
+        claim.confirm()
     if store is not None and world.rank == 0:
         store.add(record)
         checkpoints.remove()
@@ -127,11 +133,12 @@ class _Run:
 
     def evaluate(self) -> CurvePoint:
         """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""
-        spec, state = self.spec, self.state
+        spec, state, began = self.spec, self.state, time.perf_counter()
         tokens = spec.evaluation.tokens if state.step == spec.steps else spec.evaluation.tokens // 8
         with self.optimizer.averaged():
             val, state.bits_per_byte = validation_loss(self.model, self.corpus, tokens, spec.model.context, self.world)
             self.world.release(self.model)
+        state.evaluation_seconds += time.perf_counter() - began
         return CurvePoint(
             step=state.step,
             tokens=state.step * spec.batch_tokens,
@@ -158,6 +165,7 @@ class _Run:
             flops_optimizer=optimizer_flops(spec) * done,
             training_wall_seconds=state.seconds,
             optimizer_wall_seconds=state.optimizer_seconds,
+            evaluation_wall_seconds=state.evaluation_seconds,
             peak_memory_bytes=machine.peak_memory_bytes(world.device),
             optimizer_state_bytes=self.optimizer.state_bytes(),
             factor_failures=int(world.sum(torch.tensor(self.optimizer.failures, device=world.device))),

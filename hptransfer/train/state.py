@@ -21,6 +21,7 @@ class RunState:
     step: int = 0
     seconds: float = 0.0
     optimizer_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     start_loss: float = math.inf
     recent: list[float] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
