@@ -16,7 +16,7 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
     any horizon. Of several versions of the corpus that of the newest run is taken.
     """
     # A run under another name than its spec's was trained by other numerics: not the same run.
-    ours = [record for record in records if record.run_id == record.spec.run_id and makes(experiment, record.spec)]
+    ours = [record for record in records if makes(experiment, record.spec) and record.run_id == record.spec.run_id]
     newest = max(ours, key=lambda record: (record.finished_at, record.run_id), default=None)
     same = [record for record in ours if newest and record.spec.data.sha256 == newest.spec.data.sha256]
     return same, len(ours) - len(same)
