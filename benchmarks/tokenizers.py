@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from benchmarks.tables import markdown_table
 from hptransfer.cli import console, number
-from hptransfer.data.batches import validation_batches
+from hptransfer.data.batches import IGNORED, validation_batches
 from hptransfer.data.corpus import Corpus, load_corpus, open_corpus
 from hptransfer.errors import CheckFailed
 from hptransfer.experiment import load_experiment
 from hptransfer.spec import OptimizerSpec, RunSpec
 from hptransfer.store import RunRecord
-from hptransfer.train import machine, train
+from hptransfer.train import train
 
 RESULTS = Path(__file__).parent / "results"
 CHOICES = {
@@ -36,8 +36,6 @@ CHOICES = {
 }
 COLUMNS = ("tokens are", "parameters", "training tokens", "of text, MB", "TFLOPs", "LR", "nats per token", "bytes judged on",
            "bits per byte")  # fmt: skip
-# Share of the validation text that may be left out: tokens that do not fill a last window.
-REMAINDER = 0.01
 
 
 def run_spec(corpus: Corpus, settings: Sequence[str], width: int, flops: float, lr: float) -> RunSpec:
@@ -65,8 +63,8 @@ def text_bytes(corpus: Corpus, tokens: Iterable[npt.NDArray[Any]]) -> int:
 def judged_bytes(spec: RunSpec, corpus: Corpus) -> int:
     """The bytes of text that the final validation loss is over. Raises CheckFailed when it is not over all of the split."""
     batches = validation_batches(corpus.val, tokens=spec.evaluation.tokens, context=spec.model.context)
-    judged, text = text_bytes(corpus, (targets.numpy() for _, targets in batches)), text_bytes(corpus, corpus.val)
-    if not (1 - REMAINDER) * text <= judged <= text:
+    judged = text_bytes(corpus, (targets[targets != IGNORED].numpy() for _, targets in batches))
+    if judged != (text := text_bytes(corpus, corpus.val)):
         raise CheckFailed(f"{corpus.spec.tokenizer}: validation covers {judged} bytes of a text of {text}")
     return judged
 
@@ -111,7 +109,7 @@ def main() -> None:
     lines = [
         "# Bits per byte by tokenizer, at equal compute",
         "",
-        f"`python -m benchmarks.tokenizers --width {args.width} --bytes {args.bytes} --lrs {lrs}`, {date}; {machine.device()}.",
+        f"`python -m benchmarks.tokenizers --width {args.width} --bytes {args.bytes} --lrs {lrs}`, {date}; {records[0].device}.",
         "",
         f"Corpus stdlib, depth 3, batch 8 x 128 tokens, AdamW with the best of the LRs {lrs}. The validation split has "
         f"{text_bytes(corpora['bytes'], corpora['bytes'].val):,} bytes of text.",
