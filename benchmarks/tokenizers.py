@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tokenizers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--bytes", type=int, default=524_288, help="training tokens of the run on bytes; others cost the same")
-    parser.add_argument("--lrs", type=float, nargs="+", default=[0.008, 0.016, 0.032], help="in base coordinates")
+    parser.add_argument("--lrs", type=float, nargs="+", default=[0.004, 0.008, 0.016, 0.032, 0.064], help="in base coordinates")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
 
