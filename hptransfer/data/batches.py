@@ -9,6 +9,7 @@ import torch
 
 from hptransfer.data.shards import Tokens
 from hptransfer.errors import UsageError
+from hptransfer.models.loss import IGNORED
 
 
 def batch(
@@ -31,10 +32,6 @@ def batch(
         windows.append(shards[index][offset : offset + context + 1])
     tokens = torch.from_numpy(np.stack(windows).astype(np.int64))
     return tokens[:, :-1], tokens[:, 1:]
-
-
-# A target that is not counted, as torch.nn.functional.cross_entropy has it.
-IGNORED = -100
 
 
 def validation_batches(

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 Reduction = Literal["mean", "sum", "none"]
 
+# A target that does not count.
 IGNORED = -100
 # Logits held at once, in numbers: what stays in a CPU's cache; on a GPU, what keeps its matrix products large.
 CPU_LOGITS, GPU_LOGITS = 2**18, 2**27

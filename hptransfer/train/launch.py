@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from hptransfer.errors import CheckFailed
@@ -106,7 +107,9 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.train.loop import train
 
     spec, store, points = RunSpec.model_validate_json(config["spec"]), Store(config["store"]), config["points"]
-    rank = get_context().get_world_rank()
+    rank, device = get_context().get_world_rank(), get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # which collectives on objects use
     claim, other = _take(store, spec.run_id, config["session"]) if rank == 0 else (None, "")
     other = _from_first(other)
     with claim or nullcontext():
@@ -119,7 +122,7 @@ def _worker(config: dict[str, Any]) -> str:
                 reporter=(lambda point: points.put(point.model_dump_json())) if rank == 0 else None,
                 claim=claim,
                 threads=config["threads"],
-                device=get_device(),
+                device=device,
                 strategy=config["strategy"],
                 accumulation=config["accumulation"],
             )

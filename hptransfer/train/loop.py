@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 import torch
 from torch import nn
 
-from hptransfer.data.batches import IGNORED, batch, validation_batches
+from hptransfer.data.batches import batch, validation_batches
 from hptransfer.data.corpus import Corpus
 from hptransfer.errors import UsageError
 from hptransfer.models import build_model
+from hptransfer.models.loss import IGNORED
 from hptransfer.optim import build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
 from hptransfer.store import Claim, CurvePoint, RunRecord, Store
@@ -122,7 +123,7 @@ class _Run:
             rank=world.rank,
             workers=world.workers,
         )
-        inputs, targets = (part.to(world.device, non_blocking=True).chunk(world.accumulation) for part in tokens)
+        inputs, targets = (world.bring(part).chunk(world.accumulation) for part in tokens)
         losses = []
         for index in range(world.accumulation):
             world.announce(self.network, last=index == world.accumulation - 1)
@@ -185,7 +186,7 @@ def validation_loss(model: nn.Module, corpus: Corpus, tokens: int, context: int,
     total = torch.zeros(3, dtype=torch.float64, device=world.device)  # nats, tokens, bytes
     lengths = None if corpus.token_bytes is None else torch.from_numpy(corpus.token_bytes).to(world.device)
     for inputs, targets in validation_batches(corpus.val, tokens=tokens, context=context, rank=world.rank, workers=world.workers):
-        inputs, targets = inputs.to(world.device, non_blocking=True), targets.to(world.device, non_blocking=True)
+        inputs, targets = world.bring(inputs), world.bring(targets)
         counted = targets != IGNORED
         total[0] += model(inputs, targets, reduction="none").double().sum()
         total[1] += counted.sum()

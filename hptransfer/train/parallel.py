@@ -63,6 +63,10 @@ class World:
         fully_shard(model, mesh=mesh, mp_policy=policy)
         return model
 
+    def bring(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU on this worker's device; the copy to an accelerator is not waited for."""
+        return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
     def announce(self, network: nn.Module, *, last: bool) -> None:
         """Say before a part's forward whether it is the batch's last, with which gradients are averaged over workers."""
         if isinstance(network, FSDPModule):

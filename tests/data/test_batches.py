@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from hptransfer.data.batches import IGNORED, batch, validation_batches
+from hptransfer.data.batches import batch, validation_batches
 from hptransfer.errors import UsageError
+from hptransfer.models.loss import IGNORED
 
 # Every token is its own position, and shards are far apart: a window tells where it is from.
 SHARDS = tuple(
