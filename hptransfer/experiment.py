@@ -24,7 +24,6 @@ from hptransfer.spec import (
     Spec,
 )
 
-
 Preset = Literal["paper", "llama", "speedrun"]
 
 PRESETS: dict[Preset, dict[str, Any]] = {

@@ -77,7 +77,10 @@ def test_gradcheck(case: str, monkeypatch) -> None:
     monkeypatch.setattr(functions, "QUERIES", 3)
     monkeypatch.setattr(functions, "HEADS", 2)
     ours, _, inputs = CASES[case]
-    few = {"attention": [draw(3, 5, 3, 4, seed=seed) for seed in range(3)], "loss": [draw(5, 3), draw(4, 3, seed=1), labels(5, 4)]}
+    few = {
+        "attention": [draw(3, 5, 3, 4, seed=seed) for seed in range(3)],
+        "loss": [draw(5, 3), draw(4, 3, seed=1), labels(5, 4)],
+    }
     assert torch.autograd.gradcheck(ours, few.get(case, inputs))
 
 
