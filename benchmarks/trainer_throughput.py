@@ -1,8 +1,8 @@
 """Tokens per second of a whole training step beside other trainers' models of the same shape.
 
-A step goes from a batch of tokens to updated weights: forward, backward, AdamW. Ours is the `llama` preset through hptransfer's own
-`build_model` and `build_optimizer`; the peers are Hugging Face transformers' Llama and litgpt's GPT with SDPA, torch's fused AdamW
-and gradients set to None. Samples are interleaved, so that drift of the machine hits all alike.
+A step goes from a batch of tokens to updated weights: forward, backward, AdamW. Ours is the `llama` preset through hptransfer's
+own `build_model` and `build_optimizer`; the peers are Hugging Face transformers' Llama and litgpt's GPT with SDPA, torch's fused
+AdamW and gradients set to None. Samples are interleaved, so that drift of the machine hits all alike.
 """
 
 from __future__ import annotations
@@ -246,7 +246,8 @@ def markdown(origin: dict[str, Any], rows: list[Row]) -> str:
     lines = [
         "# Tokens per second of a training step",
         "",
-        f"{origin['device']}; {origin['threads']} thread(s); {origin['clock']} time; {origin['precision']}; {origin['date']}; {versions}.",
+        f"{origin['device']}; {origin['threads']} thread(s); {origin['clock']} time; {origin['precision']}; {origin['date']}; "
+        f"{versions}.",
         "",
         f"`{origin['command']}`",
         "",

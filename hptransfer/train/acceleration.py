@@ -1,7 +1,7 @@
 """Whether compiling a network pays for a run: measured where it may, remembered, and eager execution everywhere else.
 
-Candidates are eager execution, torch.compile and, on CUDA, torch.compile with CUDA graphs (``mode="reduce-overhead"``). What needs
-CUDA is written against torch's interface and has not been run on a GPU; on a CPU the real compiler is tested.
+Candidates are eager execution, torch.compile and, on CUDA, torch.compile with CUDA graphs (``mode="reduce-overhead"``). What
+needs CUDA is written against torch's interface and has not been run on a GPU; on a CPU the real compiler is tested.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import torch
 import torch.distributed as dist
@@ -54,10 +54,10 @@ def accelerate(
 ) -> nn.Module:
     """The network itself, or compiled where that is expected to save time over the ``remaining_seconds`` of an eager run.
 
-    ``one_pass`` runs a forward and a backward pass of the run's shape with the network it is given; gradients are cleared after it,
-    parameters stay. On several workers all must call this, and rank 0 decides. Measured timings are kept in ``cache`` (default:
-    ``hptransfer/acceleration.json`` in the user's cache folder). A compiler that fails is left out. With CUDA graphs a result of the
-    network is overwritten by its next call: clone what is kept.
+    ``one_pass`` runs a forward and a backward pass of the run's shape with the network it is given; gradients are cleared after
+    it, parameters stay. On several workers all must call this, and rank 0 decides. Measured timings are kept in ``cache``
+    (default: ``hptransfer/acceleration.json`` in the user's cache folder). A compiler that fails is left out. With CUDA graphs a
+    result of the network is overwritten by its next call: clone what is kept.
     """
     cache = _default_cache() if cache is None else cache
     key = _key(spec, device)
@@ -81,8 +81,7 @@ def candidate(network: nn.Module, mode: Mode) -> nn.Module:
     """The network as a mode runs it; it shares its parameters."""
     if mode == "eager":
         return network
-    compiled: nn.Module = torch.compile(network, mode="reduce-overhead" if mode == "cuda_graphs" else "default")
-    return compiled
+    return cast(nn.Module, torch.compile(network, mode="reduce-overhead" if mode == "cuda_graphs" else "default"))
 
 
 def measure(network: nn.Module, one_pass: Pass, device: torch.device, clock: Callable[[], float]) -> Timings:

@@ -1,4 +1,4 @@
-"""The `llama` preset is Llama: the same weights give the logits, loss and gradients of Hugging Face transformers' LlamaForCausalLM."""
+"""The `llama` preset is Llama: the same weights give the logits, loss and gradients of transformers' LlamaForCausalLM."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def one_pass(network: nn.Module) -> None:
 
 
 class Machine:
-    """A clock, and passes that move it on: ``first`` seconds once, then ``later`` seconds, for compiled networks and eager ones."""
+    """A clock, and passes that move it on: ``eager`` seconds, or compiled ``first`` once and then ``later``."""
 
     def __init__(self, eager: float, first: float, later: float) -> None:
         self.now, self.passes = 0.0, 0
