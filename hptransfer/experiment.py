@@ -26,7 +26,7 @@ from hptransfer.spec import (
 
 Preset = Literal["paper", "llama", "speedrun"]
 
-PRESETS: dict[Preset, dict[str, Any]] = {
+PRESETS: dict[str | None, dict[str, Any]] = {
     "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
     "llama": {"head_dim": 64, "mlp_ratio": 8 / 3, "activation": "swiglu", "qk_norm": False, "norm_gains": True},
     "speedrun": {"head_dim": 128, "mlp_ratio": 4.0, "activation": "relu2"},

@@ -29,14 +29,14 @@ def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
     """x / RMS(x) over the last axis, times ``gain`` (width,) where there is one."""
     if not _eager_on_cpu(x):
         return F.rms_norm(x, (x.size(-1),), gain)
-    result: Tensor = _RmsNorm.apply(x, gain)
+    result: Tensor = _RmsNorm.apply(x, gain)  # type: ignore[no-untyped-call]
     return result
 
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor | None) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = norm.square_().div_(x.size(-1)).add_(torch.finfo(x.dtype).eps).rsqrt_()
         ctx.save_for_backward(x, gain, inverse)
         y = x * inverse
@@ -61,7 +61,7 @@ class _RmsNorm(torch.autograd.Function):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """RoPE on x (..., context, heads, head_dim), pairs being entries i and i + head_dim/2. ``cos`` and ``sin``: the tables of
     `rotation`."""
-    result: Tensor = _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype))
+    result: Tensor = _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype))  # type: ignore[no-untyped-call]
     return result
 
 
@@ -89,7 +89,7 @@ def rotation(context: int, head_dim: int, base: float = 10_000.0) -> tuple[Tenso
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(head_dim)) v over the tokens up to one's own; all (batch, context, heads, head_dim)."""
     if _eager_on_cpu(q) and q.size(1) <= LONG_CONTEXT:
-        result: Tensor = _CausalAttention.apply(q, k, v)
+        result: Tensor = _CausalAttention.apply(q, k, v)  # type: ignore[no-untyped-call]
         return result
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)

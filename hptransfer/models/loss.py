@@ -30,7 +30,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, reduction: 
         chunks = [(rows, labels)] if torch.is_grad_enabled() else _chunks(weight, rows, labels)
         losses = [F.cross_entropy(F.linear(a, weight).to(_wide(a)), b, reduction="none") for a, b in chunks]
         return torch.cat(losses).view(targets.shape)
-    total: Tensor = _LinearCrossEntropy.apply(rows, weight, labels, torch.is_grad_enabled())
+    total: Tensor = _LinearCrossEntropy.apply(rows, weight, labels, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return total / (labels != IGNORED).sum() if reduction == "mean" else total
 
 
@@ -71,7 +71,7 @@ def _chunks(weight: Tensor, rows: Tensor, labels: Tensor) -> Iterator[tuple[Tens
     """Rows and labels of as many tokens as may have their logits held at once."""
     logits = CPU_LOGITS if rows.device.type == "cpu" else GPU_LOGITS
     tokens = max(256, logits // len(weight))
-    return zip(rows.split(tokens), labels.split(tokens), strict=True)
+    return zip(torch.split(rows, tokens), torch.split(labels, tokens), strict=True)
 
 
 def _wide(x: Tensor) -> torch.dtype:

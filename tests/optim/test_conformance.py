@@ -60,6 +60,24 @@ def test_the_loss_falls_and_the_same_run_gives_the_same_bits(recipe: str, parame
     assert steps(spec, *build(spec), 0, 12) == losses[:12]
 
 
+@PARAMETRIZATIONS
+def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: str) -> None:
+    """Beside the recipe's matrices; their state round-trips. Adam moves an entry by about an LR a step."""
+    spec = tiny_spec(recipe, parametrization=parametrization, **{"model.norm_gains": True})
+    model, optimizer = build(spec)
+    losses = steps(spec, model, optimizer, 0, 30)
+    assert sum(losses[-5:]) / 5 < losses[0] - 1.0
+    gains = torch.stack([parameter.detach() for name, parameter in model.named_parameters() if GPT.kind(name) == "vector"])
+    assert len(gains) == 2 * spec.model.depth + 1
+    lr = next(group for group in optimizer.param_groups if group["kind"] == "vector")["lr"]
+    assert lr < (gains - 1).abs().max() < 30 * lr
+    assert next(group for group in optimizer.param_groups if group["kind"] == "vector")["weight_decay"] == 0
+    again, resumed = build(spec)
+    again.load_state_dict(model.state_dict())
+    resumed.load_state_dict(through_a_file(optimizer.state_dict()))
+    assert steps(spec, again, resumed, 30, 33) == steps(spec, model, optimizer, 30, 33)
+
+
 def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
     spec = tiny_spec(recipe, precision="bfloat16")
     model, optimizer = build(spec)

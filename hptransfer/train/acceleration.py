@@ -1,0 +1,161 @@
+"""Whether compiling a network pays for a run: measured where it may, remembered, and eager execution everywhere else.
+
+Candidates are eager execution, torch.compile and, on CUDA, torch.compile with CUDA graphs (``mode="reduce-overhead"``). What
+needs CUDA is written against torch's interface and has not been run on a GPU; on a CPU the real compiler is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, cast, get_args
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from hptransfer.spec import RunSpec
+from hptransfer.train import machine
+
+Mode = Literal["eager", "compile", "cuda_graphs"]
+Pass = Callable[[nn.Module], None]
+T = TypeVar("T")
+
+# With less left, nothing is measured: compiling takes 10 to 60 seconds and gains 0 to 20 % on most networks.
+WORTH_MEASURING_SECONDS = 300.0
+# The first passes compile, and record a CUDA graph.
+WARM_UP_PASSES, TIMED_PASSES = 3, 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds until a candidate ran, and of one forward and backward pass from then on."""
+
+    start_seconds: float
+    pass_seconds: float
+
+
+Timings = dict[Mode, Timing]
+
+
+def accelerate(
+    network: nn.Module,
+    one_pass: Pass,
+    spec: RunSpec,
+    device: torch.device,
+    *,
+    remaining_seconds: float,
+    cache: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> nn.Module:
+    """The network itself, or compiled where that is expected to save time over the ``remaining_seconds`` of an eager run.
+
+    ``one_pass`` runs a forward and a backward pass of the run's shape with the network it is given; gradients are cleared after
+    it, parameters stay. On several workers all must call this, and rank 0 decides. Measured timings are kept in ``cache``
+    (default: ``hptransfer/acceleration.json`` in the user's cache folder). A compiler that fails is left out. With CUDA graphs a
+    result of the network is overwritten by its next call: clone what is kept.
+    """
+    cache = _default_cache() if cache is None else cache
+    key = _key(spec, device)
+    known, worth = _of_rank_0((_load(cache).get(key), remaining_seconds >= WORTH_MEASURING_SECONDS))
+    if not worth:
+        return network
+    if known is None:
+        known = _of_rank_0(measure(network, one_pass, device, clock))
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            _save(cache, _load(cache) | {key: known})
+    return candidate(network, _of_rank_0(fastest(known, remaining_seconds)))
+
+
+def fastest(timings: Timings, remaining_seconds: float) -> Mode:
+    """The candidate that ends the run first: its start, and its passes in place of eager ones."""
+    passes = remaining_seconds / timings["eager"].pass_seconds
+    return min(timings, key=lambda mode: (mode != "eager") * timings[mode].start_seconds + passes * timings[mode].pass_seconds)
+
+
+def candidate(network: nn.Module, mode: Mode) -> nn.Module:
+    """The network as a mode runs it; it shares its parameters."""
+    if mode == "eager":
+        return network
+    return cast(nn.Module, torch.compile(network, mode="reduce-overhead" if mode == "cuda_graphs" else "default"))
+
+
+def measure(network: nn.Module, one_pass: Pass, device: torch.device, clock: Callable[[], float]) -> Timings:
+    """Timings of every candidate of the device; those that fail are left out."""
+    timings: Timings = {}
+    for mode in get_args(Mode):
+        if mode == "cuda_graphs" and device.type != "cuda":
+            continue
+        try:
+            timings[mode] = _time(candidate(network, mode), one_pass, device, clock)
+        except Exception:
+            # No C++ compiler, or a graph that it cannot take: eager execution always works, and its own errors are the run's.
+            if mode == "eager":
+                raise
+        finally:
+            network.zero_grad(set_to_none=True)
+    return timings
+
+
+def _time(network: nn.Module, one_pass: Pass, device: torch.device, clock: Callable[[], float]) -> Timing:
+    def seconds(passes: int) -> float:
+        began = clock()
+        for _ in range(passes):
+            one_pass(network)
+            network.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock() - began
+
+    start = seconds(WARM_UP_PASSES)
+    return Timing(start, seconds(TIMED_PASSES) / TIMED_PASSES)
+
+
+def _key(spec: RunSpec, device: torch.device) -> str:
+    """What a timing depends on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.device()
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    parts = [name, torch.__version__, torch.get_num_threads(), workers, spec.batch_sequences, spec.precision]
+    return json.dumps([*parts, spec.model.model_dump()], sort_keys=True)
+
+
+def _of_rank_0(value: T) -> T:
+    """The same on every worker."""
+    if not dist.is_initialized():
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared)
+    return shared[0]
+
+
+def _default_cache() -> Path:
+    return (
+        Path(os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "hptransfer"
+        / "acceleration.json"
+    )
+
+
+def _load(cache: Path) -> dict[str, Timings]:
+    """What was measured before; a file that is missing or damaged is as good as none."""
+    try:
+        found = json.loads(cache.read_text())
+        return {key: {mode: Timing(**timing) for mode, timing in timings.items()} for key, timings in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _save(cache: Path, found: dict[str, Timings]) -> None:
+    """By rename, so that readers see whole files; a folder that cannot be written costs the memory only."""
+    plain = {key: {mode: asdict(timing) for mode, timing in timings.items()} for key, timings in found.items()}
+    part = cache.with_name(f"{cache.name}.{os.getpid()}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(plain, indent=1))
+        part.replace(cache)
+    except OSError:
+        return
