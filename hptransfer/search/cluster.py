@@ -71,9 +71,9 @@ def require_slots(resources: Resources, count: int = 1) -> None:
     """Raises UsageError when ``count`` trials or workers of these resources can never run side by side."""
     if slots(resources) >= count:
         return
-    asked = ", ".join(f"{value:g} {name}" for name, value in _demand(resources).items() if value)
-    having = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in _demand(resources)) for node in _nodes())
-    each = f"{count} workers of {asked} each" if count > 1 else f"a trial's {asked} (resources)"
+    demand = {name: value for name, value in _demand(resources).items() if value}
+    having = "; ".join(_words({name: node.get(name, 0) for name in demand}) for node in _nodes())
+    each = f"{count} workers of {_words(demand)} each" if count > 1 else f"a trial's {_words(demand)} (resources)"
     raise UsageError(f"{each} can never fit: the cluster's nodes have {having}")
 
 
@@ -119,6 +119,10 @@ def _nodes() -> list[dict[str, float]]:
 
 def _demand(resources: Resources) -> dict[str, float]:
     return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
+
+
+def _words(amounts: dict[str, float]) -> str:
+    return ", ".join(f"{n / 1e9:.3g} GB" if name == "memory" else f"{n:g} {name}" for name, n in amounts.items())
 
 
 def _room(node: dict[str, float], resources: Resources) -> int:
