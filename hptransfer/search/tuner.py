@@ -131,6 +131,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         if len(self._in_flight) >= slots(self._resources):
             self._asked = time.monotonic()
             return None
+        self.watchdog.tick()  # with no trial in flight Tune does nothing but ask
         found = True
         while found:
             found = self._waits = False

@@ -36,8 +36,9 @@ def test_room_is_counted_node_by_node(monkeypatch, resources, room):
         (
             {"cpus": 17},
             1,
-            "a trial's 17 CPU (resources) can never fit: the cluster's nodes have 8 CPU, 0 GPU, 3.2e+10 memory; 16",
+            "a trial's 17 CPU (resources) can never fit: the cluster's nodes have 8 CPU; 16 CPU",
         ),
+        ({"memory_gb": 99}, 1, "a trial's 1 CPU, 99 GB (resources) can never fit: the cluster's nodes have 8 CPU, 32 GB; 16"),
         ({"gpus": 4}, 1, "a trial's 1 CPU, 4 GPU (resources) can never fit"),
         ({}, 25, "25 workers of 1 CPU each can never fit"),
     ],
