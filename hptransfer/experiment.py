@@ -24,32 +24,54 @@ from hptransfer.spec import (
     Spec,
 )
 
+Preset = Literal["paper", "llama", "speedrun"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
+    "llama": {"head_dim": 64, "mlp_ratio": 8 / 3, "activation": "swiglu", "qk_norm": False, "norm_gains": True},
+    "speedrun": {"head_dim": 128, "mlp_ratio": 4.0, "activation": "relu2"},
+}
+
 
 class ModelFamily(Spec):
-    """A `ModelSpec` without width and vocabulary. Preset ``paper``: family A of arXiv 2512.05620 (its section 4 table)."""
+    """A `ModelSpec` without width and vocabulary. A preset fills in what is not given.
 
-    preset: Literal["paper"] | None = None
+    ``paper``: family A of arXiv 2512.05620 (its section 4 table). ``llama``: the blocks of Llama 2 (arXiv 2307.09288).
+    ``speedrun``: those of modded-nanogpt's record of 14 October 2024, untied.
+    """
+
+    preset: Preset | None = None
     depth: int = Field(3, gt=0)
     head_dim: int = Field(64, gt=0)
     mlp_ratio: float = Field(4.0, gt=0)
     activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
     positions: Literal["rope", "learned"] = "rope"
+    qk_norm: bool = True
+    norm_gains: bool = False
     context: int = Field(128, gt=0)
 
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("preset") == "paper":
-            paper = {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128}
-            return {**paper, **data}
-        return data
+        return {**PRESETS.get(data.get("preset"), {}), **data} if isinstance(data, dict) else data
 
 
 class DataChoice(Spec):
-    """Which corpus: ``stdlib`` (embedded), or a folder of ``.bin`` token shards, which needs ``vocab``."""
+    """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSONL, Parquet or
+    ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
     corpus: str = "stdlib"
-    vocab: int | None = Field(None, gt=1, description="vocabulary of .bin shards")
+    tokenizer: str = Field("bytes", description="bytes, bpe (trained on the corpus), or the path of a tokenizer.json")
+    vocab: int | None = Field(None, gt=1, le=65536, description="entries of bpe, or of the tokenizer of .bin shards")
+    max_bytes: int | None = Field(None, gt=0, description="how much training text is read, from the start")
+
+    def names(self, data: DataSpec) -> bool:
+        """Whether ``data`` is a version of the corpus that is chosen here, with its tokenizer."""
+        return (
+            (data.corpus, data.max_bytes) == (self.corpus, self.max_bytes)
+            and data.tokenizer in (self.tokenizer, "shards")
+            and self.vocab in (None, data.vocab)
+        )
 
 
 class SearchSettings(Spec):
@@ -114,6 +136,7 @@ class Experiment(Spec):
     schedule: ScheduleSpec = ScheduleSpec()
     precision: Precision = "float32"
     evaluation: EvaluationSpec = EvaluationSpec()
+    target_loss: float | None = Field(None, gt=0, description="validation loss, nats per token; the tokens to it are reported")
     optimizers: tuple[str, ...] = Field(min_length=1)
     parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
     weight_decay_rule: WeightDecayRule = "inverse_width"

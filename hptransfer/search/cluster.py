@@ -79,6 +79,11 @@ def require_slots(resources: Resources, count: int = 1) -> None:
     raise UsageError(f"{each} can never fit: the cluster's nodes have {having}")
 
 
+def has_gpus() -> bool:
+    """Whether any node of the cluster has a GPU."""
+    return any(node.get("GPU") for node in _nodes())
+
+
 def is_dead(holder: Holder) -> bool:
     """Whether the process that holds a run is known to be gone: from this machine, or from a node of this cluster."""
     if holder.is_dead:

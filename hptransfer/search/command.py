@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     profile = Profile()
 
-    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab)
+    corpus = load_corpus(experiment.data)
     studies = make_studies(experiment, corpus.spec)
     records = store.records()
     known = set(records)

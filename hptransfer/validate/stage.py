@@ -85,15 +85,16 @@ def _train(
     from hptransfer.search.cluster import cluster, require_slots
     from hptransfer.search.progress import Progress
     from hptransfer.search.tuner import run_trials
-    from hptransfer.train.launch import launch
+    from hptransfer.train.launch import Layout, launch
 
     planned = ladder.planned(records)
     predicted = [spec for entry in entries.values() if (spec := entry.arms[0].specs[0]).run_id not in records]
     progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
-        require_slots(Resources(), workers)
-        for record in pool.map(lambda spec: launch(spec, store, workers=workers), predicted):
+        layout = Layout(workers, resources)
+        require_slots(resources, workers)
+        for record in pool.map(lambda spec: launch(spec, store, layout), predicted):
             records[record.run_id] = record
             progress.finished(record)
         run_trials(ladder, store, records, progress, resources=resources)
