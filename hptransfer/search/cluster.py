@@ -46,12 +46,13 @@ def cluster(store: Store) -> Iterator[None]:
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    before = signal.getsignal(signal.SIGTERM)  # `ray.init` installs its own
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
     if main := threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)
     ended = threading.Event()
     threading.Thread(target=_watch_head, args=(store, address, ended), daemon=True).start()
     try:
