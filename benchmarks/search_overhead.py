@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.data.corpus import load_corpus
-from hptransfer.experiment import load_experiment
+from hptransfer.experiment import DataChoice, load_experiment
 from hptransfer.search import tuner
 from hptransfer.search.cluster import cluster, slots
 from hptransfer.search.profile import Profile
@@ -43,7 +43,7 @@ def main() -> None:
     args = options.parse_args()
     settings = [f"optimizers=[{RECIPES}]", f"search.trials={args.trials}", f"search.sampler={args.sampler}"]
     experiment = load_experiment("quickstart", settings)
-    studies = make_studies(experiment, load_corpus("stdlib").spec)
+    studies = make_studies(experiment, load_corpus(DataChoice()).spec)
     tuner._trial = untrained_trial
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)

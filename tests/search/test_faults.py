@@ -17,7 +17,7 @@ import pytest
 from benchmarks import fault_suite
 from hptransfer.data.corpus import load_corpus
 from hptransfer.errors import CheckFailed, UsageError
-from hptransfer.experiment import Experiment, Resources
+from hptransfer.experiment import DataChoice, Experiment, Resources
 from hptransfer.search.cluster import cluster
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials
@@ -33,8 +33,8 @@ PROBE = Path(fault_suite.__file__).parent / "fault_probe"
 class Runs:
     """A source of a few runs, long enough to be hit."""
 
-    def __init__(self, experiment: Experiment, count: int, tokens: int = 40_960) -> None:
-        data = load_corpus("stdlib").spec
+    def __init__(self, experiment: Experiment, count: int, tokens: int = 20_480) -> None:
+        data = load_corpus(DataChoice()).spec
         longer = experiment.model_copy(update={"horizon": experiment.horizon.model_copy(update={"tokens": tokens})})
         optimizer = OptimizerSpec(recipe="adamw", lr=0.01)
         self.specs = [longer.run_spec(data, optimizer, width=16, parametrization="mup", seed=seed) for seed in range(count)]
