@@ -92,6 +92,7 @@ def test_killed_and_stopped_processes_are_replaced_and_nothing_is_trained_twice(
     assert not Claims(store).held()
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_every_time_ends_the_search_and_says_why(log, experiment, tmp_path):
     runs, store = Runs(experiment, 1, tokens=400_000), Store(tmp_path / "runs")
     strike(store, signal.SIGSTOP, 3)
