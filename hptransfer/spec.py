@@ -1,8 +1,7 @@
 """What determines one training run: `RunSpec` and its parts. Frozen pydantic models; unknown keys are errors.
 
 A `RunSpec` carries base coordinates (``lr``, ``weight_decay``, base shape); ``groups()`` resolves them into the final numbers
-per kind of weight, and ``run_id`` hashes those, so that a mended rule makes a new run and two ways to write the same
-run are one run.
+per kind of weight, and ``run_id`` hashes those: a mended rule makes a new run, and two ways to write the same run are one.
 """
 
 from __future__ import annotations
@@ -355,8 +354,7 @@ class RunSpec(Spec):
         )
 
     def __copy__(self) -> Self:
-        copied = super().__copy__()
-        copied.__dict__.pop("run_id", None)  # `model_copy` changes what it is made of
+        (copied := super().__copy__()).__dict__.pop("run_id", None)  # `model_copy` changes what it is made of
         return copied
 
     @cached_property

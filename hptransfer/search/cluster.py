@@ -20,6 +20,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "1000000")
+# All actors start at once; Tune would start the next when the one before is up. `run_trials` asks for no more than fit.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A relative corpus path means the same in a trial as here.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -44,12 +46,13 @@ def cluster(store: Store) -> Iterator[None]:
     """
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    before = signal.getsignal(signal.SIGTERM)  # `ray.init` installs its own
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
     if main := threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)
     ended = threading.Event()
     threading.Thread(target=_watch_head, args=(store, address, ended), daemon=True).start()
     try:
@@ -71,9 +74,9 @@ def require_slots(resources: Resources, count: int = 1) -> None:
     """Raises UsageError when ``count`` trials or workers of these resources can never run side by side."""
     if slots(resources) >= count:
         return
-    asked = ", ".join(f"{value:g} {name}" for name, value in _demand(resources).items() if value)
-    having = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in _demand(resources)) for node in _nodes())
-    each = f"{count} workers of {asked} each" if count > 1 else f"a trial's {asked} (resources)"
+    demand = {name: value for name, value in _demand(resources).items() if value}
+    having = "; ".join(_words({name: node.get(name, 0) for name in demand}) for node in _nodes())
+    each = f"{count} workers of {_words(demand)} each" if count > 1 else f"a trial's {_words(demand)} (resources)"
     raise UsageError(f"{each} can never fit: the cluster's nodes have {having}")
 
 
@@ -124,6 +127,10 @@ def _nodes() -> list[dict[str, float]]:
 
 def _demand(resources: Resources) -> dict[str, float]:
     return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
+
+
+def _words(amounts: dict[str, float]) -> str:
+    return ", ".join(f"{n / 1e9:.3g} GB" if name == "memory" else f"{n:g} {name}" for name, n in amounts.items())
 
 
 def _room(node: dict[str, float], resources: Resources) -> int:

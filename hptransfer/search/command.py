@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
             profile.trials_ended(slots(experiment.resources))
         profile.mark("shutdown")
+    profile.mark("results")
     result = [_summary(study, records, known) for study in studies.studies]
     table(
         "best run of each study (lr and weight decay in base coordinates)",
@@ -127,9 +128,9 @@ def _say_what_is_assumed(studies: Studies) -> None:
 
 
 def _planned(studies: Studies, records: Mapping[str, RunRecord]) -> tuple[int, float]:
-    """Runs still to do, and their FLOPs."""
-    left = [(study, int(min(study.granted, study.trials)) - len(study.runs(records))) for study in studies.studies]
-    return sum(count for _, count in left), sum(count * study.flops_per_run for study, count in left)
+    """Runs still to do within the budget, and their FLOPs."""
+    left = [(study, max(0, min(study.granted, study.trials) - len(study.runs(records)))) for study in studies.studies]
+    return int(sum(count for _, count in left)), sum(count * study.flops_per_run for study, count in left)
 
 
 def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 _IMPORTED = time.time()
 
-# What a search would not spend if its runs were trained one after another in a shell loop that is already warm.
+# What Ray and the order of proposals cost: a loop over the same runs on busy cores would spend none of it.
 RAY_AND_SCHEDULING = ("Ray start", "first actors", "idle cores", "shutdown")
 
 

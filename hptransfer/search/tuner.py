@@ -14,6 +14,7 @@ from hptransfer.search.cluster import require_slots, slots, this_node  # first: 
 from ray import tune  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 
+from hptransfer.cli import console
 from hptransfer.errors import CheckFailed, HptransferError
 from hptransfer.experiment import Resources
 from hptransfer.search.profile import Profile
@@ -103,7 +104,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._in_flight: dict[str, RunSpec] = {}
         self._trials: dict[str, str] = {}  # run_id by trial
         self._asked = 0.0  # when the source was last asked in vain; 0: ask again
-        self._waits = False  # whether another command trains what is missing
+        self._waits = False  # for what another command trains, or for a node
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
         self.watchdog.look()
         self.failed: tuple[str, str | None] | None = None  # the run, and why where its process could say so
@@ -128,9 +129,12 @@ class _Searcher(Searcher):  # type: ignore[misc]
         """The next run to start, or None while there is no room for one or none to start."""
         if self._asked and time.monotonic() - self._asked < LOOK_SECONDS:  # Tune asks ten times a second
             return None
-        if len(self._in_flight) >= slots(self._resources):
-            self._asked = time.monotonic()
+        if len(self._in_flight) >= (room := slots(self._resources)):
+            if not room and not self._waits:
+                console.print("no node of the cluster has room for a trial any more; the search waits for one")
+            self._waits, self._asked = not room, time.monotonic()
             return None
+        self.watchdog.tick()  # with no trial in flight Tune does nothing but ask
         found = True
         while found:
             found = self._waits = False

@@ -31,7 +31,11 @@ class Watchdog(Callback):  # type: ignore[misc]
         self.hung: set[str] = set()  # runs that were killed
 
     def on_step_begin(self, iteration: int, trials: list[object], **info: object) -> None:
-        """Tune's hook, several times a second."""
+        """Tune's hook, several times a second while trials run."""
+        self.tick()
+
+    def tick(self) -> None:
+        """Look if it is time."""
         if time.monotonic() >= self._due:
             self.look()
 

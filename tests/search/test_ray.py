@@ -88,6 +88,24 @@ def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_p
     assert not list(store.glob("**/*.tmp"))
 
 
+def test_a_search_whose_budget_is_spent_says_what_is_left_and_where_the_time_went(straight, tmp_path):
+    first = Store(straight[0]).get(straight[1]["studies"][0]["run_ids"][0])
+    budget = f"--set=budget.flops={4.5 * first.spec.flops}"
+    done = subprocess.run(
+        command(tmp_path / "runs", "--trials=8", budget, "--profile"), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"error: the budget of {4.5 * first.spec.flops:.4g} flops is spent; trials left undone: shampoo mup width 32: 4, "
+        "shampoo mup width 64: 8; the same command with more budget goes on"
+    )
+    result = json.loads(done.stdout)
+    assert [study["run_ids"] for study in result["studies"]] == [straight[1]["studies"][0]["run_ids"][:4], []]
+    profile = result["profile"]
+    assert profile["wall"] == pytest.approx(sum(profile["seconds"].values()))
+    assert profile["seconds"]["training"] > 0 and 0 < profile["ray_and_scheduling"] < 1
+
+
 def test_a_diverging_lr_is_a_state_and_the_study_goes_on(tmp_path):
     wild = ["--set=spaces.shampoo.lr.low=0.001", "--set=spaces.shampoo.lr.high=1000", "--widths=32", "--trials=7"]
     result = search(tmp_path / "runs", *wild)

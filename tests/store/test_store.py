@@ -1,4 +1,6 @@
+import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -6,7 +8,7 @@ import pytest
 from records import record_of
 
 from hptransfer.errors import UsageError
-from hptransfer.store import Store
+from hptransfer.store import Store, files
 
 
 @pytest.fixture
@@ -102,3 +104,58 @@ def test_a_half_written_file_is_never_read(store, make_run, tmp_path):
     store.add(record_of(make_run()))
     (tmp_path / "runs/runs/abc.json.0123.tmp").write_text('{"schema')
     assert len(store.records()) == 1
+
+
+def test_compact_beside_compact_and_a_search_loses_nothing(store, make_run):
+    """Each reads, writes its part and removes what it has read, in any interleaving."""
+    specs = [make_run(seed=seed) for seed in range(60)]
+
+    def search() -> None:
+        for spec in specs:
+            Store(store.location).add(record_of(spec))
+
+    def compact() -> None:
+        for _ in range(10):
+            Store(store.location).compact()
+
+    def read() -> None:
+        before: set[str] = set()
+        for _ in range(20):
+            found = set(Store(store.location).records())
+            assert found >= before
+            before = found
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(work) for work in (search, compact, compact, read)]:
+            done.result()
+    assert set(store.records()) == {spec.run_id for spec in specs}
+    assert store.compact() == 60
+    assert all(store.get(spec.run_id) for spec in specs)
+    assert len(list(Path(store.location).glob("compact*.parquet"))) == 1
+
+
+def test_a_store_compacted_by_an_earlier_version_is_read(store, make_run, tmp_path):
+    store.add(record_of(make_run()))
+    store.compact()
+    next((tmp_path / "runs").glob("compact-*.parquet")).rename(tmp_path / "runs/compact.parquet")
+    assert len(Store(store.location).records()) == len(Store(store.location).frame()) == 1
+
+
+def test_a_finished_record_waits_for_a_store_that_is_full(store, make_run, monkeypatch):
+    """A second full, then there is room; where there never is, that is said in the end."""
+    replace, full = files.Files._replace, [True]
+
+    def refuse(path: str, content: bytes, durable: bool) -> None:
+        if full and (len(full) > 1 or full.pop()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(path, content, durable)
+
+    monkeypatch.setattr(files.Files, "_replace", staticmethod(refuse))
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    record = record_of(make_run())
+    store.add(record)
+    assert store.get(record.run_id) == record
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.0)
+    full += [True, True]
+    with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+        store.add(record_of(make_run(seed=1)))
