@@ -8,16 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Before ray is imported: no usage report, and none of Tune's own tables, logs and signal handling.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# A relative corpus path means the same in a trial as here.
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hptransfer.errors import UsageError
@@ -31,7 +23,7 @@ def cluster(store: Store) -> Iterator[None]:
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
     try:
         _refuse_unshared(store)

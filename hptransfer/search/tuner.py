@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from hptransfer.search.cluster import total_cpus  # first: it settles Ray's environment
-
-from ray import tune  # isort: skip
-from ray.tune.search import Searcher  # isort: skip
+from ray import tune
+from ray.tune.search import Searcher
 
 from hptransfer.errors import CheckFailed
+from hptransfer.search.cluster import total_cpus
 from hptransfer.search.progress import Progress
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
