@@ -1,13 +1,13 @@
 """The Ray that a command starts for itself: nobody but this machine reaches it, and there nobody without its token."""
 
 import json
-import os
 import subprocess
 import sys
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from own_ray import environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -28,11 +28,6 @@ with cluster(Store(sys.argv[1])):
     sys.stdout.flush()
     sys.stdin.read()
 """
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """This one as a user has it: what importing the package in these tests has set is Ray's, and taken out."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | changes
 
 
 @pytest.fixture(scope="module")
