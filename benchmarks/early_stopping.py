@@ -292,20 +292,14 @@ def main() -> None:
     ]
     if args.curves:
         published = schedules_of(args.curves)
+        tallies = [(on_schedules(published, rule, at, args.orders), rule, at) for rule in RULES for at in DECISIONS]
         lines += [
             "",
             f"## Schedules ({args.curves.name})",
             "",
             f"{len(published)} models, {len(published[0].final)} schedules of one horizon each.",
             "",
-            *markdown_table(
-                COLUMNS[:6],
-                [
-                    on_schedules(published, rule, at, args.orders).row(rule, _percent(at))[:6]
-                    for rule in RULES
-                    for at in DECISIONS
-                ],
-            ),
+            *markdown_table(COLUMNS[:6], [tally.row(rule, _percent(at))[:6] for tally, rule, at in tallies]),
         ]
     text = "\n".join(lines) + "\n"
     (RESULTS / f"early_stopping-{datetime.now(UTC).date()}.md").write_text(text)
