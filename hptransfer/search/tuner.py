@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from ray import tune
-from ray.tune.search import Searcher
+from hptransfer.search.cluster import total_cpus  # first: it settles Ray's environment
+
+from ray import tune  # isort: skip
+from ray.tune.search import Searcher  # isort: skip
 
 from hptransfer.errors import CheckFailed
-from hptransfer.search.cluster import total_cpus
 from hptransfer.search.progress import Progress
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
