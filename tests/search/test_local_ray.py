@@ -64,10 +64,18 @@ def test_a_loopback_address_is_told_from_all_interfaces(text, inside):
     assert is_loopback(text) is inside
 
 
+def search(folder: Path, env: dict[str, str]) -> str:
+    """The one line that a search says before it exits with 2."""
+    command = [sys.executable, "-m", "hptransfer.search", "--widths=32", "--optimizer=adamw", "--set=search.sampler=random"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize("token", [{"RAY_AUTH_TOKEN": "f" * 64}, {}], ids=["wrong", "none"])
 def test_nobody_without_its_token_is_let_in(running, tmp_path: Path, token: dict[str, str]):
     assert running["mode"] == "token"
-    command = [sys.executable, "-m", "hptransfer.search", "--widths=32", "--optimizer=adamw", "--set=search.sampler=random"]
     guest = environment(
         HOME=str(tmp_path),
         RAY_ADDRESS=running["address"],
@@ -76,7 +84,9 @@ def test_nobody_without_its_token_is_let_in(running, tmp_path: Path, token: dict
         RAY_AUTH_MODE="token",
         **token,
     )
-    done = subprocess.run(command, cwd=tmp_path, env=guest, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith(f"error: no Ray cluster at {running['address']} (RAY_ADDRESS): ")
+    assert search(tmp_path, guest).startswith(f"error: no Ray cluster at {running['address']} (RAY_ADDRESS): ")
+
+
+def test_an_address_at_which_nobody_listens_is_said_at_once(tmp_path: Path):
+    line = search(tmp_path, environment(RAY_ADDRESS="127.0.0.1:1"))
+    assert line == "error: no Ray cluster at 127.0.0.1:1 (RAY_ADDRESS): [Errno 111] Connection refused"
