@@ -6,6 +6,7 @@ COMMANDS = {
     "transfer": "predict them at the target width, with an interval",
     "backtest": "predict the held-out part of any table of sweeps, and say how well that went",
     "validate": "prove the prediction at a held-out width, against an equally tuned AdamW",
+    "train": "train the predicted run, on as many workers as you like",
     "store": "what is in the store; import runs from a table; gather its files into one",
     "report": "one page with the answer and the evidence",
     "coordcheck": "whether every role moves by the same amount at every width, as slopes with a verdict",

@@ -24,32 +24,54 @@ from hptransfer.spec import (
     Spec,
 )
 
+Preset = Literal["paper", "llama", "speedrun"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
+    "llama": {"head_dim": 64, "mlp_ratio": 8 / 3, "activation": "swiglu", "qk_norm": False, "norm_gains": True},
+    "speedrun": {"head_dim": 128, "mlp_ratio": 4.0, "activation": "relu2"},
+}
+
 
 class ModelFamily(Spec):
-    """A `ModelSpec` without width and vocabulary. Preset ``paper``: family A of arXiv 2512.05620 (its section 4 table)."""
+    """A `ModelSpec` without width and vocabulary. A preset fills in what is not given.
 
-    preset: Literal["paper"] | None = None
+    ``paper``: family A of arXiv 2512.05620 (its section 4 table). ``llama``: the blocks of Llama 2 (arXiv 2307.09288).
+    ``speedrun``: those of modded-nanogpt's record of 14 October 2024, untied.
+    """
+
+    preset: Preset | None = None
     depth: int = Field(3, gt=0)
     head_dim: int = Field(64, gt=0)
     mlp_ratio: float = Field(4.0, gt=0)
     activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
     positions: Literal["rope", "learned"] = "rope"
+    qk_norm: bool = True
+    norm_gains: bool = False
     context: int = Field(128, gt=0)
 
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("preset") == "paper":
-            paper = {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128}
-            return {**paper, **data}
-        return data
+        return {**PRESETS.get(data.get("preset"), {}), **data} if isinstance(data, dict) else data
 
 
 class DataChoice(Spec):
-    """Which corpus: ``stdlib`` (embedded), or a folder of ``.bin`` token shards, which needs ``vocab``."""
+    """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSONL, Parquet or
+    ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
     corpus: str = "stdlib"
-    vocab: int | None = Field(None, gt=1, description="vocabulary of .bin shards")
+    tokenizer: str = Field("bytes", description="bytes, bpe (trained on the corpus), or the path of a tokenizer.json")
+    vocab: int | None = Field(None, gt=1, le=65536, description="entries of bpe, or of the tokenizer of .bin shards")
+    max_bytes: int | None = Field(None, gt=0, description="how much training text is read, from the start")
+
+    def names(self, data: DataSpec) -> bool:
+        """Whether ``data`` is a version of the corpus that is chosen here, with its tokenizer."""
+        return (
+            (data.corpus, data.max_bytes) == (self.corpus, self.max_bytes)
+            and data.tokenizer in (self.tokenizer, "shards")
+            and self.vocab in (None, data.vocab)
+        )
 
 
 class SearchSettings(Spec):
@@ -77,6 +99,28 @@ class ValidationSettings(Spec):
         return self
 
 
+class Resources(Spec):
+    """What one trial gets. As many run at once as the cluster's nodes have room for."""
+
+    cpus: float = Field(1, gt=0, description="CPU cores; whole ones are the trial's threads")
+    gpus: float = Field(0, ge=0, description="GPUs; a share such as 0.25 puts four trials on each")
+    memory_gb: float | None = Field(None, gt=0, description="main memory, where it is what runs out first")
+    hang_seconds: float = Field(600, gt=0, description="a run without a step for this long is killed and goes on elsewhere")
+
+    @model_validator(mode="after")
+    def _whole_or_share(self) -> Self:
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus {self.gpus:g} is neither a share of one GPU nor a whole number")
+        return self
+
+
+class Budget(Spec):
+    """Where a search stops although trials are left; the same command with more budget goes on."""
+
+    hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")
+    flops: float | None = Field(None, gt=0, description="forward and backward FLOPs of all of the experiment's runs in the store")
+
+
 class Experiment(Spec):
     """An experiment file."""
 
@@ -92,11 +136,14 @@ class Experiment(Spec):
     schedule: ScheduleSpec = ScheduleSpec()
     precision: Precision = "float32"
     evaluation: EvaluationSpec = EvaluationSpec()
+    target_loss: float | None = Field(None, gt=0, description="validation loss, nats per token; the tokens to it are reported")
     optimizers: tuple[str, ...] = Field(min_length=1)
     parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
     weight_decay_rule: WeightDecayRule = "inverse_width"
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
     spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
 
     @model_validator(mode="after")

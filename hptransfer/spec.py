@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,7 +22,7 @@ from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multipli
 from hptransfer.rules.width import Ratios, block_count
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 Parametrization = Literal["mup", "sp", "spectral"]
 Precision = Literal["float32", "float64", "bfloat16"]
@@ -36,7 +37,7 @@ class Spec(BaseModel):
 
 @dataclass(frozen=True)
 class Weight:
-    """One kind of weight matrix: its role, the dimensions of that role, and how many the model has."""
+    """One kind of weight: its role, the dimensions of that role, and how many the model has."""
 
     kind: str
     role: Role
@@ -50,7 +51,7 @@ class Weight:
 
 
 class ModelSpec(Spec):
-    """A pre-norm decoder: RMSNorm without gains, no biases, QK-norm, untied zero readout, fixed head dimension."""
+    """A pre-norm decoder: RMSNorm, no biases, untied zero readout, fixed head dimension."""
 
     width: int = Field(gt=0)
     depth: int = Field(gt=0, description="number of layers, two residual blocks each")
@@ -58,6 +59,8 @@ class ModelSpec(Spec):
     mlp_ratio: float = Field(gt=0)
     activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
     positions: Literal["rope", "learned"] = "rope"
+    qk_norm: bool = Field(True, description="RMSNorm of each head's queries and keys, never with gains")
+    norm_gains: bool = Field(False, description="RMSNorm has gains, of the role vector")
     context: int = Field(gt=0)
     vocab: int = Field(gt=1)
 
@@ -71,8 +74,8 @@ class ModelSpec(Spec):
 
     @property
     def hidden_width(self) -> int:
-        """Width of the MLP's hidden layer."""
-        return round(self.width * self.mlp_ratio)
+        """Width of the MLP's hidden layer: the nearest multiple of 8, which is what a GPU's matrix units take."""
+        return 8 * max(1, round(self.width * self.mlp_ratio / 8))
 
     def weights(self) -> tuple[Weight, ...]:
         """Every kind of weight in the model. The torch model is checked against it when it is built."""
@@ -83,6 +86,7 @@ class ModelSpec(Spec):
             Weight("mlp_in", "hidden", w, h, n * (2 if self.activation == "swiglu" else 1)),
             Weight("mlp_out", "hidden", h, w, n),
             Weight("readout", "readout", w, self.vocab, 1),
+            Weight("vector", "vector", 1, w, 2 * n + 1 if self.norm_gains else 0),
         ]
         if self.positions == "learned":
             kinds.insert(1, Weight("position", "embedding", self.context, w, 1))
@@ -91,8 +95,8 @@ class ModelSpec(Spec):
     def parameters(self, convention: ParameterConvention = "all") -> int:
         """Number of parameters by a named convention."""
         roles: dict[str, tuple[Role, ...]] = {
-            "all": ("embedding", "hidden", "readout"),
-            "non_embedding": ("hidden",),
+            "all": ("embedding", "hidden", "readout", "vector"),
+            "non_embedding": ("hidden", "vector"),
             "matrices_and_readout": ("hidden", "readout"),
         }
         return sum(weight.size for weight in self.weights() if weight.role in roles[convention])
@@ -100,7 +104,7 @@ class ModelSpec(Spec):
     @property
     def flops_per_token(self) -> float:
         """FLOPs of forward and backward (3 x forward) for one token; full attention, as in arXiv 2512.05620 table 3."""
-        matmuls = 2 * sum(weight.size for weight in self.weights() if weight.role != "embedding")
+        matmuls = 2 * sum(weight.size for weight in self.weights() if weight.role in ("hidden", "readout"))
         heads = self.width // self.head_dim
         attention = self.depth * (4 * self.context * self.width + 3 * self.context * heads)
         return 3.0 * (matmuls + attention)
@@ -125,6 +129,7 @@ class DataSpec(Spec):
     tokenizer: str
     sha256: str
     vocab: int
+    max_bytes: int | None = None
 
 
 class Horizon(Spec):
@@ -309,11 +314,9 @@ class RunSpec(Spec):
         }
 
     def groups(self) -> tuple[Group, ...]:
-        """The final LR, weight decay and epsilons of every kind of weight, and of the role ``vector``."""
+        """The final LR, weight decay and epsilons of every kind of weight; of ``vector`` also where the model has none."""
         ratios, sides = self.ratios(), self._sides(self.model)
-        groups = [self._group(base, ratios[base.kind], sides[base.kind]) for base in self.base_model.weights()]
-        vector = Weight("vector", "vector", 1, self.base.width, 0)
-        return (*groups, self._group(vector, Ratios(d_out=self.model.width / self.base.width), Sides()))
+        return tuple(self._group(base, ratios[base.kind], sides[base.kind]) for base in self.base_model.weights())
 
     def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> Group:
         options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
@@ -351,7 +354,12 @@ class RunSpec(Spec):
             batch_tokens=self.batch_tokens / self.base.batch_tokens,
         )
 
-    @property
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        copied.__dict__.pop("run_id", None)  # `model_copy` changes what it is made of
+        return copied
+
+    @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits of the sha256 over everything that the training sees: resolved numbers, not coordinates."""
         seen = {

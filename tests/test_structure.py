@@ -25,7 +25,7 @@ ANALYSIS = {
     "validate.arms",
     "validate.verdict",
 }
-STAGES = {"store.command", "plan", "search", "validate", "coordcheck"}
+STAGES = {"store.command", "plan", "search", "validate", "coordcheck", "train.command"}
 
 ALLOWED = {
     "base": BASE,

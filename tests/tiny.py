@@ -43,9 +43,10 @@ def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **ch
     return spec.at(**changes) if changes else spec
 
 
-def short_spec(recipe: str) -> RunSpec:
-    """12 steps in float64: over one refresh of the preconditioners."""
-    return tiny_spec(recipe, precision="float64", **{"horizon.tokens": 12 * BATCH_TOKENS})
+def short_spec(recipe: str, options: dict[str, Any] | None = None) -> RunSpec:
+    """20 steps in float64, over a refresh of the preconditioners, with every step on the curve."""
+    steps = {"horizon.tokens": 20 * BATCH_TOKENS, "evaluation.points": 20}
+    return tiny_spec(recipe, options, precision="float64", **steps)
 
 
 def tiny_corpus() -> Corpus:
@@ -59,7 +60,7 @@ def tiny_corpus() -> Corpus:
             tokens[i + 1] = following[tokens[i], choice]
         return tokens
 
-    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), bytes_per_token=1.0)
+    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), token_bytes=np.ones(VOCAB, dtype=np.int32))
 
 
 def hidden_optimizer(

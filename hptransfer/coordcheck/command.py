@@ -15,7 +15,7 @@ from hptransfer.config import override, validate
 from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
 from hptransfer.coordcheck.measure import measure, shortened
-from hptransfer.data.corpus import load_corpus
+from hptransfer.data.corpus import identify
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.rules.recipes import get_recipe
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = load_space(args.optimizer, parametrization, experiment)
     rate = _rate(args, experiment, parametrization, space)
     optimizer = _optimizer(args, space, rate)
-    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab).spec
+    corpus = identify(experiment.data)
     short = shortened(experiment, max(args.steps))
     specs = [
         short.run_spec(corpus, optimizer, width=width, parametrization=parametrization, seed=seed)

@@ -67,7 +67,7 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
         inputs, targets = batch(corpus.train, seed=spec.data_seed, step=step - 1, sequences=sequences, context=context)
         loss = model(inputs, targets)
         loss.backward()
-        norm = clip_gradients(model.parameters(), spec.optimizer.resolved_options.clip_norm)
+        norm = clip_gradients(model.parameters(), spec.optimizer.resolved_options.clip_norm).item()
         if not math.isfinite(loss.item() + norm):
             return Run(spec.model.width, spec.init_seed, rms, f"loss {loss.item()}, gradient norm {norm} at t = {step - 1}")
         optimizer.step()

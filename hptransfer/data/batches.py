@@ -9,6 +9,7 @@ import torch
 
 from hptransfer.data.shards import Tokens
 from hptransfer.errors import UsageError
+from hptransfer.models.loss import IGNORED
 
 
 def batch(
@@ -34,17 +35,26 @@ def batch(
 
 
 def validation_batches(
-    shards: Sequence[Tokens], *, tokens: int, context: int, sequences: int = 64
+    shards: Sequence[Tokens], *, tokens: int, context: int, sequences: int = 64, rank: int = 0, workers: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The same about ``tokens`` tokens for every run, as windows spread evenly over the validation shards."""
-    lengths = [(len(shard) - 1) // context for shard in shards]
-    available = sum(lengths)
-    wanted = min(available, max(1, tokens // context))
-    if not available:
-        raise UsageError(f"the validation shards are shorter than the context of {context} tokens")
-    windows = [(index, window) for index, length in enumerate(lengths) for window in range(length)]
-    chosen = [windows[i * available // wanted] for i in range(wanted)]
-    for first in range(0, wanted, sequences):
-        rows = [shards[i][w * context : (w + 1) * context + 1] for i, w in chosen[first : first + sequences]]
-        block = torch.from_numpy(np.stack(rows).astype(np.int64))
-        yield block[:, :-1], block[:, 1:]
+    """The same about ``tokens`` tokens for every run, as windows spread evenly over the validation shards, int64.
+
+    Where ``tokens`` are as many as there are, every token but a shard's first is a target once. Windows are dealt out over
+    ``workers``, all of which get as many batches of the same shape; what is there only to fill them up has targets `IGNORED`.
+    """
+    windows = [(index, start) for index, shard in enumerate(shards) for start in range(0, len(shard) - 1, context)]
+    if not windows:
+        raise UsageError("the validation shards hold no two tokens")
+    # Shorter ends of shards count only where everything does.
+    if tokens < sum(len(shard) - 1 for shard in shards):
+        whole = [(index, start) for index, start in windows if start + context < len(shards[index])] or windows
+        wanted = min(len(whole), max(1, tokens // context))
+        windows = [whole[i * len(whole) // wanted] for i in range(wanted)]
+    for first in range(0, len(windows), sequences * workers):
+        together = windows[first : first + sequences * workers]
+        rows = -(-len(together) // workers)
+        block = np.zeros((rows, context), dtype=np.int64), np.full((rows, context), IGNORED, dtype=np.int64)
+        for row, (index, start) in enumerate(together[rank * rows : (rank + 1) * rows]):
+            window = shards[index][start : start + context + 1]
+            block[0][row, : len(window) - 1], block[1][row, : len(window) - 1] = window[:-1], window[1:]
+        yield torch.from_numpy(block[0]), torch.from_numpy(block[1])

@@ -15,6 +15,7 @@ from hptransfer.errors import UsageError
 
 MAGIC = 20240520
 HEADER_BYTES = 256 * 4
+MAX_VOCAB = 1 << 16
 
 Tokens = npt.NDArray[np.uint16]
 

@@ -36,9 +36,10 @@ def mup_ratios(model: ModelSpec, base: ModelSpec) -> dict[str, tuple[float, floa
     set_base_shapes(target, small, delta=delta, rescale_params=False, do_assert=False)
     ratios = {}
     for name, parameter in target.named_parameters():
-        rows, columns = (dim.width_mult() for dim in parameter.infshape)  # type: ignore[attr-defined]
+        rows, *columns = (dim.width_mult() for dim in parameter.infshape)  # type: ignore[attr-defined]
+        column = columns[0] if columns else 1.0  # a gain's
         embedding = GPT.kind(name) in ("embedding", "position")
-        ratios[name] = (rows, columns) if embedding else (columns, rows)
+        ratios[name] = (rows, column) if embedding else (column, rows)
     return ratios
 
 

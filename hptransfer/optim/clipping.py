@@ -11,8 +11,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float:
-    """Scale all gradients so that their global 2-norm is at most ``largest`` (None: as they are), and return the norm before.
+def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
+    """Scale all gradients so that their global 2-norm is at most ``largest`` (None: as they are), and return the norm before, a
+    scalar on their device: reading it would wait for them.
 
     Gradients that are sharded are reduced over their ranks first, so that every rank scales by the same number; under DDP they
     are already the same everywhere.
@@ -23,4 +24,4 @@ def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float
         norm = norm.full_tensor()
     if largest is not None:
         clip_grads_with_norm_(parameters, largest, norm)
-    return norm.item()
+    return norm

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hptransfer.models.gpt import GPT
+from hptransfer.optim.distributed import Sharing
 from hptransfer.optim.factors import Blocks
 from hptransfer.optim.optimizer import Chain, ChainOptimizer
 from hptransfer.optim.orthogonal import Orthogonalize
@@ -24,6 +25,7 @@ from hptransfer.optim.transforms import (
     NormalizeSpectrally,
     Sign,
     Transform,
+    is_elementwise,
 )
 from hptransfer.rules.recipes import (
     AdamOptions,
@@ -138,7 +140,10 @@ def make_optimizer(spec: RunSpec, groups: list[dict[str, Any]], chains: dict[str
     """The optimizer over ready groups, with what the recipe's options say about all of them."""
     options = spec.optimizer.resolved_options
     averaging = ScheduleFreeAveraging(options.interpolation, options.decay_at) if isinstance(options, ScheduleFree) else None
-    return ChainOptimizer(groups, chains, cautious=options.cautious_weight_decay, averaging=averaging)
+    whole = [(p, chains[group["kind"]]) for group in groups for p in group["params"] if not is_elementwise(chains[group["kind"]])]
+    costs = [sum(transform.flops(*p.shape) for transform in chain) for p, chain in whole]
+    sharing = Sharing.over_ranks([p for p, _ in whole], costs)
+    return ChainOptimizer(groups, chains, cautious=options.cautious_weight_decay, averaging=averaging, sharing=sharing)
 
 
 def optimizer_flops(spec: RunSpec) -> float:

@@ -8,6 +8,7 @@ layer's outputs, d_out, and columns its inputs, d_in; an embedding is stored (V,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -271,3 +272,13 @@ class NormalizeRms(Stateless):
 
     def flops(self, rows: int, columns: int) -> float:
         return 3.0 * rows * columns
+
+
+def is_elementwise(chain: Sequence[Transform]) -> bool:
+    """Whether a chain serves every entry by itself, so that it can step any part of a matrix."""
+    return all(isinstance(transform, Momentum | HeavyBall | Sign | Adam) for transform in chain)
+
+
+def full_precision(dtype: torch.dtype) -> torch.dtype:
+    """The precision of states and updates: that of the parameter, float32 where it has less."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.data.corpus import load_corpus
+from hptransfer.data.corpus import identify
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, total, validation_cost
@@ -140,7 +140,7 @@ def _speed(args: argparse.Namespace, records: Sequence[RunRecord]) -> tuple[Spee
 
 
 def _series(experiment: Experiment) -> list[Series]:
-    data = load_corpus(experiment.data.corpus, experiment.data.vocab).spec
+    data = identify(experiment.data)
     found = []
     for (recipe, parametrization), members in groupby(
         make_studies(experiment, data).studies, key=lambda study: (study.recipe, study.parametrization)

@@ -41,6 +41,12 @@ HARDWARE = {
 }
 
 
+def peak(device: str) -> float | None:
+    """The dense bf16 peak, FLOP/s, of the device that a record or torch names; None where the table has none."""
+    words = device.lower().replace("rtx ", "rtx").replace("-", " ").split()
+    return next((one.flops_per_second for name, one in HARDWARE.items() if name in words and not one.measured), None)
+
+
 @dataclass(frozen=True)
 class Speed:
     """FLOP/s of one device, by run, and in words where that comes from. ``per_core``: the device is one core of a CPU."""

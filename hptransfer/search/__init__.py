@@ -4,11 +4,13 @@ import os
 import secrets
 
 # Ray reads its environment when it is imported, which any module of this package may do first.
-# No usage report, and none of Tune's own tables, logs and signal handling.
+# No usage report, and none of Tune's own tables, logs, hints and signal handling.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "1000000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A relative corpus path means the same in a trial as here.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")

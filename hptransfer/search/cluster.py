@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hptransfer.errors import UsageError
-from hptransfer.store import Store
+from hptransfer.experiment import Resources
+from hptransfer.store import Holder, Store
+from hptransfer.store.claims import is_running
+
+HEAD_SECONDS = 2.0  # between two looks at the cluster's head
+HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
 
 
 @contextmanager
 def cluster(store: Store) -> Iterator[None]:
-    """The cluster of RAY_ADDRESS, or a Ray of our own on this machine that listens on localhost and ends with the block."""
+    """The cluster of RAY_ADDRESS, or a Ray of our own on this machine that listens on localhost and ends with the block.
+
+    Within it SIGTERM ends the command as an interrupt does, and so does, in one line, a cluster that goes away.
+    """
     address = os.environ.get("RAY_ADDRESS", "local")
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
     try:
@@ -27,11 +39,18 @@ def cluster(store: Store) -> Iterator[None]:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
+    if main := threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, _interrupt)
+    ended = threading.Event()
+    threading.Thread(target=_watch_head, args=(store, address, ended), daemon=True).start()
     try:
         _refuse_unshared(store)
         yield
     finally:
+        ended.set()
         ray.shutdown()
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:
@@ -41,9 +60,104 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def total_cpus() -> int:
-    """CPUs of the cluster: as many one-thread trials run side by side."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+def slots(resources: Resources) -> int:
+    """How many trials with these resources run side by side on the nodes that are there now."""
+    return sum(_room(node, resources) for node in _nodes())
+
+
+def require_slots(resources: Resources, count: int = 1) -> None:
+    """Raises UsageError when ``count`` trials or workers of these resources can never run side by side."""
+    if slots(resources) >= count:
+        return
+    asked = ", ".join(f"{value:g} {name}" for name, value in _demand(resources).items() if value)
+    having = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in _demand(resources)) for node in _nodes())
+    each = f"{count} workers of {asked} each" if count > 1 else f"a trial's {asked} (resources)"
+    raise UsageError(f"{each} can never fit: the cluster's nodes have {having}")
+
+
+def has_gpus() -> bool:
+    """Whether any node of the cluster has a GPU."""
+    return any(node.get("GPU") for node in _nodes())
+
+
+def is_dead(holder: Holder) -> bool:
+    """Whether the process that holds a run is known to be gone: from this machine, or from a node of this cluster."""
+    if holder.is_dead:
+        return True
+    node = next((node for node in ray.nodes() if node["NodeID"] == holder.node), None)
+    if node is None:  # of another cluster: nothing is known
+        return False
+    if not node["Alive"]:
+        return True
+    try:
+        return not ray.get(_on(holder.node, is_running).remote(holder.pid), timeout=10)
+    except ray.exceptions.RayError:
+        return False
+
+
+def kill(holder: Holder) -> None:
+    """Kill the process that holds a run, wherever it runs; a stopped one dies too."""
+    _on(holder.node, _kill).remote(holder.pid)
+
+
+def this_node() -> str:
+    """The id of the node that this runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def _on(node: str, function: Any) -> Any:
+    """A function as a task on that node which waits for no core."""
+    return ray.remote(num_cpus=0)(function).options(
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False), max_retries=0
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _demand(resources: Resources) -> dict[str, float]:
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
+
+
+def _room(node: dict[str, float], resources: Resources) -> int:
+    demand = {name: value for name, value in _demand(resources).items() if value}
+    if 0 < (share := demand.get("GPU", 0)) < 1:  # a trial's share lies on one GPU
+        demand["GPU"] = 1 / int(1 / share + 1e-9)
+    return min(int(node.get(name, 0) / value + 1e-9) for name, value in demand.items())
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _watch_head(store: Store, address: str, ended: threading.Event) -> None:
+    """End the process where the cluster has gone away under it: Ray itself waits a minute and then aborts with its stack."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    node, misses = this_node(), 0
+    while not ended.wait(HEAD_SECONDS):
+        misses = 0 if _answers(host, int(port), node) else misses + 1
+        if misses >= HEAD_MISSES and not ended.is_set():
+            name = "of this command" if address == "local" else f"at {address}"
+            print(
+                f"error: the Ray cluster {name} is gone; what finished is in {store.location}, and the same command goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)
+
+
+def _answers(host: str, port: int, node: str) -> bool:
+    """Whether the head answers and knows this process's node; one that was restarted does not."""
+    try:
+        socket.create_connection((host, port), timeout=HEAD_SECONDS).close()
+        return any(one["NodeID"] == node and one["Alive"] for one in ray.nodes())
+    except (OSError, ray.exceptions.RayError):
+        return False
 
 
 def _refuse_unshared(store: Store) -> None:
@@ -52,13 +166,13 @@ def _refuse_unshared(store: Store) -> None:
     if len(nodes) < 2 or not store.is_local:
         return
     marker = Path(store.uri) / f"marker-{uuid.uuid4().hex}"
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    look = ray.remote(num_cpus=0)(lambda: marker.exists())
     try:
-        seen = ray.get(
-            [look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes]
-        )
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise UsageError(f"store {store.location} cannot be written: {error.strerror}") from None
+    try:
+        seen = ray.get([_on(node, os.path.exists).remote(str(marker)) for node in nodes])
     finally:
         marker.unlink()
     if not all(seen):

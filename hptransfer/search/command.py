@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.data.corpus import load_corpus
-from hptransfer.errors import UsageError
+from hptransfer.errors import CheckFailed
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.rules.recipes import get_recipe
+from hptransfer.search.budget import Spending
+from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
 from hptransfer.spec import PARAMETRIZATIONS, DataSpec
-from hptransfer.store import Store
+from hptransfer.store import RunRecord, Store
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
@@ -40,25 +42,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
     options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
     options.add_argument("--trials", type=int, metavar="N", help="finished runs per recipe, parametrization and width")
+    options.add_argument("--profile", action="store_true", help="say where the wall time went")
     args = options.parse_args(argv)
     experiment = chosen_experiment(args)
     store = Store(args.store)
 
-    corpus = load_corpus(experiment.data.corpus, experiment.data.vocab)
+    profile = Profile()
+
+    corpus = load_corpus(experiment.data)
     studies = make_studies(experiment, corpus.spec)
     records = store.records()
     known = set(records)
-    todo = studies.missing(records)
+    studies.missing(records)
+    budget = Spending(experiment, studies, records)
     _say_what_is_planned(experiment, corpus.spec, store)
-    if todo:
+    if budget.missing(records):
         _say_what_is_assumed(studies)
-        from hptransfer.search.cluster import cluster
+        from hptransfer.search.cluster import cluster, slots
         from hptransfer.search.tuner import run_trials
 
-        planned, flops = _planned(studies)
+        planned, flops = _planned(studies, records)
+        progress = Progress(planned, flops, lambda record: studies.best_line(record, records))
+        profile.mark("imports and corpus")
         with cluster(store):
-            run_trials(studies, store, records, Progress(planned, flops, lambda record: studies.best_line(record, records)))
-    result = [_summary(study, known) for study in studies.studies]
+            profile.mark("Ray start")
+            run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
+            profile.trials_ended(slots(experiment.resources))
+        profile.mark("shutdown")
+    result = [_summary(study, records, known) for study in studies.studies]
     table(
         "best run of each study (lr and weight decay in base coordinates)",
         ["optimizer", "parametrization", "width", "runs", "new", "diverged", "lr", "weight decay", "ratio", "loss"],
@@ -70,12 +81,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row in result
         ],
     )
+    spent = budget.spent(records)
     finish(
         args,
-        {"store": store.location, "studies": result},
+        {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
-        next_command=f"python -m hptransfer.transfer {selection(args)} --optimizer {','.join(experiment.optimizers)}",
+        next_command=None
+        if spent
+        else f"python -m hptransfer.transfer {selection(args)} --optimizer {','.join(experiment.optimizers)}",
     )
+    if spent:
+        raise CheckFailed(spent)
 
 
 def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -> None:
@@ -110,23 +126,29 @@ def _say_what_is_assumed(studies: Studies) -> None:
             console.print(f"{study.recipe}: theory does not cover {'; nor '.join(assumed)}")
 
 
-def _planned(studies: Studies) -> tuple[int, float]:
+def _planned(studies: Studies, records: Mapping[str, RunRecord]) -> tuple[int, float]:
     """Runs still to do, and their FLOPs."""
-    count, flops = 0, 0.0
-    for study in studies.studies:
-        left = study.trials - len(study.finished)
-        middle = study.space.optimizer(study.space.lr.at(0.5), 0.0, study.space.embedding_lr_ratio.values[0])
-        count, flops = count + left, flops + left * study.make_run(middle, 0).flops
-    return count, flops
+    left = [(study, int(min(study.granted, study.trials)) - len(study.runs(records))) for study in studies.studies]
+    return sum(count for _, count in left), sum(count * study.flops_per_run for study, count in left)
 
 
-def _summary(study: Study, known: set[str]) -> dict[str, Any]:
-    runs = [record for _, record in study.finished]
+def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+    """Print the profile where it was asked for, and give it for the JSON."""
+    if not args.profile:
+        return {}
+    result = profile.result
+    table(
+        f"wall time {result['wall']:.1f} s (proposals took {result['proposals']:.1f} s of the driver meanwhile)",
+        ["part", "seconds", "share"],
+        [[name, f"{seconds:.1f}", f"{100 * seconds / result['wall']:.1f} %"] for name, seconds in result["seconds"].items()]
+        + [["Ray start and scheduling", "", f"{100 * result['ray_and_scheduling']:.1f} %"]],
+    )
+    return {"profile": result}
+
+
+def _summary(study: Study, records: Mapping[str, RunRecord], known: set[str]) -> dict[str, Any]:
+    runs = study.runs(records)
     best = study.best
-    if not study.done:
-        raise UsageError(
-            f"the study of {study.recipe} at width {study.width} ended with {len(runs)} of {study.trials} runs; run it again"
-        )
     return {
         "optimizer": study.recipe,
         "parametrization": study.parametrization,

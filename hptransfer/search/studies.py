@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hptransfer.cli import number
 from hptransfer.errors import UsageError
@@ -32,6 +32,36 @@ class Studies:
             found += study.missing(records)
             ratios.setdefault(key, study.ratio)
         return sorted(found, key=lambda spec: spec.flops, reverse=True)
+
+    def grant(self, flops: float) -> None:
+        """Let the trials cost ``flops`` in all. Which ones fit depends neither on how fast any of them is nor on which have been
+        done already."""
+        for study in self.studies:
+            study.granted = 0
+        left = flops * (1 + 1e-9)
+        for study in self._in_order():
+            left -= study.flops_per_run
+            if left < 0:
+                return
+            study.granted += 1
+
+    def _in_order(self) -> Iterator[Study]:
+        """The studies, each once per trial: batch by batch, in rounds over those that could start one by then."""
+        counts = {id(study): 0 for study in self.studies}
+        compared: set[tuple[str, str]] = set()
+        going = True
+        while going:
+            going = False
+            for study in self.studies:
+                count, key = counts[id(study)], (study.recipe, study.parametrization)
+                waits = any(counts[id(one)] < max(one.first_look, count) for one in study.narrower)
+                if waits or not (study.searches_ratio or key in compared):
+                    continue
+                compared.add(key)
+                for _ in range(study.batch_size(count)):
+                    yield study
+                    counts[id(study)] += 1
+                    going = True
 
     def best_line(self, record: RunRecord, records: Mapping[str, RunRecord]) -> str:
         """The best so far of the study that a record belongs to, in words."""

@@ -27,7 +27,8 @@ MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
 class Study:
     """``searches_ratio``: the first trials compare the values of the embedding/readout LR ratio, and the best one is frozen.
     Other studies are given ``ratio``, and wait until they are. ``narrower`` are the studies of the same recipe and
-    parametrization whose runs tell where this one's optimum may be. ``finished`` is in the order of proposal."""
+    parametrization whose runs tell where this one's optimum may be. ``granted``: how many of the trials a budget allows.
+    ``finished`` is in the order of proposal."""
 
     recipe: str
     parametrization: Parametrization
@@ -39,6 +40,7 @@ class Study:
     narrower: tuple[Study, ...] = ()
     searches_ratio: bool = False
     ratio: float | None = None
+    granted: float = math.inf
     finished: list[tuple[Point, RunRecord]] = field(default_factory=list)
     batch: list[tuple[Point, RunSpec]] = field(default_factory=list)
 
@@ -46,13 +48,22 @@ class Study:
     def done(self) -> bool:
         return len(self.finished) >= self.trials
 
+    @property
+    def flops_per_run(self) -> float:
+        """All runs of a study cost the same."""
+        return self.make_run(self.space.optimizer(self.space.lr.at(0.5), 0.0, self.space.embedding_lr_ratio.values[0]), 0).flops
+
+    def runs(self, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+        """Runs so far in the order of proposal, those of the unfinished batch included."""
+        return [records[run_id] for run_id in self._run_ids() if run_id in records]
+
     def has(self, record: RunRecord) -> bool:
         """Whether a run is one of this study's so far."""
         return record.run_id in self._run_ids()
 
     def complete(self, records: Mapping[str, RunRecord]) -> list[RunRecord]:
         """Complete runs so far, those of the unfinished batch included."""
-        return [record for run_id in self._run_ids() if (record := records.get(run_id)) and record.loss is not None]
+        return [record for record in self.runs(records) if record.loss is not None]
 
     def _run_ids(self) -> list[str]:
         return [record.run_id for _, record in self.finished] + [spec.run_id for _, spec in self.batch]
@@ -69,8 +80,9 @@ class Study:
         while not self.done and self._ready:
             if not self.batch:
                 self.batch = self._next_batch()
-            if left := [spec for _, spec in self.batch if spec.run_id not in records]:
-                return left
+            left = [(index, spec) for index, (_, spec) in enumerate(self.batch) if spec.run_id not in records]
+            if left:
+                return [spec for index, spec in left if len(self.finished) + index < self.granted]
             self.finished += [(point, records[spec.run_id]) for point, spec in self.batch]
             self.batch = []
             if self.ratio is None:
@@ -95,6 +107,12 @@ class Study:
         """How many runs of a narrower study the next batch sees: as many as this one has, and those of its first look at least.
         Later ones are not shown, or more trials would change what was proposed."""
         return max(narrower.first_look, len(self.finished))
+
+    def batch_size(self, start: int) -> int:
+        """Proposals in the batch that starts at trial ``start``."""
+        compares = self.searches_ratio and start == 0
+        size = len(self.space.embedding_lr_ratio.values) if compares else self.settings.batch
+        return min(size, self.trials - start)
 
     def _next_batch(self) -> list[tuple[Point, RunSpec]]:
         """The next proposals: as many as the batch has, fewer where the trials end in between."""

@@ -1,21 +1,29 @@
-"""Runs under Ray Tune: one Tuner over all studies, function trainables in reused actors, one thread per trial."""
+"""Runs under Ray Tune: one Tuner over all studies, function trainables in reused actors, as many as the resources allow."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import time
+import uuid
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
-from hptransfer.search.cluster import total_cpus  # first: it settles Ray's environment
+from hptransfer.search.cluster import require_slots, slots, this_node  # first: it settles Ray's environment
 
 from ray import tune  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 
-from hptransfer.errors import CheckFailed
+from hptransfer.errors import CheckFailed, HptransferError
+from hptransfer.experiment import Resources
+from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
+from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
 from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord, Store
+from hptransfer.store import ClaimLost, Claims, RunRecord, Store
+from hptransfer.store.claims import BEAT_SECONDS
+
+RESTARTS = 2  # of a run whose process dies or hangs; it goes on from its checkpoint each time
 
 
 class RunSource(Protocol):
@@ -26,56 +34,137 @@ class RunSource(Protocol):
         ...
 
 
-def run_trials(source: RunSource, store: Store, records: dict[str, RunRecord], progress: Progress) -> None:
-    """Train everything that ``source`` asks for, as many at once as there are CPUs; each record goes to the store at once
-    and into ``records``. Raises CheckFailed when a trial fails: what had finished is kept, and the same command goes on."""
+def run_trials(
+    source: RunSource,
+    store: Store,
+    records: MutableMapping[str, RunRecord],
+    progress: Progress,
+    *,
+    resources: Resources,
+    profile: Profile | None = None,
+) -> None:
+    """Train everything that ``source`` asks for, as many at once as fit; each record goes to the store at once and into
+    ``records``. Runs that another command on the store trains meanwhile are left to it, and their records taken.
+
+    Raises UsageError when a trial can never fit, and CheckFailed when a trial fails: what had finished is kept, and the
+    same command goes on.
+    """
     if not list(source.missing(records)):
         return
-    searcher = _Searcher(source, store, records, progress)
+    require_slots(resources)
+    searcher = _Searcher(source, store, records, progress, resources, profile or Profile())
+    asked = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
     # Tune's own state is disposable: whatever matters is in the store by the time Tune hears of it.
     with tempfile.TemporaryDirectory(prefix="hptransfer-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
-            tune.with_resources(_trial, {"cpu": 1}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,
-                max_concurrent_trials=total_cpus(),
-                reuse_actors=True,
-                metric="loss",
-                mode="min",
+            tune.with_resources(_trial, {name: value for name, value in asked.items() if value}),
+            tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, metric="loss", mode="min"),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                callbacks=[searcher.watchdog],
             ),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=1)),
         )
-        tuner.fit()
-    if searcher.failed is not None:
-        raise CheckFailed(f"{searcher.failed}; what finished is in {store.location}, and the same command goes on")
+        results = tuner.fit()
+    if searcher.failed is None:
+        return
+    run_id, why = searcher.failed
+    if why is None:
+        death = next((result.error for result in results if result.error and result.config["run_id"] == run_id), None)
+        hung = f"made no step for {resources.hang_seconds:g} s" if run_id in searcher.watchdog.hung else ""
+        why = f"its process died {RESTARTS + 1} times; {hung or _reason(death)}"
+    raise CheckFailed(f"run {run_id} failed: {why}; what finished is in {store.location}, and the same command goes on")
+
+
+def _reason(death: BaseException | None) -> str:
+    """What Ray knows about the death of a process, in a few words."""
+    words = " ".join(str(death).split())
+    _, found, detail = words.partition("Worker exit detail: ")
+    return (detail if found else words).split(" There are some")[0].rstrip(". ")[:200]
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
     """Hands the source's runs to Tune, and the finished records back."""
 
-    def __init__(self, source: RunSource, store: Store, records: dict[str, RunRecord], progress: Progress) -> None:
+    def __init__(
+        self,
+        source: RunSource,
+        store: Store,
+        records: MutableMapping[str, RunRecord],
+        progress: Progress,
+        resources: Resources,
+        profile: Profile,
+    ) -> None:
         super().__init__(metric="loss", mode="min")
         self._source, self._store, self._records, self._progress = source, store, records, progress
+        self._resources, self._profile = resources, profile
+        self._session = uuid.uuid4().hex[:12]
         self._in_flight: dict[str, RunSpec] = {}
-        self.failed: str | None = None
+        self._trials: dict[str, str] = {}  # run_id by trial
+        self._asked = 0.0  # when the source was last asked in vain; 0: ask again
+        self._waits = False  # whether another command trains what is missing
+        self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
+        self.watchdog.look()
+        self.failed: tuple[str, str | None] | None = None  # the run, and why where its process could say so
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        flying = {spec.run_id for spec in self._in_flight.values()}
-        if self.failed is None:
-            for spec in self._source.missing(self._records):
-                if spec.run_id not in flying:
-                    self._in_flight[trial_id] = spec
-                    return {"spec": spec.model_dump_json(), "store": self._store.uri}
-        return None if flying else Searcher.FINISHED
+        spec = self._next() if self.failed is None else None
+        if spec is None:
+            return None if self._in_flight or (self._waits and self.failed is None) else Searcher.FINISHED
+        self._in_flight[spec.run_id] = spec
+        self._trials[trial_id] = spec.run_id
+        return {
+            "run_id": spec.run_id,
+            "spec": spec.model_dump_json(),
+            "store": self._store.uri,
+            "session": self._session,
+            "dead": self.watchdog.dead.get(spec.run_id, ""),
+            "threads": max(1, int(self._resources.cpus)),
+            "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
+        }
+
+    def _next(self) -> RunSpec | None:
+        """The next run to start, or None while there is no room for one or none to start."""
+        if self._asked and time.monotonic() - self._asked < LOOK_SECONDS:  # Tune asks ten times a second
+            return None
+        if len(self._in_flight) >= slots(self._resources):
+            self._asked = time.monotonic()
+            return None
+        found = True
+        while found:
+            found = self._waits = False
+            with self._profile.proposing():
+                missing = self._source.missing(self._records)
+            for spec in missing:
+                if spec.run_id in self._in_flight:
+                    continue
+                if (record := self._store.get(spec.run_id)) is not None:  # another command was quicker
+                    self._take(record)
+                    found = True
+                elif self.watchdog.elsewhere(spec.run_id):
+                    self._waits = True
+                else:
+                    return spec
+        self._asked = time.monotonic()
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        spec = self._in_flight.pop(trial_id)
-        record = self._store.get(spec.run_id)
-        if error or record is None:
-            self.failed = f"run {spec.run_id} failed: {(result or {}).get('error', 'its process died twice')}"
-            return
-        self._records[spec.run_id] = record
+        run_id, self._asked = self._trials.pop(trial_id), 0.0
+        del self._in_flight[run_id]
+        outcome = result or {}
+        self._profile.trial(outcome)
+        if error or "error" in outcome:
+            self.failed = self.failed or (run_id, outcome.get("error"))
+        elif outcome.get("elsewhere"):
+            self.watchdog.look()
+        elif (record := self._store.get(run_id)) is None:
+            self.failed = self.failed or (run_id, "its record is not in the store")
+        else:
+            self._take(record)
+
+    def _take(self, record: RunRecord) -> None:
+        self._records[record.run_id] = record
         self._progress.finished(record)
 
     def save(self, checkpoint_path: str) -> None:
@@ -90,11 +179,23 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     from hptransfer.data.corpus import open_corpus
     from hptransfer.train import train
 
-    spec = RunSpec.model_validate_json(config["spec"])
+    store, began = Store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.
-    outcome: dict[str, Any] = {"loss": sys.float_info.max}
+    outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
-        train(spec, open_corpus(spec.data), store=Store(config["store"]))
+        owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
+        claim = Claims(store).take(config["run_id"], node=this_node(), **owner)
+        if claim is None:
+            return outcome | {"elsewhere": True}
+        with claim:
+            if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
+                spec = RunSpec.model_validate_json(config["spec"])
+                record = train(spec, open_corpus(spec.data), store=store, claim=claim, threads=config["threads"])
+                outcome |= {"training": record.training_wall_seconds, "evaluation": record.evaluation_wall_seconds}
+    except ClaimLost:
+        return outcome | {"elsewhere": True}
+    except HptransferError as error:
+        outcome["error"] = str(error)
     except Exception as error:  # said in one line by the driver, instead of twice as a stack trace by Ray
         outcome["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return outcome
+    return outcome | {"seconds": time.time() - began}

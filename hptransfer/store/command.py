@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.data.corpus import load_corpus
+from hptransfer.data.corpus import identify
 from hptransfer.errors import UsageError
 from hptransfer.experiment import load_experiment
 from hptransfer.search.space import load_space
@@ -53,7 +53,7 @@ def _import(args: argparse.Namespace, store: Store) -> tuple[int, int]:
     pairs = [part.split("=", 1) for part in cli.names(args.columns)]
     if any(len(pair) != 2 for pair in pairs):
         raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
-    data = load_corpus(experiment.data.corpus, experiment.data.vocab).spec
+    data = identify(experiment.data)
 
     def optimizer(recipe: str, parametrization: Parametrization, lr: float, decay: float, ratio: float) -> OptimizerSpec:
         return load_space(recipe, parametrization, experiment).optimizer(lr, decay, ratio)

@@ -1,12 +1,12 @@
-"""Which records belong to an experiment."""
+"""Which records belong to an experiment, and what a record's curve says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hptransfer.experiment import Experiment
 from hptransfer.spec import RunSpec
-from hptransfer.store.record import RunRecord
+from hptransfer.store.record import CurvePoint, RunRecord
 
 
 def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[RunRecord], int]:
@@ -16,7 +16,7 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
     any horizon. Of several versions of the corpus that of the newest run is taken.
     """
     # A run under another name than its spec's was trained by other numerics: not the same run.
-    ours = [record for record in records if record.run_id == record.spec.run_id and makes(experiment, record.spec)]
+    ours = [record for record in records if makes(experiment, record.spec) and record.run_id == record.spec.run_id]
     newest = max(ours, key=lambda record: (record.finished_at, record.run_id), default=None)
     same = [record for record in ours if newest and record.spec.data.sha256 == newest.spec.data.sha256]
     return same, len(ours) - len(same)
@@ -32,8 +32,27 @@ def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
 def makes(experiment: Experiment, spec: RunSpec) -> bool:
     """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon."""
     at_target = spec.model.width == experiment.target_width
-    if not (at_target or spec.model.width in experiment.widths) or spec.data.corpus != experiment.data.corpus:
+    if not (at_target or spec.model.width in experiment.widths) or not experiment.data.names(spec.data):
         return False
     ours = experiment.run_spec(spec.data, spec.optimizer, width=spec.model.width, parametrization=spec.parametrization)
     free = {"init_seed": spec.init_seed, "data_seed": spec.data_seed} | ({"horizon": spec.horizon} if at_target else {})
     return ours.model_copy(update=free) == spec
+
+
+def tokens_to_loss(curve: Sequence[CurvePoint], target: float) -> float | None:
+    """Training tokens until the validation loss was first at or below ``target``, nats per token; None where it never was.
+
+    Interpolated linearly between the evaluation points around it, the first of which may be at any loss below: then it is that
+    point's tokens. A run with another horizon, annealed earlier, may need fewer.
+    """
+    before: tuple[int, float] | None = None
+    for point in curve:
+        if point.val is None:
+            continue
+        if point.val <= target:
+            if before is None:
+                return float(point.tokens)
+            tokens, loss = before
+            return tokens + (loss - target) / (loss - point.val) * (point.tokens - tokens)
+        before = point.tokens, point.val
+    return None

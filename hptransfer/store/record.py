@@ -40,6 +40,7 @@ class RunRecord(Spec):
     flops_optimizer: float
     training_wall_seconds: float
     optimizer_wall_seconds: float
+    evaluation_wall_seconds: float = 0.0
     peak_memory_bytes: int
     optimizer_state_bytes: int
     factor_failures: int = 0  # how often the last good root or basis had to be kept

@@ -5,48 +5,79 @@ from __future__ import annotations
 import io
 import sys
 import time
+import zipfile
 from typing import Any
 
 import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
+from hptransfer.optim import ChainOptimizer
 from hptransfer.store import Store
+from hptransfer.store.files import StoreUnreachable
+from hptransfer.train.state import RunState
 
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
-FORMAT = 1
+FORMAT = 2
+
+# Of a long run's time, at most this share goes into its checkpoints.
+OVERHEAD = 0.05
 
 
 class Checkpoints:
-    """Saves the state of one run every ``seconds``; without a store it does nothing."""
+    """Saves the state of one run every ``seconds``, or less often where saving takes more than a share of `OVERHEAD` of the time;
+    without a store it does nothing.
+
+    A checkpoint is that of one process, whatever number of workers wrote it: another number may go on from it. It holds the
+    step, from which the batches follow, and no random state: nothing is drawn after the initialisation.
+    """
 
     def __init__(self, store: Store | None, run_id: str, seconds: float = 30.0) -> None:
         self._store, self._run_id, self._seconds = store, run_id, seconds
         self._last = time.monotonic()
 
-    def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None; a damaged one is named and the run starts over."""
+    def load(self, model: nn.Module, optimizer: ChainOptimizer) -> RunState | None:
+        """Bring model and optimizer to the last saved state and return the run's, or None; a damaged one is named and the run
+        starts over. Each worker reads it."""
+        if (saved := self._read()) is None:
+            return None
+        set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
+        optimizer.load_state_dict(saved["optimizer"])
+        return RunState.from_dict(saved["state"])
+
+    def _read(self) -> dict[str, Any] | None:
         content = self._store.read_checkpoint(self._run_id) if self._store else None
         if content is None:
             return None
         try:
-            state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-            if state["format"] == FORMAT:
-                return state
-            why = f"has format {state['format']}, not {FORMAT}"
+            if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch.load does not look at checksums
+                raise zipfile.BadZipFile(damaged)
+            saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+            if saved["format"] == FORMAT:
+                return saved
+            why = f"has format {saved['format']}, not {FORMAT}"
         except Exception as error:  # torch.load raises whatever the damage provokes
             why = f"is damaged ({type(error).__name__})"
         print(f"checkpoint of run {self._run_id} {why}; the run starts over", file=sys.stderr)
         return None
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return self._store is not None and time.monotonic() - self._last >= self._seconds
 
-    def save(self, state: dict[str, Any]) -> None:
-        if self._store is None:
-            return
-        buffer = io.BytesIO()
-        torch.save(state | {"format": FORMAT}, buffer)
-        self._store.write_checkpoint(self._run_id, buffer.getvalue())
+    def save(self, model: nn.Module, optimizer: ChainOptimizer, state: RunState) -> None:
+        """Keep all three, written by rank 0. Collective."""
+        began = time.monotonic()
+        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        saved = {"format": FORMAT, "model": weights, "optimizer": optimizer.full_state_dict(), "state": state.to_dict()}
+        if self._store is not None and weights:  # empty on the other ranks
+            buffer = io.BytesIO()
+            torch.save(saved, buffer)
+            try:
+                self._store.write_checkpoint(self._run_id, buffer.getvalue())
+            except StoreUnreachable as error:  # the run may well finish without
+                print(f"run {self._run_id} goes on without a checkpoint: {error}", file=sys.stderr)
         self._last = time.monotonic()
+        self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
 
     def remove(self) -> None:
         if self._store is not None:

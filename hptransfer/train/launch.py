@@ -3,43 +3,154 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
 from hptransfer.errors import CheckFailed
+from hptransfer.experiment import Resources
 from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord, Store
+from hptransfer.store import Claim, Claims, CurvePoint, RunRecord, Store, Watch
+from hptransfer.train.parallel import Strategy
+
+# A run that another process holds is its own as long as its heart beats: one that stands still for this long is dead.
+DEAD_SECONDS = 60.0
 
 
-def launch(spec: RunSpec, store: Store, *, workers: int = 1) -> RunRecord:
-    """Train one run as a Ray Train `TorchTrainer` run of ``workers`` data-parallel workers, one CPU each, and return its
-    record from the store. A worker that dies is restarted once, from the run's checkpoint. Raises CheckFailed when it fails."""
+@dataclass(frozen=True)
+class Layout:
+    """How a run is laid out over a cluster. ``resources``: of each worker; ``failures``: how often workers that died are
+    started again, from the run's checkpoint. ``strategy`` and ``accumulation`` are `World`'s."""
+
+    workers: int = 1
+    resources: Resources = field(default_factory=Resources)
+    strategy: Strategy = "ddp"
+    accumulation: int = 1
+    failures: int = 1
+
+
+def launch(
+    spec: RunSpec, store: Store, layout: Layout | None = None, on_point: Callable[[CurvePoint], None] | None = None
+) -> RunRecord:
+    """Train one run as a Ray Train `TorchTrainer` run, and return its record from the store. ``on_point`` is called with every
+    point of its curve as it comes. Raises CheckFailed when the run fails, or another process trains it."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
 
+    layout = layout or Layout()
+    points = Queue(actor_options={"num_cpus": 0})
+    listener = Thread(target=_listen, args=(points, on_point), daemon=True)
+    session = uuid.uuid4().hex[:12]
+    asked = {"CPU": layout.resources.cpus, "GPU": layout.resources.gpus, "memory": (layout.resources.memory_gb or 0) * 1e9}
     # Ray Train silently resumes a run of the same name, and its own state is disposable: a fresh name and folder each time.
     with tempfile.TemporaryDirectory(prefix="hptransfer-train-", ignore_cleanup_errors=True) as folder:
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"spec": spec.model_dump_json(), "store": store.uri},
-            scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1}),
+            train_loop_config={
+                "spec": spec.model_dump_json(),
+                "store": store.uri,
+                "strategy": layout.strategy,
+                "accumulation": layout.accumulation,
+                "threads": max(1, int(layout.resources.cpus)),
+                "session": session,
+                "points": points,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=layout.workers,
+                use_gpu=layout.resources.gpus > 0,
+                resources_per_worker={name: value for name, value in asked.items() if value},
+            ),
             run_config=RunConfig(
-                name=f"{spec.run_id}-{uuid.uuid4().hex[:8]}", storage_path=folder, failure_config=FailureConfig(max_failures=1)
+                name=f"{spec.run_id}-{session}",
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=layout.failures),
             ),
         )
+        listener.start()
         try:
-            trainer.fit()
+            other = trainer.fit().return_value
         except Exception as error:
             raise CheckFailed(f"run {spec.run_id} failed under Ray Train: {str(error).strip().splitlines()[-1]}") from None
+        finally:
+            points.put(None)
+            listener.join()
+            points.shutdown()
+    if other:
+        raise CheckFailed(f"run {spec.run_id} is trained by {other}; wait for it, or end it and run the same command again")
     record = store.get(spec.run_id)
     if record is None:
         raise CheckFailed(f"run {spec.run_id} ended under Ray Train without a record in {store.location}")
     return record
 
 
-def _worker(config: dict[str, Any]) -> None:
+def _listen(points: Any, on_point: Callable[[CurvePoint], None] | None) -> None:
+    """Hand over points until there are no more."""
+    while (point := points.get()) is not None:
+        if on_point:
+            on_point(CurvePoint.model_validate_json(point))
+
+
+def _worker(config: dict[str, Any]) -> str:
+    """One worker of a run. Returns, in words, who else trains it; empty where nobody does."""
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
     from hptransfer.data.corpus import open_corpus
     from hptransfer.train.loop import train
 
-    spec = RunSpec.model_validate_json(config["spec"])
-    train(spec, open_corpus(spec.data), store=Store(config["store"]))
+    spec, store, points = RunSpec.model_validate_json(config["spec"]), Store(config["store"]), config["points"]
+    rank, device = get_context().get_world_rank(), get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # which collectives on objects use
+    claim, other = _take(store, spec.run_id, config["session"]) if rank == 0 else (None, "")
+    other = _from_first(other)
+    with claim or nullcontext():
+        # A restarted worker may find that the run had just finished.
+        if not other and not _from_first(store.get(spec.run_id) is not None):
+            train(
+                spec,
+                open_corpus(spec.data),
+                store=store,
+                reporter=(lambda point: points.put(point.model_dump_json())) if rank == 0 else None,
+                claim=claim,
+                threads=config["threads"],
+                device=device,
+                strategy=config["strategy"],
+                accumulation=config["accumulation"],
+            )
+    return str(other)
+
+
+def _take(store: Store, run_id: str, session: str) -> tuple[Claim | None, str]:
+    """The claim on a run; or None and, in words, the process that holds it."""
+    from ray import get_runtime_context
+
+    claims, watch, node = Claims(store), Watch(), get_runtime_context().get_node_id()
+    holder = claims.held().get(run_id)
+
+    def dead() -> str:
+        return holder.pulse if holder and watch.still_for(holder) > DEAD_SECONDS else ""
+
+    while (claim := claims.take(run_id, session=session, node=node, dead=dead())) is None:
+        time.sleep(1.0)
+        now = claims.held().get(run_id)
+        if now and holder and now.pulse != holder.pulse:
+            return None, f"process {now.pid} on {now.host.split()[0]}"
+        holder = now
+    return claim, ""
+
+
+def _from_first(value: Any) -> Any:
+    """Rank 0's value, on every rank."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]

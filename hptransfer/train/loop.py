@@ -14,12 +14,14 @@ from hptransfer.data.batches import batch, validation_batches
 from hptransfer.data.corpus import Corpus
 from hptransfer.errors import UsageError
 from hptransfer.models import build_model
-from hptransfer.optim import ChainOptimizer, build_optimizer, clip_gradients, optimizer_flops
+from hptransfer.models.loss import IGNORED
+from hptransfer.optim import build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.store import Claim, CurvePoint, RunRecord, Store
 from hptransfer.train import machine
 from hptransfer.train.checkpoint import Checkpoints
-from hptransfer.train.parallel import World
+from hptransfer.train.losses import PendingLosses
+from hptransfer.train.parallel import Strategy, World
 from hptransfer.train.schedule import decay_factor, schedule_factor
 from hptransfer.train.state import RunState
 
@@ -27,122 +29,168 @@ Reporter = Callable[[CurvePoint], None]
 
 
 def train(
-    spec: RunSpec, corpus: Corpus, *, store: Store | None = None, reporter: Reporter | None = None, threads: int = 1
+    spec: RunSpec,
+    corpus: Corpus,
+    *,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+    claim: Claim | None = None,
+    threads: int = 1,
+    device: torch.device | None = None,
+    strategy: Strategy = "ddp",
+    accumulation: int = 1,
 ) -> RunRecord:
     """Train one run on this process (or on all workers of the current torch.distributed group) and return its record.
 
     With a ``store``, the run resumes from its checkpoint there and the record is added to it (by rank 0). Divergence is a
-    state of the record, never an exception. Raises UsageError when ``corpus`` is not the one of ``spec``.
+    state of the record, never an exception. A ``claim`` is shown at every step that the work goes on. ``device``: this
+    process's accelerator, or the CPU where it has none. ``strategy`` and ``accumulation`` are `World`'s: they change how a run
+    is computed, not which run it is. Raises UsageError when ``corpus`` is not the one of ``spec`` or the batch does not divide,
+    and ClaimLost when another process has taken the run over.
     """
     if corpus.spec.sha256 != spec.data.sha256:
         here, asked = corpus.spec.sha256[:16], spec.data.sha256[:16]
         raise UsageError(f"corpus {spec.data.corpus} here has sha256 {here}, the run asks for {asked}: other data")
-    world = World.current()
-    if spec.batch_sequences % world.workers:
-        raise UsageError(f"batch_sequences {spec.batch_sequences} is not a multiple of {world.workers} workers")
+    world = World.current(device or machine.default_device(), strategy, accumulation)
+    world.check(spec.batch_sequences)
     torch.set_num_threads(threads)
-    machine.reset_peak_memory()
-    model = build_model(spec)
-    optimizer = build_optimizer(model, spec)
-    network = world.wrap(model)
     checkpoints = Checkpoints(store, spec.run_id)
-    state = RunState()
-    if (saved := checkpoints.load()) is not None:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        state = RunState.from_dict(saved["state"])
-    points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
-    while state.step < spec.steps and _step(spec, corpus, network, optimizer, state, world):
-        if state.step in points:
-            with optimizer.averaged():
-                point = _evaluate(spec, corpus, model, state)
-            state.curve.append(point)
+    run = _Run(spec, corpus, world, checkpoints)
+    state = run.state
+    while state.step < spec.steps and run.step():
+        if claim is not None:
+            claim.beat()
+        if state.step in run.points:
+            state.curve.append(run.evaluate())
             if reporter is not None:
-                reporter(point)
-        if checkpoints.due() and world.rank == 0 and state.step < spec.steps:
-            checkpoints.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state.to_dict()})
+                reporter(state.curve[-1])
+        if run.losses.saving and state.step < spec.steps:
+            checkpoints.save(run.model, run.optimizer, state)
     if state.diverged is None:
         state.see_final(state.curve[-1].val)
-    record = _record(spec, corpus, optimizer, state, world)
+    record = run.record()
+    if claim is not None:
+        claim.confirm()
     if store is not None and world.rank == 0:
         store.add(record)
         checkpoints.remove()
     return record
 
 
-def _step(spec: RunSpec, corpus: Corpus, network: nn.Module, optimizer: ChainOptimizer, state: RunState, world: World) -> bool:
-    """One step; False when the run has diverged at it."""
-    began = time.perf_counter()
-    inputs, targets = batch(
-        corpus.train,
-        seed=spec.data_seed,
-        step=state.step,
-        sequences=spec.batch_sequences,
-        context=spec.model.context,
-        rank=world.rank,
-        workers=world.workers,
-    )
-    loss = network(inputs, targets)
-    loss.backward()
-    if not state.see(world.mean(loss.detach()).item()):
-        return False
-    stepped = time.perf_counter()
-    if not state.see_gradient(clip_gradients(network.parameters(), spec.optimizer.resolved_options.clip_norm)):
-        return False
-    optimizer.set_schedule(schedule_factor(spec, state.step), decay_factor(spec, state.step))
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    state.step += 1
-    state.optimizer_seconds += time.perf_counter() - stepped
-    state.seconds += time.perf_counter() - began
-    return True
+class _Run:
+    """A run under way on this worker: ``network`` is what is trained, ``model`` what it wraps."""
+
+    def __init__(self, spec: RunSpec, corpus: Corpus, world: World, checkpoints: Checkpoints) -> None:
+        self.spec, self.corpus, self.world = spec, corpus, world
+        machine.reset_peak_memory(world.device)
+        self.model = build_model(spec)
+        self.network = world.wrap(self.model)
+        self.optimizer = build_optimizer(self.model, spec)
+        self.state = checkpoints.load(self.model, self.optimizer) or RunState()
+        self.losses = PendingLosses(self.state, world, checkpoints.is_due)
+        self.points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
+        self._optimizing = machine.Stopwatch(world.device)
+
+    def step(self) -> bool:
+        """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""
+        state, began = self.state, time.perf_counter()
+        loss = self._backward()
+        self.losses.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
+        at_point = state.step + 1 in self.points
+        # The mean that a point of the curve shows needs all losses up to it.
+        if (at_point or self.losses.is_full) and not self.losses.read():
+            return False
+        self._optimizing.start()
+        self.optimizer.set_schedule(schedule_factor(self.spec, state.step), decay_factor(self.spec, state.step))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._optimizing.stop()
+        state.step += 1
+        if at_point:
+            state.optimizer_seconds += self._optimizing.take()
+        state.seconds += time.perf_counter() - began
+        return True
+
+    def _backward(self) -> torch.Tensor:
+        """The gradients of this worker's share of the next batch, averaged over workers; its mean loss."""
+        spec, world = self.spec, self.world
+        tokens = batch(
+            self.corpus.train,
+            seed=spec.data_seed,
+            step=self.state.step,
+            sequences=spec.batch_sequences,
+            context=spec.model.context,
+            rank=world.rank,
+            workers=world.workers,
+        )
+        inputs, targets = (world.bring(part).chunk(world.accumulation) for part in tokens)
+        losses = []
+        for index in range(world.accumulation):
+            world.announce(self.network, last=index == world.accumulation - 1)
+            loss = self.network(inputs[index], targets[index]) / world.accumulation
+            loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def evaluate(self) -> CurvePoint:
+        """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""
+        spec, state, began = self.spec, self.state, time.perf_counter()
+        tokens = spec.evaluation.tokens if state.step == spec.steps else spec.evaluation.tokens // 8
+        with self.optimizer.averaged():
+            val, state.bits_per_byte = validation_loss(self.model, self.corpus, tokens, spec.model.context, self.world)
+            self.world.release(self.model)
+        state.evaluation_seconds += time.perf_counter() - began
+        return CurvePoint(
+            step=state.step,
+            tokens=state.step * spec.batch_tokens,
+            schedule=schedule_factor(spec, state.step - 1),
+            train=state.mean,
+            val=val if math.isfinite(val) else None,
+        )
+
+    def record(self) -> RunRecord:
+        """What came of it. Collective."""
+        spec, state, world = self.spec, self.state, self.world
+        done = state.step / spec.steps
+        return RunRecord(
+            run_id=spec.run_id,
+            spec=spec,
+            state="diverged" if state.diverged else "complete",
+            reason=state.diverged,
+            steps=state.step,
+            tokens=state.step * spec.batch_tokens,
+            loss=None if state.diverged else state.curve[-1].val,
+            bits_per_byte=None if state.diverged else state.bits_per_byte,
+            curve=tuple(state.curve),
+            flops=spec.flops * done,
+            flops_optimizer=optimizer_flops(spec) * done,
+            training_wall_seconds=state.seconds,
+            optimizer_wall_seconds=state.optimizer_seconds,
+            evaluation_wall_seconds=state.evaluation_seconds,
+            peak_memory_bytes=machine.peak_memory_bytes(world.device),
+            optimizer_state_bytes=self.optimizer.state_bytes(),
+            factor_failures=int(world.sum(torch.tensor(self.optimizer.failures, device=world.device))),
+            device=machine.describe(world.device),
+            workers=world.workers,
+            versions=machine.versions(),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 @torch.no_grad()
-def _validate(model: nn.Module, corpus: Corpus, tokens: int, context: int) -> float:
-    """Mean validation loss in nats per token; every rank computes it, so that none has to wait for a message."""
-    total, count = 0.0, 0
-    for inputs, targets in validation_batches(corpus.val, tokens=tokens, context=context):
-        total += model(inputs, targets).item() * targets.numel()
-        count += targets.numel()
-    return total / count
+def validation_loss(model: nn.Module, corpus: Corpus, tokens: int, context: int, world: World) -> tuple[float, float | None]:
+    """Mean validation loss in nats per token, and bits per byte of the text of these tokens where that is known.
 
-
-def _evaluate(spec: RunSpec, corpus: Corpus, model: nn.Module, state: RunState) -> CurvePoint:
-    """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""
-    tokens = spec.evaluation.tokens if state.step == spec.steps else spec.evaluation.tokens // 8
-    val = _validate(model, corpus, tokens, spec.model.context)
-    return CurvePoint(
-        step=state.step,
-        tokens=state.step * spec.batch_tokens,
-        schedule=schedule_factor(spec, state.step - 1),
-        train=state.mean,
-        val=val if math.isfinite(val) else None,
-    )
-
-
-def _record(spec: RunSpec, corpus: Corpus, optimizer: ChainOptimizer, state: RunState, world: World) -> RunRecord:
-    loss = None if state.diverged else state.curve[-1].val
-    bits = loss / math.log(2) / corpus.bytes_per_token if loss is not None and corpus.bytes_per_token else None
-    return RunRecord(
-        run_id=spec.run_id,
-        spec=spec,
-        state="diverged" if state.diverged else "complete",
-        reason=state.diverged,
-        steps=state.step,
-        tokens=state.step * spec.batch_tokens,
-        loss=loss,
-        bits_per_byte=bits,
-        curve=tuple(state.curve),
-        flops=spec.flops * state.step / spec.steps,
-        flops_optimizer=optimizer_flops(spec) * state.step / spec.steps,
-        training_wall_seconds=state.seconds,
-        optimizer_wall_seconds=state.optimizer_seconds,
-        peak_memory_bytes=machine.peak_memory_bytes(),
-        optimizer_state_bytes=optimizer.state_bytes(),
-        factor_failures=optimizer.failures,
-        device=machine.device(),
-        workers=world.workers,
-        versions=machine.versions(),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    Each worker takes its share of the windows, as many batches as the others; read once, at the end.
+    """
+    total = torch.zeros(3, dtype=torch.float64, device=world.device)  # nats, tokens, bytes
+    lengths = None if corpus.token_bytes is None else torch.from_numpy(corpus.token_bytes).to(world.device)
+    for inputs, targets in validation_batches(corpus.val, tokens=tokens, context=context, rank=world.rank, workers=world.workers):
+        inputs, targets = world.bring(inputs), world.bring(targets)
+        counted = targets != IGNORED
+        total[0] += model(inputs, targets, reduction="none").double().sum()
+        total[1] += counted.sum()
+        if lengths is not None:
+            total[2] += torch.where(counted, lengths[targets.clamp(min=0)], 0).sum()
+    nats, count, text = world.sum(total).tolist()
+    return nats / count, nats / math.log(2) / text if text else None

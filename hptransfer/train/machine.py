@@ -6,7 +6,9 @@ import os
 import platform
 import resource
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,15 @@ import torch
 from hptransfer import __version__
 
 
-def device() -> str:
-    """The processor's name and the number of cores, so that wall-clock figures say where they were taken."""
+def default_device() -> torch.device:
+    """This process's accelerator where it has one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def describe(device: torch.device) -> str:
+    """The device's name, of a CPU with the number of cores, so that wall-clock figures say where they were taken."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -23,16 +32,22 @@ def device() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def reset_peak_memory() -> None:
-    """Start the peak anew: an actor that is reused has trained other runs before. Linux only."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Start the peak anew: an actor that is reused has trained other runs before. On a CPU, Linux only."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process since `reset_peak_memory`, or since its start where that cannot be."""
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory allocated on an accelerator, or on a CPU largest resident memory of this process, since
+    `reset_peak_memory`, or since its start where that cannot be."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
@@ -47,3 +62,38 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+class Stopwatch:
+    """Seconds between starts and stops: of the processor, or on an accelerator of its stream, so that nothing has to wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._seconds = 0.0
+        self._began: Any = None
+        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def _now(self) -> Any:
+        if not self._cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def start(self) -> None:
+        self._began = self._now()
+
+    def stop(self) -> None:
+        if self._cuda:
+            self._spans.append((self._began, self._now()))
+        else:
+            self._seconds += self._now() - self._began
+
+    def take(self) -> float:
+        """The seconds since it was last asked. On an accelerator, waits until its work is done."""
+        for began, ended in self._spans:
+            ended.synchronize()
+            self._seconds += began.elapsed_time(ended) / 1000
+        taken, self._seconds = self._seconds, 0.0
+        self._spans.clear()
+        return taken

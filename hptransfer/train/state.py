@@ -15,32 +15,31 @@ DIVERGENCE_NATS = 0.5
 
 @dataclass
 class RunState:
-    """``step``: steps done; seconds are without evaluation; ``recent``: the last training losses; ``diverged``: why, or None."""
+    """``step``: steps done; seconds are without evaluation; ``recent``: the last training losses; ``bits_per_byte``: of the last
+    evaluation; ``diverged``: why, or None."""
 
     step: int = 0
     seconds: float = 0.0
     optimizer_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     start_loss: float = math.inf
     recent: list[float] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
+    bits_per_byte: float | None = None
     diverged: str | None = None
 
-    def see(self, loss: float) -> bool:
-        """Take in the training loss of the next step; False when the run has diverged by it."""
-        if self.step == 0:
+    def see(self, loss: float, gradient_norm: float, step: int) -> bool:
+        """Take in the training loss and the global gradient norm of a step (from 0); False when the run has diverged by them."""
+        if step == 0:
             self.start_loss = loss
         self.recent = [*self.recent, loss][-DIVERGENCE_WINDOW:]
         start = f"after a start at {self.start_loss:.3f}"
         if not math.isfinite(loss):
-            self.diverged = f"loss {loss} at step {self.step}"
+            self.diverged = f"loss {loss} at step {step}"
         elif len(self.recent) == DIVERGENCE_WINDOW and self.mean > self.start_loss + DIVERGENCE_NATS:
-            self.diverged = f"mean loss {self.mean:.3f} over the {DIVERGENCE_WINDOW} steps to step {self.step}, {start}"
-        return self.diverged is None
-
-    def see_gradient(self, norm: float) -> bool:
-        """Take in the global gradient norm of the next step; False where it is not finite."""
-        if not math.isfinite(norm):
-            self.diverged = f"gradient norm {norm} at step {self.step}"
+            self.diverged = f"mean loss {self.mean:.3f} over the {DIVERGENCE_WINDOW} steps to step {step}, {start}"
+        elif not math.isfinite(gradient_norm):
+            self.diverged = f"gradient norm {gradient_norm} at step {step}"
         return self.diverged is None
 
     def see_final(self, loss: float | None) -> None:

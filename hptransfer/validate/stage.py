@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 
-from hptransfer.errors import UsageError
-from hptransfer.experiment import Experiment, ValidationSettings
+from hptransfer.experiment import Experiment, Resources, ValidationSettings
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.transfer.prediction import Prediction
@@ -29,7 +28,7 @@ def validate(
     records = store.records()
     ladder = Ladder(entries, experiment.validation)
     if ladder.missing(records):
-        _train(entries, ladder, store, records, workers)
+        _train(entries, ladder, store, records, workers, experiment.resources)
     return [
         verdict(entry, entries.get(BASELINE), ladder.rungs, records, store.registered_at(entry.prediction.digest))
         for entry in entries.values()
@@ -75,23 +74,30 @@ class Ladder:
         return []
 
 
-def _train(entries: Mapping[str, Entry], ladder: Ladder, store: Store, records: dict[str, RunRecord], workers: int) -> None:
-    from hptransfer.search.cluster import cluster, total_cpus
+def _train(
+    entries: Mapping[str, Entry],
+    ladder: Ladder,
+    store: Store,
+    records: MutableMapping[str, RunRecord],
+    workers: int,
+    resources: Resources,
+) -> None:
+    from hptransfer.search.cluster import cluster, require_slots
     from hptransfer.search.progress import Progress
     from hptransfer.search.tuner import run_trials
-    from hptransfer.train.launch import launch
+    from hptransfer.train.launch import Layout, launch
 
     planned = ladder.planned(records)
     predicted = [spec for entry in entries.values() if (spec := entry.arms[0].specs[0]).run_id not in records]
     progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
-        if workers > total_cpus():
-            raise UsageError(f"--workers {workers} can never fit: the cluster has {total_cpus()} CPUs")
-        for record in pool.map(lambda spec: launch(spec, store, workers=workers), predicted):
+        layout = Layout(workers, resources)
+        require_slots(resources, workers)
+        for record in pool.map(lambda spec: launch(spec, store, layout), predicted):
             records[record.run_id] = record
             progress.finished(record)
-        run_trials(ladder, store, records, progress)
+        run_trials(ladder, store, records, progress, resources=resources)
 
 
 def _missing(arms: Iterable[Arm], records: Mapping[str, RunRecord]) -> list[RunSpec]:

@@ -11,7 +11,7 @@ from hptransfer.coordcheck import command
 from hptransfer.coordcheck.check import ACTIVATIONS, Run
 from hptransfer.coordcheck.measure import measure, measure_run
 from hptransfer.data.corpus import load_corpus
-from hptransfer.experiment import load_experiment
+from hptransfer.experiment import DataChoice, load_experiment
 from hptransfer.spec import OptimizerSpec
 from hptransfer.store import Store
 
@@ -173,7 +173,7 @@ def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
     assert code == 1
     assert "hidden at t = 3, +" in result["verdict"]
     assert "2 runs in " in err
-    corpus = load_corpus("stdlib")
+    corpus = load_corpus(DataChoice())
     here_and_now = {spec.model.width: measure_run(spec, corpus, [3]).rms for spec in asked}
     for row in result["slopes"]:
         assert row["rms"] == {str(width): here_and_now[width][row["role"], 3] for width in (16, 128)}

@@ -4,6 +4,7 @@ import torch
 
 from hptransfer.data.batches import batch, validation_batches
 from hptransfer.errors import UsageError
+from hptransfer.models.loss import IGNORED
 
 # Every token is its own position, and shards are far apart: a window tells where it is from.
 SHARDS = tuple(
@@ -56,13 +57,13 @@ def test_windows_are_uniform() -> None:
 def test_shards_shorter_than_the_context_are_refused() -> None:
     with pytest.raises(UsageError, match="no shard is longer than the context of 8 tokens"):
         batch(SHARDS[1:2], seed=0, step=0, sequences=2, context=CONTEXT)
-    with pytest.raises(UsageError, match="shorter than the context of 8"):
-        list(validation_batches(SHARDS[1:2], tokens=100, context=CONTEXT))
+    with pytest.raises(UsageError, match="hold no two tokens"):
+        list(validation_batches([np.arange(1, dtype=np.uint16)], tokens=100, context=CONTEXT))
 
 
-@pytest.mark.parametrize(("tokens", "windows"), [(1, 1), (80, 10), (100, 12), (10**6, 24 + 1 + 6)])
+@pytest.mark.parametrize(("tokens", "windows"), [(1, 1), (80, 10), (100, 12), (262, 24 + 1 + 6)])
 def test_validation_windows_are_spread_and_never_overlap(tokens: int, windows: int) -> None:
-    """At least one; at most all that there are. The same each time."""
+    """At least one; at most all whole ones, unless everything is asked for. The same each time."""
     batches = list(validation_batches(SHARDS, tokens=tokens, context=CONTEXT, sequences=4))
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert {len(part) for part, _ in batches[:-1]} <= {4}
@@ -73,3 +74,21 @@ def test_validation_windows_are_spread_and_never_overlap(tokens: int, windows: i
         assert inputs.min() == 0 and inputs.max() > 3000
     again = torch.cat([part for part, _ in validation_batches(SHARDS, tokens=tokens, context=CONTEXT, sequences=4)])
     assert torch.equal(inputs, again)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 40])
+@pytest.mark.parametrize("tokens", [100, 10**6])
+def test_workers_share_the_validation_tokens(workers: int, tokens: int) -> None:
+    """Together the same targets as one worker, each once; all get as many batches of the same shapes, if only to fill up."""
+    parts = [
+        list(validation_batches(SHARDS, tokens=tokens, context=CONTEXT, sequences=4, rank=rank, workers=workers))
+        for rank in range(workers)
+    ]
+    shapes = [[inputs.shape for inputs, _ in part] for part in parts]
+    assert all(shape == shapes[0] for shape in shapes)
+    counted = [(i.item(), t.item()) for part in parts for pair in part for i, t in zip(*map(torch.flatten, pair), strict=True)]
+    counted = [(i, t) for i, t in counted if t != IGNORED]
+    assert all(t == i + 1 for i, t in counted)
+    seen = sorted(t for _, t in counted)
+    everything = [int(t) for shard in SHARDS for t in shard[1:]]
+    assert seen == everything if tokens == 10**6 else len(seen) == len(set(seen)) == 96 and set(seen) < set(everything)

@@ -5,7 +5,8 @@ import torch
 from tiny import VOCAB, tiny_spec
 
 from hptransfer.models import GPT, build_model
-from hptransfer.models.gpt import Block, _rope_tables, _rotate
+from hptransfer.models.functions import rotate, rotation
+from hptransfer.models.gpt import Block
 from hptransfer.spec import ModelSpec
 
 VARIANTS = pytest.mark.parametrize(
@@ -30,7 +31,15 @@ def tokens(*shape: int, seed: int = 0) -> torch.Tensor:
 @VARIANTS
 def test_every_parameter_is_of_a_kind_with_its_dimensions(activation: str, positions: str) -> None:
     spec = ModelSpec(
-        width=24, depth=3, head_dim=8, mlp_ratio=2.5, activation=activation, positions=positions, context=16, vocab=40
+        width=24,
+        depth=3,
+        head_dim=8,
+        mlp_ratio=2.5,
+        activation=activation,
+        positions=positions,
+        norm_gains=positions == "rope",
+        context=16,
+        vocab=40,
     )
     model = GPT(spec)
     assert sum(parameter.numel() for parameter in model.parameters()) == spec.parameters("all")
@@ -38,7 +47,7 @@ def test_every_parameter_is_of_a_kind_with_its_dimensions(activation: str, posit
     dims = {weight.kind: (weight.d_in, weight.d_out) for weight in spec.weights()}
     for name, parameter in model.named_parameters():
         kind = GPT.kind(name)
-        rows, columns = parameter.shape
+        rows, columns = parameter.shape if parameter.dim() == 2 else (*parameter.shape, 1)
         assert ((rows, columns) if kind in ("embedding", "position") else (columns, rows)) == dims[kind], name
         left[kind] -= 1
     assert set(left.values()) == {0}
@@ -54,9 +63,13 @@ def test_parameter_conventions() -> None:
 
 @pytest.mark.parametrize("width", [64, 128])
 def test_initialisation(width: int) -> None:
-    """Embeddings .1 at every width, q k v and the MLP's input 1/sqrt(d_in), what ends a branch and the readout zero."""
-    spec = tiny_spec(**{"model.width": width, "model.positions": "learned", "model.activation": "swiglu", "model.context": 64})
+    """Embeddings .1 at every width, q k v and the MLP's input 1/sqrt(d_in), what ends a branch and the readout zero, gains 1."""
+    shape = {"width": width, "positions": "learned", "activation": "swiglu", "norm_gains": True, "context": 64}
+    spec = tiny_spec(**{f"model.{name}": value for name, value in shape.items()})
     for name, weight in build_model(spec).named_parameters():
+        if GPT.kind(name) == "vector":
+            assert torch.equal(weight, torch.ones(width))
+            continue
         if name in ("embedding.weight", "position.weight"):
             wanted = 0.1
         elif "output" in name or name == "readout.weight":
@@ -123,15 +136,33 @@ def test_the_loss_is_the_mean_cross_entropy_in_nats() -> None:
     assert model(batch[:, :-1], batch[:, 1:]).item() == pytest.approx(by_hand.item(), rel=1e-12)
 
 
+def test_targets_of_minus_100_do_not_count_and_reductions_agree() -> None:
+    model, batch = random_model(), tokens(3, 17)
+    inputs, targets = batch[:, :-1], batch[:, 1:].clone()
+    targets[0, 3:9] = -100
+    each = model(inputs, targets, "none")
+    assert each.shape == targets.shape and torch.equal(each == 0, targets == -100)
+    assert model(inputs, targets, "sum").item() == pytest.approx(each.sum().item(), rel=1e-12)
+    assert model(inputs, targets).item() == pytest.approx(each.sum().item() / (3 * 16 - 6), rel=1e-12)
+
+
+def test_hidden_width_is_the_nearest_multiple_of_8() -> None:
+    def hidden(width: int, ratio: float) -> int:
+        return ModelSpec(width=width, depth=1, head_dim=8, mlp_ratio=ratio, context=8, vocab=8).hidden_width
+
+    assert [hidden(width, 8 / 3) for width in (64, 192, 512, 4096)] == [168, 512, 1368, 10920]
+    assert hidden(24, 4) == 96 and hidden(8, 0.25) == 8
+
+
 def test_rope_depends_on_the_distance_alone() -> None:
     """q_i . k_j is the same at (i, j) and (i + 5, j + 5), and differs at another distance; lengths are kept."""
     spec = tiny_spec(**{"model.context": 32}).model
-    cos, sin = _rope_tables(spec)
+    cos, sin = rotation(spec.context, spec.head_dim)
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(spec.head_dim, generator=generator, dtype=torch.float64).expand(1, 32, 1, -1) for _ in "qk")
-    rotated_q, rotated_k = (_rotate(x, cos, sin)[0, :, 0] for x in (q, k))
+    rotated_q, rotated_k = (rotate(x, cos, sin)[0, :, 0] for x in (q, k))
     product = rotated_q @ rotated_k.T
-    torch.testing.assert_close(product[5:, 5:], product[:-5, :-5], rtol=0, atol=1e-5)  # the tables are float32
+    torch.testing.assert_close(product[5:, 5:], product[:-5, :-5], rtol=0, atol=1e-12)
     assert (product[5:, :-5] - product[:-5, :-5]).abs().max() > 0.1
     torch.testing.assert_close(rotated_q.norm(dim=-1), q[0, :, 0].norm(dim=-1), rtol=1e-6, atol=0)
     torch.testing.assert_close(rotated_q[0], q[0, 0, 0])
@@ -151,10 +182,10 @@ def test_a_branch_is_added_times_the_multiplier(silent: str) -> None:
     torch.nn.init.zeros_(getattr(one, silent).output.weight)
     half.load_state_dict(one.state_dict())
     x = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0))
-    rotation = tuple(table[:4] for table in _rope_tables(spec))
-    added = one(x, rotation) - x
+    tables = tuple(table[:4] for table in rotation(spec.context, spec.head_dim))
+    added = one(x, tables) - x
     assert added.abs().max() > 1e-2
-    torch.testing.assert_close(half(x, rotation) - x, added / 2)
+    torch.testing.assert_close(half(x, tables) - x, added / 2)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def at_width(width: int, activation: str = "gelu", positions: str = "rope") -> R
             "model.depth": 2,
             "model.activation": activation,
             "model.positions": positions,
+            "model.norm_gains": True,
             "base.width": 32,
             "base.depth": 2,
         }
@@ -39,6 +40,7 @@ def test_mup_reads_the_ratios_that_the_rules_assume(width: int, activation: str,
     grown = width / 32
     assert found["embedding.weight"] == (1, grown) and found["readout.weight"] == (grown, 1)
     assert found["blocks.1.mlp.input.weight"] == (grown, grown)
+    assert found["blocks.1.mlp_norm.weight"] == found["norm.weight"] == (1, grown)
 
 
 def test_depth_is_not_mistaken_for_width() -> None:

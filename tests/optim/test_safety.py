@@ -151,21 +151,21 @@ def test_clipping_is_torchs(largest: float | None) -> None:
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(index))
     plain = [weight.grad.clone() for weight in ours]
     norm = math.sqrt(sum(grad.square().sum().item() for grad in plain))
-    assert clip_gradients(ours, largest) == pytest.approx(norm)
+    assert clip_gradients(ours, largest).item() == pytest.approx(norm)
     if largest is None:
         assert all(torch.equal(weight.grad, grad) for weight, grad in zip(ours, plain, strict=True))
         return
     torch.nn.utils.clip_grad_norm_(theirs, largest)
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
-    assert clip_gradients(ours, None) == pytest.approx(min(norm, largest), rel=1e-5)
+    assert clip_gradients(ours, None).item() == pytest.approx(min(norm, largest), rel=1e-5)
 
 
 def test_clipping_without_a_gradient() -> None:
     """A weight that has none counts as zero."""
     weights = [torch.zeros(3), torch.zeros(2)]
-    assert clip_gradients(weights, 1.0) == 0
+    assert clip_gradients(weights, 1.0).item() == 0
     weights[0].grad = torch.tensor([3.0, 4.0, 0.0])
-    assert clip_gradients(weights, 1.0) == pytest.approx(5)
+    assert clip_gradients(weights, 1.0).item() == pytest.approx(5)
     torch.testing.assert_close(weights[0].grad, torch.tensor([0.6, 0.8, 0.0]))
 
 

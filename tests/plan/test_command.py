@@ -16,8 +16,8 @@ from records import record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer import cli
-from hptransfer.data.corpus import load_corpus
-from hptransfer.experiment import Experiment
+from hptransfer.data.corpus import identify
+from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
 from hptransfer.plan.simulate import PUBLIC, expect
 from hptransfer.search.studies import make_studies
@@ -51,7 +51,7 @@ def plan(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def searched(experiment: Experiment) -> list[RunSpec]:
     """Every run that a search makes, as it makes them: it is fed with records of made-up losses."""
-    studies = make_studies(experiment, load_corpus("stdlib").spec)
+    studies = make_studies(experiment, identify(DataChoice()))
     records: dict[str, RunRecord] = {}
     while todo := studies.missing(records):
         for spec in todo:
@@ -129,7 +129,7 @@ def test_the_next_command_is_the_same_search(experiment: Experiment, plan: Plan,
 def stored(plan: Plan, noise: float, seconds: dict[int, float]) -> tuple[Experiment, dict[str, Any]]:
     """The plan of an experiment whose muon runs are in the store; they took ``seconds`` by width, on two workers."""
     experiment = make_experiment()
-    data = load_corpus("stdlib").spec
+    data = identify(DataChoice())
     store = Store("runs")
     for record in make_records(Truth(noise=noise), experiment, runs=16, data=data):
         width = record.spec.model.width

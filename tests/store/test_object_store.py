@@ -11,9 +11,10 @@ import pytest
 from pyarrow.fs import FileSystem
 from records import record_of
 
-from hptransfer.errors import UsageError
 from hptransfer.store import Store
+from hptransfer.store.files import StoreUnreachable
 
+boto3 = pytest.importorskip("boto3", reason="comes with moto[s3]")
 server = pytest.importorskip("moto.server", reason="needs moto[s3], flask and flask-cors: pip install -e '.[dev]'")
 
 
@@ -91,13 +92,26 @@ def test_the_endpoint_may_come_from_the_environment(uri, endpoint, make_run, mon
     assert list(Store(uri.split("?")[0]).records()) == [record.run_id]
 
 
-def test_an_object_store_that_refuses_or_is_gone_is_one_line(uri):
+def test_nothing_is_written_above_the_store(uri, endpoint, make_run):
+    """Who may write below bucket/team/runs alone may not put folders' markers beside it."""
+    store = Store(uri)
+    store.add(record_of(make_run()))
+    store.write_checkpoint("run", b"state")
+    bucket = uri.removeprefix("s3://").split("/")[0]
+    listing = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").list_objects_v2(Bucket=bucket)
+    found = [one["Key"].removeprefix("team/runs/") for one in listing["Contents"]]
+    assert found == ["checkpoints/run.pt", f"runs/{record_of(make_run()).run_id}.json"]
+
+
+def test_an_object_store_that_refuses_is_one_line_at_once_and_one_that_is_away_is_tried_again(uri, make_run):
     query = uri.split("?")[1]
-    with pytest.raises(UsageError, match=r"no-such-bucket.* cannot be written: .*not found"):
-        Store(f"s3://no-such-bucket/runs?{query}").write_checkpoint("run", b"state")
+    with pytest.raises(StoreUnreachable, match=r"no-such-bucket.* cannot be written: .*NO_SUCH_BUCKET") as refused:
+        Store(f"s3://no-such-bucket/runs?{query}").add(record_of(make_run()))
+    assert not refused.value.may_pass
     nobody = quote("http://127.0.0.1:1", safe="")
-    with pytest.raises(UsageError, match=r"cannot be read: .*connect"):
+    with pytest.raises(StoreUnreachable, match=r"cannot be read: .*connect") as away:
         Store(f"s3://bucket/runs?endpoint_override={nobody}&region=us-east-1").get("run")
+    assert away.value.may_pass
 
 
 @pytest.mark.ray

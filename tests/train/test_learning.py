@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hptransfer.data.corpus import load_corpus
-from hptransfer.experiment import load_experiment
+from hptransfer.experiment import DataChoice, load_experiment
 from hptransfer.spec import OptimizerSpec, RunSpec
 from hptransfer.train import train
 
@@ -22,13 +22,13 @@ SEEDS = 3
 
 
 def final_loss(spec: RunSpec) -> float:
-    record = train(spec, load_corpus("stdlib"))
+    record = train(spec, load_corpus(DataChoice()))
     assert record.loss is not None, record.reason
     return record.loss
 
 
 def test_recipes_beat_the_unigram_entropy_and_width_32() -> None:
-    corpus = load_corpus("stdlib")
+    corpus = load_corpus(DataChoice())
     experiment = load_experiment("quickstart", ["horizon.tokens=262144", "schedule.warmup_tokens=26214"])
     specs = [
         experiment.run_spec(

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
+import numpy as np
 import pytest
-import torch
-from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
-from torch import multiprocessing
-from train.two_workers import worker
+from tiny import BATCH_TOKENS, VOCAB, tiny_corpus, tiny_spec
 
 from hptransfer.errors import UsageError
+from hptransfer.models import GPT, build_model
+from hptransfer.optim import ChainOptimizer, build_optimizer
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
 from hptransfer.train import checkpoint, loop, train
 from hptransfer.train.checkpoint import Checkpoints
-from hptransfer.train.state import DIVERGENCE_NATS
+from hptransfer.train.state import DIVERGENCE_NATS, RunState
 
 CORPUS = tiny_corpus()
 ALL_RECIPES = pytest.mark.parametrize("recipe", RECIPES)
@@ -35,7 +34,7 @@ def interrupt(spec: RunSpec, store: Store, monkeypatch) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "due", lambda self: True)
+        patch.setattr(Checkpoints, "is_due", lambda self: True)
         with pytest.raises(Killed):
             train(spec, CORPUS, store=store, reporter=reporter)
 
@@ -51,6 +50,11 @@ def seen_steps(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(loop, "batch", counting)
     return steps
+
+
+def build() -> tuple[GPT, ChainOptimizer]:
+    model = build_model(tiny_spec())
+    return model, build_optimizer(model, tiny_spec())
 
 
 def outcome(record: RunRecord) -> tuple:
@@ -74,12 +78,13 @@ def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
 
 
 def test_bits_per_byte() -> None:
-    """Of a byte corpus loss / ln 2; with longer tokens divided by their bytes; None where those are unknown."""
-    spec = tiny_spec()
-    bytes_per_token = {value: train(spec, dataclasses.replace(CORPUS, bytes_per_token=value)) for value in (1.0, 4.0, None)}
-    assert bytes_per_token[1.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2))
-    assert bytes_per_token[4.0].bits_per_byte == pytest.approx(bytes_per_token[1.0].loss / math.log(2) / 4)
-    assert bytes_per_token[None].bits_per_byte is None
+    """Total nats over the bytes of the very tokens that were evaluated; None where those are unknown."""
+    spec = tiny_spec(**{"evaluation.tokens": 10**6})
+    known = train(spec, dataclasses.replace(CORPUS, token_bytes=np.arange(VOCAB, dtype=np.int32)))
+    targets = CORPUS.val[0][1:]
+    assert known.bits_per_byte == pytest.approx(known.loss * len(targets) / math.log(2) / targets.sum(dtype=int))
+    assert train(spec, CORPUS).bits_per_byte == pytest.approx(known.loss / math.log(2))
+    assert train(spec, dataclasses.replace(CORPUS, token_bytes=None)).bits_per_byte is None
 
 
 @ALL_RECIPES
@@ -96,14 +101,14 @@ def test_a_huge_lr_ends_as_diverged(recipe: str, lr: float, tmp_path) -> None:
 
 def test_a_run_that_ends_far_above_its_start_has_diverged(monkeypatch) -> None:
     """Also when its training losses look sound."""
-    monkeypatch.setattr(loop, "_validate", lambda *args: math.log(32) + DIVERGENCE_NATS + 0.01)
+    monkeypatch.setattr(loop, "validation_loss", lambda *args: (math.log(32) + DIVERGENCE_NATS + 0.01, None))
     record = train(tiny_spec(), CORPUS)
     assert record.state == "diverged" and record.loss is None and "validation loss" in record.reason
 
 
 def test_the_final_value_is_taken_on_all_validation_tokens_and_the_curve_on_an_eighth(monkeypatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(loop, "_validate", lambda model, corpus, tokens, context: asked.append(tokens) or 2.0)
+    monkeypatch.setattr(loop, "validation_loss", lambda *args: asked.append(args[2]) or (2.0, None))
     train(tiny_spec(), CORPUS)
     assert asked == [128, 128, 1024]
 
@@ -130,7 +135,7 @@ def test_a_run_interrupted_again_and_again(tmp_path, monkeypatch) -> None:
     interrupt(spec, store, monkeypatch)
     interrupt(spec, store, monkeypatch)
     steps = seen_steps(monkeypatch)
-    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
     assert outcome(train(spec, CORPUS, store=store)) == outcome(straight)
     assert steps == list(range(9, 30))
 
@@ -150,37 +155,37 @@ def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeyp
 def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    checkpoints = Checkpoints(Store(tmp_path), "a" * 16, seconds=30)
+    checkpoints, (model, optimizer) = Checkpoints(Store(tmp_path), "a" * 16, seconds=30), build()
     now[0] = 29.0
-    assert not checkpoints.due()
+    assert not checkpoints.is_due()
     now[0] = 31.0
-    assert checkpoints.due()
-    checkpoints.save({"step": 5})
-    assert not checkpoints.due() and checkpoints.load()["step"] == 5
+    assert checkpoints.is_due()
+    checkpoints.save(model, optimizer, RunState(step=5))
+    assert not checkpoints.is_due() and checkpoints.load(model, optimizer).step == 5
     now[0] = 99.0
-    assert not Checkpoints(None, "a" * 16).due()
+    assert not Checkpoints(None, "a" * 16).is_due()
 
 
 def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(checkpoint, "FORMAT", 0)
-    Checkpoints(Store(tmp_path), "a" * 16).save({"step": 5})
+    Checkpoints(Store(tmp_path), "a" * 16).save(*build(), RunState(step=5))
     monkeypatch.undo()
-    assert Checkpoints(Store(tmp_path), "a" * 16).load() is None
-    assert f"checkpoint of run {'a' * 16} has format 0, not 1; the run starts over" in capsys.readouterr().err
+    assert Checkpoints(Store(tmp_path), "a" * 16).load(*build()) is None
+    assert f"checkpoint of run {'a' * 16} has format 0, not {checkpoint.FORMAT}; the run starts over" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, capsys) -> None:
+    """torch.load would take it."""
+    store = Store(tmp_path)
+    Checkpoints(store, "a" * 16).save(*build(), RunState(step=5))
+    content = bytearray(store.read_checkpoint("a" * 16))
+    content[len(content) // 2] ^= 1
+    store.write_checkpoint("a" * 16, bytes(content))
+    assert Checkpoints(store, "a" * 16).load(*build()) is None
+    assert "is damaged (BadZipFile); the run starts over" in capsys.readouterr().err
 
 
 def test_another_corpus_is_refused() -> None:
     spec = tiny_spec().at(**{"data.sha256": "2" * 64})
     with pytest.raises(UsageError, match="sha256 1111111111111111, the run asks for 2222222222222222"):
         train(spec, CORPUS)
-
-
-def test_two_workers_give_the_loss_of_one(tmp_path) -> None:
-    """Gradients averaged by gloo over halves of the same global batch; a batch that does not halve is refused."""
-    multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
-    torch.set_num_threads(1)
-    one = {recipe: train(short_spec(recipe), CORPUS).loss for recipe in RECIPES}
-    for rank in (0, 1):
-        two = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert two["losses"] == pytest.approx(one, rel=1e-8)
-        assert "7 is not a multiple of 2 workers" in two["refusal"]

@@ -10,7 +10,7 @@ def after(losses: list[float], state: RunState | None = None) -> RunState:
     """The state once it has seen these losses, as the loop counts: a step is done when its loss has passed."""
     state = state or RunState()
     for loss in losses:
-        if not state.see(loss):
+        if not state.see(loss, 1.0, state.step):
             break
         state.step += 1
     return state
@@ -20,6 +20,13 @@ def after(losses: list[float], state: RunState | None = None) -> RunState:
 def test_a_loss_that_is_not_finite_is_divergence_at_once(loss: float) -> None:
     state = after([3.0, 2.9, loss, 2.8])
     assert state.step == 2 and state.diverged == f"loss {loss} at step 2"
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_is_divergence(norm: float) -> None:
+    state = after([3.0, 2.9])
+    assert not state.see(2.8, norm, 2)
+    assert state.diverged == f"gradient norm {norm} at step 2"
 
 
 def test_a_mean_far_above_the_start_is_divergence() -> None:

@@ -7,8 +7,8 @@ import yaml
 from synthetic import Truth, make_records
 
 from hptransfer.cli import run
-from hptransfer.data.corpus import load_corpus
-from hptransfer.experiment import Experiment
+from hptransfer.data.corpus import identify
+from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.spec import OptimizerSpec
 from hptransfer.store import Store
 from hptransfer.transfer.decision import predict
@@ -34,7 +34,7 @@ TINY = {
 def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    experiment, data = Experiment.model_validate(TINY), load_corpus("stdlib").spec
+    experiment, data = Experiment.model_validate(TINY), identify(DataChoice())
     for recipe in experiment.optimizers:
         target = experiment.run_spec(data, OptimizerSpec(recipe=recipe, lr=1), width=48, parametrization="mup")
         prediction = predict(make_records(Truth(), experiment, recipe=recipe, data=data), target, draws=30)

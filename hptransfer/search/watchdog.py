@@ -1,0 +1,69 @@
+"""The watchdog of a search: who trains what, whose heart stands still, and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from ray.tune import Callback
+
+from hptransfer.cli import console
+from hptransfer.search.cluster import is_dead, kill
+from hptransfer.store import Claims, Holder, Store, Watch
+from hptransfer.store.files import StoreUnreachable
+
+LOOK_SECONDS = 2.0
+DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after
+
+
+class Watchdog(Callback):  # type: ignore[misc]
+    """Looks at the store's claims every few seconds. Runs of this session that make no step for ``hang_seconds`` are killed,
+    and Tune starts them again; runs of other commands are left to them as long as they live."""
+
+    def __init__(self, store: Store, session: str, hang_seconds: float, in_flight: Callable[[], Mapping[str, object]]) -> None:
+        self._claims, self._session, self._hang_seconds, self._in_flight = Claims(store), session, hang_seconds, in_flight
+        self._watch = Watch()
+        self._others: dict[str, Holder] = {}
+        self._due = 0.0
+        self._killed: set[str] = set()
+        self._said: set[str] = set()
+        self.dead: dict[str, str] = {}  # runs whose owner is known to be dead, with its last pulse
+        self.hung: set[str] = set()  # runs that were killed
+
+    def on_step_begin(self, iteration: int, trials: list[object], **info: object) -> None:
+        """Tune's hook, several times a second."""
+        if time.monotonic() >= self._due:
+            self.look()
+
+    def look(self) -> None:
+        """Look now."""
+        self._due = time.monotonic() + LOOK_SECONDS
+        try:
+            held = self._claims.held()
+        except StoreUnreachable:  # away for a while; nobody is judged by that
+            return
+        self._others, self.dead = {}, {}
+        flying = self._in_flight()
+        for run_id, holder in held.items():
+            still = self._watch.still_for(holder)
+            if holder.session == self._session:
+                if run_id in flying and still > self._hang_seconds and holder.token not in self._killed:
+                    self._killed.add(holder.token)
+                    self.hung.add(run_id)
+                    console.print(f"run {run_id} has made no step for {still:.0f} s: killed, it goes on from its checkpoint")
+                    kill(holder)
+            elif still > self._hang_seconds or ((holder.is_dead or still > DOUBT_SECONDS) and is_dead(holder)):
+                self.dead[run_id] = holder.pulse
+            else:
+                self._others[run_id] = holder
+
+    def elsewhere(self, run_id: str) -> bool:
+        """Whether another command trains this run; said once for each of them."""
+        holder = self._others.get(run_id)
+        if holder is not None and holder.session not in self._said:
+            self._said.add(holder.session)
+            console.print(
+                f"another command on this store (process {holder.pid} on {holder.host.split()[0]}) trains some of these runs; "
+                f"their records are taken as they come"
+            )
+        return holder is not None
