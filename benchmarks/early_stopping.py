@@ -101,28 +101,25 @@ class Study:
 class Tally:
     """What a rule did, over studies and orders; ``predictions`` over groups and orders: octaves, regret, interval, or None."""
 
-    lost: list[bool] = field(default_factory=list)
+    lost: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))  # the winner, by study
     near: list[float] = field(default_factory=list)
     saved: list[float] = field(default_factory=list)
-    studies: set[str] = field(default_factory=set)  # that lost their winner in some order
     predictions: list[tuple[float, float, float] | None] = field(default_factory=list)
 
     def add(self, study: Study, stopped: dict[int, float]) -> None:
         winner = int(np.argmin(study.final))
         near = [run for run in np.flatnonzero(study.final <= (1 + NEAR) * study.final[winner]).tolist() if run != winner]
-        self.lost.append(winner in stopped)
+        self.lost[study.name].append(winner in stopped)
         self.near += [float(run in stopped) for run in near]
         self.saved.append(study.saved(stopped))
-        if winner in stopped:
-            self.studies.add(study.name)
 
     def row(self, *name: str) -> list[str]:
         made = [one for one in self.predictions if one is not None]
         figures = [f"{value:.2f}" for value in np.mean(made, axis=0)] if made else ["", "", ""]
         return [
             *name,
-            f"{len(self.studies)}",
-            f"{100 * np.mean(self.lost):.1f} %",
+            f"{sum(any(lost) for lost in self.lost.values())}",
+            f"{100 * np.mean(list(self.lost.values())):.1f} %",
             f"{100 * np.mean(self.near):.1f} %" if self.near else "",
             f"{100 * np.mean(self.saved):.0f} %",
             *figures,
@@ -186,11 +183,11 @@ def study_of(name: str, records: Sequence[RunRecord]) -> Study:
 
 def groups_of(stores: Sequence[str], target_width: int) -> list[Group]:
     groups: list[Group] = []
-    for location in stores:
+    for number, location in enumerate(stores, 1):
         by_recipe: dict[str, list[RunRecord]] = defaultdict(list)
         for record in sorted(Store(location).require_records().values(), key=lambda record: record.run_id):
             by_recipe[record.spec.optimizer.recipe].append(record)
-        groups += [Group(f"{location} {recipe}", records, target_width) for recipe, records in by_recipe.items()]
+        groups += [Group(f"search {number}, {recipe}", records, target_width) for recipe, records in by_recipe.items()]
     return groups
 
 
@@ -275,7 +272,8 @@ def main() -> None:
     args = options.parse_args()
     groups = groups_of(args.stores, args.target_width)
     studies = [study for group in groups for study in group.studies]
-    rows = [replayed(groups, rule, at, args.orders).row(rule, _percent(at)) for rule in RULES for at in DECISIONS]
+    tallies = {(rule, at): replayed(groups, rule, at, args.orders) for rule in RULES for at in DECISIONS}
+    rows = [tally.row(rule, _percent(at)) for (rule, at), tally in tallies.items()]
     rows += [without_worst(groups, share).row(f"the worst {share:.0%}, known beforehand", "0") for share in (0.25, 0.5, 0.75)]
     rows += [fewer_trials(groups, share, args.orders).row(f"{share:.0%} fewer trials", "0") for share in (0.25, 0.5, 0.75)]
     lines = [
@@ -286,20 +284,28 @@ def main() -> None:
         f"{len(studies)} studies (recipe, width) of {len(studies[0].final)} runs, {args.orders} random orders of each. 'Winner': "
         "the run with the lowest final loss. 'Prediction moved': the LR predicted at width "
         f"{args.target_width} without the stopped runs against that from all of them, means over recipes and orders; 'regret of "
-        "that' by the whole fit; 'interval's length' over the whole one's; 'refused': no prediction could be made.",
+        "that' by the whole fit; 'interval's length' over the whole one's; 'refused': no prediction could be made, and"
+        " the three columns before are about the others.",
         "",
         *markdown_table(COLUMNS, rows),
+        "",
+        f"## Orders in which the winner is stopped, by study, deciding at all of {_percent(SHARES)} %",
+        "",
+        *markdown_table(
+            ["study", *RULES],
+            [[study.name, *(f"{np.mean(tallies[rule, SHARES].lost[study.name]):.0%}" for rule in RULES)] for study in studies],
+        ),
     ]
     if args.curves:
         published = schedules_of(args.curves)
-        tallies = [(on_schedules(published, rule, at, args.orders), rule, at) for rule in RULES for at in DECISIONS]
+        rows = [on_schedules(published, rule, at, args.orders).row(rule, _percent(at)) for rule in RULES for at in DECISIONS]
         lines += [
             "",
             f"## Schedules ({args.curves.name})",
             "",
             f"{len(published)} models, {len(published[0].final)} schedules of one horizon each.",
             "",
-            *markdown_table(COLUMNS[:6], [tally.row(rule, _percent(at))[:6] for tally, rule, at in tallies]),
+            *markdown_table(COLUMNS[:6], [row[:6] for row in rows]),
         ]
     text = "\n".join(lines) + "\n"
     (RESULTS / f"early_stopping-{datetime.now(UTC).date()}.md").write_text(text)
