@@ -110,6 +110,67 @@ def test_analysis_runs_without_torch_and_ray() -> None:
     assert done.stdout.strip() == "[]"
 
 
+# Calls by which a file or a string becomes code.
+CODE = {
+    "eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle.load", "cloudpickle.loads",
+    "ray.cloudpickle.load", "ray.cloudpickle.loads", "dill.load", "dill.loads", "joblib.load", "marshal.load", "marshal.loads",
+    "shelve.open", "pandas.read_pickle", "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load",
+    "yaml.unsafe_load_all", "torch.jit.load", "torch.package.PackageImporter",
+}  # fmt: skip
+# Safe or not by an argument: its value that is safe, and that of a call without it.
+BY_ARGUMENT = {"torch.load": ("weights_only", True, False), "numpy.load": ("allow_pickle", False, False)}
+
+
+def unsafe_calls(source: str) -> list[str]:
+    """Calls in ``source`` that run what a file holds, by their full names whatever they were imported as."""
+    tree, imported, found = ast.parse(source), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        first, dot, rest = ast.unparse(node.func).partition(".")
+        name = imported.get(first, first) + dot + rest
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        argument, safe, default = BY_ARGUMENT.get(name, ("trust_remote_code", False, False))
+        if name in CODE or given.get(argument, default) is not safe:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_nothing_that_is_read_is_run(name: str, path: Path) -> None:
+    """A store, a checkpoint and an experiment may come from a stranger."""
+    assert unsafe_calls(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "call"),
+    [
+        ("import torch\ntorch.load(file)", "torch.load"),
+        ("import torch\ntorch.load(file, weights_only=False)", "torch.load"),
+        ("from torch import load as read\nread(file)", "torch.load"),
+        ("def f():\n    import pickle as p\n    return p.loads(text)", "pickle.loads"),
+        ("import yaml\nyaml.load(text, Loader=yaml.Loader)", "yaml.load"),
+        ("import numpy as np\nnp.load(file, allow_pickle=True)", "numpy.load"),
+        ("import ray.cloudpickle as pickle\npickle.load(file)", "ray.cloudpickle.load"),
+        ("import datasets\ndatasets.load_dataset(name, trust_remote_code=True)", "datasets.load_dataset"),
+        ("eval(text)", "eval"),
+        ("exec(text)", "exec"),
+    ],
+)
+def test_an_unsafe_call_is_found(source: str, call: str) -> None:
+    assert unsafe_calls(source) == [call]
+
+
+def test_safe_calls_are_let_through() -> None:
+    safe = "import torch, yaml\nimport numpy as np\ntorch.load(file, weights_only=True)\nyaml.safe_load(text)\nmodel.eval()\n"
+    assert unsafe_calls(safe + "np.load(file)\nnp.load(file, allow_pickle=False)") == []
+
+
 def test_files_can_be_read_in_one_sitting() -> None:
     long = {name: count for name, path in modules() if (count := len(path.read_text().splitlines())) > 400}
     assert not long

@@ -13,20 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Before ray is imported: no usage report, and none of Tune's own tables, logs, hints and signal handling.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "1000000")
-# All actors start at once; Tune would start the next when the one before is up. `run_trials` asks for no more than fit.
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# A relative corpus path means the same in a trial as here.
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hptransfer.errors import UsageError
@@ -48,8 +36,9 @@ def cluster(store: Store) -> Iterator[None]:
     own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
     before = signal.getsignal(signal.SIGTERM)  # `ray.init` installs its own
     try:
+        _knock(address)
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
     if main := threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
@@ -63,6 +52,13 @@ def cluster(store: Store) -> Iterator[None]:
         ray.shutdown()
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _knock(address: str) -> None:
+    """OSError at once where nobody listens at ``host:port``: Ray tries for more than five minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def slots(resources: Resources) -> int:

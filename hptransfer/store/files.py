@@ -19,6 +19,8 @@ from hptransfer.errors import UsageError
 T = TypeVar("T")
 
 MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOTCONN}
+# What object stores answer that no waiting mends, in pyarrow's words.
+REFUSALS = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 
 # How long a write is tried again that a full or absent file system refuses: it may be mended, and what is to be written was
 # paid for.
@@ -109,7 +111,9 @@ class Files:
         return f"{self._root}/{name}"
 
     def _make_parent(self, name: str) -> None:
-        self._fs.create_dir(self._path(name).rsplit("/", 1)[0], recursive=True)
+        """An object store has no folders: pyarrow would write a marker for each, above the store too."""
+        if self._fs.type_name not in ("s3", "gcs", "abfs"):
+            self._fs.create_dir(self._path(name).rsplit("/", 1)[0], recursive=True)
 
     def _put(self, name: str, content: bytes) -> None:
         with self._fs.open_output_stream(self._path(name)) as stream:
@@ -156,7 +160,7 @@ class Files:
             raise
         except (OSError, pa.ArrowInvalid) as error:
             why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            may_pass = not self.is_local or getattr(error, "errno", None) in MAY_PASS
+            may_pass = getattr(error, "errno", None) in MAY_PASS if self.is_local else not any(word in why for word in REFUSALS)
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
