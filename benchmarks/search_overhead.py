@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from benchmarks.tables import markdown_table
@@ -63,7 +64,8 @@ def main() -> None:
     lines = [
         "# Overhead of a search",
         "",
-        f"{machine.device()}; {at_once} trials at once; {date}; `python -m benchmarks.search_overhead --trials {args.trials} "
+        f"{machine.describe(torch.device('cpu'))}; {at_once} trials at once; {date}; "
+        f"`python -m benchmarks.search_overhead --trials {args.trials} "
         f"--sampler {args.sampler}`. Trials that train nothing, through the real sampler, Ray Tune, claims and store.",
         "",
         *markdown_table(COLUMNS, [row]),

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import torch
 from rich.console import Console
 
 from benchmarks.tables import markdown_table
@@ -44,7 +45,8 @@ def main() -> None:
     lines = [
         f"# A store of {args.runs:,} runs",
         "",
-        f"{machine.device()}; {date}; `python -m benchmarks.store_speed --runs {args.runs}`; each a cold store.",
+        f"{machine.describe(torch.device('cpu'))}; {date}; "
+        f"`python -m benchmarks.store_speed --runs {args.runs}`; each a cold store.",
         "",
         *markdown_table(COLUMNS, rows),
     ]

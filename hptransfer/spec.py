@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
@@ -388,15 +387,3 @@ class RunSpec(Spec):
                 node = node[parent]
             node[last] = value
         return RunSpec.model_validate(data)
-
-    def theory_drift(self, role: Literal["hidden", "readout"] = "hidden") -> float:
-        """Exponent gamma of the role's lr* ~ width^gamma in these base coordinates: 0 unless under sp."""
-        if self.parametrization != "sp":
-            return 0.0
-        options, recipe, width = self.optimizer.resolved_options, self.optimizer.rules, self.base.width
-        grows = role == "hidden"
-        sides = options.sides(role, width if grows else self.model.vocab, width) if recipe.serves(role) else Sides()
-        blocks = block_count(2 * width, self.block_size) / block_count(width, self.block_size)
-        n_in, n_out = blocks if sides.right else 1.0, blocks if sides.left and grows else 1.0
-        ratios = Ratios(d_in=2.0, d_out=2.0 if grows else 1.0, n_in=n_in, n_out=n_out)
-        return math.log2(recipe.rule(role, options, sides).lr(ratios))

@@ -26,11 +26,16 @@ SHARD_TOKENS = 100_000_000
 PROGRESS_SECONDS = 10.0
 
 
-def cache_folder(spec: DataSpec) -> Path:
-    """Where the tokens of ``spec`` are, or will be: in HPTRANSFER_CACHE, else the user's cache folder."""
+def cache_home() -> Path:
+    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder."""
     home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "hptransfer"
+
+
+def cache_folder(spec: DataSpec) -> Path:
+    """Where the tokens of ``spec`` are, or will be."""
     name = re.sub(r"\W+", "-", f"{Path(spec.corpus).name}-{Path(spec.tokenizer).stem}").strip("-")
-    return (Path(home) if home else Path.home() / ".cache") / "hptransfer" / f"{name}-{spec.sha256[:16]}"
+    return cache_home() / f"{name}-{spec.sha256[:16]}"
 
 
 def fill(spec: DataSpec, source: Source) -> None:

@@ -26,6 +26,7 @@ from hptransfer.store.query import runs_of
 from hptransfer.transfer.command import select
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import frozen_ratio, sweep_of
+from hptransfer.transfer.theory import theory_drift
 from hptransfer.validate.verdict import BASELINE
 
 
@@ -46,8 +47,8 @@ class Series:
             base=experiment.base_width,
             target=experiment.target_width,
             span=math.log(space.lr.high / space.lr.low),
-            theory=self.target.theory_drift(),
-            readout=self.target.theory_drift("readout"),
+            theory=theory_drift(self.target),
+            readout=theory_drift(self.target, "readout"),
             compared=len(space.embedding_lr_ratio.values),
             first_look=self.studies[0].first_look,
             batch=experiment.search.batch,

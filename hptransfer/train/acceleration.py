@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from hptransfer.data.cache import cache_home
 from hptransfer.spec import RunSpec
 from hptransfer.train import machine
 
@@ -59,7 +60,7 @@ def accelerate(
     (default: ``hptransfer/acceleration.json`` in the user's cache folder). A compiler that fails is left out. With CUDA graphs a
     result of the network is overwritten by its next call: clone what is kept.
     """
-    cache = _default_cache() if cache is None else cache
+    cache = cache or cache_home() / "acceleration.json"
     key = _key(spec, device)
     known, worth = _of_rank_0((_load(cache).get(key), remaining_seconds >= WORTH_MEASURING_SECONDS))
     if not worth:
@@ -117,9 +118,8 @@ def _time(network: nn.Module, one_pass: Pass, device: torch.device, clock: Calla
 
 def _key(spec: RunSpec, device: torch.device) -> str:
     """What a timing depends on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.device()
     workers = dist.get_world_size() if dist.is_initialized() else 1
-    parts = [name, torch.__version__, torch.get_num_threads(), workers, spec.batch_sequences, spec.precision]
+    parts = [machine.describe(device), torch.__version__, torch.get_num_threads(), workers, spec.batch_sequences, spec.precision]
     return json.dumps([*parts, spec.model.model_dump()], sort_keys=True)
 
 
@@ -130,14 +130,6 @@ def _of_rank_0(value: T) -> T:
     shared = [value]
     dist.broadcast_object_list(shared)
     return shared[0]
-
-
-def _default_cache() -> Path:
-    return (
-        Path(os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "hptransfer"
-        / "acceleration.json"
-    )
 
 
 def _load(cache: Path) -> dict[str, Timings]:

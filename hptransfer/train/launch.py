@@ -20,9 +20,6 @@ from hptransfer.spec import RunSpec
 from hptransfer.store import Claim, Claims, CurvePoint, RunRecord, Store, Watch
 from hptransfer.train.parallel import Strategy
 
-# A run that another process holds is its own as long as its heart beats: one that stands still for this long is dead.
-DEAD_SECONDS = 60.0
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -61,6 +58,7 @@ def launch(
                 "accumulation": layout.accumulation,
                 "threads": max(1, int(layout.resources.cpus)),
                 "session": session,
+                "hang_seconds": layout.resources.hang_seconds,
                 "points": points,
             },
             scaling_config=ScalingConfig(
@@ -110,7 +108,7 @@ def _worker(config: dict[str, Any]) -> str:
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which collectives on objects use
-    claim, other = _take(store, spec.run_id, config["session"]) if rank == 0 else (None, "")
+    claim, other = _take(store, spec.run_id, config["session"], config["hang_seconds"]) if rank == 0 else (None, "")
     other = _from_first(other)
     with claim or nullcontext():
         # A restarted worker may find that the run had just finished.
@@ -129,15 +127,15 @@ def _worker(config: dict[str, Any]) -> str:
     return str(other)
 
 
-def _take(store: Store, run_id: str, session: str) -> tuple[Claim | None, str]:
-    """The claim on a run; or None and, in words, the process that holds it."""
+def _take(store: Store, run_id: str, session: str, hang_seconds: float) -> tuple[Claim | None, str]:
+    """The claim on a run; or None and, in words, the process that holds it, which is dead where its heart stands still."""
     from ray import get_runtime_context
 
     claims, watch, node = Claims(store), Watch(), get_runtime_context().get_node_id()
     holder = claims.held().get(run_id)
 
     def dead() -> str:
-        return holder.pulse if holder and watch.still_for(holder) > DEAD_SECONDS else ""
+        return holder.pulse if holder and watch.still_for(holder) > hang_seconds else ""
 
     while (claim := claims.take(run_id, session=session, node=node, dead=dead())) is None:
         time.sleep(1.0)

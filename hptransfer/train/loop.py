@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
@@ -19,6 +20,7 @@ from hptransfer.optim import build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
 from hptransfer.store import Claim, CurvePoint, RunRecord, Store
 from hptransfer.train import machine
+from hptransfer.train.acceleration import accelerate
 from hptransfer.train.checkpoint import Checkpoints
 from hptransfer.train.losses import PendingLosses
 from hptransfer.train.parallel import Strategy, World
@@ -26,6 +28,9 @@ from hptransfer.train.schedule import decay_factor, schedule_factor
 from hptransfer.train.state import RunState
 
 Reporter = Callable[[CurvePoint], None]
+
+# How long a step takes, which says whether compiling pays, is known after this many.
+STEPS_BEFORE_COMPILING = 32
 
 
 def train(
@@ -78,21 +83,23 @@ def train(
 
 
 class _Run:
-    """A run under way on this worker: ``network`` is what is trained, ``model`` what it wraps."""
+    """A run under way on this worker: ``network`` is what is trained, ``model`` what it wraps or compiles."""
 
     def __init__(self, spec: RunSpec, corpus: Corpus, world: World, checkpoints: Checkpoints) -> None:
         self.spec, self.corpus, self.world = spec, corpus, world
         machine.reset_peak_memory(world.device)
         self.model = build_model(spec)
-        self.network = world.wrap(self.model)
+        self.network = self._wrapped = world.wrap(self.model)
         self.optimizer = build_optimizer(self.model, spec)
         self.state = checkpoints.load(self.model, self.optimizer) or RunState()
+        self._started = replace(self.state)
         self.losses = PendingLosses(self.state, world, checkpoints.is_due)
         self.points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
         self._optimizing = machine.Stopwatch(world.device)
 
     def step(self) -> bool:
         """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""
+        self._accelerate()
         state, began = self.state, time.perf_counter()
         loss = self._backward()
         self.losses.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
@@ -106,13 +113,23 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self._optimizing.stop()
         state.step += 1
-        if at_point:
+        if at_point or self.losses.saving:
             state.optimizer_seconds += self._optimizing.take()
         state.seconds += time.perf_counter() - began
         return True
 
     def _backward(self) -> torch.Tensor:
         """The gradients of this worker's share of the next batch, averaged over workers; its mean loss."""
+        parts, losses = self._parts(), []
+        for index, (inputs, targets) in enumerate(parts):
+            self.world.announce(self._wrapped, last=index == len(parts) - 1)
+            loss = self.network(inputs, targets) / len(parts)
+            loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _parts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Inputs and targets of this worker's share of the next batch, in the parts that it is taken in."""
         spec, world = self.spec, self.world
         tokens = batch(
             self.corpus.train,
@@ -124,13 +141,21 @@ class _Run:
             workers=world.workers,
         )
         inputs, targets = (world.bring(part).chunk(world.accumulation) for part in tokens)
-        losses = []
-        for index in range(world.accumulation):
-            world.announce(self.network, last=index == world.accumulation - 1)
-            loss = self.network(inputs[index], targets[index]) / world.accumulation
-            loss.backward()
-            losses.append(loss.detach())
-        return torch.stack(losses).sum()
+        return list(zip(inputs, targets, strict=True))
+
+    def _accelerate(self) -> None:
+        """Compile the network where that pays for what is left. On a CPU, where it gains little, the same run is to have the same
+        bits however often it was interrupted."""
+        done = self.state.step - self._started.step
+        if self.world.device.type == "cpu" or done != STEPS_BEFORE_COMPILING:
+            return
+        remaining = (self.spec.steps - self.state.step) * (self.state.seconds - self._started.seconds) / done
+        inputs, targets = self._parts()[0]
+
+        def one_pass(network: nn.Module) -> None:
+            network(inputs, targets).backward()
+
+        self.network = accelerate(self._wrapped, one_pass, self.spec, self.world.device, remaining_seconds=remaining)
 
     def evaluate(self) -> CurvePoint:
         """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""

@@ -18,7 +18,7 @@ TOGETHER = 16
 class PendingLosses:
     """Collects each step's loss and gradient norm, and reads them, averaged over workers, all at once: on a CPU at every step.
 
-    ``saving``: whether it is time for a checkpoint by rank 0's clock ``is_due``, as of the last reading; the same on every rank.
+    ``saving``: whether it is time for a checkpoint by rank 0's clock ``is_due``, which a reading says; the same on every rank.
     """
 
     def __init__(self, state: RunState, world: World, is_due: Callable[[], bool]) -> None:
@@ -30,6 +30,7 @@ class PendingLosses:
     def add(self, loss: Tensor, gradient_norm: Tensor) -> None:
         """Those of the step that `RunState.step` counts next."""
         self._seen.append((loss, gradient_norm))
+        self.saving = False
 
     @property
     def is_full(self) -> bool:

@@ -31,6 +31,7 @@ from hptransfer.transfer.prediction import (
 )
 from hptransfer.transfer.prediction import Surface as SurfaceNumbers
 from hptransfer.transfer.sweep import Array, frozen_ratio
+from hptransfer.transfer.theory import theory_drift
 
 BEST_RUNS = 3  # at least so many give the weight decay where the surface does not
 
@@ -116,7 +117,7 @@ def _interval(ln_value: float, ln_draws: Array) -> Interval:
 
 def _drift(law: Law, line: Line, target: RunSpec) -> Drift:
     """Of lr with width, in words too."""
-    theory = target.theory_drift()
+    theory = theory_drift(target)
     used, fitted = theory + float(law.exponent[0, 0]), float(line.exponent[0, 0])
     if math.isnan(fitted):
         reason = "theory: one width shows no drift"
@@ -129,7 +130,7 @@ def _drift(law: Law, line: Line, target: RunSpec) -> Drift:
         f"whose 80 % interval [{low:.3f}, {high:.3f}] {verdict} it"
     )
     if width_prior(target) == UNKNOWN:
-        readout = target.theory_drift("readout")
+        readout = theory_drift(target, "readout")
         reason += f"; theory weighs little: it expects {theory:.3g} of hidden weights and {readout:.3g} of the readout"
     return Drift(theory=theory, fitted=fitted, low=low, high=high, used=used, reason=reason)
 

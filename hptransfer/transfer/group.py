@@ -16,6 +16,7 @@ from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
 from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Theory
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import Sweep, scale_of, sweep_of
+from hptransfer.transfer.theory import theory_drift
 
 SIGNIFICANCE = 0.05  # of the F test that lets weight decay into the surface
 
@@ -54,7 +55,7 @@ class Group:
 
     def _theories(self, target: RunSpec) -> list[Theory]:
         """What is expected of the optima, the target's in the last row, in base coordinates."""
-        drift, every = target.theory_drift(), (*self.cells, target)
+        drift, every = theory_drift(target), (*self.cells, target)
         exponents = [drift if name == "width" else EXPECTED[name] for name in self.scales]
         lr = [sum(e * math.log(scale_of(spec, name)) for e, name in zip(exponents, self.scales, strict=True)) for spec in every]
         if self.without_decay:
@@ -85,7 +86,7 @@ def fit_group(records: Sequence[RunRecord], target: RunSpec, *, draws: int = DRA
 def width_prior(target: RunSpec) -> float:
     """Scale of the prior of the correction to theory's exponent of LR with width. Under sp one LR serves weights of which
     theory may expect different exponents; it is not held to then."""
-    return KNOWN if math.isclose(target.theory_drift(), target.theory_drift("readout"), abs_tol=1e-9) else UNKNOWN
+    return KNOWN if math.isclose(theory_drift(target), theory_drift(target, "readout"), abs_tol=1e-9) else UNKNOWN
 
 
 def _scales(specs: Sequence[RunSpec], target: RunSpec) -> tuple[str, ...]:
