@@ -141,7 +141,7 @@ def make_optimizer(spec: RunSpec, groups: list[dict[str, Any]], chains: dict[str
     options = spec.optimizer.resolved_options
     averaging = ScheduleFreeAveraging(options.interpolation, options.decay_at) if isinstance(options, ScheduleFree) else None
     whole = [(p, chains[group["kind"]]) for group in groups for p in group["params"] if not is_elementwise(chains[group["kind"]])]
-    costs = [sum(transform.flops(*p.shape) for transform in chain) for p, chain in whole]
+    costs = [sum(transform.flops(len(p), p.numel() // len(p)) for transform in chain) for p, chain in whole]
     sharing = Sharing.over_ranks([p for p, _ in whole], costs)
     return ChainOptimizer(groups, chains, cautious=options.cautious_weight_decay, averaging=averaging, sharing=sharing)
 

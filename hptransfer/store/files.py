@@ -56,7 +56,8 @@ class Files:
     def list(self, folder: str, suffix: str) -> list[str]:
         """Names of the files in a folder ("" is the root) that end in ``suffix``, sorted."""
         selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True)
-        with self._reaching("read"):
+        names: list[str] = []
+        with self._reaching("read"), suppress(FileNotFoundError):  # the folder came or went in this moment
             names = [info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
         return sorted(f"{folder}/{name}".lstrip("/") for name in names if name.endswith(suffix))
 

@@ -54,7 +54,8 @@ def drawn(spec: RunSpec) -> GPT:
 def test_llama_is_llama(monkeypatch) -> None:
     # mup brings a torchvision that need not match torch; transformers would import it.
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setattr(transformers.utils, "is_torchvision_available", lambda: False)  # it may have looked before
     from transformers import LlamaConfig, LlamaForCausalLM
 
     spec = llama_spec()

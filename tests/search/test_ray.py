@@ -130,7 +130,7 @@ def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest
     deadline = time.monotonic() + 120
     shard = None
     while shard is None and time.monotonic() < deadline:
-        shard = next((tmp_path / "cache").glob("*/*/train.bin"), None)
+        shard = next((tmp_path / "cache").glob("hptransfer/*/train_*.bin"), None)
         time.sleep(0.02)
     assert shard is not None
     shard.write_bytes(b"damaged")
@@ -138,4 +138,4 @@ def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest
     assert broken.returncode == 1, errors
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
-    assert last.startswith("error: run ") and "train.bin" in last and "the same command goes on" in last
+    assert last.startswith("error: run ") and "train_" in last and "the same command goes on" in last
