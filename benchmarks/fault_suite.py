@@ -59,6 +59,7 @@ class Suite:
             "RAY_AUTH_MODE": "disabled",
         }
         self.references: dict[int, dict[str, Any]] = {}
+        self.hits = 0  # faults that struck something alive
         self.start_cluster()
 
     def start_cluster(self) -> None:
@@ -157,8 +158,9 @@ def signal_workers(sent: signal.Signals) -> Inject:
         for _ in range(count):
             victim = suite.victim(store, spared)
             time.sleep(chance.uniform(0, 0.5))
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it had just finished
                 os.kill(victim.pid, sent)
+                suite.hits += 1
         suite.end(process)
         return set()
 
@@ -171,6 +173,7 @@ def signal_driver(sent: signal.Signals) -> Inject:
             process = suite.start(store, seed)
             suite.wait_for_runs(store, min(14, chance.randint(4 * index, 4 * index + 3)))
             time.sleep(chance.uniform(0, 1))
+            suite.hits += process.poll() is None
             process.send_signal(sent)
             suite.end(process, code=None)
         return set()
@@ -184,6 +187,7 @@ def remove_node(suite: Suite, store: Path, seed: int, chance: random.Random, cou
         suite.victim(store, spared)
         time.sleep(chance.uniform(0, 1))
         suite.replace_node()
+        suite.hits += 1
     suite.end(process)
     return set()
 
@@ -192,6 +196,7 @@ def restart_head(suite: Suite, store: Path, seed: int, chance: random.Random, co
     for index in range(count):
         process = suite.start(store, seed)
         suite.wait_for_runs(store, chance.randint(4 * index, 4 * index + 3))
+        suite.hits += process.poll() is None
         suite.restart_head()
         suite.end(process, code=1)
     return set()
@@ -204,6 +209,8 @@ def corrupt_checkpoints(suite: Suite, store: Path, seed: int, chance: random.Ran
         deadline = time.monotonic() + LIMIT_SECONDS
         while not (found := set(store.glob("checkpoints/*.pt")) - damaged) and time.monotonic() < deadline:
             time.sleep(0.02)
+        if not found:
+            raise Violation("stuck", "no run left a checkpoint")
         process.kill()
         suite.end(process, code=None)
         time.sleep(3)  # its workers go with it, or finish
@@ -211,6 +218,7 @@ def corrupt_checkpoints(suite: Suite, store: Path, seed: int, chance: random.Ran
             content = path.read_bytes()
             path.write_bytes(content[: chance.randrange(len(content))])
             damaged.add(path)
+            suite.hits += 1
     return set()
 
 
@@ -220,11 +228,13 @@ def damage_records(suite: Suite, store: Path, seed: int, chance: random.Random, 
     for path in paths:
         content = path.read_bytes()
         path.write_bytes(content[: chance.randrange(len(content))])
+    suite.hits += len(paths)
     return {path.stem for path in paths}
 
 
 def start_another(suite: Suite, store: Path, seed: int, chance: random.Random, count: int) -> set[str]:
     processes = [suite.start(store, seed) for _ in range(count + 1)]
+    suite.hits += count
     for process in processes:
         suite.end(process)
     return set()
@@ -261,9 +271,11 @@ def store_refuses(refusing: Callable[[Path], Any]) -> Inject:
         for _ in range(count - 1):
             suite.victim(store, spared)
             time.sleep(chance.uniform(0, 0.5))
+            suite.hits += process.poll() is None
             with refusing(store):
                 time.sleep(2)
         suite.victim(store, spared)
+        suite.hits += process.poll() is None
         with refusing(store):
             suite.end(process, code=1)
         return set()
@@ -317,7 +329,8 @@ def run(suite: Suite, kind: str, repeat: int, counts: Counter[str]) -> None:
     seed, store = repeat % 3, suite.folder / f"store-{kind.replace(' ', '-')}-{repeat}"
     began = time.monotonic()
     suite.reference(seed)
-    counts |= {"injected": counts["injected"] + faults, "searches": counts["searches"] + 1}
+    counts["searches"] += 1
+    before = suite.hits
     try:
         redone = inject(suite, store, seed, random.Random(f"{kind} {repeat}"), faults)
         suite.check(store, seed, redone)
@@ -325,7 +338,8 @@ def run(suite: Suite, kind: str, repeat: int, counts: Counter[str]) -> None:
     except Violation as violation:
         counts[violation.args[0]] += 1
         said = f"VIOLATION ({violation.args[0]}): {violation.args[1]}"
-    print(f"{kind:<28} x{faults} seed {seed}  {time.monotonic() - began:5.0f} s  {said}", flush=True)
+    counts["injected"] += suite.hits - before
+    print(f"{kind:<28} x{suite.hits - before} of {faults} seed {seed}  {time.monotonic() - began:5.0f} s  {said}", flush=True)
 
 
 def report(counts: dict[str, Counter[str]], seconds: float, output: Path) -> int:

@@ -22,6 +22,16 @@ class CheckFailed(HptransferError):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def last_line(error: BaseException) -> str:
+    """What an error that carries a stack trace comes down to."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """An error for a name that is not among ``known``, with the nearest right one."""
     names = sorted(known)

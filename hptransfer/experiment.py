@@ -107,6 +107,16 @@ class Resources(Spec):
     memory_gb: float | None = Field(None, gt=0, description="main memory, where it is what runs out first")
     hang_seconds: float = Field(600, gt=0, description="a run without a step for this long is killed and goes on elsewhere")
 
+    @property
+    def threads(self) -> int:
+        """Threads of the trial's process."""
+        return max(1, int(self.cpus))
+
+    def demand(self) -> dict[str, float]:
+        """What Ray is asked for, by its names; memory in bytes."""
+        demand = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory_gb or 0) * 1e9}
+        return {name: value for name, value in demand.items() if value}
+
     @model_validator(mode="after")
     def _whole_or_share(self) -> Self:
         if self.gpus > 1 and self.gpus % 1:

@@ -26,6 +26,13 @@ class Corpus:
     val: tuple[Tokens, ...]
     token_bytes: TokenBytes | None
 
+    def require(self, asked: DataSpec) -> None:
+        """Raises UsageError unless these are the tokens that a run asks for."""
+        if self.spec.sha256 != asked.sha256:
+            raise UsageError(
+                f"corpus {asked.corpus} here has sha256 {self.spec.sha256[:16]}, the run asks for {asked.sha256[:16]}: other data"
+            )
+
 
 def identify(choice: DataChoice | DataSpec) -> DataSpec:
     """The identity of a corpus, without tokenizing it. Raises UsageError in one line when it cannot be."""

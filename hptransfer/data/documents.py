@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from hptransfer.data.files import Files
-from hptransfer.errors import UsageError
+from hptransfer.errors import UsageError, first_line
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -88,7 +88,7 @@ def _read(path: Path, documents: Iterator[bytes]) -> Iterator[bytes]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: its text is not UTF-8 ({error.reason}); convert it") from None
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _read_text(path: Path, limit: int) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hptransfer.data.documents import TEXT, Source, as_document
 from hptransfer.data.files import fingerprint, says
-from hptransfer.errors import UsageError
+from hptransfer.errors import UsageError, first_line
 
 PREFIX = "hf:"
 
@@ -36,7 +36,7 @@ def dataset_source(name: str) -> Source:
             identity = _folder_identity(folder) if folder.is_dir() else str(builder.hash)
             splits = dict(builder.as_streaming_dataset())
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"corpus {name}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"corpus {name}: {first_line(error)}") from None
     val = next((split for split in splits if says(split, "val")), None)
     train = next((split for split in splits if says(split, "train")), None)
     if train is None:
@@ -60,4 +60,4 @@ def _rows(where: str, dataset: Any) -> Iterator[bytes]:
             if text := as_document(row[TEXT], where):
                 yield text
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{where} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{where} cannot be read: {first_line(error)}") from None

@@ -29,7 +29,8 @@ class Sharing:
         for matrix, owner in zip(matrices, owners, strict=True):
             self._owned[owner].append(matrix)
         self._mine, self._all = set(self._owned[self.rank]), set(matrices)
-        self.share = sum(cost for cost, owner in zip(costs, owners, strict=True) if owner == self.rank) / (sum(costs) or 1.0)
+        # Objects are gathered by the processors: over NCCL all of them would lie in one GPU's memory.
+        self._processors = dist.new_group(backend="gloo")
 
     @classmethod
     def over_ranks(cls, matrices: Sequence[Tensor], costs: Sequence[float]) -> Sharing | None:
@@ -85,7 +86,7 @@ class Sharing:
     def gather(self, value: Any) -> list[Any] | None:
         """``value`` of every rank, on rank 0; None on the others. Collective."""
         values = [None] * self.ranks if self.rank == 0 else None
-        dist.gather_object(value, values)
+        dist.gather_object(value, values, group=self._processors)
         return values
 
 

@@ -253,7 +253,11 @@ class ChainOptimizer(torch.optim.Optimizer):
         """What one process would have as ``state_dict``, on rank 0; empty on the others. Collective where there are several."""
         if self._sharing is None:
             return self.state_dict()
-        own = [{key: value.cpu().clone() for key, value in self.state[p].items()} for p in self._parameters()]
+        first = self._sharing.rank == 0
+        own = [
+            {key: value.cpu().clone() for key, value in self.state[p].items() if first or self._is_only_here(p, key)}
+            for p in self._parameters()
+        ]
         ranks = self._sharing.gather(([group["failures"] for group in self.param_groups], own))
         if ranks is None:
             return {}
@@ -275,6 +279,12 @@ class ChainOptimizer(torch.optim.Optimizer):
         """Whether a state is in one piece: the chain's of a matrix, at the rank that owns it, and whatever is not sharded."""
         shared = self._sharing is not None and self._sharing.is_shared(parameter)
         return not isinstance(parameter, DTensor) or (shared and key not in (FAST, MASTER))
+
+    def _is_only_here(self, parameter: Tensor, key: str) -> bool:
+        """Whether no other rank has what this one holds of a state."""
+        return isinstance(parameter, DTensor) or (
+            self._sharing is not None and self._sharing.is_shared(parameter) and key not in (FAST, MASTER)
+        )
 
     def _part(self, parameter: Tensor, key: str, saved: Tensor) -> Tensor | None:
         """What this rank keeps of a state in one piece."""

@@ -183,7 +183,7 @@ class Adam:
             [state["v"] for state in states],
             [],
             # The kernel takes one step counter per parameter and moves none of them.
-            [torch.tensor(float(number), device=params[0].device)] * len(params),
+            [torch.full((), float(number), device=params[0].device)] * len(params),
             lr=lr,
             beta1=self.beta1,
             beta2=self.beta2,

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hptransfer.errors import UsageError
+from hptransfer.errors import UsageError, first_line
 from hptransfer.experiment import Resources
 from hptransfer.store import Holder, Store
 from hptransfer.store.claims import is_running
@@ -39,7 +39,7 @@ def cluster(store: Store) -> Iterator[None]:
         _knock(address)
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {str(error).splitlines()[0]}") from None
+        raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {first_line(error)}") from None
     if main := threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     ended = threading.Event()
@@ -56,6 +56,8 @@ def cluster(store: Store) -> Iterator[None]:
 
 def _knock(address: str) -> None:
     """OSError at once where nobody listens at ``host:port``: Ray tries for more than five minutes."""
+    if "://" in address:
+        raise ValueError("Ray Client has no trials of its own; run this inside the cluster, or by `ray job submit`")
     host, _, port = address.rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -70,7 +72,7 @@ def require_slots(resources: Resources, count: int = 1) -> None:
     """Raises UsageError when ``count`` trials or workers of these resources can never run side by side."""
     if slots(resources) >= count:
         return
-    demand = {name: value for name, value in _demand(resources).items() if value}
+    demand = resources.demand()
     having = "; ".join(_words({name: node.get(name, 0) for name in demand}) for node in _nodes())
     each = f"{count} workers of {_words(demand)} each" if count > 1 else f"a trial's {_words(demand)} (resources)"
     raise UsageError(f"{each} can never fit: the cluster's nodes have {having}")
@@ -121,16 +123,12 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _demand(resources: Resources) -> dict[str, float]:
-    return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
-
-
 def _words(amounts: dict[str, float]) -> str:
     return ", ".join(f"{n / 1e9:.3g} GB" if name == "memory" else f"{n:g} {name}" for name, n in amounts.items())
 
 
 def _room(node: dict[str, float], resources: Resources) -> int:
-    demand = {name: value for name, value in _demand(resources).items() if value}
+    demand = resources.demand()
     if 0 < (share := demand.get("GPU", 0)) < 1:  # a trial's share lies on one GPU
         demand["GPU"] = 1 / int(1 / share + 1e-9)
     return min(int(node.get(name, 0) / value + 1e-9) for name, value in demand.items())

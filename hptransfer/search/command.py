@@ -18,6 +18,7 @@ from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
 from hptransfer.spec import PARAMETRIZATIONS, DataSpec
 from hptransfer.store import RunRecord, Store
+from hptransfer.store.query import tokens_to_loss
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
@@ -70,14 +71,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             profile.trials_ended(slots(experiment.resources))
         profile.mark("shutdown")
     profile.mark("results")
-    result = [_summary(study, records, known) for study in studies.studies]
+    target = experiment.target_loss
+    result = [_summary(study, records, known, target) for study in studies.studies]
+    counts = {"runs": "runs_total", "new": "runs_new", "diverged": "diverged"}
+    found = {"lr": "lr", "weight decay": "weight_decay", "ratio": "embedding_lr_ratio", "loss": "loss"}
+    if target is not None:
+        found |= {f"tokens to {target:g}": "tokens_to_target_loss"}
     table(
         "best run of each study (lr and weight decay in base coordinates)",
-        ["optimizer", "parametrization", "width", "runs", "new", "diverged", "lr", "weight decay", "ratio", "loss"],
+        ["optimizer", "parametrization", "width", *counts, *found],
         [
             [
-                *(row[key] for key in ("optimizer", "parametrization", "width", "runs_total", "runs_new", "diverged")),
-                *(row["best"][key] if row["best"] else "-" for key in ("lr", "weight_decay", "embedding_lr_ratio", "loss")),
+                *(row[key] for key in ("optimizer", "parametrization", "width", *counts.values())),
+                *((row["best"] or {}).get(key) or "-" for key in found.values()),
             ]
             for row in result
         ],
@@ -147,7 +153,7 @@ def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     return {"profile": result}
 
 
-def _summary(study: Study, records: Mapping[str, RunRecord], known: set[str]) -> dict[str, Any]:
+def _summary(study: Study, records: Mapping[str, RunRecord], known: set[str], target: float | None) -> dict[str, Any]:
     runs = study.runs(records)
     best = study.best
     return {
@@ -164,6 +170,7 @@ def _summary(study: Study, records: Mapping[str, RunRecord], known: set[str]) ->
             "embedding_lr_ratio": best.spec.optimizer.embedding_lr_ratio,
             "loss": best.loss,
             "run_id": best.run_id,
+            "tokens_to_target_loss": tokens_to_loss(best.curve, target) if target is not None else None,
         }
         if best
         else None,

@@ -55,7 +55,7 @@ class Profile:
         self._last = first
         self.mark("trials")
         whole = self._seconds.pop("trials")
-        shares = {name: seconds / at_once for name, seconds in self._work.items()}
+        shares = {name: seconds / max(1, at_once) for name, seconds in self._work.items()}
         self._seconds |= shares | {"idle cores": max(0.0, whole - sum(shares.values()))}
 
     @property

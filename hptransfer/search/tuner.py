@@ -7,16 +7,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, MutableMapping
+from functools import cache
 from typing import Any, Protocol
 
-from hptransfer.search.cluster import require_slots, slots, this_node  # first: it settles Ray's environment
-
-from ray import tune  # isort: skip
-from ray.tune.search import Searcher  # isort: skip
+from ray import tune
+from ray.tune.search import Searcher
 
 from hptransfer.cli import console
 from hptransfer.errors import CheckFailed, HptransferError
 from hptransfer.experiment import Resources
+from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
@@ -54,11 +54,10 @@ def run_trials(
         return
     require_slots(resources)
     searcher = _Searcher(source, store, records, progress, resources, profile or Profile())
-    asked = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": (resources.memory_gb or 0) * 1e9}
     # Tune's own state is disposable: whatever matters is in the store by the time Tune hears of it.
     with tempfile.TemporaryDirectory(prefix="hptransfer-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
-            tune.with_resources(_trial, {name: value for name, value in asked.items() if value}),
+            tune.with_resources(_trial, {name.lower(): value for name, value in resources.demand().items()}),
             tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, metric="loss", mode="min"),
             run_config=tune.RunConfig(
                 storage_path=folder,
@@ -121,7 +120,8 @@ class _Searcher(Searcher):  # type: ignore[misc]
             "store": self._store.uri,
             "session": self._session,
             "dead": self.watchdog.dead.get(spec.run_id, ""),
-            "threads": max(1, int(self._resources.cpus)),
+            "threads": self._resources.threads,
+            "gpu": self._resources.gpus > 0,
             "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
         }
 
@@ -178,23 +178,33 @@ class _Searcher(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
+@cache
+def _store(uri: str) -> Store:
+    """An actor's store: what has been gathered there is read once for all of its trials."""
+    return Store(uri)
+
+
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
     """One run in a Tune actor."""
+    import torch
+
     from hptransfer.data.corpus import open_corpus
     from hptransfer.train import train
 
-    store, began = Store(config["store"]), time.time()
+    store, began = _store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
+        spec = RunSpec.model_validate_json(config["spec"])
+        corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
+        device = None if config["gpu"] else torch.device("cpu")  # Ray hides no GPU from a trial that asked for none
         owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
         claim = Claims(store).take(config["run_id"], node=this_node(), **owner)
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
             if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
-                spec = RunSpec.model_validate_json(config["spec"])
-                record = train(spec, open_corpus(spec.data), store=store, claim=claim, threads=config["threads"])
+                record = train(spec, corpus, store=store, claim=claim, threads=config["threads"], device=device)
                 outcome |= {"training": record.training_wall_seconds, "evaluation": record.evaluation_wall_seconds}
     except ClaimLost:
         return outcome | {"elsewhere": True}

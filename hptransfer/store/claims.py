@@ -63,7 +63,9 @@ class Claims:
         found: dict[str, Holder] = {}
         for name in self._files.list("claims", ".json"):
             # One that was released or is damaged holds nothing; its generation still counts.
-            run_id, generation = name.removeprefix("claims/").split(".")[:2]
+            run_id, _, generation = name.removeprefix("claims/").removesuffix(".json").partition(".")
+            if not generation.isdecimal():
+                continue  # somebody else's file
             holder = Holder(run_id, int(generation), "", "", "", 0, "")
             with suppress(FileNotFoundError, ValueError, TypeError):
                 holder = Holder(**json.loads(self._files.read(name)))
@@ -77,7 +79,7 @@ class Claims:
         """Claim a run for this process; None where another holds it. Taken over at once is what the same session held (it
         has seen that attempt end), what a process held that is gone from this machine, and the holder with the pulse
         ``dead``, which the caller has found dead."""
-        before = self.held().get(run_id)
+        before = patiently(self.held).get(run_id)
         if before and not ((session and before.session == session) or before.is_dead or before.pulse in (dead, " 0")):
             return None
         generation = before.generation + 1 if before else 0

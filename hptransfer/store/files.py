@@ -14,7 +14,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from hptransfer.errors import UsageError
+from hptransfer.errors import UsageError, first_line
 
 T = TypeVar("T")
 
@@ -42,12 +42,13 @@ class Files:
             else:
                 self._fs, self._root = fs.LocalFileSystem(), str(Path(self.location).absolute())
         except (pa.ArrowInvalid, OSError) as error:
-            raise UsageError(f"store {self.location}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"store {self.location}: {first_line(error)}") from None
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
 
     def exists(self, name: str) -> bool:
+        """Whether there is a file of that name."""
         if self.is_local:
             return os.path.isfile(self._path(name))
         with self._reaching("read"):
@@ -147,7 +148,8 @@ class Files:
                 with open(path, "xb") as file:  # a mounted bucket knows no links
                     file.write(content)
         except FileExistsError:
-            return False
+            # Over NFS a link that was made may be asked for once more: two names say that it is ours (open(2), O_EXCL).
+            return os.path.exists(temporary) and os.stat(temporary).st_nlink == 2
         finally:
             Path(temporary).unlink(missing_ok=True)
         return True
@@ -160,7 +162,7 @@ class Files:
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowInvalid) as error:
-            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            why = getattr(error, "strerror", None) or first_line(error)
             may_pass = getattr(error, "errno", None) in MAY_PASS if self.is_local else not any(word in why for word in REFUSALS)
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.errors import UsageError, unknown
+from hptransfer.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
 from hptransfer.rules.recipes import get_recipe
 from hptransfer.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
@@ -28,7 +28,7 @@ def read_runs(path: str | Path, renamed: Mapping[str, str]) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path) if Path(path).suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UsageError(f"table {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"table {path} cannot be read: {first_line(error)}") from None
     for own in renamed.values():
         if own not in frame.columns:
             raise unknown(f"{path}: column", own, frame.columns)

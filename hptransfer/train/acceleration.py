@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from hptransfer.data.cache import cache_home
 from hptransfer.spec import RunSpec
 from hptransfer.train import machine
+from hptransfer.train.parallel import World, of_first
 
 Mode = Literal["eager", "compile", "cuda_graphs"]
-Pass = Callable[[nn.Module], None]
+Pass = Callable[[nn.Module], object]
 T = TypeVar("T")
 
 # With less left, nothing is measured: compiling takes 10 to 60 seconds and gains 0 to 20 % on most networks.
@@ -47,7 +47,7 @@ def accelerate(
     network: nn.Module,
     one_pass: Pass,
     spec: RunSpec,
-    device: torch.device,
+    world: World,
     *,
     remaining_seconds: float,
     cache: Path | None = None,
@@ -55,21 +55,21 @@ def accelerate(
 ) -> nn.Module:
     """The network itself, or compiled where that is expected to save time over the ``remaining_seconds`` of an eager run.
 
-    ``one_pass`` runs a forward and a backward pass of the run's shape with the network it is given; gradients are cleared after
-    it, parameters stay. On several workers all must call this, and rank 0 decides. Measured timings are kept in ``cache``
+    ``one_pass`` runs all forward and backward passes of a step with the network it is given; gradients are cleared after it,
+    parameters stay. On several workers all must call this, and rank 0 decides. Measured timings are kept in ``cache``
     (default: ``hptransfer/acceleration.json`` in the user's cache folder). A compiler that fails is left out. With CUDA graphs a
     result of the network is overwritten by its next call: clone what is kept.
     """
     cache = cache or cache_home() / "acceleration.json"
-    key = _key(spec, device)
-    known, worth = _of_rank_0((_load(cache).get(key), remaining_seconds >= WORTH_MEASURING_SECONDS))
+    key = _key(spec, world)
+    known, worth = of_first((_load(cache).get(key), remaining_seconds >= WORTH_MEASURING_SECONDS))
     if not worth:
         return network
     if known is None:
-        known = _of_rank_0(measure(network, one_pass, device, clock))
-        if not dist.is_initialized() or dist.get_rank() == 0:
+        known = of_first(measure(network, one_pass, world.device, clock))
+        if world.rank == 0:
             _save(cache, _load(cache) | {key: known})
-    return candidate(network, _of_rank_0(fastest(known, remaining_seconds)))
+    return candidate(network, of_first(fastest(known, remaining_seconds)))
 
 
 def fastest(timings: Timings, remaining_seconds: float) -> Mode:
@@ -82,6 +82,7 @@ def candidate(network: nn.Module, mode: Mode) -> nn.Module:
     """The network as a mode runs it; it shares its parameters."""
     if mode == "eager":
         return network
+    torch.compiler.reset()  # a process that has compiled other shapes would compile for any, or give up
     return cast(nn.Module, torch.compile(network, mode="reduce-overhead" if mode == "cuda_graphs" else "default"))
 
 
@@ -116,20 +117,11 @@ def _time(network: nn.Module, one_pass: Pass, device: torch.device, clock: Calla
     return Timing(start, seconds(TIMED_PASSES) / TIMED_PASSES)
 
 
-def _key(spec: RunSpec, device: torch.device) -> str:
+def _key(spec: RunSpec, world: World) -> str:
     """What a timing depends on."""
-    workers = dist.get_world_size() if dist.is_initialized() else 1
-    parts = [machine.describe(device), torch.__version__, torch.get_num_threads(), workers, spec.batch_sequences, spec.precision]
-    return json.dumps([*parts, spec.model.model_dump()], sort_keys=True)
-
-
-def _of_rank_0(value: T) -> T:
-    """The same on every worker."""
-    if not dist.is_initialized():
-        return value
-    shared = [value]
-    dist.broadcast_object_list(shared)
-    return shared[0]
+    runtime = [machine.describe(world.device), torch.__version__, torch.get_num_threads()]
+    spread = [world.workers, world.strategy, world.accumulation, spec.batch_sequences, spec.precision]
+    return json.dumps([*runtime, *spread, spec.model.model_dump()], sort_keys=True)
 
 
 def _load(cache: Path) -> dict[str, Timings]:

@@ -6,15 +6,18 @@ import io
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
+from hptransfer.errors import HptransferError
 from hptransfer.optim import ChainOptimizer
 from hptransfer.store import Store
 from hptransfer.store.files import StoreUnreachable
+from hptransfer.train.parallel import of_first
 from hptransfer.train.state import RunState
 
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
@@ -39,7 +42,11 @@ class Checkpoints:
     def load(self, model: nn.Module, optimizer: ChainOptimizer) -> RunState | None:
         """Bring model and optimizer to the last saved state and return the run's, or None; a damaged one is named and the run
         starts over. Each worker reads it."""
-        if (saved := self._read()) is None:
+        saved = self._read()
+        step = saved["state"]["step"] if saved else 0
+        if step != of_first(step):
+            raise HptransferError(f"run {self._run_id}: workers read different checkpoints from the store; is it shared by all?")
+        if saved is None:
             return None
         set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
         optimizer.load_state_dict(saved["optimizer"])
@@ -52,7 +59,7 @@ class Checkpoints:
         try:
             if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch.load does not look at checksums
                 raise zipfile.BadZipFile(damaged)
-            saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+            saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             if saved["format"] == FORMAT:
                 return saved
             why = f"has format {saved['format']}, not {FORMAT}"
@@ -62,6 +69,7 @@ class Checkpoints:
         return None
 
     def is_due(self) -> bool:
+        """Whether it is time for the next one."""
         return self._store is not None and time.monotonic() - self._last >= self._seconds
 
     def save(self, model: nn.Module, optimizer: ChainOptimizer, state: RunState) -> None:
@@ -80,5 +88,7 @@ class Checkpoints:
         self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
 
     def remove(self) -> None:
+        """Forget them: the run has its record. A store that refuses keeps one that nobody will read."""
         if self._store is not None:
-            self._store.remove_checkpoint(self._run_id)
+            with suppress(StoreUnreachable):
+                self._store.remove_checkpoint(self._run_id)

@@ -10,7 +10,7 @@ from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.config import merge, validate
 from hptransfer.data.corpus import open_corpus
 from hptransfer.errors import CheckFailed, UsageError
-from hptransfer.experiment import Resources
+from hptransfer.experiment import Resources, load_experiment
 from hptransfer.plan.hardware import peak
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts a worker takes its batch in (1)")
     options.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs of each worker (1)")
     options.add_argument("--failures", type=int, default=3, metavar="N", help="times that dead workers are started again (3)")
-    options.add_argument("--target-loss", type=float, metavar="NATS", help="say after how many tokens it was reached")
+    options.add_argument("--target-loss", type=float, metavar="NATS", help="say after how many tokens (the experiment's)")
     args = options.parse_args(argv)
-    for name in ("workers", "accumulate", "threads"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name} {getattr(args, name)} is not positive")
+    for name, least in {"workers": 1, "accumulate": 1, "threads": 1, "failures": 0}.items():
+        if getattr(args, name) < least:
+            raise UsageError(f"--{name} {getattr(args, name)} is below {least}")
     source, prediction = choice.chosen(args)
     spec = transferred(prediction, args.width or prediction.target.width)
     if spec.batch_sequences % (args.workers * args.accumulate):
@@ -43,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     _say_what_is_planned(spec, prediction, source, store)
     record = store.get(spec.run_id)
     if record is None:
-        _require_corpus(spec)
+        open_corpus(spec.data).require(spec.data)  # workers would find out only after a start-up
         record = _train(spec, store, args)
     else:
         console.print(f"run {spec.run_id} is in the store: nothing is trained")
     if record.loss is None:
         raise CheckFailed(f"run {spec.run_id} {record.state}: {record.reason}")
-    reached = tokens_to_loss(record.curve, args.target_loss) if args.target_loss else None
-    _say_what_came_of_it(record, args.target_loss, reached)
+    target_loss = args.target_loss or load_experiment(args.experiment, args.set).target_loss
+    reached = tokens_to_loss(record.curve, target_loss) if target_loss else None
+    _say_what_came_of_it(record, target_loss, reached)
     finish(
         args,
         record.row() | {"tokens_to_target_loss": reached, "mfu": _mfu(record)},
@@ -79,14 +80,6 @@ def _train(spec: RunSpec, store: Store, args: Any) -> RunRecord:
         resources = Resources(cpus=args.threads, gpus=1 if has_gpus() else 0)
         require_slots(resources, args.workers)
         return launch(spec, store, Layout(args.workers, resources, args.strategy, args.accumulate, args.failures), say)
-
-
-def _require_corpus(spec: RunSpec) -> None:
-    """Workers would find out only after a start-up."""
-    if (here := open_corpus(spec.data).spec.sha256) != spec.data.sha256:
-        raise UsageError(
-            f"corpus {spec.data.corpus} here has sha256 {here[:16]}, the prediction asks for {spec.data.sha256[:16]}: other data"
-        )
 
 
 def _say_what_is_planned(spec: RunSpec, prediction: Prediction, source: Path, store: Store) -> None:

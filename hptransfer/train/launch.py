@@ -12,13 +12,12 @@ from threading import Thread
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
-from hptransfer.errors import CheckFailed
+from hptransfer.errors import CheckFailed, last_line
 from hptransfer.experiment import Resources
 from hptransfer.spec import RunSpec
 from hptransfer.store import Claim, Claims, CurvePoint, RunRecord, Store, Watch
-from hptransfer.train.parallel import Strategy
+from hptransfer.train.parallel import Strategy, of_first
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,18 @@ def launch(
 ) -> RunRecord:
     """Train one run as a Ray Train `TorchTrainer` run, and return its record from the store. ``on_point`` is called with every
     point of its curve as it comes. Raises CheckFailed when the run fails, or another process trains it."""
+    from ray import get_runtime_context
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     layout = layout or Layout()
-    points = Queue(actor_options={"num_cpus": 0})
+    # Beside this process: a queue on a node that goes away would take the run with it.
+    here = NodeAffinitySchedulingStrategy(get_runtime_context().get_node_id(), soft=False)
+    points = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     listener = Thread(target=_listen, args=(points, on_point), daemon=True)
     session = uuid.uuid4().hex[:12]
-    asked = {"CPU": layout.resources.cpus, "GPU": layout.resources.gpus, "memory": (layout.resources.memory_gb or 0) * 1e9}
     # Ray Train silently resumes a run of the same name, and its own state is disposable: a fresh name and folder each time.
     with tempfile.TemporaryDirectory(prefix="hptransfer-train-", ignore_cleanup_errors=True) as folder:
         trainer = TorchTrainer(
@@ -56,7 +58,7 @@ def launch(
                 "store": store.uri,
                 "strategy": layout.strategy,
                 "accumulation": layout.accumulation,
-                "threads": max(1, int(layout.resources.cpus)),
+                "threads": layout.resources.threads,
                 "session": session,
                 "hang_seconds": layout.resources.hang_seconds,
                 "points": points,
@@ -64,7 +66,7 @@ def launch(
             scaling_config=ScalingConfig(
                 num_workers=layout.workers,
                 use_gpu=layout.resources.gpus > 0,
-                resources_per_worker={name: value for name, value in asked.items() if value},
+                resources_per_worker=layout.resources.demand(),
             ),
             run_config=RunConfig(
                 name=f"{spec.run_id}-{session}",
@@ -76,7 +78,7 @@ def launch(
         try:
             other = trainer.fit().return_value
         except Exception as error:
-            raise CheckFailed(f"run {spec.run_id} failed under Ray Train: {str(error).strip().splitlines()[-1]}") from None
+            raise CheckFailed(f"run {spec.run_id} failed under Ray Train: {last_line(error)}") from None
         finally:
             points.put(None)
             listener.join()
@@ -108,14 +110,15 @@ def _worker(config: dict[str, Any]) -> str:
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which collectives on objects use
+    corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
     claim, other = _take(store, spec.run_id, config["session"], config["hang_seconds"]) if rank == 0 else (None, "")
-    other = _from_first(other)
+    other = of_first(other)
     with claim or nullcontext():
         # A restarted worker may find that the run had just finished.
-        if not other and not _from_first(store.get(spec.run_id) is not None):
+        if not other and not of_first(store.get(spec.run_id) is not None):
             train(
                 spec,
-                open_corpus(spec.data),
+                corpus,
                 store=store,
                 reporter=(lambda point: points.put(point.model_dump_json())) if rank == 0 else None,
                 claim=claim,
@@ -144,11 +147,3 @@ def _take(store: Store, run_id: str, session: str, hang_seconds: float) -> tuple
             return None, f"process {now.pid} on {now.host.split()[0]}"
         holder = now
     return claim, ""
-
-
-def _from_first(value: Any) -> Any:
-    """Rank 0's value, on every rank."""
-    values = [value]
-    if dist.is_initialized():
-        dist.broadcast_object_list(values)
-    return values[0]

@@ -13,12 +13,12 @@ from torch import nn
 
 from hptransfer.data.batches import batch, validation_batches
 from hptransfer.data.corpus import Corpus
-from hptransfer.errors import UsageError
 from hptransfer.models import build_model
 from hptransfer.models.loss import IGNORED
 from hptransfer.optim import build_optimizer, clip_gradients, optimizer_flops
 from hptransfer.spec import RunSpec
 from hptransfer.store import Claim, CurvePoint, RunRecord, Store
+from hptransfer.store.files import patiently
 from hptransfer.train import machine
 from hptransfer.train.acceleration import accelerate
 from hptransfer.train.checkpoint import Checkpoints
@@ -53,11 +53,9 @@ def train(
     is computed, not which run it is. Raises UsageError when ``corpus`` is not the one of ``spec`` or the batch does not divide,
     and ClaimLost when another process has taken the run over.
     """
-    if corpus.spec.sha256 != spec.data.sha256:
-        here, asked = corpus.spec.sha256[:16], spec.data.sha256[:16]
-        raise UsageError(f"corpus {spec.data.corpus} here has sha256 {here}, the run asks for {asked}: other data")
+    corpus.require(spec.data)
     world = World.current(device or machine.default_device(), strategy, accumulation)
-    world.check(spec.batch_sequences)
+    world.check(spec.batch_sequences, spec.precision)
     torch.set_num_threads(threads)
     checkpoints = Checkpoints(store, spec.run_id)
     run = _Run(spec, corpus, world, checkpoints)
@@ -75,7 +73,7 @@ def train(
         state.see_final(state.curve[-1].val)
     record = run.record()
     if claim is not None:
-        claim.confirm()
+        patiently(claim.confirm)
     if store is not None and world.rank == 0:
         store.add(record)
         checkpoints.remove()
@@ -99,9 +97,9 @@ class _Run:
 
     def step(self) -> bool:
         """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""
-        self._accelerate()
         state, began = self.state, time.perf_counter()
-        loss = self._backward()
+        self._accelerate()
+        loss = self._backward(self.network)
         self.losses.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
         at_point = state.step + 1 in self.points
         # The mean that a point of the curve shows needs all losses up to it.
@@ -118,12 +116,12 @@ class _Run:
         state.seconds += time.perf_counter() - began
         return True
 
-    def _backward(self) -> torch.Tensor:
+    def _backward(self, network: nn.Module) -> torch.Tensor:
         """The gradients of this worker's share of the next batch, averaged over workers; its mean loss."""
         parts, losses = self._parts(), []
         for index, (inputs, targets) in enumerate(parts):
             self.world.announce(self._wrapped, last=index == len(parts) - 1)
-            loss = self.network(inputs, targets) / len(parts)
+            loss = network(inputs, targets) / len(parts)
             loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
@@ -144,18 +142,12 @@ class _Run:
         return list(zip(inputs, targets, strict=True))
 
     def _accelerate(self) -> None:
-        """Compile the network where that pays for what is left. On a CPU, where it gains little, the same run is to have the same
-        bits however often it was interrupted."""
+        """Compile the network where that pays for what is left."""
         done = self.state.step - self._started.step
-        if self.world.device.type == "cpu" or done != STEPS_BEFORE_COMPILING:
+        if not may_compile(self.world.device) or done != STEPS_BEFORE_COMPILING:
             return
         remaining = (self.spec.steps - self.state.step) * (self.state.seconds - self._started.seconds) / done
-        inputs, targets = self._parts()[0]
-
-        def one_pass(network: nn.Module) -> None:
-            network(inputs, targets).backward()
-
-        self.network = accelerate(self._wrapped, one_pass, self.spec, self.world.device, remaining_seconds=remaining)
+        self.network = accelerate(self._wrapped, self._backward, self.spec, self.world, remaining_seconds=remaining)
 
     def evaluate(self) -> CurvePoint:
         """The point of the curve after ``state.step`` steps: on all validation tokens at the end, on an eighth of them before."""
@@ -200,6 +192,11 @@ class _Run:
             versions=machine.versions(),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def may_compile(device: torch.device) -> bool:
+    """Not on a CPU: it gains little there, and the same run is to have the same bits however often it was interrupted."""
+    return device.type != "cpu"
 
 
 @torch.no_grad()

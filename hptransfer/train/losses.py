@@ -11,7 +11,7 @@ from hptransfer.train.parallel import World
 from hptransfer.train.state import RunState
 
 # Steps whose losses are read together on an accelerator, where every reading waits for the device. A run that diverges goes on
-# that much longer; what it does then is not recorded.
+# that much longer, which its record does not show.
 TOGETHER = 16
 
 
@@ -34,6 +34,7 @@ class PendingLosses:
 
     @property
     def is_full(self) -> bool:
+        """Whether it is time to read."""
         return len(self._seen) >= self._together
 
     def read(self) -> bool:

@@ -81,9 +81,11 @@ class Stopwatch:
         return event
 
     def start(self) -> None:
+        """A span begins."""
         self._began = self._now()
 
     def stop(self) -> None:
+        """It ends."""
         if self._cuda:
             self._spans.append((self._began, self._now()))
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,8 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hptransfer.errors import UsageError
 from hptransfer.models import GPT
+from hptransfer.spec import Precision
 
 Strategy = Literal["ddp", "fsdp"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class World:
         rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         return cls(rank, workers, device, strategy, accumulation)
 
-    def check(self, sequences: int) -> None:
-        """Raises UsageError unless a batch of ``sequences`` divides evenly."""
+    def check(self, sequences: int, precision: Precision) -> None:
+        """Raises UsageError unless a batch of ``sequences`` divides evenly, and where gradients would be added up in bfloat16."""
+        sharded = self.strategy == "fsdp" and self.workers > 1
+        if self.accumulation > 1 and precision == "bfloat16" and not sharded:
+            raise UsageError("accumulated parts would be added in bfloat16, which loses small terms: use several fsdp workers")
         parts = self.workers * self.accumulation
         if sequences % parts:
             raise UsageError(
@@ -48,16 +54,20 @@ class World:
             )
 
     def wrap(self, model: GPT) -> nn.Module:
-        """The model on this worker's device, with gradients averaged over workers at each backward."""
-        model.to(self.device)
-        if self.workers == 1:
-            return model
-        if self.strategy == "ddp":
-            return DistributedDataParallel(model)
-        mesh = init_device_mesh(self.device.type, (self.workers,))
-        # Gradients in less than float32 would lose small terms of their sum.
+        """The model on this worker's device, with gradients averaged over workers at each backward. Gradients in less than
+        float32 are averaged in it: their sum would lose small terms."""
         narrow = next(model.parameters()).dtype == torch.bfloat16
+        if self.workers == 1:
+            return model.to(self.device)
+        if self.strategy == "ddp":
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch 2.13 has a new name for it, 2.9 not
+                network = DistributedDataParallel(model.to(self.device), broadcast_buffers=False, gradient_as_bucket_view=True)
+            if narrow:
+                network.register_comm_hook(None, lambda _, bucket: _average_in_float32(bucket))
+            return network
+        mesh = init_device_mesh(self.device.type, (self.workers,))
         policy = MixedPrecisionPolicy(reduce_dtype=torch.float32 if narrow else None)
+        # Each unit is moved to the device by itself, in part: the whole need not fit there.
         for block in model.blocks:
             fully_shard(block, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
@@ -88,3 +98,23 @@ class World:
         if self.workers > 1:
             dist.all_reduce(value)
         return value
+
+
+def of_first(value: T) -> T:
+    """Rank 0's value, on every rank."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def _average_in_float32(bucket: Any) -> torch.futures.Future[Tensor]:
+    """DDP's hook: a bucket's gradients, averaged over workers."""
+    wide = bucket.buffer().float().div_(dist.get_world_size())
+    summed: torch.futures.Future[list[Tensor]] = dist.all_reduce(wide, async_op=True).get_future()
+
+    def narrowed(future: torch.futures.Future[list[Tensor]]) -> Tensor:
+        buffer: Tensor = bucket.buffer()
+        return buffer.copy_(future.value()[0])
+
+    return summed.then(narrowed)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hptransfer.errors import UsageError, unknown
+from hptransfer.errors import UsageError, first_line, unknown
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
 # What one group of runs must share; a column of such a name that varies in a group makes its runs incomparable.
@@ -45,7 +45,7 @@ def read_table(path: str | Path, where: str | None = None) -> pl.DataFrame:
         else:
             frame = pl.read_csv(path, infer_schema_length=None, separator="\t" if path.suffix == ".tsv" else ",")
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"table {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"table {path} cannot be read: {first_line(error)}") from None
     frame = frame.with_row_index("row", offset=2) if "row" not in frame.columns else frame
     return frame.filter(condition(frame, where)) if where else frame
 
@@ -63,7 +63,7 @@ def evaluate(frame: pl.DataFrame, text: str) -> pl.Series:
     try:
         return frame.select(pl.sql_expr(text).alias("value")).to_series()
     except pl.exceptions.PolarsError as error:
-        raise UsageError(f"expression {text!r}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"expression {text!r}: {first_line(error)}") from None
 
 
 def split_groups(frame: pl.DataFrame, columns: Columns) -> dict[str, pl.DataFrame]:

@@ -14,8 +14,10 @@ from torch import nn
 from hptransfer.models import build_model
 from hptransfer.train import acceleration
 from hptransfer.train.acceleration import Timing, accelerate, fastest, measure
+from hptransfer.train.parallel import World
 
 CPU = torch.device("cpu")
+WORLD = World.current(CPU)
 SPEC = tiny_spec()
 
 
@@ -47,7 +49,7 @@ class Machine:
         """Whether the network comes back compiled."""
         network = build_model(SPEC)
         result = accelerate(
-            network, self.one_pass, SPEC, CPU, remaining_seconds=remaining, cache=cache / "acceleration.json", clock=self.clock
+            network, self.one_pass, SPEC, WORLD, remaining_seconds=remaining, cache=cache / "acceleration.json", clock=self.clock
         )
         return result is not network
 
@@ -101,7 +103,7 @@ def test_a_compiler_that_fails_is_left_out(tmp_path) -> None:
             raise RuntimeError("no compiler")
 
     network = build_model(SPEC)
-    assert accelerate(network, failing, SPEC, CPU, remaining_seconds=1e6, cache=tmp_path / "a.json") is network
+    assert accelerate(network, failing, SPEC, WORLD, remaining_seconds=1e6, cache=tmp_path / "a.json") is network
 
 
 def test_the_first_to_end_is_taken() -> None:

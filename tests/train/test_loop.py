@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from tiny import BATCH_TOKENS, VOCAB, tiny_corpus, tiny_spec
+from torch import nn
 
 from hptransfer.errors import UsageError
 from hptransfer.models import GPT, build_model
@@ -189,3 +190,37 @@ def test_another_corpus_is_refused() -> None:
     spec = tiny_spec().at(**{"data.sha256": "2" * 64})
     with pytest.raises(UsageError, match="sha256 1111111111111111, the run asks for 2222222222222222"):
         train(spec, CORPUS)
+
+
+def test_a_run_that_compiles_goes_on_as_it_was(monkeypatch) -> None:
+    """What decides about it on an accelerator is asked once, with passes of a whole step that leave no trace and what is left of
+    the run; what it returns is trained from then on."""
+    asked: list[float] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network, self.calls = network, 0
+
+        def forward(self, *args):
+            self.calls += 1
+            return self.network(*args)
+
+    wrapped: list[Compiled] = []
+
+    def accelerate(network, one_pass, spec, world, *, remaining_seconds):
+        one_pass(network)
+        network.zero_grad(set_to_none=True)
+        asked.append(remaining_seconds)
+        wrapped.append(Compiled(network))
+        return wrapped[0]
+
+    spec = tiny_spec("muon")
+    plain = outcome(train(spec, CORPUS, accumulation=2))
+    monkeypatch.setattr(loop, "accelerate", accelerate)
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 12)
+    monkeypatch.setattr(loop, "may_compile", lambda device: True)
+    record = train(spec, CORPUS, accumulation=2)
+    assert outcome(record) == plain
+    assert len(asked) == 1 and 0 < asked[0] < 60
+    assert wrapped[0].calls == 2 * (30 - 12)

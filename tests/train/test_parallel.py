@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import tiny_corpus, tiny_spec
 from torch import multiprocessing
-from train.two_workers import LONG, RESUMED, curve, interrupted, long_spec, long_worker, spec_of, worker
+from train.two_workers import LONG, RESUMED, curve, interrupted, long_spec, long_worker, resumed, spec_of, worker
 
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.store import Store
@@ -40,13 +40,14 @@ def test_two_workers_reproduce_one(strategy: str, one, tmp_path) -> None:
             assert two["curves"][recipe] == pytest.approx(expected, rel=1e-8), recipe
         assert two["accumulated"] == pytest.approx(one["shampoo"], rel=1e-8)
         for recipe in RESUMED:
-            assert two["resumed"][recipe] == pytest.approx(one[recipe], rel=1e-8), recipe
+            assert two["resumed"][recipe]["first"] == 12
+            assert two["resumed"][recipe]["curve"] == pytest.approx(one[recipe], rel=1e-8), recipe
         assert two["narrow"] == pytest.approx(narrow, rel=0.02)
         assert "7 is not a multiple of 2 workers" in two["refusal"]
     for recipe in RESUMED:
-        store = Store(tmp_path / "two" / recipe)
-        assert store.read_checkpoint(spec_of(recipe).run_id) is not None
-        assert curve(train(spec_of(recipe), CORPUS, store=store)) == pytest.approx(one[recipe], rel=1e-8), recipe
+        found = resumed(recipe, str(tmp_path / "two"))
+        assert found["first"] == 12
+        assert found["curve"] == pytest.approx(one[recipe], rel=1e-8), recipe
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """What each of two data-parallel workers does; a module of its own, because spawned processes import it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.spec import RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
-from hptransfer.train import train
+from hptransfer.train import loop, train
 from hptransfer.train.checkpoint import Checkpoints
 
 # What makes the parts of a step that work on rows differ: z beside y, a master copy, decay by sign, a clipped norm.
@@ -53,6 +55,29 @@ def interrupted(spec: RunSpec, store: Store, step: int, **how: Any) -> None:
         Checkpoints.is_due = plain  # type: ignore[method-assign]
 
 
+@contextmanager
+def steps_seen() -> Iterator[list[int]]:
+    """The steps whose batches the loop asks for meanwhile."""
+    steps, plain = [], loop.batch
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        steps.append(kwargs["step"])
+        return plain(*args, **kwargs)
+
+    loop.batch = counting
+    try:
+        yield steps
+    finally:
+        loop.batch = plain
+
+
+def resumed(recipe: str, folder: str, **how: Any) -> dict[str, Any]:
+    """A run that goes on from the checkpoint in a store: where it starts, and its curve."""
+    with steps_seen() as steps:
+        record = train(spec_of(recipe), tiny_corpus(), store=Store(f"{folder}/{recipe}"), **how)
+    return {"first": steps[0], "curve": curve(record)}
+
+
 def start(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/rendezvous", 2), rank=rank, world_size=2)
@@ -67,10 +92,7 @@ def worker(rank: int, folder: str, strategy: Any) -> None:
         found["curves"] = {recipe: curve(train(spec_of(recipe), corpus, strategy=strategy)) for recipe in RECIPES}
         parts = train(spec_of("shampoo"), corpus, strategy=strategy, accumulation=2)
         found["accumulated"] = curve(parts)
-        found["resumed"] = {
-            recipe: curve(train(spec_of(recipe), corpus, store=Store(f"{folder}/one/{recipe}"), strategy=strategy))
-            for recipe in RESUMED
-        }
+        found["resumed"] = {recipe: resumed(recipe, f"{folder}/one", strategy=strategy) for recipe in RESUMED}
         for recipe in RESUMED:
             interrupted(spec_of(recipe), Store(f"{folder}/two/{recipe}"), 12, strategy=strategy)
         narrow = tiny_spec("sf-normuon", precision="bfloat16")
