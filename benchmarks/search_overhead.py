@@ -82,7 +82,7 @@ def untrained_trial(config: dict[str, Any]) -> dict[str, Any]:
     return REAL_TRIAL(config)
 
 
-def untrained(spec: RunSpec, corpus: object, *, store: Store, claim: Claim, threads: int) -> RunRecord:
+def untrained(spec: RunSpec, corpus: object, *, store: Store, claim: Claim, **_: object) -> RunRecord:
     """A record with the loss of a bowl about an LR of 0.02, with noise."""
     claim.confirm()
     loss = 2.2 * math.exp(0.02 * math.log(spec.optimizer.lr / 0.02) ** 2 + random.Random(spec.run_id).gauss(0, 0.002))

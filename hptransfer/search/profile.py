@@ -24,6 +24,7 @@ class Profile:
         self._first_trial: float | None = None
         self._work = {"training": 0.0, "evaluation": 0.0, "models, claims and records": 0.0}
         self._proposing = 0.0
+        self._free, self._since, self._waited = 0, 0.0, 0.0
 
     def mark(self, phase: str) -> None:
         """The phase that ends now."""
@@ -37,6 +38,12 @@ class Profile:
         began = time.perf_counter()
         yield
         self._proposing += time.perf_counter() - began
+
+    def waiting(self, free: int) -> None:
+        """From now on so many trials could run that nothing may be proposed for: it depends on what is running."""
+        now = time.time()
+        self._waited += self._free * (now - self._since)
+        self._free, self._since = free, now
 
     def trial(self, outcome: Mapping[str, Any]) -> None:
         """Take in a trial: when it ``began`` by its node's clock, and its ``seconds``, ``training`` and ``evaluation``."""
@@ -56,6 +63,8 @@ class Profile:
         self.mark("trials")
         whole = self._seconds.pop("trials")
         shares = {name: seconds / max(1, at_once) for name, seconds in self._work.items()}
+        self.waiting(0)
+        shares["waiting for results"] = self._waited / max(1, at_once)
         self._seconds |= shares | {"idle cores": max(0.0, whole - sum(shares.values()))}
 
     @property

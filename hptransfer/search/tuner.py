@@ -102,6 +102,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._session = uuid.uuid4().hex[:12]
         self._in_flight: dict[str, RunSpec] = {}
         self._trials: dict[str, str] = {}  # run_id by trial
+        self._room = 0  # trials that fit side by side, as of the last look
         self._asked = 0.0  # when the source was last asked in vain; 0: ask again
         self._waits = False  # for what another command trains, or for a node
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
@@ -110,6 +111,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         spec = self._next() if self.failed is None else None
+        self._profile.waiting(0 if spec else max(0, self._room - len(self._in_flight)))
         if spec is None:
             return None if self._in_flight or (self._waits and self.failed is None) else Searcher.FINISHED
         self._in_flight[spec.run_id] = spec
@@ -129,10 +131,11 @@ class _Searcher(Searcher):  # type: ignore[misc]
         """The next run to start, or None while there is no room for one or none to start."""
         if self._asked and time.monotonic() - self._asked < LOOK_SECONDS:  # Tune asks ten times a second
             return None
-        if len(self._in_flight) >= (room := slots(self._resources)):
-            if not room and not self._waits:
+        self._room = slots(self._resources)
+        if len(self._in_flight) >= self._room:
+            if not self._room and not self._waits:
                 console.print("no node of the cluster has room for a trial any more; the search waits for one")
-            self._waits, self._asked = not room, time.monotonic()
+            self._waits, self._asked = not self._room, time.monotonic()
             return None
         self.watchdog.tick()  # with no trial in flight Tune does nothing but ask
         found = True
