@@ -77,7 +77,7 @@ def test_the_last_of_nanochats_shards_is_validation(tmp_path) -> None:
         ("a.jsonl", b"[1]\n", "a.jsonl line 1 has no key 'text' (it is a list)"),
         ("a.jsonl", b'{"text": ["x"]}\n', "a.jsonl line 1: text is of type list, not a string"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl line 1: text holds half of a surrogate pair"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9)[:-12], "a.jsonl.gz cannot be read: "),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9, mtime=0)[:-12], "a.jsonl.gz cannot be read: "),
         ("a.jsonl.gz", b"no gzip", "a.jsonl.gz cannot be read: "),
         ("a.txt", b"fine\n" * 2000 + b"caf\xe9\n", "a.txt is not UTF-8 at byte 10003; convert it"),
         ("a.parquet", b"no parquet", "a.parquet cannot be read: "),
