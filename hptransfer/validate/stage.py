@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,8 +93,10 @@ def _train(
     progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
-        layout = Layout(workers, resources)
-        require_slots(resources, workers)
+        # Workers of one run do not share a GPU, as trials may.
+        each = resources.model_copy(update={"gpus": math.ceil(resources.gpus)})
+        layout = Layout(workers, each)
+        require_slots(each, workers)
         for record in pool.map(lambda spec: launch(spec, store, layout), predicted):
             records[record.run_id] = record
             progress.finished(record)
