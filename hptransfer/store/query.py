@@ -42,7 +42,7 @@ def makes(experiment: Experiment, spec: RunSpec) -> bool:
 def tokens_to_loss(curve: Sequence[CurvePoint], target: float) -> float | None:
     """Training tokens until the validation loss was first at or below ``target``, nats per token; None where it never was.
 
-    Interpolated linearly between the evaluation points around it, the first of which may be at any loss below: then it is that
+    Interpolated linearly between the evaluation points around it; where the first point is below already, it is that
     point's tokens. A run with another horizon, annealed earlier, may need fewer.
     """
     before: tuple[int, float] | None = None
