@@ -255,7 +255,11 @@ class ChainOptimizer(torch.optim.Optimizer):
             return self.state_dict()
         first = self._sharing.rank == 0
         own = [
-            {key: value.cpu().clone() for key, value in self.state[p].items() if first or self._is_only_here(p, key)}
+            {
+                key: value.cpu().clone()
+                for key, value in self.state[p].items()
+                if first or isinstance(p, DTensor) or self._is_owners(p, key)
+            }
             for p in self._parameters()
         ]
         ranks = self._sharing.gather(([group["failures"] for group in self.param_groups], own))
@@ -277,14 +281,11 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     def _is_whole(self, parameter: Tensor, key: str) -> bool:
         """Whether a state is in one piece: the chain's of a matrix, at the rank that owns it, and whatever is not sharded."""
-        shared = self._sharing is not None and self._sharing.is_shared(parameter)
-        return not isinstance(parameter, DTensor) or (shared and key not in (FAST, MASTER))
+        return not isinstance(parameter, DTensor) or self._is_owners(parameter, key)
 
-    def _is_only_here(self, parameter: Tensor, key: str) -> bool:
-        """Whether no other rank has what this one holds of a state."""
-        return isinstance(parameter, DTensor) or (
-            self._sharing is not None and self._sharing.is_shared(parameter) and key not in (FAST, MASTER)
-        )
+    def _is_owners(self, parameter: Tensor, key: str) -> bool:
+        """Whether a state is the chain's of a matrix that is shared out, which its owner alone has."""
+        return self._sharing is not None and self._sharing.is_shared(parameter) and key not in (FAST, MASTER)
 
     def _part(self, parameter: Tensor, key: str, saved: Tensor) -> Tensor | None:
         """What this rank keeps of a state in one piece."""
@@ -292,7 +293,7 @@ class ChainOptimizer(torch.optim.Optimizer):
             return saved
         if not self._is_whole(parameter, key):
             return saved[held_rows(parameter, self._sharing.rank, self._sharing.ranks)]
-        return saved if self._sharing.owns(parameter) or key in (FAST, MASTER) else None
+        return saved if self._sharing.owns(parameter) or not self._is_owners(parameter, key) else None
 
     def state_bytes(self) -> int:
         """Bytes of optimizer state held here now."""

@@ -31,37 +31,31 @@ def test_a_run_has_one_holder_until_it_is_released(store):
     assert Claims(store).take("abc") is not None
 
 
-def test_of_many_that_claim_at_once_one_succeeds(store):
+def contend(store) -> list[bool]:
+    """Whether each of eight that claim a run at once got it."""
     gate, won = threading.Barrier(8), []
 
-    def contend() -> None:
+    def take() -> None:
         gate.wait()
         won.append(Claims(store).take("abc") is not None)
 
-    threads = [threading.Thread(target=contend) for _ in range(8)]
+    threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(won) == [False] * 7 + [True]
+    return won
+
+
+def test_of_many_that_claim_at_once_one_succeeds(store):
+    assert sorted(contend(store)) == [False] * 7 + [True]
 
 
 def test_of_many_that_take_over_from_the_dead_one_succeeds(store):
     code = "import sys; from hptransfer.store import *; Claims(Store(sys.argv[1])).take('abc')"
     subprocess.run([sys.executable, "-c", code, store.uri], check=True)
     assert Claims(store).held()["abc"].is_dead
-    gate, won = threading.Barrier(8), []
-
-    def contend() -> None:
-        gate.wait()
-        won.append(Claims(store).take("abc") is not None)
-
-    threads = [threading.Thread(target=contend) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(won) == 1
+    assert sum(contend(store)) == 1
 
 
 def test_the_same_session_takes_its_run_over_and_the_old_attempt_finds_out(store):
