@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from hptransfer.report.results import Results
+from hptransfer.report.text import run_title
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval, Prediction
 from hptransfer.validate.result import TargetRun, Validation
@@ -101,11 +102,11 @@ def training_curves(results: Results) -> pl.DataFrame:
         if series not in results.validations and (record := by_id.get(prediction.spec.run_id)):
             chosen[record.run_id] = record, "predicted"
     for validation in results.validations.values():
-        shown = [run for run in (*validation.runs, *validation.baseline_runs) if not run.purpose.startswith("probe")]
+        shown = [run for run in (*validation.runs, *validation.baseline_runs) if run.kind in ("predicted", "horizon")]
         for run in shown:
             for run_id in run.run_ids:
                 if run_id in by_id:
-                    chosen.setdefault(run_id, (by_id[run_id], run.purpose))
+                    chosen.setdefault(run_id, (by_id[run_id], run_title(run)))
     rows = [
         {
             "optimizer": record.spec.optimizer.recipe,
@@ -138,10 +139,10 @@ def regret(results: Results) -> pl.DataFrame:
     """The prediction and the probes around it at one horizon: regret over the best of them, with one standard error."""
     rows: list[dict[str, Any]] = []
     for validation in results.validations.values():
-        predicted = next((run for run in validation.runs if run.purpose == "predicted"), None)
+        predicted = next((run for run in validation.runs if run.kind == "predicted"), None)
         if predicted is None:
             continue
-        runs = [run for run in validation.runs if run.tokens == predicted.tokens]
+        runs = [run for run in validation.runs if run.kind in ("predicted", "lr_probe")]
         best = min((run.loss for run in runs if run.loss is not None), default=None)
         rows.extend(_named(validation) | _probe(run, predicted.lr, best) for run in runs)
     schema: Schema = {
@@ -160,7 +161,7 @@ def regret(results: Results) -> pl.DataFrame:
 
 def _probe(run: TargetRun, predicted_lr: float, best: float | None) -> dict[str, Any]:
     row = {
-        "purpose": run.purpose,
+        "purpose": run_title(run),
         "lr": run.lr,
         "lr_factor": run.lr / predicted_lr,
         "weight_decay": run.weight_decay,
@@ -179,7 +180,7 @@ def multipliers(results: Results) -> pl.DataFrame:
     rows = [
         _named(validation) | {"axis": axis} | multiplier.model_dump()
         for validation in results.validations.values()
-        for axis, multiplier in validation.compute_multiplier.items()
+        for axis, multiplier in (validation.speedup.compute_multiplier.items() if validation.speedup else ())
     ]
     schema: Schema = {
         "axis": pl.String,
@@ -188,6 +189,8 @@ def multipliers(results: Results) -> pl.DataFrame:
         "high": pl.Float64,
         "bracketed": pl.Boolean,
         "bound": pl.String,
+        "extrapolated": pl.Boolean,
+        "p_value": pl.Float64,
     }
     return _frame(rows, schema)
 

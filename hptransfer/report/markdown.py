@@ -55,7 +55,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
     if found is None or answer.expected_regret is None:
         return (name, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"
-    speedups = (answer.compute_multiplier.get(axis) for axis in text.AXES)
+    speedups = (answer.speedup and answer.speedup.compute_multiplier.get(axis) for axis in text.AXES)
     return (
         name,
         f"{text.plain(found.lr.value)} {text.bounds(found.lr)}",

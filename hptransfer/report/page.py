@@ -140,12 +140,12 @@ def _speedup(answer: Answer) -> str:
         return f'<p class="speedup">{escape(answer.refusal)}</p>'
     if answer.optimizer == "adamw":
         return '<p class="speedup soft">The baseline that the compute multipliers of the others refer to.</p>'
-    if not answer.compute_multiplier:
+    if not answer.speedup:
         return '<p class="speedup soft">Compute multiplier over AdamW: not measured yet.</p>'
     items = "".join(
         f"<div><dt>{text.AXES[axis]}</dt>"
         f"<dd><b>{escape(text.multiplier(value))}</b> <span>{text.multiplier_bounds(value)}</span></dd></div>"
-        for axis, value in answer.compute_multiplier.items()
+        for axis, value in answer.speedup.compute_multiplier.items()
     )
     return f'<div class="speedup"><p>Compute that AdamW needs for the same loss, as a multiple</p><dl>{items}</dl></div>'
 

@@ -14,7 +14,7 @@ from hptransfer.rules.recipes import Role
 from hptransfer.spec import DataSpec, Spec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
-from hptransfer.validate.result import Axis, Multiplier
+from hptransfer.validate.result import Speedup
 
 
 class Scale(Spec):
@@ -45,7 +45,7 @@ class Answer(Spec):
     hold_out: HoldOut | None = None
     checks: tuple[Check, ...] = ()
     regret: Interval | None = None
-    compute_multiplier: dict[Axis, Multiplier] = Field({})
+    speedup: Speedup | None = None
     refusal: str | None = None
 
     @property
@@ -126,7 +126,7 @@ def _answer(results: Results, series: Series) -> Answer:
         same = ("hyperparameters", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
         found |= {"prediction": prediction.digest} | {name: getattr(prediction, name) for name in same}
     if validation := results.validations.get(series):
-        found |= {name: getattr(validation, name) for name in ("regret", "compute_multiplier", "refusal")}
+        found |= {name: getattr(validation, name) for name in ("regret", "speedup", "refusal")}
         when = "before" if validation.preregistered else "after"
         detail = f"the prediction was written to the store {when} the first run that tests it had finished"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.result import Axis, Multiplier
+from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun
 
 DASH = "\N{EN DASH}"
 AXES: dict[Axis, str] = {
@@ -14,6 +14,22 @@ AXES: dict[Axis, str] = {
     "flops_with_optimizer": "FLOPs + optimizer",
     "wall_clock": "wall-clock",
 }
+
+
+RUN_TITLES: dict[Kind, str] = {
+    "predicted": "predicted",
+    "lr_probe": "LR",
+    "weight_decay_probe": "WD",
+    "same_hyperparameters": "same hyperparameters",
+    "mup_only": "muP alone",
+    "horizon": "tokens",
+}
+
+
+def run_title(run: TargetRun) -> str:
+    """What a run at the held-out width is for: predicted, LR x 0.5, WD x 2, tokens x 4, same hyperparameters, muP alone."""
+    factor = f" x {plain(run.factor, 2)}" if run.kind in ("lr_probe", "weight_decay_probe", "horizon") else ""
+    return RUN_TITLES[run.kind] + factor
 
 
 def plain(value: float, digits: int = 3) -> str:

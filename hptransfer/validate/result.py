@@ -7,39 +7,88 @@ from typing import Literal
 from hptransfer.spec import Spec
 from hptransfer.transfer.prediction import Interval
 
+BASELINE = "adamw"
+
 Axis = Literal["tokens", "flops", "flops_with_optimizer", "wall_clock"]
+Kind = Literal["predicted", "lr_probe", "weight_decay_probe", "same_hyperparameters", "mup_only", "horizon"]
 
 
 class Multiplier(Interval):
-    """AdamW's compute to the same loss over the compute spent. Not bracketed: the value is only a bound, ``bound`` says
-    on which side ("> x" where AdamW's longest run did not reach the loss, "< x" where its shortest already had)."""
+    """AdamW's compute to the same loss over the compute spent, with an 80 % interval.
+
+    Not bracketed: AdamW's runs lie all on one side of the loss. The value is then a bound, and ``bound`` says which ("> x" where
+    its longest run did not reach the loss, "< x" where its shortest already had), or ``extrapolated`` (over sizes, and by a law).
+    ``p_value`` is one-sided: how probable it is that there is no speedup at all (multiplier <= 1).
+    """
 
     bracketed: bool
     bound: Literal[">", "<"] | None = None
+    extrapolated: bool = False
+    p_value: float | None = None
+
+
+class SeedNoise(Spec):
+    """Relative standard deviation of the final loss over seeds at the held-out width, and the degrees of freedom it rests on."""
+
+    sd: float
+    freedom: int
 
 
 class TargetRun(Spec):
-    """One configuration at the held-out width: mean over its seeds."""
+    """One configuration at the held-out width and its seeds. ``factor`` is that of a probe (on LR or weight decay) or of a
+    horizon (on tokens); 1 otherwise."""
 
-    purpose: str  # predicted, probe x0.5, probe x2, horizon x2 ...
+    kind: Kind
+    factor: float
     lr: float  # base coordinates
     weight_decay: float  # base coordinates
     tokens: int
-    loss: float | None  # None: a seed diverged
-    standard_error: float | None
+    losses: tuple[float | None, ...]  # nats per token, by seed; None: diverged
+    loss: float | None  # their mean; None where a seed diverged
+    standard_error: float | None  # of the mean, nats per token
     run_ids: tuple[str, ...]
 
 
+class Size(Spec):
+    """Both optimizers at one model size, each at its own best hyperparameters, and the multiplier that AdamW's curve over sizes
+    gives: ln compute piecewise linear in ln loss (arXiv 2512.05620, section 4), and a power law through all of its points."""
+
+    width: int
+    parameters: int
+    flops: float  # of the run: forward and backward
+    baseline_loss: float
+    loss: float
+    multiplier: Multiplier
+    law: Multiplier | None  # None with fewer than three sizes
+
+
+class Speedup(Spec):
+    """What the challenger saves against AdamW.
+
+    ``compute_multiplier``: at the held-out width, from AdamW's ladder of horizons. ``law``: on FLOPs, from a power law through
+    the same runs (None with fewer than three). ``within_run``: on tokens, from where the challenger's own training curve passes
+    AdamW's final loss; its schedule has not ended there, so that it can only be a lower bound. ``sizes`` and ``trend``, the
+    exponent of the multiplier in compute over them (None with fewer than three).
+    """
+
+    compute_multiplier: dict[Axis, Multiplier]
+    law: Multiplier | None
+    within_run: Multiplier | None
+    sizes: tuple[Size, ...]
+    trend: Interval | None
+
+
 class Validation(Spec):
-    """The result for one optimizer."""
+    """The result for one optimizer. ``baseline_runs`` are AdamW's: predicted, probes and horizons."""
 
     optimizer: str
     parametrization: str
     width: int
     prediction: str  # digest
     preregistered: bool  # whether the prediction was in the store before any run that tests it had finished
-    regret: Interval | None  # None: the predicted run diverged
-    compute_multiplier: dict[Axis, Multiplier]  # empty for the baseline itself, or where it is refused
-    refusal: str | None = None  # why there is no compute multiplier
+    noise: SeedNoise
+    regret: Interval | None  # None: the predicted run diverged; no upper end: the probes do not locate the optimum
+    speedup: Speedup | None  # None for the baseline itself, or where it is refused
+    refusal: str | None = None  # why there is no speedup, one sentence
     runs: tuple[TargetRun, ...]
     baseline_runs: tuple[TargetRun, ...] = ()

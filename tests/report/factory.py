@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -26,7 +27,7 @@ from hptransfer.transfer.prediction import (
     WeightDecay,
     default_path,
 )
-from hptransfer.validate.result import Multiplier, TargetRun, Validation
+from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
 
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="ab" * 32, vocab=256)
 BEST_LR = {"adamw": 0.008, "muon": 0.02, "shampoo": 0.006, "soap": 0.005}
@@ -167,30 +168,42 @@ def validated(experiment: Experiment, optimizer: str, refusal: str | None = None
     lr = told.hyperparameters.lr.value
     records: list[RunRecord] = []
 
-    def run(recipe: str, purpose: str, lr: float, horizon: float = 1.0) -> TargetRun:
-        made = [record(spec(experiment, recipe, 256, lr, seed=seed, horizon=horizon)) for seed in (0, 1)]
+    def run(recipe: str, kind: Kind, factor: float, best: float, seeds: tuple[int, ...] = (0,)) -> TargetRun:
+        lr = best * factor if kind == "lr_probe" else best
+        decay = 0.001 * factor if kind == "weight_decay_probe" else 0.001
+        horizon = factor if kind == "horizon" else 1.0
+        made = [record(spec(experiment, recipe, 256, lr, decay, seed=seed, horizon=horizon)) for seed in seeds]
         records.extend(made)
         return TargetRun(
-            purpose=purpose,
+            kind=kind,
+            factor=factor,
             lr=lr,
-            weight_decay=0.001,
+            weight_decay=decay,
             tokens=made[0].spec.tokens,
-            loss=sum(r.loss or 0 for r in made) / 2,
+            losses=tuple(r.loss for r in made),
+            loss=sum(r.loss or 0 for r in made) / len(made),
             standard_error=0.0012,
             run_ids=tuple(r.run_id for r in made),
         )
 
-    runs = (run(optimizer, "predicted", lr), run(optimizer, "probe x0.5", lr / 2), run(optimizer, "probe x2", lr * 2))
-    own, baseline, speedup = optimizer == "adamw", (), {}
+    runs = _target_runs(run, optimizer, lr)
+    own, baseline, speedup = optimizer == "adamw", (), None
     if not own:
         base_lr = prediction(experiment, "adamw").hyperparameters.lr.value
-        baseline = (run("adamw", "predicted", base_lr), run("adamw", "horizon x2", base_lr, 2.0))
-        speedup = {
-            "tokens": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True),
-            "flops": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True),
-            "flops_with_optimizer": Multiplier(value=1.42, low=1.3, high=1.6, bracketed=True),
-            "wall_clock": Multiplier(value=2.0, low=None, high=None, bracketed=False, bound=">"),
-        }
+        longer = (run("adamw", "horizon", factor, base_lr, (0, 1)) for factor in (0.5, 2.0, 4.0))
+        baseline = (*_target_runs(run, "adamw", base_lr), *longer)
+        speedup = Speedup(
+            compute_multiplier={
+                "tokens": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True, p_value=0.001),
+                "flops": Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True, p_value=0.001),
+                "flops_with_optimizer": Multiplier(value=1.42, low=1.3, high=1.6, bracketed=True, p_value=0.002),
+                "wall_clock": Multiplier(value=4.0, low=3.5, high=None, bracketed=False, bound=">", p_value=0.0),
+            },
+            law=Multiplier(value=1.51, low=1.37, high=1.68, bracketed=True, p_value=0.001),
+            within_run=Multiplier(value=1.21, low=None, high=None, bracketed=False, bound=">"),
+            sizes=tuple(_size(experiment, optimizer, width) for width in (*experiment.widths, experiment.target_width)),
+            trend=Interval(value=0.01, low=-0.02, high=0.05),
+        )
     validation = Validation(
         optimizer=optimizer,
         parametrization="mup",
@@ -198,12 +211,37 @@ def validated(experiment: Experiment, optimizer: str, refusal: str | None = None
         prediction=told.digest,
         preregistered=True,
         regret=Interval(value=0.0011, low=0.0002, high=0.0021),
-        compute_multiplier={} if own or refusal else speedup,
+        noise=SeedNoise(sd=0.001, freedom=5),
+        speedup=None if refusal else speedup,
         refusal=refusal,
         runs=runs,
         baseline_runs=baseline,
     )
     return validation, records
+
+
+def _target_runs(run: Callable[..., TargetRun], optimizer: str, lr: float) -> tuple[TargetRun, ...]:
+    return (
+        run(optimizer, "predicted", 1.0, lr, (0, 1)),
+        *(run(optimizer, "lr_probe", factor, lr) for factor in (0.5, 0.707, 1.414, 2.0)),
+        *(run(optimizer, "weight_decay_probe", factor, lr) for factor in (0.5, 2.0)),
+        run(optimizer, "same_hyperparameters", 1.0, lr * 1.3),
+        run(optimizer, "mup_only", 1.0, lr * 1.2),
+    )
+
+
+def _size(experiment: Experiment, optimizer: str, width: int) -> Size:
+    made = spec(experiment, optimizer, width, BEST_LR[optimizer])
+    beyond = width == experiment.target_width
+    return Size(
+        width=width,
+        parameters=made.model.parameters(),
+        flops=made.flops,
+        baseline_loss=true_loss("adamw", width, BEST_LR["adamw"]),
+        loss=true_loss(optimizer, width, BEST_LR[optimizer]),
+        multiplier=Multiplier(value=1.5, low=1.4, high=1.6, bracketed=not beyond, extrapolated=beyond, p_value=0.001),
+        law=Multiplier(value=1.48, low=1.4, high=1.6, bracketed=not beyond, extrapolated=beyond, p_value=0.001),
+    )
 
 
 def write_all(folder: Path, experiment: Experiment, *, predicted: bool = True, tested: bool = True) -> Path:
