@@ -11,6 +11,7 @@ import polars as pl
 from hptransfer.report.results import Results
 from hptransfer.report.text import run_title
 from hptransfer.store import RunRecord
+from hptransfer.store.record import ROW_SCHEMA
 from hptransfer.transfer.prediction import Interval, Prediction
 from hptransfer.validate.result import TargetRun, Validation
 
@@ -198,7 +199,8 @@ def multipliers(results: Results) -> pl.DataFrame:
 def run_table(results: Results) -> pl.DataFrame:
     """Every run of the experiment with its cost, those that diverged or failed too."""
     rows = [record.row() | {"held_out": record.spec.model.width == results.experiment.target_width} for record in results.records]
-    return pl.DataFrame(rows, infer_schema_length=None).sort(*_SERIES, "width", "lr", "finished_at")
+    frame = pl.DataFrame(rows, schema=ROW_SCHEMA | {"held_out": pl.Boolean}, orient="row")
+    return frame.sort(*_SERIES, "width", "lr", "finished_at")
 
 
 FRAMES: dict[str, Callable[[Results], pl.DataFrame]] = {

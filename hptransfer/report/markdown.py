@@ -17,8 +17,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     if summary.description:
         lines += [summary.description, ""]
     lines += [
-        f"Speaks about **width {scale.target_width}**: {text.count(scale.parameters)} parameters, "
-        f"{text.count(scale.tokens)} training tokens. "
+        f"Speaks about **width {scale.target_width}**: {scale.words}. "
         f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. Intervals are 80 %.",
         "",
     ]
@@ -42,11 +41,11 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
         lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
     flops = text.plain(cost.flops + cost.flops_optimizer)
-    data = summary.provenance.corpus
     lines += ["## Cost and provenance", ""]
-    spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs"
-    devices = " and ".join(summary.provenance.devices)
-    lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
+    if data := summary.provenance.corpus:
+        spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs"
+        devices = " and ".join(summary.provenance.devices)
+        lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
     return "\n".join(lines)
 
 
@@ -55,7 +54,8 @@ def _row(answer: Answer) -> tuple[str, ...]:
     if found is None or answer.expected_regret is None:
         return (name, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"
-    speedups = (answer.speedup and answer.speedup.compute_multiplier.get(axis) for axis in text.AXES)
+    multipliers = answer.speedup.compute_multiplier if answer.speedup else {}
+    speedups = (multipliers.get(axis) for axis in text.AXES)
     return (
         name,
         f"{text.plain(found.lr.value)} {text.bounds(found.lr)}",

@@ -81,8 +81,7 @@ def _header(summary: Summary, sections: Sequence[Section]) -> str:
     return f"""<header>
 <h1>{escape(summary.experiment)}</h1>
 {description}
-<p>Speaks about <strong>width {scale.target_width}</strong>: {text.count(scale.parameters)} parameters,
-{scale.depth} layers, {text.count(scale.tokens)} training tokens in batches of {text.count(scale.batch_tokens)}.
+<p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
 Tuned only at width {widths}; the base width is {scale.base_width},
 in whose coordinates learning rates are given; weight decay is independent. Intervals are 80 %.</p>
 <nav>{links}<span class="soft">Click a legend to filter its chart.</span></nav>
@@ -226,13 +225,13 @@ def _provenance(summary: Summary) -> str:
         flops = f"{text.plain(cost.flops)} FLOPs of training and {text.plain(cost.flops_optimizer)} of optimizers"
         spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops}"
         rows.append((f"Cost, {name.replace('_', '-')}", spent))
-    data = origin.corpus
-    rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))
+    if data := origin.corpus:
+        rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))
     if origin.runs_on_other_corpora:
         rows.append(("Left out", f"{origin.runs_on_other_corpora} runs on other versions of the corpus"))
     rows.append(("Devices", ", ".join(f"{device} ({n} runs)" for device, n in origin.devices.items())))
     rows.append(("Versions", ", ".join(f"{name} {' and '.join(found)}" for name, found in origin.versions.items())))
-    rows.append(("Last run", origin.last_run_at))
+    rows.append(("Last run", origin.last_run_at or "none yet"))
     for name, found in origin.predictions.items():
         rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in found.items())))
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +22,8 @@ Series = tuple[str, str]  # optimizer, parametrization
 @dataclass(frozen=True)
 class Results:
     """An experiment, the records that belong to it, and what was concluded. ``stale`` are validations of predictions
-    that have been replaced since: nothing of them is reported. ``left_out`` counts runs on other versions of the corpus."""
+    that have been replaced since: nothing of them is reported. ``refused`` says why a series whose search is complete has no
+    prediction. ``left_out`` counts runs on other versions of the corpus."""
 
     experiment: Experiment
     records: tuple[RunRecord, ...]
@@ -30,6 +31,7 @@ class Results:
     validations: dict[Series, Validation]
     stale: tuple[Series, ...] = ()
     left_out: int = 0
+    refused: dict[Series, str] = field(default_factory=dict)
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -37,8 +39,10 @@ class Results:
         return _all_series(self.experiment)
 
     @property
-    def target(self) -> RunSpec:
-        """A run at the held-out width, for its scale."""
+    def target(self) -> RunSpec | None:
+        """A run at the held-out width, for its scale; None before the first run has finished, which says what the data are."""
+        if not self.records:
+            return None
         spec = self.records[0].spec
         width = self.experiment.target_width
         return self.experiment.run_spec(spec.data, spec.optimizer, width=width, parametrization=spec.parametrization)
@@ -58,15 +62,18 @@ def label(series: Series) -> str:
     return optimizer if parametrization == "mup" else f"{optimizer} ({parametrization})"
 
 
-def load_results(experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = ()) -> Results:
+def load_results(
+    experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = (), *, allow_empty: bool = False
+) -> Results:
     """The results of ``experiment``. Without ``predictions`` the default files are read where they exist.
 
-    Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment.
+    Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment, unless
+    ``allow_empty``: a page that follows a search waits for the first one.
     """
-    records = store.require_records()
+    records = store.records() if allow_empty else store.require_records()
     known = {recipe for recipe, _ in _all_series(experiment)}
     ours, left_out = runs_of((record for record in records.values() if record.spec.optimizer.recipe in known), experiment)
-    if not ours:
+    if not ours and not allow_empty:
         raise UsageError(
             f"store {store.location} holds {len(records)} runs and none of experiment {experiment.name}; "
             "run `python -m hptransfer.search` with the same --experiment and --set first"

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from hptransfer import __version__
+from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
 from hptransfer.rules.recipes import Role
 from hptransfer.spec import DataSpec, Spec
@@ -18,16 +19,24 @@ from hptransfer.validate.result import Speedup
 
 
 class Scale(Spec):
-    """The scale at which the report speaks."""
+    """The scale at which the report speaks. None: known with the first run, which says what the data are."""
 
     target_width: int
     depth: int
-    parameters: int
-    tokens: int
+    parameters: int | None
+    tokens: int | None
     batch_tokens: int
     context: int
     base_width: int
     widths: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """The size of the run that the report speaks about."""
+        if self.parameters is None or self.tokens is None:
+            return f"{self.depth} layers, batches of {text.count(self.batch_tokens)} tokens"
+        size = f"{text.count(self.parameters)} parameters, {self.depth} layers"
+        return f"{size}, {text.count(self.tokens)} training tokens in batches of {text.count(self.batch_tokens)}"
 
 
 class Answer(Spec):
@@ -67,10 +76,10 @@ class Provenance(Spec):
 
     hptransfer: str
     versions: dict[str, tuple[str, ...]]
-    corpus: DataSpec
+    corpus: DataSpec | None
     runs_on_other_corpora: int  # left out
     devices: dict[str, int]  # runs per device
-    last_run_at: str
+    last_run_at: str | None
     predictions: dict[str, dict[str, Any]]
 
 
@@ -104,11 +113,11 @@ def summarize(results: Results, options: str = "") -> Summary:
         description=experiment.description,
         scale=Scale(
             target_width=experiment.target_width,
-            depth=target.model.depth,
-            parameters=target.model.parameters(),
-            tokens=target.tokens,
-            batch_tokens=target.batch_tokens,
-            context=target.model.context,
+            depth=experiment.model.depth,
+            parameters=target.model.parameters() if target else None,
+            tokens=target.tokens if target else None,
+            batch_tokens=experiment.batch_sequences * experiment.model.context,
+            context=experiment.model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
         ),
@@ -151,15 +160,19 @@ def _provenance(results: Results) -> Provenance:
     return Provenance(
         hptransfer=__version__,
         versions={name: tuple(sorted(found)) for name, found in sorted(versions.items())},
-        corpus=results.target.data,
+        corpus=results.target.data if results.target else None,
         runs_on_other_corpora=results.left_out,
         devices=dict(Counter(record.device for record in results.records)),
-        last_run_at=max(record.finished_at for record in results.records),
+        last_run_at=max((record.finished_at for record in results.records), default=None),
         predictions={label(series): prediction.provenance for series, prediction in results.predictions.items()},
     )
 
 
 def _missing(results: Results, options: str) -> Iterable[Missing]:
+    if not results.records:
+        sentence = "The search has not finished a run yet."
+        yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
+        return
     for series in results.series:
         name, trials = label(series), results.experiment.search.trials
         which = f"{options} --optimizer {series[0]}" + ("" if series[1] == "mup" else f" --parametrization {series[1]}")

@@ -12,8 +12,9 @@ from report.factory import experiment, results, validated
 from hptransfer.report.figures import sections
 from hptransfer.report.frames import FRAMES, run_table
 from hptransfer.report.page import POLICY, render_page
-from hptransfer.report.results import Results
+from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import summarize
+from hptransfer.store import Store
 
 OPTIONS = " --experiment sample"
 
@@ -79,7 +80,7 @@ def test_the_answer_comes_first(full: Results) -> None:
         "0.08 %",
         "1.42x",
         "(1.30\N{EN DASH}1.60)",
-        "> 2.00x",
+        "> 4.00x",
         "2.49 M parameters",
         "readout",
     ):
@@ -112,6 +113,13 @@ def test_missing_parts_are_named_with_their_command(unfinished: Results) -> None
         assert f"python -m hptransfer.{stage} --experiment sample" in elements.words
     assert "No optimum has been fitted yet." in elements.words
     assert set(re.findall(r'data-spec="spec-([^"]+)"', text)) == {"lr-curves-adamw", "lr-curves-muon"}
+
+
+def test_a_page_of_an_experiment_without_runs_says_that_it_waits(folder: Path) -> None:
+    waiting = load_results(experiment(), Store("runs"), folder, allow_empty=True)
+    words = Elements(page(waiting)).words
+    assert "The search has not finished a run yet." in words
+    assert "3 layers, batches of 8,192 tokens" in words
 
 
 def test_a_page_without_charts_needs_no_script(unfinished: Results) -> None:

@@ -42,6 +42,16 @@ def test_a_store_without_runs_of_the_experiment_is_an_error(folder: Path) -> Non
         load_results(experiment(batch_sequences=32), store, folder)
 
 
+def test_an_experiment_without_runs_may_be_waited_for(folder: Path) -> None:
+    loaded = load_results(experiment(), Store("runs"), folder, allow_empty=True)
+    assert loaded.records == () and loaded.target is None
+    summary = summarize(loaded, " --experiment sample")
+    assert summary.runs == {} and summary.cost["total"].runs == 0
+    (first,) = summary.missing
+    assert first.sentence == "The search has not finished a run yet."
+    assert first.command == "python -m hptransfer.search --experiment sample"
+
+
 def test_a_prediction_of_another_width_or_optimizer_is_an_error(folder: Path) -> None:
     write_all(folder, experiment())
     file = str(folder / "predictions" / "muon-256.json")
@@ -79,11 +89,12 @@ def test_summary_of_a_finished_experiment(folder: Path) -> None:
     adamw, muon = summary.optimizers
     assert muon.prediction == validation.prediction == prediction(ours, "muon").digest
     assert muon.regret == validation.regret
-    assert muon.compute_multiplier == validation.compute_multiplier
-    assert adamw.compute_multiplier == {}
+    assert muon.speedup == validation.speedup
+    assert adamw.speedup is None
     assert summary.missing == ()
     assert summary.scale.parameters == prediction(ours, "muon").target.parameters
-    assert summary.runs == {"complete": 48 + 14, "diverged": 6, "failed": 1}
+    held_out = {made.run_id for optimizer in ours.optimizers for made in validated(ours, optimizer)[1]}
+    assert summary.runs == {"complete": 48 + len(held_out), "diverged": 6, "failed": 1}
     total, parts = summary.cost["total"], [summary.cost["search"], summary.cost["held_out"]]
     assert total.runs == sum(part.runs for part in parts) == sum(summary.runs.values())
     assert total.wall_seconds == pytest.approx(sum(record.training_wall_seconds for record in loaded.records))
