@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from hptransfer.errors import UsageError
+from hptransfer.errors import HptransferError, UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.spec import RunSpec
+from hptransfer.spec import Parametrization, RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.store.query import of_series, runs_of
+from hptransfer.transfer.command import select
+from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
-from hptransfer.validate.result import Validation
+from hptransfer.validate.result import BASELINE, Validation
+
+DRAWS = 50  # of a prediction that is made for its refusal only
 
 Series = tuple[str, str]  # optimizer, parametrization
 
@@ -81,7 +86,7 @@ def load_results(
     ours.sort(key=lambda record: (record.finished_at, record.run_id))
     defaults = [default_path(*series, experiment.target_width) for series in _all_series(experiment)]
     files = [Path(file) for file in predictions] or [path for path in defaults if path.is_file()]
-    predicted = {}
+    predicted: dict[Series, Prediction] = {}
     for file in files:
         prediction = read_prediction(file)
         _require_ours(experiment, prediction, file)
@@ -96,7 +101,55 @@ def load_results(
             validations[series] = validation
         else:
             stale.append(series)
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out)
+    for series, validation in validations.items():
+        if validation.speedup and (reason := _unfair(series, validation, predicted)):
+            validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
+    refused: dict[Series, str] = {}
+    for parametrization in experiment.parametrizations:
+        for recipe in experiment.optimizers:
+            searched = (recipe, parametrization) not in predicted and _complete(experiment, ours, recipe, parametrization)
+            if searched and (reason := _why_none(experiment, searched, parametrization)):
+                refused[recipe, parametrization] = reason
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused)
+
+
+def _unfair(series: Series, validation: Validation, predicted: Mapping[Series, Prediction]) -> str | None:
+    """Why a multiplier that a validation found may not be shown: AdamW's prediction may have changed since."""
+    baseline = predicted.get((BASELINE, series[1]))
+    if baseline is None:
+        return f"No multiplier: there is no prediction of {BASELINE}, so nothing says that it was tuned."
+    if baseline.budget != predicted[series].budget:
+        budgets = f"{BASELINE} {_budget(baseline)}; {series[0]} {_budget(predicted[series])}"
+        return f"No multiplier: the runs searched per width differ ({budgets})."
+    tested = next((run for run in validation.baseline_runs if run.kind == "predicted"), None)
+    if tested is not None and baseline.spec.run_id not in tested.run_ids:
+        return f"No multiplier: {BASELINE} has been predicted anew since {series[0]} was compared with it; validate it again."
+    return None
+
+
+def _budget(prediction: Prediction) -> str:
+    return ", ".join(f"{runs} at width {width}" for width, runs in sorted(prediction.budget.items()))
+
+
+def _complete(
+    experiment: Experiment, records: Sequence[RunRecord], recipe: str, parametrization: Parametrization
+) -> list[RunRecord]:
+    """The searched runs of a series, once its search has made them all."""
+    runs, _ = select(records, experiment, recipe, parametrization)
+    finished = Counter(run.spec.model.width for run in runs)
+    return runs if all(finished[width] >= experiment.search.trials for width in experiment.widths) else []
+
+
+def _why_none(experiment: Experiment, searched: Sequence[RunRecord], parametrization: Parametrization) -> str | None:
+    """Why the runs of a search allow no prediction; None where they do."""
+    spec = searched[0].spec
+    width = experiment.target_width
+    target = experiment.run_spec(spec.data, spec.optimizer, width=width, parametrization=parametrization)
+    try:
+        predict(searched, target, draws=DRAWS)
+    except HptransferError as error:
+        return f"No prediction: {error}"
+    return None
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
