@@ -90,8 +90,8 @@ def main() -> None:
     lines = [
         f"# The report of {args.runs:,} runs",
         "",
-        f"{cpu}; {date}; `python -m benchmarks.report_speed --runs {args.runs}`. Limits: {LIMITS['seconds']:g} s for the command, "
-        f"{LIMITS['megabytes']:g} MB for the page.",
+        f"{cpu}; {date}; `python -m benchmarks.report_speed --runs {args.runs}`. "
+        f"Limits: {LIMITS['seconds']:g} s for the command, {LIMITS['megabytes']:g} MB for the page.",
         "",
         *markdown_table(("part", "seconds", "MB"), rows),
     ]

@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from typing import Any
 
 import polars as pl
-import vl_convert
 
-from hptransfer.report import text
-from hptransfer.report.charts import colour, theme
-from hptransfer.report.figures import VEGALITE_VERSION, Figure, Section
+from hptransfer.report import html, text
+from hptransfer.report.charts import colour
+from hptransfer.report.figures import Section
 from hptransfer.report.results import label
 from hptransfer.report.summary import Answer, Missing, Summary
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data:"
-PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
 
-
-def render_page(summary: Summary, sections: Sequence[Section], runs: pl.DataFrame) -> str:
-    """The page as text."""
-    figures = [figure for section in sections for figure in section.figures]
-    script = _resource("page.js").replace("CONFIG", _json(PAGE_THEME))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(summary.experiment)} · hptransfer</title>
-<style>{_resource("style.css")}</style>
-</head>
-<body>
-<main>
+def render_page(summary: Summary, sections: Sequence[Section], runs: pl.DataFrame, live: Sequence[str] = ()) -> str:
+    """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
+    body = f"""{html.live(live)}
 {_header(summary, sections)}
 {_notice(summary.missing)}
 <div class="answers">{"".join(_card(answer) for answer in summary.optimizers)}</div>
-{"".join(map(_section, sections))}
+{"".join(map(html.section, sections))}
 {_checks(summary)}
 {_runs(runs)}
-{_provenance(summary)}
-<footer>Made by hptransfer {escape(summary.provenance.hptransfer)}. Works offline: nothing is loaded from elsewhere.</footer>
-</main>
-{"".join(map(_chart_data, figures))}
-{f"<script>{_vega()}</script><script>{script}</script>" if figures else ""}
-</body>
-</html>
-"""
-
-
-@cache
-def _vega() -> str:
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION)
-
-
-def _resource(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
-
-
-def _chart_data(figure: Figure) -> str:
-    return f'<script type="application/json" id="spec-{escape(figure.name)}">{_json(figure.spec())}</script>\n'
+{_provenance(summary)}"""
+    figures = [figure for section in sections for figure in section.figures]
+    return html.document(summary.experiment, body, figures, is_live=bool(live))
 
 
 def _header(summary: Summary, sections: Sequence[Section]) -> str:
@@ -91,12 +49,8 @@ in whose coordinates learning rates are given; weight decay is independent. Inte
 def _notice(missing: Sequence[Missing]) -> str:
     if not missing:
         return ""
-    items = "".join(f"<li>{_absent(part)}</li>" for part in missing)
+    items = "".join(f"<li>{html.absent(part)}</li>" for part in missing)
     return f'<div class="notice"><strong>This experiment is not finished.</strong><ul>{items}</ul></div>'
-
-
-def _absent(part: Missing) -> str:
-    return f"{escape(part.sentence)} Next: <code>{escape(part.command)}</code>"
 
 
 def _card(answer: Answer) -> str:
@@ -114,7 +68,7 @@ def _numbers(answer: Answer) -> str:
     measured = "<span>not tested yet</span>"
     if answer.regret:
         measured = f"<b>{text.percent(answer.regret.value)}</b><span>{text.percent_bounds(answer.regret)}</span>"
-    final = _table(
+    final = html.table(
         ("final values", "learning rate", "weight decay", "epsilon"),
         [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
     )
@@ -149,22 +103,6 @@ def _speedup(answer: Answer) -> str:
     return f'<div class="speedup"><p>Compute that AdamW needs for the same loss, as a multiple</p><dl>{items}</dl></div>'
 
 
-def _section(section: Section) -> str:
-    figures = "".join(
-        f"<figure><figcaption><h3>{escape(figure.title)}</h3></figcaption>"
-        f'<div class="chart" data-spec="spec-{escape(figure.name)}"></div><small>{escape(figure.note)}</small></figure>'
-        for figure in section.figures
-    )
-    body = f'<div class="figures">{figures}</div>' if figures else ""
-    body += "".join(f'<p class="absent">{escape(remark)}</p>' for remark in section.remarks)
-    body += "".join(f'<p class="absent">{_absent(part)}</p>' for part in section.missing)
-    return _part(section.anchor, section.title, section.intro, body)
-
-
-def _part(anchor: str, title: str, intro: str, body: str) -> str:
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2><p>{escape(intro)}</p>{body}</section>\n'
-
-
 def _checks(summary: Summary) -> str:
     rows = []
     for answer in summary.optimizers:
@@ -188,8 +126,8 @@ def _checks(summary: Summary) -> str:
     if not rows:
         body = '<p class="absent">Checks come with a prediction.</p>'
     else:
-        body = f'<div class="scroll flat">{_table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3))}</div>'
-    return _part("checks", "Checks", "What the predictions rest on.", body)
+        body = f'<div class="scroll flat">{html.table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3))}</div>'
+    return html.part("checks", "Checks", "What the predictions rest on.", body)
 
 
 def _runs(runs: pl.DataFrame) -> str:
@@ -213,8 +151,8 @@ def _runs(runs: pl.DataFrame) -> str:
         )
         for run in runs.iter_rows(named=True)
     ]
-    body = f'<div class="scroll" tabindex="0">{_table(columns, rows)}</div>'
-    return _part("runs", "Runs", f"All {len(rows)} of them, those that diverged or failed too.", body)
+    body = f'<div class="scroll" tabindex="0">{html.table(columns, rows)}</div>'
+    return html.part("runs", "Runs", f"All {len(rows)} of them, those that diverged or failed too.", body)
 
 
 def _provenance(summary: Summary) -> str:
@@ -235,26 +173,7 @@ def _provenance(summary: Summary) -> str:
     for name, found in origin.predictions.items():
         rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in found.items())))
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
-    return _part("provenance", "Provenance", "Where the numbers come from.", f'<dl class="provenance">{items}</dl>')
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], wrap: Sequence[int] = ()) -> str:
-    """A table; cells that begin with a digit are numbers and stand to the right."""
-    rows = list(rows)
-    numeric = [all(row[i][:1].isdigit() for row in rows) for i in range(len(columns))]
-    head = "".join(f"<th{_class(numeric[i])}>{escape(name)}</th>" for i, name in enumerate(columns))
-    body = "".join(f"<tr>{''.join(_cell(cell, numeric[i], i in wrap) for i, cell in enumerate(row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _class(numeric: bool) -> str:
-    return ' class="number"' if numeric else ""
-
-
-def _cell(cell: str, numeric: bool, wrap: bool) -> str:
-    marks = {"ok": "good", "failed": "bad", "diverged": "bad"}
-    name = "number" if numeric else "wrap" if wrap else marks.get(cell, "")
-    return f'<td class="{name}">{escape(cell)}</td>' if name else f"<td>{escape(cell)}</td>"
+    return html.part("provenance", "Provenance", "Where the numbers come from.", f'<dl class="provenance">{items}</dl>')
 
 
 def _brief(value: Any) -> str:
