@@ -97,7 +97,8 @@ def load_results(
         series = validation.optimizer, validation.parametrization
         if series not in predicted and (content := store.prediction(validation.prediction)):
             with suppress(ValidationError):  # written by another version
-                predicted[series] = Prediction.model_validate(content)  # its file is gone: the store has what was tested
+                if _makes(experiment, tested := Prediction.model_validate(content)):
+                    predicted[series] = tested  # its file is gone: the store has what was tested
         if series in predicted and predicted[series].digest == validation.prediction:
             validations[series] = validation
         else:
