@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
+from hptransfer.report.coordinates import CoordinateCheck, read_coordinate_checks
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.store.query import makes, of_series, runs_of
@@ -33,6 +34,7 @@ class Results:
     stale: tuple[Series, ...] = ()
     left_out: int = 0
     refused: dict[Series, str] = field(default_factory=dict)
+    coordinate_checks: tuple[CoordinateCheck, ...] = ()
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -103,7 +105,8 @@ def load_results(
             validations[series] = validation
         else:
             stale.append(series)
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out)
+    checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, coordinate_checks=checks)
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
