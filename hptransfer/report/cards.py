@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from hptransfer.report import text
+from hptransfer.report import html, text
 from hptransfer.report.charts import colour
-from hptransfer.report.markup import table
 from hptransfer.report.summary import Answer
 from hptransfer.report.verdicts import Verdict, headline
 from hptransfer.validate.result import BASELINE
@@ -64,7 +63,7 @@ def _known(answer: Answer) -> str:
         for name, value, sure, note in _numbers(answer)
         if (name, answer.optimizer) != ("Speedup", BASELINE)
     )
-    final = table(
+    final = html.table(
         ("final values", "learning rate", "weight decay", "epsilon"),
         [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
         wrap=(3,),

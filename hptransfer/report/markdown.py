@@ -43,8 +43,8 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
     if tables := number_tables(summary):
         lines += ["## In numbers", ""]
-        for caption, columns, rows in tables:
-            lines += [caption, "", *_table(columns, rows)]
+        for caption, names, rows in tables:
+            lines += [caption, "", *_table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
     lines += ["## Cost and provenance", ""]
     if data := summary.provenance.corpus:

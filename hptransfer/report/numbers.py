@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hptransfer.report import text
-from hptransfer.report.markup import framed, part, table
+from hptransfer.report import html, text
 from hptransfer.report.overhead import TokensToLoss
 from hptransfer.report.pairs import Pair
 from hptransfer.report.summary import Answer, Summary
@@ -18,9 +17,9 @@ Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # caption, columns, 
 def section(summary: Summary) -> str:
     """The section of the page; empty where nothing was measured at the held-out width."""
     tables = number_tables(summary)
-    body = "".join(framed(table(columns, rows, caption=caption)) for caption, columns, rows in tables)
+    body = "".join(html.framed(html.table(columns, rows, caption=caption)) for caption, columns, rows in tables)
     intro = f"At width {summary.scale.target_width} unless a width is named. Intervals are 80 %; p-values are one-sided."
-    return part("numbers", "In numbers", intro, body) if tables else ""
+    return html.part("numbers", "In numbers", intro, body) if tables else ""
 
 
 def number_tables(summary: Summary) -> list[Table]:

@@ -2,76 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import cache
 from html import escape
-from importlib import resources
 from typing import Any
 
 import polars as pl
-import vl_convert
 
-from hptransfer.report import numbers, runs, text
+from hptransfer.report import html, numbers, runs, text
 from hptransfer.report.cards import answers
-from hptransfer.report.charts import theme
-from hptransfer.report.figures import VEGALITE_VERSION, Figure, Section
-from hptransfer.report.markup import framed, part, table, terms
+from hptransfer.report.figures import Section
 from hptransfer.report.summary import Missing, Summary
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data:"
-PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
 
-
-def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame) -> str:
-    """The page as text."""
-    figures = [figure for section in sections for figure in section.figures]
-    script = _resource("page.js").replace("CONFIG", _json(PAGE_THEME))
-    parts = [numbers.section(summary), _checks(summary), runs.failures(run_table)]
-    parts += [runs.section(run_table)] if len(run_table) else []
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(summary.experiment)} · hptransfer</title>
-<style>{_resource("style.css")}</style>
-</head>
-<body>
-<main>
+def render_page(
+    summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()
+) -> str:
+    """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
+    parts = [numbers.section(summary), _checks(summary), runs.failures(run_table), runs.section(run_table)]
+    body = f"""{html.live(live)}
 {_header(summary, sections)}
 {_notice(summary.missing)}
 {answers(summary.optimizers)}
-{"".join(map(_section, sections))}
+{"".join(map(html.section, sections))}
 {"".join(parts)}
-{_provenance(summary)}
-<footer>Made by hptransfer {escape(summary.provenance.hptransfer)}. Works offline: nothing is loaded from elsewhere.</footer>
-</main>
-{"".join(map(_chart_data, figures))}{runs.data_script(run_table)}
-{f"<script>{_vega()}</script>" if figures else ""}
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-@cache
-def _vega() -> str:
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION)
-
-
-def _resource(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
-
-
-def _chart_data(figure: Figure) -> str:
-    return f'<script type="application/json" id="spec-{escape(figure.name)}">{_json(figure.spec())}</script>\n'
+{_provenance(summary)}"""
+    figures = [figure for section in sections for figure in section.figures]
+    return html.document(summary.experiment, body, figures, is_live=bool(live))
 
 
 def _header(summary: Summary, sections: Sequence[Section]) -> str:
@@ -95,24 +51,8 @@ in whose coordinates learning rates are given; weight decay is independent. Inte
 def _notice(missing: Sequence[Missing]) -> str:
     if not missing:
         return ""
-    items = "".join(f"<li>{_absent(part)}</li>" for part in missing)
+    items = "".join(f"<li>{html.absent(part)}</li>" for part in missing)
     return f'<div class="notice"><strong>This experiment is not finished.</strong><ul>{items}</ul></div>'
-
-
-def _absent(part: Missing) -> str:
-    return f"{escape(part.sentence)} Next: <code>{escape(part.command)}</code>"
-
-
-def _section(section: Section) -> str:
-    figures = "".join(
-        f"<figure><figcaption><h3>{escape(figure.title)}</h3></figcaption>"
-        f'<div class="chart" data-spec="spec-{escape(figure.name)}"></div><small>{escape(figure.note)}</small></figure>'
-        for figure in section.figures
-    )
-    body = f'<div class="figures">{figures}</div>' if figures else ""
-    body += "".join(f'<p class="absent">{escape(remark)}</p>' for remark in section.remarks)
-    body += "".join(f'<p class="absent">{_absent(part)}</p>' for part in section.missing)
-    return part(section.anchor, section.title, section.intro, body)
 
 
 def _checks(summary: Summary) -> str:
@@ -140,8 +80,8 @@ def _checks(summary: Summary) -> str:
     if not rows:
         body = '<p class="absent">Checks come with a prediction.</p>'
     else:
-        body = framed(table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3)))
-    return part("checks", "Checks", "What the predictions rest on.", body)
+        body = html.framed(html.table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3)))
+    return html.part("checks", "Checks", "What the predictions rest on.", body)
 
 
 def _provenance(summary: Summary) -> str:
@@ -163,7 +103,7 @@ def _provenance(summary: Summary) -> str:
     rows.append(("Last run", origin.last_run_at or "none yet"))
     for name, found in origin.predictions.items():
         rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in found.items())))
-    return part("provenance", "Provenance", "Where the numbers come from.", terms(rows, "provenance"))
+    return html.part("provenance", "Provenance", "Where the numbers come from.", html.terms(rows, "provenance"))
 
 
 def _brief(value: Any) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from hptransfer.errors import HptransferError, UsageError
+from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.spec import Parametrization, RunSpec
+from hptransfer.report.coordinates import CoordinateCheck, read_coordinate_checks
+from hptransfer.report.refusals import no_prediction, unfair
+from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
-from hptransfer.store.query import of_series, runs_of
-from hptransfer.transfer.command import select
-from hptransfer.transfer.decision import predict
+from hptransfer.store.query import makes, of_series, runs_of
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 from hptransfer.validate.result import BASELINE, Validation
-
-DRAWS = 50  # of a prediction that is made for its refusal only
 
 Series = tuple[str, str]  # optimizer, parametrization
 
@@ -37,6 +35,7 @@ class Results:
     stale: tuple[Series, ...] = ()
     left_out: int = 0
     refused: dict[Series, str] = field(default_factory=dict)
+    coordinate_checks: tuple[CoordinateCheck, ...] = ()
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -70,7 +69,7 @@ def label(series: Series) -> str:
 def load_results(
     experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = (), *, allow_empty: bool = False
 ) -> Results:
-    """The results of ``experiment``. Without ``predictions`` the default files are read where they exist.
+    """The results of ``experiment``. Without ``predictions`` the default files that the experiment made are read.
 
     Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment, unless
     ``allow_empty``: a page that follows a search waits for the first one.
@@ -89,6 +88,8 @@ def load_results(
     predicted: dict[Series, Prediction] = {}
     for file in files:
         prediction = read_prediction(file)
+        if not predictions and not _makes(experiment, prediction):
+            continue  # of another experiment with the same held-out width, whose file has the same name
         _require_ours(experiment, prediction, file)
         predicted[prediction.optimizer, prediction.parametrization] = prediction
     validations, stale = {}, []
@@ -97,59 +98,26 @@ def load_results(
             continue
         validation = _read_validation(path)
         series = validation.optimizer, validation.parametrization
+        if series not in predicted and (content := store.prediction(validation.prediction)):
+            with suppress(ValidationError):  # written by another version
+                if _makes(experiment, tested := Prediction.model_validate(content)):
+                    predicted[series] = tested  # its file is gone: the store has what was tested
         if series in predicted and predicted[series].digest == validation.prediction:
             validations[series] = validation
         else:
             stale.append(series)
     for series, validation in validations.items():
-        if validation.speedup and (reason := _unfair(series, validation, predicted)):
+        if reason := unfair(validation, predicted[series], predicted.get((BASELINE, series[1]))):
             validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
-    refused: dict[Series, str] = {}
-    for parametrization in experiment.parametrizations:
-        for recipe in experiment.optimizers:
-            searched = (recipe, parametrization) not in predicted and _complete(experiment, ours, recipe, parametrization)
-            if searched and (reason := _why_none(experiment, searched, parametrization)):
-                refused[recipe, parametrization] = reason
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused)
-
-
-def _unfair(series: Series, validation: Validation, predicted: Mapping[Series, Prediction]) -> str | None:
-    """Why a multiplier that a validation found may not be shown: AdamW's prediction may have changed since."""
-    baseline = predicted.get((BASELINE, series[1]))
-    if baseline is None:
-        return f"No multiplier: there is no prediction of {BASELINE}, so nothing says that it was tuned."
-    if baseline.budget != predicted[series].budget:
-        budgets = f"{BASELINE} {_budget(baseline)}; {series[0]} {_budget(predicted[series])}"
-        return f"No multiplier: the runs searched per width differ ({budgets})."
-    tested = next((run for run in validation.baseline_runs if run.kind == "predicted"), None)
-    if tested is not None and baseline.spec.run_id not in tested.run_ids:
-        return f"No multiplier: {BASELINE} has been predicted anew since {series[0]} was compared with it; validate it again."
-    return None
-
-
-def _budget(prediction: Prediction) -> str:
-    return ", ".join(f"{runs} at width {width}" for width, runs in sorted(prediction.budget.items()))
-
-
-def _complete(
-    experiment: Experiment, records: Sequence[RunRecord], recipe: str, parametrization: Parametrization
-) -> list[RunRecord]:
-    """The searched runs of a series, once its search has made them all."""
-    runs, _ = select(records, experiment, recipe, parametrization)
-    finished = Counter(run.spec.model.width for run in runs)
-    return runs if all(finished[width] >= experiment.search.trials for width in experiment.widths) else []
-
-
-def _why_none(experiment: Experiment, searched: Sequence[RunRecord], parametrization: Parametrization) -> str | None:
-    """Why the runs of a search allow no prediction; None where they do."""
-    spec = searched[0].spec
-    width = experiment.target_width
-    target = experiment.run_spec(spec.data, spec.optimizer, width=width, parametrization=parametrization)
-    try:
-        predict(searched, target, draws=DRAWS)
-    except HptransferError as error:
-        return f"No prediction: {error}"
-    return None
+    refused = {
+        (recipe, parametrization): reason
+        for parametrization in experiment.parametrizations
+        for recipe in experiment.optimizers
+        if (recipe, parametrization) not in predicted
+        and (reason := no_prediction(experiment, ours, recipe, parametrization))
+    }
+    checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused, checks)
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
@@ -164,6 +132,14 @@ def _require_ours(experiment: Experiment, prediction: Prediction, file: Path) ->
     if prediction.optimizer not in experiment.optimizers or prediction.parametrization not in experiment.parametrizations:
         name = label((prediction.optimizer, prediction.parametrization))
         raise UsageError(f"{file} is for {name}, which experiment {experiment.name} does not have")
+
+    if not _makes(experiment, prediction):
+        raise UsageError(f"{file} was made by another experiment than {experiment.name} as it is set here")
+
+
+def _makes(experiment: Experiment, prediction: Prediction) -> bool:
+    """Whether the predicted run is one of the experiment's, and was predicted from the widths that it searches."""
+    return makes(experiment, prediction.spec) and set(prediction.budget) == set(experiment.widths)
 
 
 def _read_validation(path: Path) -> Validation:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import polars as pl
 
-from hptransfer.report import text
-from hptransfer.report.markup import framed, part, table
+from hptransfer.report import html, text
 from hptransfer.report.results import label
 
 # Name on the page, column of `frames.run_table`, and how page.js writes it.
@@ -31,15 +29,18 @@ COLUMNS = (
 
 
 def section(runs: pl.DataFrame) -> str:
-    """The run table's place on the page."""
+    """The run table's place on the page, with its data; empty where no run has finished."""
+    if not len(runs):
+        return ""
     body = f"""<div class="controls" hidden><label for="run-filter">Filter</label>
 <input id="run-filter" type="search" placeholder="muon 64 diverged" autocomplete="off" spellcheck="false">
 <span id="run-count" role="status"></span><button type="button" id="run-all">Show all</button></div>
 <div class="scroll" id="run-scroll" tabindex="0" role="region" aria-label="Runs" hidden><table id="run-table"></table></div>
 <p class="print-note">Only the first rows are printed; all {len(runs):,} runs are in runs.csv.</p>
-<noscript><p class="absent">The table needs JavaScript; all runs are in runs.csv beside this page.</p></noscript>"""
+<noscript><p class="absent">The table needs JavaScript; all runs are in runs.csv beside this page.</p></noscript>
+{html.data("run-data", run_data(runs))}"""
     intro = "Every run of the experiment. A filter is words that a row must have; a whole number must be a whole cell. "
-    return part("runs", "Runs", intro + "Click a column to sort by it. The same rows are in runs.csv.", body)
+    return html.part("runs", "Runs", intro + "Click a column to sort by it. The same rows are in runs.csv.", body)
 
 
 def run_data(runs: pl.DataFrame) -> list[dict[str, Any]]:
@@ -66,10 +67,10 @@ def failures(runs: pl.DataFrame) -> str:
     if not rows:
         return ""
     columns = ("state", "runs", "reason of the first", "optimizers", "first run")
-    body = framed(table(columns, rows, wrap=(2, 3)))
+    body = html.framed(html.table(columns, rows, wrap=(2, 3)))
     lost = sum(int(row[1].replace(",", "")) for row in rows)
     intro = f"{lost:,} of {len(runs):,} runs have no loss. A diverged run bounds the learning rates that are stable."
-    return part("failures", "Diverged and failed runs", intro, body)
+    return html.part("failures", "Diverged and failed runs", intro, body)
 
 
 def failure_rows(runs: pl.DataFrame) -> list[tuple[str, str, str, str, str]]:
@@ -97,9 +98,3 @@ def _first(run: dict[str, Any]) -> str:
 
 def _labels(runs: pl.DataFrame) -> list[str]:
     return [label(series) for series in runs.select("optimizer", "parametrization").iter_rows()]
-
-
-def data_script(runs: pl.DataFrame) -> str:
-    """The data as an element that page.js reads; nothing in it can end the element."""
-    data = json.dumps(run_data(runs), separators=(",", ":")).replace("<", "\\u003c")
-    return f'<script type="application/json" id="run-data">{data}</script>\n'
