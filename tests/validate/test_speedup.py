@@ -119,6 +119,18 @@ def test_between_two_horizons_the_curve_bends_as_losses_do(multiplier):
     assert math.log(found.high / found.low) < 0.02  # what beta may be, without noise
 
 
+@pytest.mark.parametrize(("exponent", "floor"), [(0.05, 0.0), (0.7, 1.9)], ids=["power law", "steep"])
+def test_a_curve_that_bends_otherwise_costs_little(exponent, floor):
+    """Beta outside of what is drawn: at most 2.5 % of the multiplier."""
+
+    def loss(cost):
+        return floor + (2.2 - floor) * cost**-exponent
+
+    ladder = [Point(cost, loss(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
+    for multiplier in (0.7, 1.2, 1.4, 2.8):
+        assert abs(math.log(compute_multiplier(ladder, Point(1.0, loss(multiplier))).value / multiplier)) < 0.025
+
+
 def test_a_loss_below_the_baselines_longest_run_is_only_a_bound():
     found = compute_multiplier(LADDER, Point(2.0, truth(5.0)))
     assert (found.bracketed, found.bound, found.value, found.high) == (False, ">", 2.0, None)
