@@ -195,10 +195,13 @@ def test_an_equal_challenger_is_not_bounded_below():
     assert found.low is None
 
 
-def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back():
-    found = compute_multiplier([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81)], Point(1, 2.9))
+@pytest.mark.parametrize("compare", [compute_multiplier, lambda baseline, own: over_sizes(baseline, [own])[0]])
+@pytest.mark.parametrize("last", [[], [Point(8, 2.7)]], ids=["last", "between"])
+def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back(compare, last):
+    """The loss counts as reached where it first was: the noise of a longer run must not be to the challenger's gain."""
+    found = compare([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81), *last], Point(1, 2.805))
     assert found.bracketed
-    assert 1 < found.value < 2
+    assert 1.9 < found.value < 2
 
 
 def test_the_interval_is_reproducible():
