@@ -24,12 +24,12 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
     columns = ("optimizer", "learning rate", "weight decay", "expected regret", "measured regret")
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
-    lines += _table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
+    lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
         lines += [f"- **{answer.name}**: {sentence}" for sentence in answer.sentences]
     lines += [""]
     lines += ["## Final values by role", ""]
-    lines += _table(
+    lines += table(
         ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
         [
             (answer.name, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
@@ -44,7 +44,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     if tables := number_tables(summary):
         lines += ["## In numbers", ""]
         for caption, names, rows in tables:
-            lines += [caption, "", *_table(names, rows)]
+            lines += [caption, "", *table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
     lines += ["## Cost and provenance", ""]
     if data := summary.provenance.corpus:
@@ -71,7 +71,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
 

@@ -72,7 +72,13 @@ def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
 def predictions(frame: pl.DataFrame, names: Sequence[str], title: str) -> Chart:
     """One predicted quantity of every optimizer in both experiments, with 80 % intervals."""
     values = pl.concat([frame[name] for name in ("value", "low", "high")])
-    tooltip = [alt.Tooltip("optimizer:N"), alt.Tooltip("experiment:N"), tip("value", title), tip("low", "80 % from"), tip("high", "to")]
+    tooltip = [
+        alt.Tooltip("optimizer:N"),
+        alt.Tooltip("experiment:N"),
+        tip("value", title),
+        tip("low", "80 % from"),
+        tip("high", "to"),
+    ]
     return _beside(frame, names, log_x("value", values, title), tooltip)
 
 
@@ -85,7 +91,9 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
     )
     low, high = number(frame["low"].min()), number(frame["high"].max())
     margin = max(0.08 * (high - low), 0.002 * high)
-    x = alt.X("value:Q", title=LOSS, scale=alt.Scale(domain=[low - margin, high + margin], nice=False), axis=alt.Axis(tickCount=6))
+    x = alt.X(
+        "value:Q", title=LOSS, scale=alt.Scale(domain=[low - margin, high + margin], nice=False), axis=alt.Axis(tickCount=6)
+    )
     tooltip = [
         alt.Tooltip("optimizer:N"),
         alt.Tooltip("experiment:N"),
