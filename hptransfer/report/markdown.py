@@ -24,11 +24,11 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
     columns = ("optimizer", "learning rate", "weight decay", "expected regret", "measured regret")
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
-    lines += _table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
+    lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
         lines += [f"{label(answer.series)}: check failed, {c.name} ({c.detail}).\n" for c in answer.checks if not c.ok]
     lines += ["## Final values by role", ""]
-    lines += _table(
+    lines += table(
         ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
         [
             (label(answer.series), role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
@@ -66,7 +66,8 @@ def _row(answer: Answer) -> tuple[str, ...]:
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table, and the empty line after it."""
     cells = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
 

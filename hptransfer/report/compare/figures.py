@@ -60,12 +60,16 @@ def _optima(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
         if not part.is_empty():
             note = "Two optima at one width are drawn beside it."
             chart = charts.optimum_against_width(part, (comparison.a, comparison.b))
-            yield Figure(f"optimum-against-width-{_file(pairing.name)}", f"{pairing.name}: best learning rate against width", note, chart)
+            yield Figure(
+                f"optimum-against-width-{_file(pairing.name)}", f"{pairing.name}: best learning rate against width", note, chart
+            )
 
 
 def _held_out(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
     if not frame.is_empty() and not comparison.not_comparable:
-        yield Figure("held-out-losses", "Validation loss of the predicted runs", "", charts.held_out(frame, (comparison.a, comparison.b)))
+        yield Figure(
+            "held-out-losses", "Validation loss of the predicted runs", "", charts.held_out(frame, (comparison.a, comparison.b))
+        )
 
 
 def _multipliers(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
@@ -73,7 +77,9 @@ def _multipliers(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure
         part = frame.filter(pl.col("optimizer") == pairing.name)
         if not part.is_empty():
             chart = charts.multipliers(part, (comparison.a, comparison.b), colour(pairing.optimizer))
-            yield Figure(f"multipliers-{_file(pairing.name)}", f"{pairing.name}: compute multiplier", "A triangle is a bound.", chart)
+            yield Figure(
+                f"multipliers-{_file(pairing.name)}", f"{pairing.name}: compute multiplier", "A triangle is a bound.", chart
+            )
 
 
 def _file(name: str) -> str:
