@@ -52,7 +52,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
     name, found = label(answer.series), answer.hyperparameters
     if found is None:
         return name, "-", "-", "-", "-", "-"
-    speedup = answer.speedup and answer.speedup.compute_multiplier.get("flops")
+    speedup = answer.speedup.compute_multiplier.get("flops") if answer.speedup else None
     return (
         name,
         text.plain(found.lr.value),

@@ -6,6 +6,7 @@ No request leaves the machine, and a content security policy in the page sees to
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
@@ -21,6 +22,8 @@ from hptransfer.report.summary import Missing
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data:"
 REFRESH_SECONDS = 10  # of a live page
+NUMBER = re.compile(r"([<>] ?)?[+-]?\d[\d,.]*(e-?\d+)?x?( |$)|-$")
+MARKS = {"ok": "good", "failed": "bad", "diverged": "bad"}  # cells that are coloured
 PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
 
 
@@ -43,7 +46,8 @@ def document(title: str, body: str, figures: Sequence[Figure], *, is_live: bool 
 <footer>Made by hptransfer {escape(__version__)}. Works offline: nothing is loaded from elsewhere.</footer>
 </main>
 {"".join(map(_chart_data, figures))}
-{f"<script>{_vega()}</script><script>{script}</script>" if figures else ""}
+{f"<script>{_vega()}</script>" if figures else ""}
+<script>{script}</script>
 </body>
 </html>
 """
@@ -60,11 +64,16 @@ def _resource(name: str) -> str:
 
 def _json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def data(name: str, value: Any) -> str:
+    """Data for the page's script, which finds it by its ``name``."""
+    return f'<script type="application/json" id="{escape(name)}">{_json(value)}</script>\n'
 
 
 def _chart_data(figure: Figure) -> str:
-    return f'<script type="application/json" id="spec-{escape(figure.name)}">{_json(figure.spec())}</script>\n'
+    return data(f"spec-{figure.name}", figure.spec())
 
 
 def section(section: Section) -> str:
@@ -98,13 +107,25 @@ def absent(missing: Missing) -> str:
     return f"{escape(missing.sentence)} Next: <code>{escape(missing.command)}</code>"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], wrap: Sequence[int] = ()) -> str:
-    """A table; cells that begin with a digit are numbers and stand to the right."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], wrap: Sequence[int] = (), caption: str = "") -> str:
+    """A table; columns of nothing but numbers stand to the right. Columns in ``wrap`` may break their lines."""
     rows = list(rows)
-    numeric = [all(row[i][:1].isdigit() for row in rows) for i in range(len(columns))]
-    head = "".join(f"<th{_class(numeric[i])}>{escape(name)}</th>" for i, name in enumerate(columns))
+    numeric = [all(NUMBER.match(row[i]) for row in rows) for i in range(len(columns))]
+    head = "".join(f'<th scope="col"{_class(numeric[i])}>{escape(name)}</th>' for i, name in enumerate(columns))
     body = "".join(f"<tr>{''.join(_cell(cell, numeric[i], i in wrap) for i, cell in enumerate(row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def framed(tables: str) -> str:
+    """A table, as HTML, that scrolls sideways by itself where the page is narrow."""
+    return f'<div class="scroll flat" tabindex="0">{tables}</div>'
+
+
+def terms(pairs: Iterable[tuple[str, str]], style: str) -> str:
+    """A list of terms with what they are."""
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+    return f'<dl class="{style}">{items}</dl>'
 
 
 def _class(numeric: bool) -> str:
@@ -112,6 +133,5 @@ def _class(numeric: bool) -> str:
 
 
 def _cell(cell: str, numeric: bool, wrap: bool) -> str:
-    marks = {"ok": "good", "failed": "bad", "diverged": "bad"}
-    name = "number" if numeric else "wrap" if wrap else marks.get(cell, "")
+    name = "number" if numeric else "wrap" if wrap else MARKS.get(cell, "")
     return f'<td class="{name}">{escape(cell)}</td>' if name else f"<td>{escape(cell)}</td>"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hptransfer.report import text
 from hptransfer.report.figures import Section
-from hptransfer.report.results import label
+from hptransfer.report.numbers import number_tables
 from hptransfer.report.summary import Answer, Missing, Summary
 
 
@@ -26,12 +26,13 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
     lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
-        lines += [f"{label(answer.series)}: check failed, {c.name} ({c.detail}).\n" for c in answer.checks if not c.ok]
+        lines += [f"- **{answer.name}**: {sentence}" for sentence in answer.sentences]
+    lines += [""]
     lines += ["## Final values by role", ""]
     lines += table(
         ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
         [
-            (label(answer.series), role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
+            (answer.name, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
             for answer in summary.optimizers
             for role, n in answer.roles.items()
         ],
@@ -40,6 +41,10 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [f"## {section.title}", "", section.intro, ""]
         lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
         lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
+    if tables := number_tables(summary):
+        lines += ["## In numbers", ""]
+        for caption, names, rows in tables:
+            lines += [caption, "", *_table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
     lines += ["## Cost and provenance", ""]
     if data := summary.provenance.corpus:
@@ -50,7 +55,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
-    name, found = label(answer.series), answer.hyperparameters
+    name, found = answer.name, answer.hyperparameters
     if found is None or answer.expected_regret is None:
         return (name, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"

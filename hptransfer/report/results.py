@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.coordinates import CoordinateCheck, read_coordinate_checks
+from hptransfer.report.refusals import no_prediction, unfair
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.store.query import makes, of_series, runs_of
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
-from hptransfer.validate.result import Validation
+from hptransfer.validate.result import BASELINE, Validation
 
 Series = tuple[str, str]  # optimizer, parametrization
 
@@ -84,7 +85,7 @@ def load_results(
     ours.sort(key=lambda record: (record.finished_at, record.run_id))
     defaults = [default_path(*series, experiment.target_width) for series in _all_series(experiment)]
     files = [Path(file) for file in predictions] or [path for path in defaults if path.is_file()]
-    predicted = {}
+    predicted: dict[Series, Prediction] = {}
     for file in files:
         prediction = read_prediction(file)
         if not predictions and not _makes(experiment, prediction):
@@ -105,8 +106,18 @@ def load_results(
             validations[series] = validation
         else:
             stale.append(series)
+    for series, validation in validations.items():
+        if reason := unfair(validation, predicted[series], predicted.get((BASELINE, series[1]))):
+            validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
+    refused = {
+        (recipe, parametrization): reason
+        for parametrization in experiment.parametrizations
+        for recipe in experiment.optimizers
+        if (recipe, parametrization) not in predicted
+        and (reason := no_prediction(experiment, ours, recipe, parametrization))
+    }
     checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, coordinate_checks=checks)
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused, checks)
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
