@@ -9,6 +9,7 @@ from hptransfer import cli
 from hptransfer.experiment import load_experiment
 from hptransfer.report import text
 from hptransfer.report.build import build, write
+from hptransfer.report.compare.command import compare
 from hptransfer.report.results import label, load_results
 from hptransfer.report.summary import Answer, Summary
 from hptransfer.store import Store
@@ -21,7 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--predictions", nargs="+", default=[], metavar="FILE", help="prediction files (predictions/<recipe>-<width>.json)"
     )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two experiments (names or files) side by side, in reports/compare-A-B/"
+    )
     args = parser.parse_args(argv)
+    if args.compare:
+        compare(args)
+        return
     experiment = load_experiment(args.experiment, args.set)
     folder = Path(args.output or Path("reports") / experiment.name)
     results = load_results(experiment, Store(args.store), folder, args.predictions)

@@ -72,6 +72,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table, and the empty line after it."""
     cells = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
 

@@ -10,7 +10,20 @@ import altair as alt
 import polars as pl
 
 from hptransfer.report.charts.palette import colour, shades
-from hptransfer.report.charts.parts import LOSS, Chart, inline, layers, log_axis, log_scale, log_x, number, only, span, tip
+from hptransfer.report.charts.parts import (
+    LOSS,
+    Chart,
+    columns,
+    inline,
+    layers,
+    log_axis,
+    log_scale,
+    log_x,
+    number,
+    only,
+    span,
+    tip,
+)
 from hptransfer.report.text import AXES
 
 SHAPES, DASHES = ["circle", "square"], [[1, 0], [5, 3]]
@@ -23,7 +36,7 @@ class Both:
 
     def __init__(self, names: Sequence[str], hue: str | None = None) -> None:
         self.names = list(names)
-        legend = alt.Legend(title=None, columns=1)
+        legend = alt.Legend(title=None, columns=columns(names))
         self.shape = alt.Shape("experiment:N", scale=alt.Scale(domain=self.names, range=SHAPES), legend=legend)
         self.dash = alt.StrokeDash("experiment:N", scale=alt.Scale(domain=self.names, range=DASHES), legend=legend)
         tones = shades(hue, 2)[::-1] if hue else []
@@ -144,16 +157,18 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
 def _beside(frame: pl.DataFrame, names: Sequence[str], x: alt.X, tooltip: list[alt.Tooltip]) -> Chart:
     """A row per optimizer, the experiments below each other in it: ``value`` with ``low`` and ``high``."""
     both = Both(names)
+    tooltip = [alt.Tooltip("optimizer:N"), alt.Tooltip("experiment:N"), *tooltip]
     optimizers = frame["optimizer"].unique(maintain_order=True).to_list()
     rows = frame.with_columns(key=pl.concat_str("optimizer", "experiment", separator=" of "))
     keys = [f"{optimizer} of {name}" for optimizer, name in product(optimizers, names)]
     tones = [tone for optimizer in optimizers for tone in shades(colour(optimizer.split(" (")[0]), 2)[::-1]]
     hue = alt.Color("key:N", scale=alt.Scale(domain=keys, range=tones), legend=None)
     y = alt.Y("optimizer:N", title=None, sort=optimizers, axis=alt.Axis(grid=False, labelLimit=160))
+    (low := x.copy(deep=False))["shorthand"] = "low:Q"
     ends = only("isValid(datum.low) && isValid(datum.high)", both.pick).mark_rule(strokeWidth=2.5)
     return layers(
         inline(rows),
-        ends.encode(alt.X("low:Q"), alt.X2("high:Q"), y, both.offset, hue, tooltip=tooltip),
+        ends.encode(low, alt.X2("high:Q"), y, both.offset, hue, tooltip=tooltip),
         only("true", both.pick)
         .mark_point(size=95, filled=True, opacity=1)
         .encode(x, y, both.offset, hue, both.shape, tooltip=tooltip)

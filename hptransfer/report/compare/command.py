@@ -13,12 +13,12 @@ from hptransfer.report.compare import words
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.page import render_markdown, render_page
-from hptransfer.report.compare.result import compare
-from hptransfer.report.results import Results, load_results
+from hptransfer.report.compare.result import comparison_of
+from hptransfer.report.results import load_results
 from hptransfer.store import Store
 
 
-def run(args: argparse.Namespace) -> None:
+def compare(args: argparse.Namespace) -> None:
     """``report --compare A B``: read both, write reports/compare-A-B/."""
     experiments = [load_experiment(name, args.set) for name in args.compare]
     names = _names(args.compare, experiments)
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"store {store.location} holds no run of {names[0]} and none of {names[1]}: there is nothing to compare")
     folder = Path(args.output or f"reports/compare-{experiments[0].name}-{experiments[1].name}")
     cli.console.print(f"{names[0]} against {names[1]}, store {args.store}, report {folder}", markup=False)
-    comparison = compare(results[0], results[1], names)
+    comparison = comparison_of(results[0], results[1], names)
     frames = {name: make(results[0], results[1], comparison) for name, make in FRAMES.items()}
     evidence = sections(frames, comparison)
     files = {

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from hptransfer.report import html
+from hptransfer.report import html, markdown
 from hptransfer.report.charts import colour
 from hptransfer.report.compare import words
 from hptransfer.report.compare.result import Comparison, Pairing
 from hptransfer.report.figures import Section
-from hptransfer.report.markdown import markdown_table
 
-INTRO = "Intervals are 80 %; that of a ratio takes the two as independent. Learning rates are in base coordinates, weight decay is the final independent value at the held-out width."
+INTRO = (
+    "Intervals are 80 %; that of a ratio takes the two as independent. Learning rates are in base coordinates, weight decay is "
+    "the final independent value at the held-out width."
+)
 
 
 def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
@@ -26,7 +28,7 @@ def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
 </header>
 <ul class="findings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in words.findings(comparison))}</ul>
 {_caveats(comparison.caveats)}
-<div class="answers">{"".join(_card(comparison, pairing) for pairing in comparison.optimizers)}</div>
+<div class="answers compared">{"".join(_card(comparison, pairing) for pairing in comparison.optimizers)}</div>
 {html.part("settings", "Settings", words.settings(comparison), _settings(comparison))}
 {"".join(map(html.section, sections))}"""
     figures = [figure for section in sections for figure in section.figures]
@@ -39,11 +41,11 @@ def render_markdown(comparison: Comparison, sections: Sequence[Section]) -> str:
     lines += [f"- {sentence}" for sentence in (*words.findings(comparison), *comparison.caveats)] + [""]
     for pairing in comparison.optimizers:
         lines += [f"## {pairing.name}", ""]
-        lines += markdown_table(_columns(comparison), words.rows(pairing))
-        lines += [f"{note}.\n" for note in pairing.notes]
+        lines += markdown.table(_columns(comparison), words.rows(pairing))
+        lines += [f"{note}\n" for note in pairing.notes]
     lines += ["## Settings", "", words.settings(comparison), ""]
     if comparison.settings:
-        lines += markdown_table(("setting", comparison.a, comparison.b), _setting_rows(comparison))
+        lines += markdown.table(("setting", comparison.a, comparison.b), _setting_rows(comparison))
     for section in sections:
         lines += [f"## {section.title}", "", section.intro, ""]
         lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
@@ -63,8 +65,9 @@ def _caveats(caveats: Sequence[str]) -> str:
 
 def _card(comparison: Comparison, pairing: Pairing) -> str:
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in pairing.notes)
-    table = f'<div class="wide">{html.table(_columns(comparison), words.rows(pairing))}</div>'
-    return f'<article class="card" style="--hue: {colour(pairing.optimizer)}"><h2>{escape(pairing.name)}</h2>{table}{notes}</article>'
+    table = f'<div class="aside">{html.table(_columns(comparison), words.rows(pairing))}</div>'
+    style = f"--hue: {colour(pairing.optimizer)}"
+    return f'<article class="card" style="{style}"><h2>{escape(pairing.name)}</h2>{table}{notes}</article>'
 
 
 def _settings(comparison: Comparison) -> str:

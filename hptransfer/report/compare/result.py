@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from scipy import stats
@@ -13,7 +13,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
 from hptransfer.spec import RunSpec, Spec
-from hptransfer.transfer.prediction import Interval
+from hptransfer.transfer.prediction import Interval, WeightDecay
 from hptransfer.validate.result import Axis, Multiplier, TargetRun
 
 Agreement = Literal["agree", "differ", "unknown"]
@@ -96,7 +96,7 @@ class Comparison(Spec):
     shared_runs: int
 
 
-def compare(a: Results, b: Results, names: tuple[str, str]) -> Comparison:
+def comparison_of(a: Results, b: Results, names: tuple[str, str]) -> Comparison:
     """The comparison of two experiments, called ``names``."""
     reason = _not_comparable(a, b, names)
     held_out = [*_held_out(a, names[0]), *_held_out(b, names[1])]
@@ -178,9 +178,7 @@ def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[st
     if told[0] and told[1]:
         lr, decay = ([getattr(p.hyperparameters, name) for p in told if p] for name in ("lr", "weight_decay"))
         found |= {"lr": quantity(*lr), "weight_decay": quantity(*decay)}
-        found["notes"] = tuple(
-            f"weight decay of {n}: {d.status}" for n, d in zip(names, decay, strict=True) if d.status != "identified"
-        )
+        found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
         if _coordinates(told[0].spec) != _coordinates(told[1].spec):
             found["hidden_lr"] = quantity(*(_scaled(p.hyperparameters.lr, p.roles["hidden"].lr) for p in told if p))
     one, other = _run(a, of_a, names[0]), _run(b, of_b, names[1])
@@ -192,6 +190,14 @@ def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[st
     found["multipliers"] = {axis: tuple(speedup.get(axis) for speedup in speedups) for axis in axes}
     found["regret"] = tuple(validation.regret if validation else None for validation in tested)
     return Pairing(optimizer=of_a[0], a=of_a, b=of_b, missing=tuple(missing), **found)
+
+
+def _decay_notes(names: tuple[str, str], decay: Sequence[WeightDecay]) -> Iterable[str]:
+    """Where the runs did not tell the weight decay, and the rule gave it."""
+    for name, found in zip(names, decay, strict=True):
+        same = decay[0].status == decay[1].status
+        if found.status != "identified":
+            yield f"Weight decay of {'both' if same else name}: {found.status}."
 
 
 def _coordinates(spec: RunSpec) -> tuple[Any, ...]:

@@ -10,11 +10,6 @@ from hptransfer.report.results import label
 from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.result import Multiplier
 
-VERDICTS = {
-    "agree": "agree: the interval of their ratio holds 1",
-    "differ": "differ: the interval of their ratio does not hold 1",
-    "unknown": "cannot be told apart or called equal: an interval is open at one end",
-}
 ABSENT = "-"
 
 Row = tuple[str, str, str, str]  # what, A, B, B over A
@@ -26,7 +21,7 @@ def findings(comparison: Comparison) -> list[str]:
     for pairing in comparison.optimizers:
         for what, quantity in (("learning rates", pairing.lr), ("weight decays", _identified(pairing))):
             if quantity:
-                found.append(f"{pairing.name}: the predicted {what} {VERDICTS[quantity.agreement]} ({_ratio(quantity.ratio)}).")
+                found.append(f"{pairing.name}: the predicted {what} {_verdict(comparison, quantity)}")
         found += [f"{pairing.name}: {sentence}" for sentence in pairing.missing]
     return found
 
@@ -76,6 +71,16 @@ def _lowest(comparison: Comparison) -> Iterable[str]:
         f"Lowest loss at the held-out width: {run_words(first)}, {first.loss:.4f}; {run_words(second)} follows with "
         f"{second.loss:.4f}, {_change(change)}{noise}."
     )
+
+
+def _verdict(comparison: Comparison, quantity: Quantity) -> str:
+    ratio = f"{comparison.b}'s over {comparison.a}'s is {_ratio(quantity.ratio)}"
+    match quantity.agreement:
+        case "agree":
+            return f"agree: {ratio}, an interval that holds 1."
+        case "differ":
+            return f"differ: {ratio}, an interval that does not hold 1."
+    return f"can neither be told apart nor called equal, for an interval is open at one end: {ratio}."
 
 
 def _identified(pairing: Pairing) -> Quantity | None:
