@@ -13,7 +13,7 @@ def test_the_answer_in_the_terminal(full: Results, capsys: pytest.CaptureFixture
     terminal.show(summarize(full))
     out, err = capsys.readouterr()
     assert out == ""
-    (row,) = (line.split() for line in err.splitlines() if line.strip().startswith("muon "))
+    (row,) = (line.split() for line in err.splitlines() if line.startswith("  muon "))
     regret = ["0.11", "%", f"(0.02{DASH}0.21)"]
     assert row == ["muon", "0.0208", f"(0.0172{DASH}0.0248)", "0.000125", *regret, "1.42x", f"(1.30{DASH}1.60)", "0.002"]
     assert "sample at width 256: 2.49 M parameters" in err
