@@ -44,7 +44,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     if tables := number_tables(summary):
         lines += ["## In numbers", ""]
         for caption, names, rows in tables:
-            lines += [caption, "", *_table(names, rows)]
+            lines += [caption, "", *table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
     lines += ["## Cost and provenance", ""]
     if data := summary.provenance.corpus:
