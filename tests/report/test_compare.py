@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from report.factory import experiment, prediction, results, search_records, validated, write_all
+from report.factory import experiment, prediction, search_records, validated, write_all
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment

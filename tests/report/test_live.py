@@ -31,7 +31,7 @@ def runs() -> list[RunRecord]:
 
 
 def follow(*steps: Callable[[], object], store: str = "runs") -> list[str]:
-    """The page as it stands at the end of every look; between two of them one of the ``steps`` is taken, after the last Ctrl-C."""
+    """The page at the end of every look; between two of them one of the ``steps`` is taken, after the last Ctrl-C."""
     pages, left = [], iter(steps)
 
     def step(seconds: float) -> None:
