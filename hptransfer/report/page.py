@@ -14,9 +14,7 @@ from hptransfer.report.figures import Section
 from hptransfer.report.summary import Missing, Summary
 
 
-def render_page(
-    summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()
-) -> str:
+def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()) -> str:
     """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
     parts = [numbers.section(summary), _checks(summary), runs.failures(run_table), runs.section(run_table)]
     body = f"""{html.live(live)}

@@ -1,4 +1,4 @@
-"""What a report refuses although a stage has run: a multiplier that is no longer fair, a search that allows no prediction. Pure."""
+"""What a report refuses although a stage has run: a multiplier no longer fair, a search that allows no prediction. Pure."""
 
 from __future__ import annotations
 

@@ -109,12 +109,11 @@ def load_results(
     for series, validation in validations.items():
         if reason := unfair(validation, predicted[series], predicted.get((BASELINE, series[1]))):
             validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
-    refused = {
+    refused: dict[Series, str] = {
         (recipe, parametrization): reason
         for parametrization in experiment.parametrizations
         for recipe in experiment.optimizers
-        if (recipe, parametrization) not in predicted
-        and (reason := no_prediction(experiment, ours, recipe, parametrization))
+        if (recipe, parametrization) not in predicted and (reason := no_prediction(experiment, ours, recipe, parametrization))
     }
     checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
     return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused, checks)
