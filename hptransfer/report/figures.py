@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -31,13 +32,17 @@ class Figure:
     note: str
     chart: charts.Chart
 
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        return self.chart.properties(description=f"{self.title}. {self.note}".strip()).to_dict()
+
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification for the page, without the title, which the page sets as text."""
-        return self.chart.properties(description=f"{self.title}. {self.note}".strip()).to_dict()
+        return self._described
 
     def svg(self) -> str:
         """The chart as it stands by itself. Nothing is fetched."""
-        spec = self.chart.properties(title=self.title, width=FIGURE_WIDTH).to_dict()
+        spec = self._described | {"title": self.title, "width": FIGURE_WIDTH}
         return vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[])
 
 
@@ -73,10 +78,10 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         Section(
             "learning-rate",
             "Loss against learning rate",
-            "Every run of the search. Lines are the fitted bowl at its best weight decay, so runs with another one lie above; thick "
-            "bars are the learning rates that cannot be told from the best (two standard deviations of the noise). Diamonds mark the "
-            "lowest loss of each width. Faint runs have another embedding LR ratio; at the top, triangles are runs above the frame "
-            "and crosses runs that diverged.",
+            "Every run of the search. Lines are the fitted bowl at its best weight decay, so runs with another one lie above. "
+            "Thick bars are the learning rates that cannot be told from the best: two standard deviations of the noise. "
+            "Diamonds mark the lowest loss of each width, faint dots are runs with another embedding LR ratio. At the top, "
+            "triangles are runs above the frame and crosses runs that diverged.",
             lr,
             absent(lr, "No run at a searched width has completed yet.", "search"),
         ),
@@ -84,8 +89,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "weight-decay",
             "Loss against weight decay",
             "Runs whose learning rate is near the best of their width: by the fitted bowl it costs them at most "
-            f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more, and this cost is taken "
-            "off. Runs inside the band cannot be told from the best.",
+            f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more. "
+            "This cost is taken off. Runs inside the band cannot be told from the best.",
             decay,
             absent([*decay, *undrawn], "Weight decay is shown once a bowl has been fitted to the learning rates.", "transfer"),
             undrawn,
@@ -117,8 +122,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "compute",
             "Loss against compute",
             "Only final losses, at the end of a schedule: the best run of every searched width (solid line), the prediction at "
-            f"width {width}, which nobody tuned there (diamond), and AdamW's ladder of horizons at that width (dotted line). The best of "
-            "several runs looks better than the same run again would, by about the noise; the prediction has no such advantage.",
+            f"width {width}, where nobody tuned (diamond), and AdamW's ladder of horizons at that width (dotted line). The best "
+            "of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
             compute,
             absent(compute, "No run has completed yet.", "search"),
         ),
@@ -144,11 +149,7 @@ def _lr_curves(frames: Mapping[str, pl.DataFrame]) -> Iterable[Figure]:
     for series, part in _by_series(frames["lr_curves"]):
         if part["loss"].is_not_null().any():
             fit, basins, told = (_only(frames[name], series) for name in ("lr_fit", "lr_basins", "predictions"))
-            note = (
-                ""
-                if told.is_empty()
-                else f"The dotted rule is the prediction for width {told['width'][0]}, shaded its 80 % interval."
-            )
+            note = "".join(f"Dotted: the prediction for width {width}; shaded: its 80 % interval." for width in told["width"])
             title = f"{label(series)}: loss against learning rate"
             yield Figure(_name("lr-curves", series), title, note, charts.lr_curves(part, fit, basins, told))
 
@@ -162,7 +163,7 @@ def _weight_decay(frames: Mapping[str, pl.DataFrame]) -> tuple[tuple[Figure, ...
             sentences.append(f"{label(series)}: fewer than two weight decays were tried near the best learning rate.")
             continue
         status = told["weight_decay_status"][0]
-        note = f"The dotted rule is the prediction for width {told['width'][0]}: {status}."
+        note = f"Dotted: the prediction for width {told['width'][0]}, {status}."
         title = f"{label(series)}: loss against weight decay"
         figures.append(Figure(_name("weight-decay", series), title, note, charts.weight_decay_curves(part, told)))
     return tuple(figures), tuple(sentences)
@@ -221,7 +222,9 @@ def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Fig
         yield Figure("perturbations", "What other hyperparameters cost", noise, charts.perturbations(probes))
     transfers = perturbations.filter(pl.col("kind").is_in(TRANSFERS))
     if not transfers.is_empty():
-        note = f"Same hyperparameters: those of the smallest width without any rule. muP alone: no fitted drift, weight decay kept. {noise}"
+        note = (
+            "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept. " + noise
+        )
         yield Figure("transfers", "What simpler transfers cost", note, charts.perturbations(transfers))
 
 
@@ -238,7 +241,10 @@ def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
         )
         yield Figure("compute-multiplier", "Compute multiplier over AdamW", note, charts.multipliers(multipliers))
     if not sizes.is_empty():
-        note = f"Bars are 80 % intervals; hollow marks lie beyond AdamW's own losses. {_trends(sizes)}".strip()
+        note = (
+            "Solid: between AdamW's losses over sizes, hollow where they do not reach. Dashed: a power law through them. "
+            f"Diamond: AdamW's ladder of horizons. Bars are 80 % intervals. {_trends(sizes)}"
+        )
         yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
 from hptransfer.report.charts.parts import (
     DIAMOND,
     LOSS,
+    NARROW,
     Chart,
     Legend,
-    columns,
     inline,
     layers,
     log_axis,
@@ -29,7 +31,7 @@ UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18
 POINT_KINDS = {"search": "best run of a searched width", "predicted": "prediction, held-out width", "horizon": "AdamW's ladder"}
 ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
 METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
-DODGE = 1.03
+DODGE = 0.08  # between optimizers at the same width, ln; less where they are many
 ONE = pl.DataFrame({"one": [1.0]})
 TIMES = "format(datum.value, '~g') + 'x'"
 
@@ -53,10 +55,10 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
         pl.when((pl.col("kind") != "search") & pl.col("series").is_in(has_ladder)).then(True).alias("rung"),
         pl.when(kind="predicted").then(True).alias("told"),
     )
-    x = log_x("compute", rows["compute"], f"training compute ({unit}, the optimizer's own included; log scale)")
+    x = log_x("compute", rows["compute"], f"compute with the optimizer's ({unit})")
     low, high = number(rows["loss"].min()), number(rows["loss"].max())
     low, high = low / 1.01 - 0.04 * (high - low), high * 1.01 + 0.04 * (high - low)
-    y = alt.Y("loss:Q", title=LOSS.replace(")", ", log scale)"), scale=log_scale(low, high), axis=log_axis(low, high))
+    y = alt.Y("loss:Q", title=LOSS, scale=log_scale(low, high), axis=log_axis(low, high))
     legend = Legend(frame)
     tooltip = [
         legend.tooltip,
@@ -88,10 +90,10 @@ def multipliers(frame: pl.DataFrame) -> Chart:
     rows = frame.select("series", "row", "value", "low", "high", "p_value", pl.col("bound").fill_null("="))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
     low, high = min(0.9, number(values.min()) / 1.1), max(1.15, number(values.max()) * 1.1)
-    axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy")
-    x = alt.X("value:Q", title="compute multiplier over AdamW (log scale)", scale=log_scale(low, high), axis=axis)
+    axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy", labelSeparation=8)
+    x = alt.X("value:Q", title="multiplier over AdamW", scale=log_scale(low, high), axis=axis)
     y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))
-    legend = Legend(frame)
+    legend = Legend(frame, NARROW)
     offset = alt.YOffset("series:N", sort=legend.names)
     tooltip = [
         legend.tooltip,
@@ -125,68 +127,63 @@ def multipliers(frame: pl.DataFrame) -> Chart:
 
 
 def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
-    """The compute multiplier on FLOPs at every model width, by method, with intervals; hollow where AdamW's runs do not bracket
-    the loss."""
+    """The compute multiplier on FLOPs at every model width with intervals: between sizes (points and solid lines, hollow where
+    AdamW's runs do not bracket the loss), by a power law (dashed) and from the ladder of horizons (diamonds)."""
     frame = with_series(frame)
     legend = Legend(frame)
-    series = {name: i for i, name in enumerate(legend.names)}
-    step = 3 * pl.col("series").replace_strict(series, return_dtype=pl.Float64)
-    step = step + pl.col("method").replace_strict({name: i for i, name in enumerate(METHODS)}, return_dtype=pl.Float64)
-    middle = (3 * len(series) - 1) / 2
+    gap = min(DODGE, 0.2 / len(legend.names))
+    place = {name: gap * (i - (len(legend.names) - 1) / 2) for i, name in enumerate(legend.names)}
+    shift = pl.col("series").replace_strict(place, return_dtype=pl.Float64)
+    shift = shift + pl.when(method="ladder").then(gap / 2).otherwise(0.0)
     rows = frame.select(
         "series",
-        pl.col("method").replace_strict(METHODS),
+        "method",
+        pl.col("method").replace_strict(METHODS).alias("words"),
         "width",
         "value",
         "low",
         "high",
         "p_value",
-        (pl.col("width") * (pl.lit(DODGE) ** (step - middle))).alias("x"),
-        pl.when(pl.col("bracketed") & ~pl.col("extrapolated")).then(True).alias("bracketed"),
-        pl.when("extrapolated").then(pl.lit("yes")).otherwise(pl.lit("no")).alias("extrapolated"),
+        (pl.col("width") * pl.when(method="law").then(1.0).otherwise(shift.exp())).alias("x"),
+        pl.when(~pl.col("bracketed") | pl.col("extrapolated")).then(True).alias("open"),
     )
     widths = sorted(frame["width"].unique())
-    edge = 1.1 * DODGE**middle
     x = alt.X(
         "x:Q",
-        title="width (log scale)",
-        scale=log_scale(widths[0] / edge, widths[-1] * edge),
+        title="width",
+        scale=log_scale(widths[0] / 1.2, widths[-1] * 1.2),
         axis=alt.Axis(values=widths, format="d", labelOverlap="greedy"),
     )
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
     low, high = span(values, least=1.1)
     low, high = min(low, 0.95), max(high, 1.05)
     axis = alt.Axis(values=log_ticks(low, high), labelExpr=TIMES, labelOverlap="greedy")
-    y = alt.Y("value:Q", title="compute multiplier over AdamW, on FLOPs", scale=log_scale(low, high), axis=axis)
-    shapes = alt.Scale(domain=list(METHODS.values()), range=["circle", "square", "diamond"])
-    method = alt.Shape(
-        "method:N", scale=shapes, legend=alt.Legend(title=None, columns=columns(list(METHODS.values())), symbolFillColor="grey")
-    )
+    y = alt.Y("value:Q", title="multiplier over AdamW, on FLOPs", scale=log_scale(low, high), axis=axis)
     tooltip = [
         legend.tooltip,
         alt.Tooltip("width:O"),
-        alt.Tooltip("method:N"),
+        alt.Tooltip("words:N", title="method"),
         tip("value", "multiplier", ".2f"),
         tip("low", "80 % from", ".2f"),
         tip("high", "to", ".2f"),
         tip("p_value", "probability of no speedup", ".2~g"),
-        alt.Tooltip("extrapolated:N"),
     ]
-    pick = legend.pick
-
-    def points(condition: str, filled: bool) -> alt.Chart:
-        marks: alt.Chart = only(condition, pick).mark_point(size=80, filled=filled, opacity=1, strokeWidth=2)
-        return marks.encode(x, y, legend.colour, method, tooltip=tooltip)
-
+    pick, hue = legend.pick, legend.colour
+    sizes, law, ladder = (only(f"datum.method == '{method}'", pick) for method in METHODS)
+    ends = only("datum.method != 'law' && isValid(datum.low) && isValid(datum.high)", pick)
+    marks: dict[str, Any] = {"size": 80, "opacity": 1.0, "strokeWidth": 2}
+    closed = sizes.transform_filter("!datum.open").mark_point(filled=True, **marks)
+    hollow = sizes.transform_filter("datum.open").mark_point(filled=False, **marks)
     return layers(
         inline(rows, ONE),
         only("isValid(datum.one)").mark_rule(style="reference").encode(alt.Y("one:Q")),
-        only("isValid(datum.low) && isValid(datum.high)", pick)
-        .mark_rule(strokeWidth=1.5, opacity=0.55)
-        .encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), legend.colour),
-        only(f"datum.method == '{METHODS['sizes']}'", pick).mark_line(strokeWidth=1.5).encode(x, y, legend.colour),
-        points("datum.bracketed", True).add_params(pick),
-        points("!datum.bracketed", False),
+        ends.mark_rule(strokeWidth=1.5, opacity=0.55).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), hue),
+        sizes.mark_line(strokeWidth=1.5).encode(x, y, hue),
+        law.mark_line(strokeWidth=1.5, strokeDash=[5, 4]).encode(x, y, hue),
+        law.mark_point(size=16, filled=True, opacity=1).encode(x, y, hue, tooltip=tooltip),
+        closed.encode(x, y, hue, legend.shape, tooltip=tooltip).add_params(pick),
+        hollow.encode(x, y, hue, legend.shape, tooltip=tooltip),
+        ladder.mark_point(size=110, **DIAMOND).encode(x, y, hue, tooltip=tooltip),
         height=300,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.parts import Chart, Legend, inline, layers, number, only, tip, with_series
+from hptransfer.report.charts.parts import NARROW, Chart, Legend, inline, layers, number, only, tip, with_series
 
 
 def coordinate_checks(frame: pl.DataFrame) -> Chart:
@@ -13,7 +13,7 @@ def coordinate_checks(frame: pl.DataFrame) -> Chart:
     that are not judged are faint."""
     titles = pl.format("{}, t = {}", "role", "step").alias("title")
     frame = with_series(frame).with_columns(titles)
-    legend = Legend(frame)
+    legend = Legend(frame, NARROW)
     rows = frame.filter(pl.col("slope").is_not_null()).select(
         "series",
         "title",
@@ -32,7 +32,7 @@ def coordinate_checks(frame: pl.DataFrame) -> Chart:
     high = max(1.15 * number(values.max()), 1.6 * tolerance)
     x = alt.X(
         "slope:Q",
-        title="log-log slope of the movement against width (0 is right)",
+        title="log-log slope against width",
         scale=alt.Scale(domain=[low, high], nice=False),
         axis=alt.Axis(tickCount=6),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -11,6 +12,7 @@ from hptransfer.report.charts.parts import (
     CROSS,
     DIAMOND,
     LOSS,
+    NARROW,
     Chart,
     Legend,
     inline,
@@ -25,7 +27,7 @@ from hptransfer.report.charts.parts import (
 CURVE_POINTS = 150  # of a curve, in the chart
 AGAINST = {"tokens": "training tokens", "wall_seconds": "training wall time (seconds)"}
 RELATIVE = {"lr_probe": "learning rate", "weight_decay_probe": "weight decay"}
-DODGE = 1.025  # between optimizers at the same place of a log axis
+DODGE = 0.045  # between optimizers at the same place of a log axis, ln; less where they are many
 
 
 def training_curves(frame: pl.DataFrame, against: str) -> Chart:
@@ -70,7 +72,8 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
     is that of the probes), with one standard error. Diverged runs are crosses at the top."""
     frame = with_series(frame.filter(pl.col("kind").is_in([kind, "predicted"])))
     legend = Legend(frame)
-    place = {name: DODGE ** (i - (len(legend.names) - 1) / 2) for i, name in enumerate(legend.names)}
+    gap = min(DODGE, 0.2 / len(legend.names))
+    place = {name: math.exp(gap * (i - (len(legend.names) - 1) / 2)) for i, name in enumerate(legend.names)}
     rows = frame.select(
         "series",
         "title",
@@ -87,7 +90,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
     factors = sorted(frame["factor"].unique())
     low, high = factors[0] / 1.2, factors[-1] * 1.2
     axis = alt.Axis(values=factors, labelExpr="format(datum.value, '.2~r') + 'x'", labelOverlap="greedy")
-    title = f"{RELATIVE[kind]} relative to the prediction (log scale)"
+    title = f"factor on the predicted {RELATIVE[kind]}"
     x = alt.X("x:Q", title=title, scale=log_scale(low, high), axis=axis)
     y = alt.Y("regret:Q", title="loss above the lowest (%)")
     tooltip = [
@@ -118,7 +121,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
 def perturbations(frame: pl.DataFrame) -> Chart:
     """Bars: by how much the loss changes against the prediction's, with the noise; diverged runs in words."""
     frame = with_series(frame)
-    legend = Legend(frame)
+    legend = Legend(frame, NARROW)
     changes = ("change", "change_low", "change_high")
     rows = frame.select(
         "series", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes)
@@ -127,7 +130,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
     low, high = (min(0.0, number(known.min())), max(0.0, number(known.max()))) if len(known) else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
     scale = alt.Scale(domain=[low - margin * (low < 0), high + margin], nice=False)
-    x = alt.X("change:Q", title="change of the loss against the prediction (%)", scale=scale, axis=alt.Axis(tickCount=6))
+    x = alt.X("change:Q", title="change of the loss (%)", scale=scale, axis=alt.Axis(tickCount=6))
     titles = _order(frame)
     y = alt.Y("title:N", title=None, sort=titles, axis=alt.Axis(grid=False, labelLimit=150))
     offset = alt.YOffset("series:N", sort=legend.names)

@@ -14,8 +14,10 @@ from hptransfer.report.results import label
 
 Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
 DIAMOND: dict[str, Any] = {"shape": "diamond", "filled": True, "opacity": 1, "style": "outlined"}
-CROSS: dict[str, Any] = {"shape": "cross", "angle": 45, "filled": True, "size": 60, "opacity": 1}
+CROSS: dict[str, Any] = {"shape": "M-1,-1L1,1M-1,1L1,-1", "filled": False, "size": 50, "opacity": 1, "strokeWidth": 2}
 LOSS = "validation loss (nats per token)"
+PHONE = 300  # pixels of a chart at 390
+NARROW = 170  # where names stand at its y axis
 DIGITS = 5  # of numbers in a chart; the tables beside it have all of them
 
 
@@ -29,11 +31,12 @@ def theme(ink: str, background: str | None, font: str) -> dict[str, Any]:
         "axis": text | quiet | {"labelPadding": 7, "titlePadding": 10, "titleFontWeight": "normal", "labelOpacity": 0.8},
         "legend": text | {"orient": "top", "titleFontWeight": "normal", "symbolStrokeWidth": 2, "symbolOpacity": 1},
         "title": {"color": ink, "font": font, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 12},
+        "rect": {"color": ink},  # of style band: a style's own fill does not win over Vega-Lite's default colour
         "text": {"color": ink, "font": font, "fontSize": 12},
         "style": {
             "outlined": {"stroke": ink, "strokeWidth": 1.5},
             "reference": {"stroke": ink, "strokeDash": [2, 3], "opacity": 0.6},
-            "band": {"fill": ink, "opacity": 0.08},
+            "band": {"opacity": 0.08},
             "remark": {"fill": ink, "font": font, "fontSize": 11, "fillOpacity": 0.75},
         },
     }
@@ -65,10 +68,11 @@ def with_series(frame: pl.DataFrame) -> pl.DataFrame:
 class Legend:
     """Colour, mark and line of every series of a frame from `with_series`, and the choice among them that its legend offers."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
+    def __init__(self, frame: pl.DataFrame, room: int = PHONE) -> None:
+        """``room``: pixels beside the labels of the y axis on a phone."""
         series = list(frame.select("optimizer", "parametrization").unique(maintain_order=True).iter_rows())
         self.names = [label(one) for one in series]
-        legend = alt.Legend(title=None, columns=columns(self.names))
+        legend = alt.Legend(title=None, columns=columns(self.names, room))
         self.colour = alt.Color(
             "series:N", scale=alt.Scale(domain=self.names, range=[colour(one[0]) for one in series]), legend=legend
         )
@@ -82,10 +86,10 @@ class Legend:
         self.tooltip = alt.Tooltip("series:N", title="optimizer")
 
 
-def columns(names: Sequence[object]) -> int:
+def columns(names: Sequence[object], room: int = PHONE) -> int:
     """How many legend entries stand beside each other on a phone."""
     longest = max((len(str(name)) for name in names), default=1)
-    return max(1, min(len(names), 300 // (8 * longest + 30)))
+    return max(1, min(len(names), room // (7 * longest + 24)))
 
 
 def tip(field: str, title: str, format: str = ".3~g") -> alt.Tooltip:
@@ -112,7 +116,7 @@ def log_scale(low: float, high: float) -> alt.Scale:
 
 def log_axis(low: float, high: float) -> alt.Axis:
     """Plain round numbers, as many as fit."""
-    return alt.Axis(values=log_ticks(low, high), format="~g", labelOverlap="greedy")
+    return alt.Axis(values=log_ticks(low, high), format="~g", labelOverlap="greedy", labelSeparation=8)
 
 
 def log_x(field: str, values: pl.Series, title: str) -> alt.X:

@@ -22,10 +22,11 @@ from hptransfer.report.charts.parts import (
     tip,
 )
 
+FEW = 300  # runs: of more, the dots are small, and nobody wants them read out one by one
 RUN_TOOLTIP = [
     alt.Tooltip("width:O"),
     tip("lr", "learning rate"),
-    tip("weight_decay", "weight decay"),
+    tip("decay", "weight decay"),
     tip("loss", "loss", ".4f"),
 ]
 
@@ -39,17 +40,15 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
     top = highest + max(0.9 * (highest - lowest), 0.06 * highest)
     place = pl.when(state="diverged").then(pl.lit("diverged")).when(pl.col("loss") > top).then(pl.lit("above"))
     is_shown = (pl.col("state") == "diverged") | pl.col("loss").is_not_null()
-    # Loss from here on only where it is drawn: what stands at the top has it in the tooltip.
     runs = curves.filter(is_shown).select(
         place.otherwise(pl.lit("run")).alias("kind"),
         "width",
         "lr",
-        "weight_decay",
-        "embedding_lr_ratio",
+        pl.col("weight_decay").alias("decay"),
+        pl.col("embedding_lr_ratio").alias("ratio"),
         "seed",
         "loss",
-        "state",
-        "run_id",
+        pl.col("run_id").alias("run"),
         pl.when("is_minimum").then(True).alias("lowest"),
         pl.when(~pl.col("is_at_ratio")).then(True).alias("apart"),
     )
@@ -61,28 +60,27 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
 
     everything = pl.concat([runs["lr"], *(predictions[name] for name in ("lr", "lr_low", "lr_high"))])
     x = log_x("lr", everything, "learning rate (base coordinates)")
-    y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=[lowest - 0.06 * (top - lowest), top], nice=False))
+    y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=[lowest - 0.12 * (top - lowest), top], nice=False))
     pick = alt.selection_point(name="widths", fields=["width"], bind="legend")
     shade = _shade(curves["optimizer"][0], widths)
     tooltip = [
         *RUN_TOOLTIP,
-        tip("embedding_lr_ratio", "embedding LR ratio"),
-        alt.Tooltip("state:N"),
+        tip("ratio", "embedding LR ratio"),
         alt.Tooltip("seed:O"),
-        alt.Tooltip("run_id:N", title="run"),
+        alt.Tooltip("run:N"),
     ]
     flat_tooltip = [alt.Tooltip("width:O"), tip("low", "as good from"), tip("high", "to")]
     strength = alt.when("datum.apart").then(alt.value(0.25)).otherwise(alt.value(0.8))
-    crowd = 42 if len(runs) < 300 else 22
+    few = len(runs) <= FEW
     return layers(
         inline(runs, bowls, flat, told),
-        *_predicted("lr", predictions, x, everything, "lr"),
+        *_predicted("lr", predictions, x, everything, at_bottom=True),
         only("datum.kind == 'basin'", pick)
         .mark_rule(strokeWidth=9, opacity=0.3, strokeCap="round")
         .encode(alt.X("low:Q"), alt.X2("high:Q"), y, shade, tooltip=flat_tooltip),
         only("datum.kind == 'bowl'", pick).mark_line(strokeWidth=2, clip=True).encode(x, y, shade),
         only("datum.kind == 'run'", pick)
-        .mark_circle(size=crowd)
+        .mark_circle(size=42 if few else 22, aria=few)
         .encode(x, y, shade, opacity=strength, tooltip=tooltip)
         .add_params(pick),
         only("datum.lowest", pick).mark_point(size=130, **DIAMOND).encode(x, y, shade, tooltip=tooltip),
@@ -106,27 +104,27 @@ def weight_decay_curves(curves: pl.DataFrame, predictions: pl.DataFrame) -> Char
         pl.when(percent > top).then(pl.lit("above")).otherwise(pl.lit("run")).alias("kind"),
         "width",
         "lr",
-        "weight_decay",
+        pl.col("weight_decay").alias("decay"),
         "loss",
         percent,
         pl.col("lr_cost") * 100,
-        "run_id",
+        pl.col("run_id").alias("run"),
         pl.when("is_minimum").then(True).alias("lowest"),
     )
-    shown = [pl.col(f"weight_decay{end}").alias(name) for end, name in (("", "weight_decay"), ("_low", "low"), ("_high", "high"))]
+    shown = [pl.col(f"weight_decay{end}").alias(name) for end, name in (("", "decay"), ("_low", "low"), ("_high", "high"))]
     told = predictions.filter(pl.col("weight_decay") > 0).select(pl.lit("prediction").alias("kind"), *shown)
-    everything = pl.concat([runs["weight_decay"], *(told[name] for name in ("weight_decay", "low", "high"))])
-    x = log_x("weight_decay", everything, "weight decay (base coordinates, independent)")
+    everything = pl.concat([runs["decay"], *(told[name] for name in ("decay", "low", "high"))])
+    x = log_x("decay", everything, "weight decay (base coordinates, independent)")
     y = alt.Y("excess:Q", title="loss above the lowest of its width (%)", scale=alt.Scale(domain=[-0.05 * top, top], nice=False))
     pick = alt.selection_point(name="widths", fields=["width"], bind="legend")
     shade = _shade(curves["optimizer"][0], widths)
     tooltip = [*RUN_TOOLTIP, tip("lr_cost", "cost of its LR, %", ".2f"), tip("excess", "above the lowest, %", ".2f")]
-    tooltip.append(alt.Tooltip("run_id:N", title="run"))
+    tooltip.append(alt.Tooltip("run:N"))
     band = pl.DataFrame({"kind": ["noise"], "band_low": [0.0], "band_high": [noise]})
     return layers(
         inline(runs, told, band),
         only("datum.kind == 'noise'").mark_rect(style="band").encode(alt.Y("band_low:Q"), alt.Y2("band_high:Q")),
-        *_predicted("weight_decay", told, x, everything, "weight decay"),
+        *_predicted("decay", told, x, everything, at_bottom=False),
         only("datum.kind == 'run'", pick)
         .mark_circle(size=50, opacity=0.85)
         .encode(x, y, shade, tooltip=tooltip)
@@ -144,11 +142,11 @@ def _shade(optimizer: str, widths: list[int]) -> alt.Color:
     return alt.Color("width:O", scale=scale, legend=alt.Legend(title="width", symbolType="circle", columns=columns(widths)))
 
 
-def _predicted(field: str, told: pl.DataFrame, x: alt.X, everything: pl.Series, name: str) -> list[alt.Chart]:
+def _predicted(field: str, told: pl.DataFrame, x: alt.X, everything: pl.Series, *, at_bottom: bool) -> list[alt.Chart]:
     """What was predicted for the held-out width: a rule, a band for its 80 % interval, and words."""
     if told.is_empty():
         return []
-    tooltip = [tip(field, f"predicted {name}"), tip("low", "80 % from"), tip("high", "to")]
+    tooltip = [tip(field, "predicted"), tip("low", "80 % from"), tip("high", "to")]
     low, high = span(everything.drop_nulls(), least=1.2)
     rows = only("datum.kind == 'prediction'")
     return [
@@ -156,7 +154,7 @@ def _predicted(field: str, told: pl.DataFrame, x: alt.X, everything: pl.Series, 
         .mark_rect(style="band")
         .encode(alt.X("low:Q"), alt.X2("high:Q"), tooltip=tooltip),
         rows.mark_rule(style="reference", strokeWidth=1.5).encode(x, tooltip=tooltip),
-        rows.mark_text(style="remark", baseline="bottom", **at_side(number(told[field][0]), low, high)).encode(
-            x, y=alt.value("height"), text=alt.value("prediction")
-        ),
+        rows.mark_text(
+            style="remark", baseline="bottom" if at_bottom else "top", **at_side(number(told[field][0]), low, high)
+        ).encode(x, y=alt.value("height" if at_bottom else 0), text=alt.value("prediction")),
     ]
