@@ -22,6 +22,8 @@ ANALYSIS = {
     "validate.result",
     "validate.regret",
     "validate.speedup",
+    "validate.significance",
+    "validate.isoflop",
     "validate.arms",
     "validate.verdict",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from pydantic import ValidationError
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.coordinates import CoordinateCheck, read_coordinate_checks
+from hptransfer.report.refusals import no_prediction, unfair
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
-from hptransfer.store.query import of_series, runs_of
+from hptransfer.store.query import makes, of_series, runs_of
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
-from hptransfer.validate.result import Validation
+from hptransfer.validate.result import BASELINE, Validation
 
 Series = tuple[str, str]  # optimizer, parametrization
 
@@ -67,7 +69,7 @@ def label(series: Series) -> str:
 def load_results(
     experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = (), *, allow_empty: bool = False
 ) -> Results:
-    """The results of ``experiment``. Without ``predictions`` the default files are read where they exist.
+    """The results of ``experiment``. Without ``predictions`` the default files that the experiment made are read.
 
     Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment, unless
     ``allow_empty``: a page that follows a search waits for the first one.
@@ -83,9 +85,11 @@ def load_results(
     ours.sort(key=lambda record: (record.finished_at, record.run_id))
     defaults = [default_path(*series, experiment.target_width) for series in _all_series(experiment)]
     files = [Path(file) for file in predictions] or [path for path in defaults if path.is_file()]
-    predicted = {}
+    predicted: dict[Series, Prediction] = {}
     for file in files:
         prediction = read_prediction(file)
+        if not predictions and not _makes(experiment, prediction):
+            continue  # of another experiment with the same held-out width, whose file has the same name
         _require_ours(experiment, prediction, file)
         predicted[prediction.optimizer, prediction.parametrization] = prediction
     validations, stale = {}, []
@@ -94,12 +98,25 @@ def load_results(
             continue
         validation = _read_validation(path)
         series = validation.optimizer, validation.parametrization
+        if series not in predicted and (content := store.prediction(validation.prediction)):
+            with suppress(ValidationError):  # written by another version
+                if _makes(experiment, tested := Prediction.model_validate(content)):
+                    predicted[series] = tested  # its file is gone: the store has what was tested
         if series in predicted and predicted[series].digest == validation.prediction:
             validations[series] = validation
         else:
             stale.append(series)
+    for series, validation in validations.items():
+        if reason := unfair(validation, predicted[series], predicted.get((BASELINE, series[1]))):
+            validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
+    refused: dict[Series, str] = {
+        (recipe, parametrization): reason
+        for parametrization in experiment.parametrizations
+        for recipe in experiment.optimizers
+        if (recipe, parametrization) not in predicted and (reason := no_prediction(experiment, ours, recipe, parametrization))
+    }
     checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, coordinate_checks=checks)
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused, checks)
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
@@ -114,6 +131,14 @@ def _require_ours(experiment: Experiment, prediction: Prediction, file: Path) ->
     if prediction.optimizer not in experiment.optimizers or prediction.parametrization not in experiment.parametrizations:
         name = label((prediction.optimizer, prediction.parametrization))
         raise UsageError(f"{file} is for {name}, which experiment {experiment.name} does not have")
+
+    if not _makes(experiment, prediction):
+        raise UsageError(f"{file} was made by another experiment than {experiment.name} as it is set here")
+
+
+def _makes(experiment: Experiment, prediction: Prediction) -> bool:
+    """Whether the predicted run is one of the experiment's, and was predicted from the widths that it searches."""
+    return makes(experiment, prediction.spec) and set(prediction.budget) == set(experiment.widths)
 
 
 def _read_validation(path: Path) -> Validation:

@@ -11,7 +11,8 @@ from report.factory import experiment, results, validated
 
 from hptransfer.report.figures import sections
 from hptransfer.report.frames import FRAMES, run_table
-from hptransfer.report.page import POLICY, render_page
+from hptransfer.report.html import POLICY
+from hptransfer.report.page import render_page
 from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import summarize
 from hptransfer.store import Store

@@ -61,6 +61,31 @@ def test_a_prediction_of_another_width_or_optimizer_is_an_error(folder: Path) ->
         load_results(experiment(("adamw",)), Store("runs"), folder, [file])
 
 
+def test_a_prediction_that_another_experiment_left_under_the_same_name_is_not_taken_for_ours(folder: Path) -> None:
+    ours, other = experiment(), experiment(name="other", batch_sequences=32)
+    write_all(folder, ours, tested=False)
+    file = folder / "predictions" / "muon-256.json"
+    file.write_text(prediction(other, "muon").model_dump_json())
+    loaded = load_results(ours, Store("runs"), folder)
+    assert set(loaded.predictions) == {("adamw", "mup")}
+    with pytest.raises(UsageError, match=r"muon-256\.json was made by another experiment than sample"):
+        load_results(ours, Store("runs"), folder, [str(file)])
+    wider = experiment(widths=[32, 64])
+    file.write_text(prediction(ours, "muon").model_dump_json())
+    assert load_results(wider, Store("runs"), folder).predictions == {}
+
+
+def test_what_was_tested_is_reported_although_its_file_is_gone(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    told = prediction(ours, "muon")
+    Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
+    (folder / "predictions" / "muon-256.json").write_text(prediction(experiment(batch_sequences=32), "muon").model_dump_json())
+    loaded = load_results(ours, Store("runs"), folder / "reports" / "sample")
+    assert loaded.predictions["muon", "mup"] == told
+    assert ("muon", "mup") in loaded.validations and loaded.stale == ()
+
+
 def test_a_validation_of_a_replaced_prediction_is_not_reported(folder: Path) -> None:
     ours = experiment()
     write_all(folder, ours)
