@@ -191,10 +191,9 @@ def _conditions(frame: pl.DataFrame) -> str:
         sentences.append(
             f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {listing(lrs)}."
         )
-    failed = frame.filter(~pl.col("passed")).unique(["optimizer", "parametrization"], maintain_order=True)
-    sentences += [
-        f"{label((row['optimizer'], row['parametrization']))} {row['verdict']}." for row in failed.iter_rows(named=True)
-    ]
+    for series, part in _by_series(frame.filter(pl.col("outcome") == "fails")):
+        places = [f"{role} at t = {step}" for role, step in part.select("role", "step").iter_rows()]
+        sentences.append(f"{label(series)} fails: {listing(places)}.")
     return " ".join(sentences)
 
 
@@ -254,8 +253,8 @@ def _trends(sizes: pl.DataFrame) -> str:
     for series, part in _by_series(sizes.filter(pl.col("trend").is_not_null())):
         low, high = part["trend_low"][0], part["trend_high"][0]
         ends = f" ({low:+.3f} to {high:+.3f})" if low is not None and high is not None else ""
-        found.append(f"{label(series)} compute^{part['trend'][0]:+.3f}{ends}")
-    return f"Trend, with 80 % interval: {listing(found)}." if found else ""
+        found.append(f"{label(series)} {part['trend'][0]:+.3f}{ends}")
+    return f"Exponent of the multiplier in compute, with 80 % interval: {listing(found)}." if found else ""
 
 
 def _training(frame: pl.DataFrame) -> Iterable[Figure]:

@@ -77,7 +77,6 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
     rows = frame.select(
         "series",
         "title",
-        "factor",
         "lr",
         "weight_decay",
         "loss",

@@ -6,7 +6,7 @@ from hptransfer.report.results import Series
 from hptransfer.spec import PARAMETRIZATIONS
 
 # Related recipes have related colours. The first of each family is from Okabe and Ito's palette; the others were chosen so that
-# any two of all differ by 17 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a
+# any two of all differ by 16 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a
 # contrast of 2 or more with white and with the dark page.
 FAMILIES: tuple[dict[str, str], ...] = (
     {"adamw": "#0072B2", "schedulefree-adamw": "#95A7F4", "signum": "#4A34BE", "sgd": "#655366"},

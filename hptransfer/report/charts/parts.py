@@ -31,7 +31,9 @@ def theme(ink: str, background: str | None, font: str) -> dict[str, Any]:
         "axis": text | quiet | {"labelPadding": 7, "titlePadding": 10, "titleFontWeight": "normal", "labelOpacity": 0.8},
         "legend": text | {"orient": "top", "titleFontWeight": "normal", "symbolStrokeWidth": 2, "symbolOpacity": 1},
         "title": {"color": ink, "font": font, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 12},
-        "rect": {"color": ink},  # of style band: a style's own fill does not win over Vega-Lite's default colour
+        # Of the styles below: their own colour would not win over Vega-Lite's default.
+        "rect": {"color": ink},
+        "rule": {"color": ink},
         "text": {"color": ink, "font": font, "fontSize": 12},
         "style": {
             "outlined": {"stroke": ink, "strokeWidth": 1.5},
