@@ -22,7 +22,9 @@ ANALYSIS = {
     "validate.result",
     "validate.regret",
     "validate.speedup",
+    "validate.significance",
     "validate.arms",
+    "validate.protocol",
     "validate.verdict",
 }
 STAGES = {"store.command", "plan", "search", "validate", "coordcheck", "train.command"}
