@@ -22,6 +22,7 @@ ANALYSIS = {
     "validate.result",
     "validate.regret",
     "validate.speedup",
+    "validate.isoflop",
     "validate.significance",
     "validate.arms",
     "validate.protocol",

@@ -5,54 +5,241 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
 
-from hptransfer.validate.regret import DRAWS, LEVEL
+from hptransfer.errors import UsageError
+from hptransfer.store.query import cost_to_loss
+from hptransfer.transfer.prediction import Interval
+from hptransfer.validate.regret import LEVEL
 from hptransfer.validate.result import Multiplier
+
+# Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons. Published: .28 (arXiv
+# 2203.15556), .37 (arXiv 2404.10102, its refit); .22 to .60 through triples of horizons of one size in Step Law's public runs.
+EXPONENT = (0.2, 0.5)
+DRAWS = 2000  # of every loss, for intervals and p-values
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One configuration trained to the end of its own schedule: cost on one axis, mean loss, and its standard error."""
+    """One configuration: cost on one axis, mean loss over its seeds (nats per token) and the standard error of that mean.
+
+    ``freedom``: degrees of freedom of the noise behind the standard error, of which an optimizer's points share one estimate
+    (None: the noise is known). ``annealed``: whether the run came to the end of its own schedule.
+    """
 
     cost: float
     loss: float
     standard_error: float = 0.0
+    freedom: float | None = None
+    annealed: bool = True
 
 
 def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier:
-    """Where the baseline's curve, ln cost piecewise linear in ln loss (arXiv 2512.05620, section 4), reaches a loss.
+    """Where the baseline's ladder of horizons at one width reaches the challenger's loss, over the challenger's cost.
 
-    Outside the baseline's losses nothing is extrapolated: the value is a bound, ``>`` or ``<``. The 80 % interval comes from
-    normal draws of every loss; an end that leaves the bracket is None: not bounded there.
+    Between two horizons the loss falls as E + B cost^-beta: the chord of ln cost over ln loss lies above such a curve and would
+    flatter the challenger by up to 2 % of the multiplier. A longer run that ended higher adds nothing: the curve is that of the
+    lowest loss so far, which can only favour the baseline. Outside the ladder nothing is extrapolated: the value is a bound,
+    ``>`` or ``<``, and an end of the 80 % interval that leaves the ladder is None. Losses and beta are drawn; a draw below which
+    the ladder does not reach, or that is only above a multiplier less than 1, does not show a speedup to the p-value. Raises
+    UsageError for a loss from the middle of a schedule.
     """
+    ladder = _checked(baseline, challenger)
     rng = np.random.default_rng(seed)
-    points = [*baseline, challenger]
-    losses = rng.normal([p.loss for p in points], [p.standard_error for p in points], size=(DRAWS, len(points)))
-    costs = [point.cost for point in baseline]
-    value, bound = _multiplier(costs, [p.loss for p in baseline], challenger.cost, challenger.loss)
-    drawn = [_multiplier(costs, list(row[:-1]), challenger.cost, row[-1]) for row in losses]
-    ends = {">": math.inf, "<": 0.0}
-    spread = [ends.get(draw_bound or "", draw) for draw, draw_bound in drawn]
-    low = float(np.quantile(spread, LEVEL[0], method="lower"))
-    high = float(np.quantile(spread, LEVEL[1], method="higher"))
-    return Multiplier(
-        value=value,
-        low=min(low, value) if low > 0 else None,
-        high=max(high, value) if math.isfinite(high) else None,
-        bracketed=bound is None,
-        bound=bound,
+    losses = np.minimum.accumulate(_draw(ladder, rng), axis=1)
+    loss = _draw([challenger], rng)[:, 0]
+    beta = np.concatenate([[sum(EXPONENT) / 2], rng.uniform(*EXPONENT, DRAWS)])
+    costs = np.array([point.cost for point in ladder])
+    with np.errstate(all="ignore"):  # outside the ladder there is no number, and none is used
+        inside = costs[0] * _along((costs / costs[0]) ** -beta[:, None], losses, loss) ** (-1 / beta)
+    beyond, before = loss < losses[:, -1], loss > losses[:, 0]
+    values = np.where(beyond, costs[-1], np.where(before, costs[0], inside)) / challenger.cost
+    return _multiplier(
+        float(values[0]),
+        np.where(beyond, np.inf, np.where(before, 0.0, values)),
+        np.where(beyond, values >= 1, ~before & (values > 1)),
+        [*ladder, challenger],
+        bound=">" if beyond[0] else "<" if before[0] else None,
     )
 
 
-def _multiplier(costs: Sequence[float], losses: Sequence[float], cost: float, loss: float) -> tuple[float, str | None]:
-    """The multiplier and, outside the bracket, the side on which it is only a bound."""
-    # A longer run that ended higher says nothing new: noise must not make the curve turn back.
-    lowered = np.minimum.accumulate(losses)
-    if loss < lowered[-1]:
-        return costs[-1] / cost, ">"
-    if loss > lowered[0]:
-        return costs[0] / cost, "<"
-    log_cost = np.interp(-math.log(loss), -np.log(lowered), np.log(costs))
-    return float(math.exp(log_cost)) / cost, None
+def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> list[Multiplier]:
+    """The multiplier of each of the challenger's points from the baseline's curve over model sizes, one point per size.
+
+    ln cost is piecewise linear in ln loss (arXiv 2512.05620, section 4). Outside the baseline's losses its outer two points are
+    extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses) it is a bound. Raises UsageError
+    for a loss from the middle of a schedule.
+    """
+    curve = _checked(baseline, *challenger)
+    found = []
+    for point, values in zip(challenger, np.exp(_log_multipliers(curve, challenger, seed)).T, strict=True):
+        value, points = float(values[0]), [*curve, point]
+        if value == math.inf:
+            found.append(_multiplier(curve[-1].cost / point.cost, values, values > 1, points, bound=">"))
+        elif value == 0:
+            found.append(_multiplier(curve[0].cost / point.cost, values, values > 1, points, bound="<"))
+        else:
+            found.append(_multiplier(value, values, values > 1, points, extrapolated=_outside(curve, point)))
+    return found
+
+
+def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier | None:
+    """The multiplier from a power law: least squares of ln loss, which has the noise, on ln cost through all baseline points.
+
+    ``extrapolated`` where the challenger's loss is outside theirs. The interval holds the noise of the losses, not what the law
+    misses. None with fewer than three points, or where the fitted loss does not fall with cost. Raises UsageError for a loss from
+    the middle of a schedule.
+    """
+    curve = _checked(baseline, challenger)
+    if len(curve) < 3:
+        return None
+    rng = np.random.default_rng(seed)
+    y, target = np.log(_draw(curve, rng)), np.log(_draw([challenger], rng))[:, 0]
+    x = np.log([point.cost for point in curve])
+    slope = _slope(x, y)
+    if not slope[0] < 0:
+        return None
+    with np.errstate(over="ignore", divide="ignore"):
+        values = np.exp(x.mean() + (target - y.mean(axis=1)) / slope) / challenger.cost
+    values = np.where(slope < 0, values, np.nan)  # a law that rises says nothing
+    return _multiplier(float(values[0]), values, values > 1, [*curve, challenger], extrapolated=_outside(curve, challenger))
+
+
+def trend(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> Interval | None:
+    """Exponent of the multiplier in compute: slope of the ln multiplier of `over_sizes` on the challenger's ln cost.
+
+    The 80 % interval is from the same draws. None with fewer than three sizes, or where a multiplier is only a bound. Raises
+    UsageError for a loss from the middle of a schedule.
+    """
+    if len(challenger) < 3:
+        return None
+    x = np.log([point.cost for point in challenger])
+    with np.errstate(invalid="ignore"):
+        slopes = _slope(x, _log_multipliers(_checked(baseline, *challenger), challenger, seed))
+    if not math.isfinite(slopes[0]):
+        return None
+    low, high = _ends(float(slopes[0]), slopes)
+    return Interval(value=float(slopes[0]), low=low, high=high)
+
+
+def within_run(baseline: Point, curve: Sequence[tuple[float, float]]) -> Multiplier | None:
+    """What the challenger's own training curve says: the baseline's cost over the cost at which it passes the baseline's loss.
+
+    ``curve``: (cost, validation loss) of one run in the order of training, interpolated linearly. Its schedule has not ended
+    there, and a run that ends there would be lower still: always a lower bound, ``>``, without an upper end. The lower end is
+    from the baseline's standard error alone. None where the curve never passes. Raises UsageError where the baseline's loss is
+    from the middle of a schedule.
+    """
+    _checked([baseline])
+    passed = cost_to_loss(curve, baseline.loss)
+    if not passed:
+        return None
+    margin = t.ppf(LEVEL[1], baseline.freedom or math.inf) * baseline.standard_error
+    later = cost_to_loss(curve, baseline.loss - margin)
+    low = baseline.cost / later if later else None
+    return Multiplier(value=baseline.cost / passed, low=low, high=None, bracketed=False, bound=">")
+
+
+def _checked(baseline: Sequence[Point], *challengers: Point) -> list[Point]:
+    """The baseline's points by cost."""
+    if not baseline:
+        raise UsageError("There is no run of the baseline to compare with.")
+    for point in (*baseline, *challengers):
+        if not point.annealed:
+            raise UsageError(
+                f"A loss from the middle of a schedule is never compared with an annealed one: the run of cost {point.cost:.3g} "
+                "had not come to the end of its own."
+            )
+    return sorted(baseline, key=lambda point: point.cost)
+
+
+def _outside(curve: Sequence[Point], point: Point) -> bool:
+    """Whether a loss lies outside those of a curve."""
+    return not min(p.loss for p in curve) <= point.loss <= max(p.loss for p in curve)
+
+
+def _draw(points: Sequence[Point], rng: np.random.Generator) -> Array:
+    """Losses of one optimizer (1 + DRAWS, len(points)): as measured, then drawn.
+
+    In a draw the scale of the noise is drawn once for all points and each point is then normal, so that each alone follows a t
+    distribution and all share whether the noise was under- or overestimated. In logarithms, where a loss stays positive.
+    """
+    losses = np.array([point.loss for point in points])
+    errors = np.array([point.standard_error for point in points]) / losses
+    freedom = min((point.freedom for point in points if point.freedom is not None), default=None)
+    scale = np.ones((DRAWS, 1)) if freedom is None else np.sqrt(freedom / rng.chisquare(freedom, (DRAWS, 1)))
+    drawn = losses * np.exp(errors * scale * rng.standard_normal((DRAWS, len(points))))
+    return np.vstack([losses, drawn])
+
+
+def _along(x: Array, y: Array, target: Array) -> Array:
+    """x at ``target`` (n,) on the broken lines through (x, y), both (n, k), y falling; the outer pieces go on beyond the ends.
+
+    Beyond a flat outer piece, or a single point, x is infinite.
+    """
+    rows = np.arange(len(target))
+    left = np.clip((y > target[:, None]).sum(axis=1) - 1, 0, max(y.shape[1] - 2, 0))
+    right = np.minimum(left + 1, y.shape[1] - 1)
+    top, bottom = y[rows, left], y[rows, right]
+    share = np.where(target == top, 0.0, (top - target) / (top - bottom))
+    step = np.where(right > left, x[rows, right] - x[rows, left], 1.0)
+    return np.asarray(x[rows, left] + share * step)
+
+
+def _log_multipliers(curve: Sequence[Point], challenger: Sequence[Point], seed: int) -> Array:
+    """ln multiplier over sizes (1 + DRAWS, sizes): as measured, then drawn; infinite where nothing can be extrapolated."""
+    rng = np.random.default_rng(seed)
+    y, own = np.log(np.minimum.accumulate(_draw(curve, rng), axis=1)), np.log(_draw(challenger, rng))
+    x = np.broadcast_to(np.log([point.cost for point in curve]), y.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = [_along(x, y, own[:, i]) - math.log(point.cost) for i, point in enumerate(challenger)]
+    return np.stack(found, axis=1)
+
+
+def _slope(x: Array, y: Array) -> Array:
+    """Least-squares slope of y on x along the last axis, (k,) or (n, k)."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return np.asarray((x * (y - y.mean(axis=-1, keepdims=True))).sum(axis=-1) / (x * x).sum(axis=-1))
+
+
+def _ends(value: float, drawn: Array) -> tuple[float | None, float | None]:
+    """The 80 % interval of draws around a value, an infinite end as None; a draw without a number (nan) counts at both ends."""
+    low = np.quantile(np.where(np.isnan(drawn[1:]), -np.inf, drawn[1:]), LEVEL[0], method="lower")
+    high = np.quantile(np.where(np.isnan(drawn[1:]), np.inf, drawn[1:]), LEVEL[1], method="higher")
+    return (
+        min(float(low), value) if np.isfinite(low) else None,
+        max(float(high), value) if np.isfinite(high) else None,
+    )
+
+
+def _multiplier(
+    value: float,
+    drawn: Array,
+    shown: NDArray[np.bool_],
+    points: Sequence[Point],
+    *,
+    bound: Literal[">", "<"] | None = None,
+    extrapolated: bool = False,
+) -> Multiplier:
+    """``drawn`` (1 + DRAWS,): 0 and infinity where a draw left the curve; ``shown``: whether it shows a speedup.
+
+    The p-value, the share of draws that show none, counts one draw more on either side: it is never 0. Without a standard error
+    there is none.
+    """
+    low, high = _ends(value, np.where(drawn == 0, -np.inf, drawn))
+    noisy = any(point.standard_error > 0 for point in points)
+    return Multiplier(
+        value=value,
+        low=low,
+        high=high,
+        bracketed=bound is None and not extrapolated,
+        bound=bound,
+        extrapolated=extrapolated,
+        p_value=(1 + int((~shown[1:]).sum())) / (1 + DRAWS) if noisy else None,
+    )

@@ -82,12 +82,9 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
     if not all(math.isfinite(arm.mean(records)) for arm in (best, *protocol.rungs(records))):
         return f"No speedup is claimed: a run of {BASELINE} at this width diverged."
     outermost = protocol.unbracketed(BASELINE, protocol.around(BASELINE, records), records)
-    for kind, what in (("lr_probe", "LR"), ("weight_decay_probe", "weight decay")):
-        if arm := outermost.get(kind):
-            return (
-                f"No speedup is claimed: {BASELINE} is not tuned at this width; its best probe, {what} x {number(arm.factor)}, "
-                "is the outermost."
-            )
+    for arm in outermost.values():
+        what = f"{'LR' if arm.kind == 'lr_probe' else 'weight decay'} x {number(arm.factor)}"
+        return f"No speedup is claimed: {BASELINE} is not tuned at this width; its best probe, {what}, is the outermost."
     return None
 
 
