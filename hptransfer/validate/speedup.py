@@ -44,11 +44,11 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     """Where the baseline's ladder of horizons at one width reaches the challenger's loss, over the challenger's cost.
 
     Between two horizons the loss falls as E + B cost^-beta: the chord of ln cost over ln loss lies above such a curve and would
-    flatter the challenger by up to 2 % of the multiplier. A longer run that ended higher adds nothing: the curve is that of the
+    flatter the challenger by 1 to 2 % of the multiplier. A longer run that ended higher adds nothing: the curve is that of the
     lowest loss so far, which can only favour the baseline. Outside the ladder nothing is extrapolated: the value is a bound,
-    ``>`` or ``<``, and an end of the 80 % interval that leaves the ladder is None. Losses and beta are drawn; a draw below which
-    the ladder does not reach, or that is only above a multiplier less than 1, does not show a speedup to the p-value. Raises
-    UsageError for a loss from the middle of a schedule.
+    ``>`` or ``<``, and an end of the 80 % interval that leaves the ladder is None. Losses and beta are drawn; to the p-value a
+    draw shows a speedup when it is above 1 or above a bound of at least 1. Raises UsageError for a loss from the middle of a
+    schedule.
     """
     ladder = _checked(baseline, challenger)
     rng = np.random.default_rng(seed)

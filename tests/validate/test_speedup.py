@@ -119,6 +119,18 @@ def test_between_two_horizons_the_curve_bends_as_losses_do(multiplier):
     assert math.log(found.high / found.low) < 0.02  # what beta may be, without noise
 
 
+@pytest.mark.parametrize(("exponent", "floor"), [(0.05, 0.0), (0.7, 1.9)], ids=["power law", "steep"])
+def test_a_curve_that_bends_otherwise_costs_little(exponent, floor):
+    """Beta outside of what is drawn: at most 2.5 % of the multiplier."""
+
+    def loss(cost):
+        return floor + (2.2 - floor) * cost**-exponent
+
+    ladder = [Point(cost, loss(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
+    for multiplier in (0.7, 1.2, 1.4, 2.8):
+        assert abs(math.log(compute_multiplier(ladder, Point(1.0, loss(multiplier))).value / multiplier)) < 0.025
+
+
 def test_a_loss_below_the_baselines_longest_run_is_only_a_bound():
     found = compute_multiplier(LADDER, Point(2.0, truth(5.0)))
     assert (found.bracketed, found.bound, found.value, found.high) == (False, ">", 2.0, None)
@@ -183,10 +195,13 @@ def test_an_equal_challenger_is_not_bounded_below():
     assert found.low is None
 
 
-def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back():
-    found = compute_multiplier([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81)], Point(1, 2.9))
+@pytest.mark.parametrize("compare", [compute_multiplier, lambda baseline, own: over_sizes(baseline, [own])[0]])
+@pytest.mark.parametrize("last", [[], [Point(8, 2.7)]], ids=["last", "between"])
+def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back(compare, last):
+    """The loss counts as reached where it first was: the noise of a longer run must not be to the challenger's gain."""
+    found = compare([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81), *last], Point(1, 2.805))
     assert found.bracketed
-    assert 1 < found.value < 2
+    assert 1.9 < found.value < 2
 
 
 def test_the_interval_is_reproducible():

@@ -1,0 +1,155 @@
+"""Speedups that are known, measured as a validation measures them: does the 80 % interval hold the truth in 80 % of cases?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from hptransfer.validate.result import Multiplier
+from hptransfer.validate.speedup import Point, compute_multiplier
+
+MULTIPLIERS = (1.0, 1.2, 1.4, 2.5)
+NOISES = (0.001, 0.01)
+EXPERIMENTS = 500  # of each multiplier and noise
+SEEDS = 3
+PRIOR_FREEDOM = 4  # of the noise that the search saw
+MARGIN = 1.3  # standard errors by which a rung has to differ for the ladder to end there
+
+
+@dataclass(frozen=True)
+class World:
+    """AdamW's true loss over horizons, E + B D^-beta, and the true standard deviation over seeds, relative."""
+
+    floor: float
+    scale: float
+    exponent: float
+    noise: float
+
+    def loss(self, horizon: float) -> float:
+        """Nats per token after ``horizon`` times the tokens of the target."""
+        return self.floor + self.scale * horizon**-self.exponent
+
+    def run(self, rng: np.random.Generator, horizon: float) -> np.ndarray:
+        """Final losses by seed."""
+        return self.loss(horizon) * (1 + self.noise * rng.standard_normal(SEEDS))
+
+
+def draw_world(rng: np.random.Generator, noise: float, exponents: tuple[float, float] = (0.2, 0.45)) -> World:
+    """A loss of 2.2 at the target that falls by 3 to 5 % with the first doubling."""
+    exponent, fall = rng.uniform(*exponents), rng.uniform(0.03, 0.05)
+    scale = 2.2 * fall / (1 - 2**-exponent)
+    return World(2.2 - scale, scale, exponent, noise)
+
+
+def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Point:
+    """A rung or the challenger with its estimate of the noise: relative variance of one seed and degrees of freedom."""
+    mean = float(losses.mean())
+    return Point(cost, mean, mean * math.sqrt(noise[0] / len(losses)), noise[1])
+
+
+def estimate_noise(prior: float, runs: list[np.ndarray]) -> tuple[float, int]:
+    """Variance of one seed, relative, pooled over an optimizer's runs and what its search saw; with degrees of freedom."""
+    freedom = PRIOR_FREEDOM + sum(len(losses) - 1 for losses in runs)
+    squares = PRIOR_FREEDOM * prior + sum(float(((losses / losses.mean() - 1) ** 2).sum()) for losses in runs)
+    return squares / freedom, freedom
+
+
+def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tuple[list[Point], Point]:
+    """AdamW's ladder as the protocol runs it, and the challenger, each with the noise that its own runs and search saw.
+
+    From 1x up, until the last rung is lower than the challenger by more than ``MARGIN`` standard errors; down to 0.5x where the
+    challenger is not lower than 1x by as much.
+    """
+    prior, own_prior = world.noise**2 * rng.chisquare(PRIOR_FREEDOM, 2) / PRIOR_FREEDOM
+    own = world.run(rng, multiplier)
+    challenger = point(1.0, own, estimate_noise(own_prior, [own]))
+    ladder = {1.0: world.run(rng, 1.0)}
+
+    def excess(horizon: float) -> float:
+        """Standard errors by which a rung is above the challenger."""
+        rung = point(horizon, ladder[horizon], estimate_noise(prior, list(ladder.values())))
+        return (rung.loss - challenger.loss) / math.hypot(rung.standard_error, challenger.standard_error)
+
+    shorter = excess(1.0) <= MARGIN
+    for last, longer in ((1.0, 2.0), (2.0, 4.0)):
+        if excess(last) < -MARGIN:
+            break
+        ladder[longer] = world.run(rng, longer)
+    if shorter:
+        ladder[0.5] = world.run(rng, 0.5)
+    noise = estimate_noise(prior, list(ladder.values()))
+    return [point(horizon, losses, noise) for horizon, losses in ladder.items()], challenger
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found in an experiment with a known multiplier."""
+
+    multiplier: float
+    noise: float
+    found: Multiplier
+
+    @property
+    def covered(self) -> bool:
+        """An open end holds everything on its side."""
+        return (self.found.low or 0) <= self.multiplier <= (self.found.high or math.inf)
+
+    @property
+    def error(self) -> float:
+        return math.log(self.found.value / self.multiplier)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> list[Outcome]:
+    found = []
+    for noise in NOISES:
+        for multiplier in MULTIPLIERS:
+            rng = np.random.default_rng([round(1000 * noise), round(10 * multiplier)])
+            for seed in range(EXPERIMENTS):
+                baseline, challenger = experiment(rng, draw_world(rng, noise), multiplier)
+                found.append(Outcome(multiplier, noise, compute_multiplier(baseline, challenger, seed=seed)))
+    return found
+
+
+def coverage(outcomes: list[Outcome]) -> float:
+    return float(np.mean([outcome.covered for outcome in outcomes]))
+
+
+def test_the_interval_holds_the_truth_in_80_percent_of_the_experiments(outcomes: list[Outcome]) -> None:
+    assert 0.75 <= coverage(outcomes) <= 0.85
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
+def test_the_interval_holds_every_truth(outcomes: list[Outcome], multiplier: float, noise: float) -> None:
+    """Within what this number of experiments allows: two standard deviations of a share of 80 %."""
+    cell = [outcome for outcome in outcomes if (outcome.multiplier, outcome.noise) == (multiplier, noise)]
+    allowed = 2 * math.sqrt(0.8 * 0.2 / len(cell))
+    assert 0.75 - allowed <= coverage(cell) <= 0.85 + allowed
+    # Neither side misses far more than its 10 %.
+    assert np.mean([(outcome.found.low or 0) > multiplier for outcome in cell]) <= 0.1 + allowed
+    assert np.mean([(outcome.found.high or math.inf) < multiplier for outcome in cell]) <= 0.1 + allowed
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_no_speedup_is_rarely_called_one(outcomes: list[Outcome], noise: float) -> None:
+    equal = [outcome for outcome in outcomes if outcome.multiplier == 1 and outcome.noise == noise]
+    called = float(np.mean([(outcome.found.p_value or 0) <= 0.05 for outcome in equal]))
+    assert 0.01 <= called <= 0.08
+
+
+def test_a_speedup_that_can_be_seen_is_called_one(outcomes: list[Outcome]) -> None:
+    """At 0.1 % noise a multiplier of 1.2 always, at 1 % one of 2.5."""
+    for multiplier, noise in ((1.2, 0.001), (2.5, 0.01)):
+        cell = [outcome for outcome in outcomes if (outcome.multiplier, outcome.noise) == (multiplier, noise)]
+        assert np.mean([(outcome.found.p_value or 1) <= 0.05 for outcome in cell]) > 0.95
+
+
+def test_the_multiplier_is_not_biased(outcomes: list[Outcome]) -> None:
+    """The median error at the low noise is below half a percent: a chord's is 1.2 to 1.6 %."""
+    for multiplier in MULTIPLIERS:
+        errors = [outcome.error for outcome in outcomes if (outcome.multiplier, outcome.noise) == (multiplier, 0.001)]
+        assert abs(float(np.median(errors))) < 0.005
