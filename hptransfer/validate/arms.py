@@ -11,8 +11,8 @@ from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Axis, Kind, SeedNoise, TargetRun
 
-# Degrees of freedom that the search's noise is worth at the held-out width: it was seen at other widths, and is a larger of two.
-SEARCH_FREEDOM = 2
+# Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which were made at other widths.
+SEARCH_FREEDOM = 4
 
 Records = Mapping[str, RunRecord]
 

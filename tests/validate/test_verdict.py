@@ -227,11 +227,11 @@ def test_noise_is_pooled_over_seeds_and_the_search(predictions):
     protocol, records, _ = run_all(predictions)
     prediction, arms = predictions["adamw"], protocol.around("adamw", records)
     found = seed_noise(prediction, arms, records)
-    assert found.freedom == 3
+    assert found.freedom == 5
     pair = arms[0].losses(records)
     spread = 2 * ((pair[0] - pair[1]) / sum(pair)) ** 2
-    assert found.sd == pytest.approx(math.sqrt((2 * prediction.noise**2 + spread) / 3))
-    assert seed_noise(prediction, arms, {}).freedom == 2
+    assert found.sd == pytest.approx(math.sqrt((4 * prediction.noise**2 + spread) / 5))
+    assert seed_noise(prediction, arms, {}).freedom == 4
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------------
