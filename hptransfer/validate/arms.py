@@ -11,7 +11,7 @@ from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Axis, Kind, SeedNoise, TargetRun
 
-# Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which were made at other widths.
+# Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which are at other widths.
 SEARCH_FREEDOM = 4
 
 Records = Mapping[str, RunRecord]
