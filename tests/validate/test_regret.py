@@ -25,7 +25,7 @@ def losses(best_lr: float, best_decay: float, noise: float = 0.0, rng: np.random
 @pytest.mark.parametrize(("best_lr", "best_decay"), [(1.0, 1.0), (1.4, 1.0), (0.7, 1.5), (1.8, 0.6)])
 def test_without_noise_the_regret_is_the_bowls(best_lr, best_decay):
     found = regret(PROBES, losses(best_lr, best_decay), noise=1e-9, freedom=5, skew=1.5)
-    assert found.value == pytest.approx(math.expm1(ln_loss(1, 1, best_lr, best_decay)), abs=4e-4)  # the grid of optima
+    assert found.value == pytest.approx(math.expm1(ln_loss(1, 1, best_lr, best_decay)), rel=0.05, abs=1e-4)  # the grid of optima
     assert found.high is not None
 
 
