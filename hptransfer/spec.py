@@ -257,6 +257,13 @@ class RunSpec(Spec):
                 )
 
     @property
+    def title(self) -> str:
+        """The run in words, for people."""
+        optimizer, kind = self.optimizer, "" if self.parametrization == "mup" else f" ({self.parametrization})"
+        values = f"LR {optimizer.lr:.4g}, WD {optimizer.weight_decay:.4g}"
+        return f"{optimizer.recipe}{kind}, width {self.model.width}, {values}"
+
+    @property
     def batch_tokens(self) -> int:
         return self.batch_sequences * self.model.context
 

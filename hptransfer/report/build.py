@@ -34,6 +34,13 @@ def build(results: Results, options: str = "") -> tuple[Summary, dict[str, str]]
     return summary, files | drawings(evidence)
 
 
+def build_page(results: Results, options: str, live: Sequence[str]) -> str:
+    """The page alone, as it stands while a search runs; ``live`` are the lines at its top."""
+    summary = summarize(results, options)
+    evidence = sections({name: make(results) for name, make in FRAMES.items()}, summary, options)
+    return render_page(summary, evidence, run_table(results), live)
+
+
 def drawings(evidence: Sequence[Section]) -> dict[str, str]:
     """The figures as SVG, by file name."""
     return {f"figures/{figure.name}.svg": figure.svg() for section in evidence for figure in section.figures}

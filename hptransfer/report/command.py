@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.experiment import load_experiment
-from hptransfer.report import text
+from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report.build import build, write
 from hptransfer.report.compare.command import compare
-from hptransfer.report.results import label, load_results
-from hptransfer.report.summary import Answer, Summary
+from hptransfer.report.live import follow
+from hptransfer.report.results import load_results
+from hptransfer.report.summary import Summary
+from hptransfer.report.terminal import show
 from hptransfer.store import Store
 
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--predictions", nargs="+", default=[], metavar="FILE", help="prediction files (predictions/<recipe>-<width>.json)"
     )
     kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--live", action="store_true", help="follow a search that runs: a page that keeps itself up to date")
     kind.add_argument(
         "--compare", nargs=2, metavar=("A", "B"), help="two experiments (names or files) side by side, in reports/compare-A-B/"
     )
@@ -32,35 +34,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     experiment = load_experiment(args.experiment, args.set)
     folder = Path(args.output or Path("reports") / experiment.name)
-    results = load_results(experiment, Store(args.store), folder, args.predictions)
+    store, options = Store(args.store), " " + cli.selection(args)
+    interrupted = args.live and not _followed(experiment, store, folder, args.predictions, options)
+    results = load_results(experiment, store, folder, args.predictions, allow_empty=args.live)
     cli.console.print(
         f"experiment {experiment.name}, held-out width {experiment.target_width}, store {args.store}, report {folder}",
         markup=False,
     )
-    options = " " + cli.selection(args)
     summary, files = build(results, options)
     written = write(folder, files)
-
-    columns = ("optimizer", "LR", "80 %", "WD", "regret", "FLOPs speedup")
-    cli.table(f"width {experiment.target_width}", columns, [_row(answer) for answer in summary.optimizers])
-    for part in summary.missing:
-        cli.console.print(f"missing: {part.sentence}", markup=False)
+    show(summary)
     cli.finish(args, summary.model_dump(mode="json"), written=written, next_command=_next(summary, options))
+    if interrupted:
+        raise KeyboardInterrupt
 
 
-def _row(answer: Answer) -> tuple[str, ...]:
-    name, found = label(answer.series), answer.hyperparameters
-    if found is None:
-        return name, "-", "-", "-", "-", "-"
-    speedup = answer.speedup.compute_multiplier.get("flops") if answer.speedup else None
-    return (
-        name,
-        text.plain(found.lr.value),
-        text.bounds(found.lr),
-        text.plain(found.weight_decay.value),
-        "-" if answer.regret is None else text.percent(answer.regret.value),
-        "-" if speedup is None else text.multiplier(speedup),
-    )
+def _followed(experiment: Experiment, store: Store, folder: Path, predictions: Sequence[str], options: str) -> bool:
+    """Whether a search was followed to its end, rather than until Ctrl-C."""
+    try:
+        follow(experiment, store, folder, predictions, options)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _next(summary: Summary, options: str) -> str:

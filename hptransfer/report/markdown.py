@@ -26,7 +26,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
     lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
-        lines += [f"- **{answer.name}**: {sentence}" for sentence in answer.sentences]
+        lines += [f"- {statement}" for statement in answer.statements]
     lines += [""]
     lines += ["## Final values by role", ""]
     lines += table(

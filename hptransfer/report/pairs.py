@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from itertools import combinations
 
 from hptransfer.report.results import Results, label
 from hptransfer.spec import Spec
-from hptransfer.validate.result import TargetRun, Validation
+from hptransfer.validate.result import Validation
 from hptransfer.validate.significance import Sample, p_lower, seeds_needed
 
 
@@ -31,7 +30,7 @@ class Pair(Spec):
 
 
 def pairs(results: Results) -> tuple[Pair, ...]:
-    """All pairs of series whose predicted runs finished on every seed."""
+    """All pairs of series whose predicted runs finished on every seed, and whose noise is known."""
     samples = {
         label(series): found
         for series in results.series
@@ -46,20 +45,15 @@ def pair_of(found: Iterable[Pair], one: str, other: str) -> Pair | None:
 
 
 def _sample(validation: Validation) -> Sample | None:
-    run = next((run for run in validation.runs if run.kind == "predicted"), None)
-    if run is None or run.loss is None:
+    run, noise = next((run for run in validation.runs if run.kind == "predicted"), None), validation.noise
+    if run is None or run.loss is None or noise.sd <= 0 or noise.freedom <= 0:
         return None
-    return Sample(run.loss, validation.noise.sd * run.loss, _seeds(run), validation.noise.freedom)
-
-
-def _seeds(run: TargetRun) -> int:
-    return sum(loss is not None for loss in run.losses)
+    return Sample(run.loss, noise.sd * run.loss, len(run.losses), noise.freedom)
 
 
 def _pair(lower: tuple[str, Sample], higher: tuple[str, Sample]) -> Pair:
     one, other = lower[1], higher[1]
     difference = other.mean - one.mean
-    seeds = seeds_needed(difference, one.sd, other.sd) if difference > 0 and math.hypot(one.sd, other.sd) > 0 else None
     return Pair(
         lower=lower[0],
         higher=higher[0],
@@ -67,5 +61,5 @@ def _pair(lower: tuple[str, Sample], higher: tuple[str, Sample]) -> Pair:
         relative=difference / one.mean,
         p_value=p_lower(one, other),
         runs=(one.n, other.n),
-        seeds=seeds,
+        seeds=seeds_needed(difference, one.sd, other.sd) if difference > 0 else None,
     )

@@ -101,9 +101,10 @@ class Answer(Spec):
         return tuple(Verdict(text=f"Check failed: {check.name} ({check.detail}).", tone="bad") for check in failed)
 
     @property
-    def sentences(self) -> tuple[str, ...]:
-        """All that is said of the optimizer, in the order of reading."""
-        return tuple(verdict.text for verdict in (self.saving, *self.judgement, *self.failures))
+    def statements(self) -> tuple[str, ...]:
+        """All that is said of the optimizer, by its name, in the order of reading."""
+        said = (verdict.text for verdict in (self.saving, *self.judgement, *self.failures))
+        return tuple(words if words.startswith(f"{self.name} ") else f"{self.name}: {words}" for words in said)
 
 
 class Missing(Spec):

@@ -14,14 +14,10 @@ def show(summary: Summary) -> None:
     title = f"{summary.experiment} at width {summary.scale.target_width}: {summary.scale.words}"
     cli.table(title, columns, [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
-        for sentence in answer.sentences:
-            _say(answer.name, sentence)
+        for statement in answer.statements:
+            cli.console.print(statement, markup=False)
     for part in summary.missing:
-        _say("missing", part.sentence)
-
-
-def _say(name: str, sentence: str) -> None:
-    cli.console.print(f"{name}: {sentence}", markup=False)
+        cli.console.print(f"missing: {part.sentence}", markup=False)
 
 
 def _row(answer: Answer) -> tuple[str, ...]:

@@ -102,10 +102,10 @@ def against_verdict(validation: Validation) -> Verdict | None:
 
 
 def certainty(multiplier: Multiplier) -> str:
-    """The interval and the p-value in brackets; empty where neither is known."""
-    low, high = multiplier.low, multiplier.high
+    """The interval and the p-value in brackets; empty where neither is known. Of a slowdown it is the p-value of that."""
+    low, high, p = multiplier.low, multiplier.high, multiplier.p_value
     ends = [] if low is None and high is None else [f"80 %: {text.multiplier_ends(multiplier)}"]
-    known = [] if multiplier.p_value is None else [text.p_value(multiplier.p_value)]
+    known = [] if p is None else [text.p_value(1 - p if finding(multiplier) == "slower" else p)]
     return f" ({'; '.join(ends + known)})" if ends + known else ""
 
 
