@@ -34,7 +34,8 @@ class Figure:
 
     @cached_property
     def _described(self) -> dict[str, Any]:
-        return self.chart.properties(description=f"{self.title}. {self.note}".strip()).to_dict()
+        # Not validated, which takes longer than the rest: that charts are valid is tested.
+        return self.chart.to_dict(validate=False) | {"description": f"{self.title}. {self.note}".strip()}
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification for the page, without the title, which the page sets as text."""

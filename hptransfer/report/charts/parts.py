@@ -47,12 +47,15 @@ def theme(ink: str, background: str | None, font: str) -> dict[str, Any]:
 def inline(*frames: pl.DataFrame) -> alt.InlineData:
     """The one data set of a chart: the frames below each other, without nulls, and rounded to `DIGITS` significant digits."""
     rows = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS)).to_dicts()
-    return alt.InlineData(values=[{name: value for name, value in row.items() if value is not None} for row in rows])
+    data = alt.InlineData(values=[])
+    # Set afterwards: Altair would look at every value of every row.
+    data["values"] = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return data
 
 
 def layers(data: alt.InlineData, *parts: alt.Chart, height: int) -> Chart:
     """The layers of a chart on one data set, from the lowest up, as wide as their container."""
-    return alt.layer(*parts, data=data).properties(width="container", height=height)
+    return alt.layer(*parts, data=data, width="container", height=height)
 
 
 def only(condition: str, pick: alt.Parameter | None = None) -> alt.Chart:
