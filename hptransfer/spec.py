@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
@@ -31,6 +32,12 @@ class Spec(BaseModel):
     """Base of every specification: frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # `model_copy` changes what was cached
+            del copied.__dict__[name]
+        return copied
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,7 @@ class OptimizerSpec(Spec):
     def rules(self) -> Recipe:
         return get_recipe(self.recipe)
 
-    @property
+    @cached_property
     def resolved_options(self) -> Options:
         """The recipe's options with defaults filled in."""
         return self.rules.options.model_validate(self.options)
@@ -248,6 +255,13 @@ class RunSpec(Spec):
                     f"no width rule: {weight.kind} ({weight.d_out} x {weight.d_in} at width {self.model.width}) is not "
                     f"preconditioned along the axes that it is at base width {self.base.width}; change max_preconditioner_dim"
                 )
+
+    @property
+    def title(self) -> str:
+        """The run in words, for people."""
+        optimizer, kind = self.optimizer, "" if self.parametrization == "mup" else f" ({self.parametrization})"
+        values = f"LR {optimizer.lr:.4g}, WD {optimizer.weight_decay:.4g}"
+        return f"{optimizer.recipe}{kind}, width {self.model.width}, {values}"
 
     @property
     def batch_tokens(self) -> int:
@@ -338,7 +352,10 @@ class RunSpec(Spec):
 
     def unscaled_options(self) -> dict[str, Any]:
         """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
-        final = {name for group in self.groups() for name in group.epsilons} | {"lr_convention"}
+        return self._without_final_numbers(self.groups())
+
+    def _without_final_numbers(self, groups: Sequence[Group]) -> dict[str, Any]:
+        final = {name for group in groups for name in group.epsilons} | {"lr_convention"}
         options = self.optimizer.resolved_options.model_dump(exclude=dict.fromkeys(final, True) | {"adam": {"eps"}})
         return options | ({"block_size": self.block_size} if "block_size" in options else {})
 
@@ -352,20 +369,17 @@ class RunSpec(Spec):
             batch_tokens=self.batch_tokens / self.base.batch_tokens,
         )
 
-    def __copy__(self) -> Self:
-        (copied := super().__copy__()).__dict__.pop("run_id", None)  # `model_copy` changes what it is made of
-        return copied
-
     @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits of the sha256 over everything that the training sees: resolved numbers, not coordinates."""
+        groups = self.groups()
         seen = {
             "numerics": NUMERICS_VERSION,
             "model": self.model.model_dump(),
             "data": self.data.sha256,
             "recipe": self.optimizer.recipe,
-            "options": self.unscaled_options(),
-            "groups": [asdict(group) for group in self.groups()],
+            "options": self._without_final_numbers(groups),
+            "groups": [vars(group) for group in groups],
             "residual_multiplier": self.residual_multiplier,
             "spectral": self.parametrization == "spectral",
             "tokens": self.tokens,

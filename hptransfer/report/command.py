@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.errors import UsageError
-from hptransfer.experiment import load_experiment
-from hptransfer.report import text
-from hptransfer.report.figures import sections
-from hptransfer.report.frames import FRAMES, run_table
-from hptransfer.report.markdown import render_markdown
-from hptransfer.report.page import render_page
-from hptransfer.report.results import label, load_results
-from hptransfer.report.summary import Answer, Summary, summarize
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.report.build import build, write
+from hptransfer.report.compare.command import compare
+from hptransfer.report.live import follow
+from hptransfer.report.results import load_results
+from hptransfer.report.summary import Summary
+from hptransfer.report.terminal import show
 from hptransfer.store import Store
 
 
@@ -25,67 +23,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--predictions", nargs="+", default=[], metavar="FILE", help="prediction files (predictions/<recipe>-<width>.json)"
     )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--live", action="store_true", help="follow a search that runs: a page that keeps itself up to date")
+    kind.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two experiments (names or files) side by side, in reports/compare-A-B/"
+    )
     args = parser.parse_args(argv)
+    if args.compare:
+        compare(args)
+        return
     experiment = load_experiment(args.experiment, args.set)
     folder = Path(args.output or Path("reports") / experiment.name)
-    results = load_results(experiment, Store(args.store), folder, args.predictions)
+    store, options = Store(args.store), " " + cli.selection(args)
+    interrupted = args.live and not _followed(experiment, store, folder, args.predictions, options)
+    results = load_results(experiment, store, folder, args.predictions, allow_empty=args.live)
     cli.console.print(
         f"experiment {experiment.name}, held-out width {experiment.target_width}, store {args.store}, report {folder}",
         markup=False,
     )
-    options = " " + cli.selection(args)
-    frames = {name: make(results) for name, make in FRAMES.items()}
-    runs = run_table(results)
-    summary = summarize(results, options)
-    evidence = sections(frames, summary, options)
-
-    files = {
-        "index.html": render_page(summary, evidence, runs),
-        "summary.json": summary.model_dump_json(indent=1) + "\n",
-        "report.md": render_markdown(summary, evidence),
-        "runs.csv": runs.write_csv(),
-    }
-    files |= {f"tables/{name}.csv": frame.write_csv() for name, frame in frames.items()}
-    files |= {f"figures/{figure.name}.svg": figure.svg() for section in evidence for figure in section.figures}
-    _write(folder, files)
-
-    columns = ("optimizer", "LR", "80 %", "WD", "regret", "FLOPs speedup")
-    cli.table(f"width {experiment.target_width}", columns, [_row(answer) for answer in summary.optimizers])
-    for part in summary.missing:
-        cli.console.print(f"missing: {part.sentence}", markup=False)
-    figures, tables = (sum(name.startswith(kind) for name in files) for kind in ("figures/", "tables/"))
-    written = [str(folder / name) for name in files if "/" not in name]
-    written += [f"{folder / 'tables'}/ ({tables} tables)", f"{folder / 'figures'}/ ({figures} figures)"]
+    summary, files = build(results, options)
+    written = write(folder, files)
+    show(summary)
     cli.finish(args, summary.model_dump(mode="json"), written=written, next_command=_next(summary, options))
+    if interrupted:
+        raise KeyboardInterrupt
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
-    for name in ("figures", "tables"):
-        for old in (folder / name).glob("*"):
-            if old.suffix in (".svg", ".csv") and f"{name}/{old.name}" not in files:
-                old.unlink()
+def _followed(experiment: Experiment, store: Store, folder: Path, predictions: Sequence[str], options: str) -> bool:
+    """Whether a search was followed to its end, rather than until Ctrl-C."""
     try:
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from None
-
-
-def _row(answer: Answer) -> tuple[str, ...]:
-    name, found = label(answer.series), answer.hyperparameters
-    if found is None:
-        return name, "-", "-", "-", "-", "-"
-    speedup = answer.speedup and answer.speedup.compute_multiplier.get("flops")
-    return (
-        name,
-        text.plain(found.lr.value),
-        text.bounds(found.lr),
-        text.plain(found.weight_decay.value),
-        "-" if answer.regret is None else text.percent(answer.regret.value),
-        "-" if speedup is None else text.multiplier(speedup),
-    )
+        follow(experiment, store, folder, predictions, options)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _next(summary: Summary, options: str) -> str:

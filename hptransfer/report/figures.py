@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -11,8 +12,11 @@ import polars as pl
 import vl_convert
 
 from hptransfer.report import charts
+from hptransfer.report.frames.heldout import PROBES, TRANSFERS
+from hptransfer.report.frames.search import NEAR_BEST_LR
 from hptransfer.report.results import Series, label
-from hptransfer.report.summary import Missing, Summary
+from hptransfer.report.summary import Answer, Missing, Summary
+from hptransfer.report.text import listing, percent, plain
 
 FIGURE_WIDTH = 640
 SVG_THEME = charts.theme(ink="#222222", background="#ffffff", font="sans-serif")
@@ -28,13 +32,19 @@ class Figure:
     note: str
     chart: charts.Chart
 
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        described = self.chart.properties(description=f"{self.title}. {self.note}".strip())
+        with alt.data_transformers.enable(charts.WITHOUT_NULLS):
+            return described.to_dict(validate=False)  # its parts were checked when they were made, all of it is in the tests
+
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification for the page, without the title, which the page sets as text."""
-        return self.chart.properties(description=f"{self.title}. {self.note}".strip()).to_dict()
+        return self._described
 
     def svg(self) -> str:
         """The chart as it stands by itself. Nothing is fetched."""
-        spec = self.chart.properties(title=self.title, width=FIGURE_WIDTH).to_dict()
+        spec = self._described | {"title": self.title, "width": FIGURE_WIDTH}
         return vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[])
 
 
@@ -53,37 +63,79 @@ class Section:
 def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str) -> tuple[Section, ...]:
     """The evidence; ``options`` are appended to the commands that make what is missing."""
     width = summary.scale.target_width
+    refusals = tuple(f"{label(answer.series)}: {answer.refusal}" for answer in summary.optimizers if answer.refusal)
 
-    def absent(figures: Sequence[Figure], sentence: str, stage: str) -> tuple[Missing, ...]:
-        return () if figures else (Missing(sentence=sentence, command=f"python -m hptransfer.{stage}{options}"),)
+    def absent(shown: Sequence[Figure | str], sentence: str, stage: str) -> tuple[Missing, ...]:
+        return () if shown else (Missing(sentence=sentence, command=f"python -m hptransfer.{stage}{options}"),)
 
-    curves = tuple(_lr_curves(frames["lr_curves"], frames["lr_fit"]))
+    lr = tuple(_lr_curves(frames))
+    decay, undrawn = _weight_decay(frames)
     optima = tuple(_optimum(frames["optimum_against_width"]))
-    tests = tuple(_held_out(frames["regret"], frames["multipliers"]))
+    checks = tuple(_coordinates(frames["coordinate_checks"]))
+    tests = tuple(_held_out(frames["regret"], frames["perturbations"]))
+    compute = tuple(_compute(frames["loss_against_compute"]))
+    saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
     training = tuple(_training(frames["training_curves"]))
     return (
         Section(
             "learning-rate",
             "Loss against learning rate",
             "Every run of the search. Lines are the fitted bowl at its best weight decay, so runs with another one lie above. "
-            "Diamonds mark the lowest loss of each width, crosses at the top the runs that diverged.",
-            curves,
-            absent(curves, "No run at a searched width has completed yet.", "search"),
+            "Thick bars are the learning rates that cannot be told from the best: two standard deviations of the noise. "
+            "Diamonds mark the lowest loss of each width, faint dots are runs with another embedding LR ratio. At the top, "
+            "triangles are runs above the frame and crosses runs that diverged.",
+            lr,
+            absent(lr, "No run at a searched width has completed yet.", "search"),
+        ),
+        Section(
+            "weight-decay",
+            "Loss against weight decay",
+            "Runs whose learning rate is near the best of their width: by the fitted bowl it costs them at most "
+            f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more. "
+            "This cost is taken off. Runs inside the band cannot be told from the best.",
+            decay,
+            absent([*decay, *undrawn], "Weight decay is shown once a bowl has been fitted to the learning rates.", "transfer"),
+            undrawn,
         ),
         Section(
             "width",
             "The optimum against width",
-            f"Optima with 80 % intervals, the line used, the one that theory expects, and the prediction at width {width}.",
+            f"Optima with 80 % intervals, the line used with its 80 % band, the line that theory expects, and the prediction at "
+            f"width {width}. A steeper line than theory's means that the best learning rate drifts.",
             optima,
             absent(optima, "No optimum has been fitted yet.", "transfer"),
         ),
         Section(
+            "coordinates",
+            "Coordinate check",
+            "How the first steps move the activations, against width: under a right parametrization not at all, slope 0. "
+            "The band is the tolerance, bars are the range over seeds, faint steps are shown but not judged.",
+            checks,
+            _unchecked(frames["coordinate_checks"], summary.optimizers, options),
+        ),
+        Section(
             "held-out",
             f"The test at width {width}",
-            "The predicted runs, probes at other learning rates, and what the same loss costs AdamW.",
+            "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches.",
             tests,
             absent(tests, "No prediction has been tested yet.", "validate"),
-            tuple(f"{label(answer.series)}: {answer.refusal}" for answer in summary.optimizers if answer.refusal),
+        ),
+        Section(
+            "compute",
+            "Loss against compute",
+            "Only final losses, at the end of a schedule: the best run of every searched width (solid line), the prediction at "
+            f"width {width}, where nobody tuned (diamond), and AdamW's ladder of horizons at that width (dotted line). The best "
+            "of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
+            compute,
+            absent(compute, "No run has completed yet.", "search"),
+        ),
+        Section(
+            "multiplier",
+            "The compute that is saved",
+            "How many times the compute AdamW needs for the same final loss.",
+            saved,
+            absent([*saved, *refusals], "No multiplier has been measured yet.", "validate"),
+            refusals,
         ),
         Section(
             "training",
@@ -95,11 +147,28 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
     )
 
 
-def _lr_curves(curves: pl.DataFrame, fit: pl.DataFrame) -> Iterable[Figure]:
-    for series, part in _by_series(curves):
+def _lr_curves(frames: Mapping[str, pl.DataFrame]) -> Iterable[Figure]:
+    for series, part in _by_series(frames["lr_curves"]):
         if part["loss"].is_not_null().any():
+            fit, basins, told = (_only(frames[name], series) for name in ("lr_fit", "lr_basins", "predictions"))
+            note = "".join(f"Dotted: the prediction for width {width}; shaded: its 80 % interval." for width in told["width"])
             title = f"{label(series)}: loss against learning rate"
-            yield Figure(_name("lr-curves", series), title, "", charts.lr_curves(part, _only(fit, series)))
+            yield Figure(_name("lr-curves", series), title, note, charts.lr_curves(part, fit, basins, told))
+
+
+def _weight_decay(frames: Mapping[str, pl.DataFrame]) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+    """The charts, and a sentence for every series without one."""
+    figures, sentences = [], []
+    for series, told in _by_series(frames["predictions"]):
+        part = _only(frames["weight_decay_curves"], series)
+        if part["weight_decay"].n_unique() < 2:
+            sentences.append(f"{label(series)}: fewer than two weight decays were tried near the best learning rate.")
+            continue
+        status = told["weight_decay_status"][0]
+        note = f"Dotted: the prediction for width {told['width'][0]}, {status}."
+        title = f"{label(series)}: loss against weight decay"
+        figures.append(Figure(_name("weight-decay", series), title, note, charts.weight_decay_curves(part, told)))
+    return tuple(figures), tuple(sentences)
 
 
 def _optimum(frame: pl.DataFrame) -> Iterable[Figure]:
@@ -108,13 +177,86 @@ def _optimum(frame: pl.DataFrame) -> Iterable[Figure]:
         yield Figure(_name("optimum-against-width", series), title, "", charts.optimum_against_width(part))
 
 
-def _held_out(regret: pl.DataFrame, multipliers: pl.DataFrame) -> Iterable[Figure]:
-    if regret["regret"].is_not_null().any():
-        note = "Diamonds are the predictions, dots the probes around them; bars are one standard error."
-        yield Figure("regret", "Regret", note, charts.regret(regret))
+def _coordinates(frame: pl.DataFrame) -> Iterable[Figure]:
+    if frame["slope"].is_not_null().any():
+        yield Figure("coordinate-check", "Slope of the movement with width", _conditions(frame), charts.coordinate_checks(frame))
+
+
+def _conditions(frame: pl.DataFrame) -> str:
+    """Where the checks were made, and which of them failed."""
+    shared = ["widths", "base_width", "corpus", "seeds"]
+    sentences = []
+    for where, part in frame.group_by(shared, maintain_order=True):
+        widths, base, corpus, seeds = where
+        rates = part.unique(["optimizer", "parametrization"], maintain_order=True)
+        lrs = [f"{label((row['optimizer'], row['parametrization']))} {plain(row['lr'])}" for row in rates.iter_rows(named=True)]
+        sentences.append(
+            f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {listing(lrs)}."
+        )
+    for series, part in _by_series(frame.filter(pl.col("outcome") == "fails")):
+        places = [f"{role} at t = {step}" for role, step in part.select("role", "step").iter_rows()]
+        sentences.append(f"{label(series)} fails: {listing(places)}.")
+    return " ".join(sentences)
+
+
+def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -> tuple[Missing, ...]:
+    """The series of the experiment without a coordinate check, in one sentence."""
+    done = set(checked.select("optimizer", "parametrization").iter_rows())
+    left = [answer.series for answer in answers if answer.series not in done]
+    if not left:
+        return ()
+    command = f"python -m hptransfer.coordcheck{options} --optimizer {left[0][0]} --parametrization {left[0][1]}"
+    return (Missing(sentence=f"There is no coordinate check of {listing([label(series) for series in left])}.", command=command),)
+
+
+def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Figure]:
+    for kind, what in (("lr_probe", "learning rate"), ("weight_decay_probe", "weight decay")):
+        if regret.filter(pl.col("kind") == kind).height and regret["regret"].is_not_null().any():
+            note = (
+                "Diamonds are the predictions, the others probes around them; bars are one standard error, crosses diverged runs."
+            )
+            name = f"regret-{what.replace(' ', '-')}"
+            yield Figure(name, f"Regret around the predicted {what}", note, charts.regret(regret, kind))
+    noise = "Bars are one standard deviation of a difference of two runs."
+    probes = perturbations.filter(pl.col("kind").is_in(PROBES))
+    if not probes.is_empty():
+        yield Figure("perturbations", "What other hyperparameters cost", noise, charts.perturbations(probes))
+    transfers = perturbations.filter(pl.col("kind").is_in(TRANSFERS))
+    if not transfers.is_empty():
+        note = (
+            "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept. " + noise
+        )
+        yield Figure("transfers", "What simpler transfers cost", note, charts.perturbations(transfers))
+
+
+def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
+    if not frame.is_empty():
+        yield Figure("loss-against-compute", "Final loss against training compute", "", charts.loss_against_compute(frame))
+
+
+def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
     if not multipliers.is_empty():
-        note = "How much more compute AdamW needs for the same loss. Bars are 80 % intervals; a triangle is a bound."
+        note = (
+            "From AdamW's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. Power law: "
+            "through the same runs. Within the run: where the optimizer's own curve passes AdamW's final loss, a lower bound."
+        )
         yield Figure("compute-multiplier", "Compute multiplier over AdamW", note, charts.multipliers(multipliers))
+    if not sizes.is_empty():
+        note = (
+            "Solid: between AdamW's losses over sizes, hollow where they do not reach. Dashed: a power law through them. "
+            f"Diamond: AdamW's ladder of horizons. Bars are 80 % intervals. {_trends(sizes)}"
+        )
+        yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
+
+
+def _trends(sizes: pl.DataFrame) -> str:
+    """The exponent of the multiplier in compute, where there is one."""
+    found = []
+    for series, part in _by_series(sizes.filter(pl.col("trend").is_not_null())):
+        low, high = part["trend_low"][0], part["trend_high"][0]
+        ends = f" ({low:+.3f} to {high:+.3f})" if low is not None and high is not None else ""
+        found.append(f"{label(series)} {part['trend'][0]:+.3f}{ends}")
+    return f"Exponent of the multiplier in compute, with 80 % interval: {listing(found)}." if found else ""
 
 
 def _training(frame: pl.DataFrame) -> Iterable[Figure]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hptransfer.report import text
 from hptransfer.report.figures import Section
-from hptransfer.report.results import label
+from hptransfer.report.numbers import number_tables
 from hptransfer.report.summary import Answer, Missing, Summary
 
 
@@ -17,22 +17,22 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     if summary.description:
         lines += [summary.description, ""]
     lines += [
-        f"Speaks about **width {scale.target_width}**: {text.count(scale.parameters)} parameters, "
-        f"{text.count(scale.tokens)} training tokens. "
+        f"Speaks about **width {scale.target_width}**: {scale.words}. "
         f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. Intervals are 80 %.",
         "",
     ]
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
     columns = ("optimizer", "learning rate", "weight decay", "expected regret", "measured regret")
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
-    lines += _table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
+    lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
     for answer in summary.optimizers:
-        lines += [f"{label(answer.series)}: check failed, {c.name} ({c.detail}).\n" for c in answer.checks if not c.ok]
+        lines += [f"- {statement}" for statement in answer.statements]
+    lines += [""]
     lines += ["## Final values by role", ""]
-    lines += _table(
+    lines += table(
         ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
         [
-            (label(answer.series), role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
+            (answer.name, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
             for answer in summary.optimizers
             for role, n in answer.roles.items()
         ],
@@ -41,21 +41,26 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [f"## {section.title}", "", section.intro, ""]
         lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
         lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
+    if tables := number_tables(summary):
+        lines += ["## In numbers", ""]
+        for caption, names, rows in tables:
+            lines += [caption, "", *table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
-    data = summary.provenance.corpus
     lines += ["## Cost and provenance", ""]
-    spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs"
-    devices = " and ".join(summary.provenance.devices)
-    lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
+    if data := summary.provenance.corpus:
+        spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs"
+        devices = " and ".join(summary.provenance.devices)
+        lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
     return "\n".join(lines)
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
-    name, found = label(answer.series), answer.hyperparameters
+    name, found = answer.name, answer.hyperparameters
     if found is None or answer.expected_regret is None:
         return (name, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"
-    speedups = (answer.speedup and answer.speedup.compute_multiplier.get(axis) for axis in text.AXES)
+    multipliers = answer.speedup.compute_multiplier if answer.speedup else {}
+    speedups = (multipliers.get(axis) for axis in text.AXES)
     return (
         name,
         f"{text.plain(found.lr.value)} {text.bounds(found.lr)}",
@@ -66,7 +71,8 @@ def _row(answer: Answer) -> tuple[str, ...]:
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table, and the empty line after it."""
     cells = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells] + [""]
 

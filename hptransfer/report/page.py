@@ -2,78 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from typing import Any
 
 import polars as pl
-import vl_convert
 
-from hptransfer.report import text
-from hptransfer.report.charts import colour, theme
-from hptransfer.report.figures import VEGALITE_VERSION, Figure, Section
-from hptransfer.report.results import label
-from hptransfer.report.summary import Answer, Missing, Summary
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data:"
-PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
+from hptransfer.report import html, numbers, runs, text
+from hptransfer.report.cards import answers
+from hptransfer.report.figures import Section
+from hptransfer.report.summary import Missing, Summary
 
 
-def render_page(summary: Summary, sections: Sequence[Section], runs: pl.DataFrame) -> str:
-    """The page as text."""
-    figures = [figure for section in sections for figure in section.figures]
-    script = _resource("page.js").replace("CONFIG", _json(PAGE_THEME))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(summary.experiment)} · hptransfer</title>
-<style>{_resource("style.css")}</style>
-</head>
-<body>
-<main>
+def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()) -> str:
+    """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
+    parts = [numbers.section(summary), _checks(summary), runs.failures(run_table), runs.section(run_table)]
+    body = f"""{html.live(live)}
 {_header(summary, sections)}
 {_notice(summary.missing)}
-<div class="answers">{"".join(_card(answer) for answer in summary.optimizers)}</div>
-{"".join(map(_section, sections))}
-{_checks(summary)}
-{_runs(runs)}
-{_provenance(summary)}
-<footer>Made by hptransfer {escape(summary.provenance.hptransfer)}. Works offline: nothing is loaded from elsewhere.</footer>
-</main>
-{"".join(map(_chart_data, figures))}
-{f"<script>{_vega()}</script><script>{script}</script>" if figures else ""}
-</body>
-</html>
-"""
-
-
-@cache
-def _vega() -> str:
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGALITE_VERSION)
-
-
-def _resource(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
-
-
-def _chart_data(figure: Figure) -> str:
-    return f'<script type="application/json" id="spec-{escape(figure.name)}">{_json(figure.spec())}</script>\n'
+{answers(summary.optimizers)}
+{"".join(map(html.section, sections))}
+{"".join(parts)}
+{_provenance(summary)}"""
+    figures = [figure for section in sections for figure in section.figures]
+    return html.document(summary.experiment, body, figures, is_live=bool(live))
 
 
 def _header(summary: Summary, sections: Sequence[Section]) -> str:
     scale = summary.scale
     anchors = [(section.anchor, section.title) for section in sections]
+    anchors += [("numbers", "In numbers")] if numbers.number_tables(summary) else []
     anchors += [("checks", "Checks"), ("runs", "Runs"), ("provenance", "Provenance")]
     links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in anchors)
     description = f"<p>{escape(summary.description)}</p>" if summary.description else ""
@@ -81,95 +39,24 @@ def _header(summary: Summary, sections: Sequence[Section]) -> str:
     return f"""<header>
 <h1>{escape(summary.experiment)}</h1>
 {description}
-<p>Speaks about <strong>width {scale.target_width}</strong>: {text.count(scale.parameters)} parameters,
-{scale.depth} layers, {text.count(scale.tokens)} training tokens in batches of {text.count(scale.batch_tokens)}.
+<p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
 Tuned only at width {widths}; the base width is {scale.base_width},
 in whose coordinates learning rates are given; weight decay is independent. Intervals are 80 %.</p>
-<nav>{links}<span class="soft">Click a legend to filter its chart.</span></nav>
+<nav>{links}</nav>
 </header>"""
 
 
 def _notice(missing: Sequence[Missing]) -> str:
     if not missing:
         return ""
-    items = "".join(f"<li>{_absent(part)}</li>" for part in missing)
+    items = "".join(f"<li>{html.absent(part)}</li>" for part in missing)
     return f'<div class="notice"><strong>This experiment is not finished.</strong><ul>{items}</ul></div>'
-
-
-def _absent(part: Missing) -> str:
-    return f"{escape(part.sentence)} Next: <code>{escape(part.command)}</code>"
-
-
-def _card(answer: Answer) -> str:
-    name = escape(label(answer.series))
-    digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
-    body = _numbers(answer) if answer.hyperparameters else '<p class="soft">No prediction yet.</p>'
-    return f'<article class="card" style="--hue: {colour(answer.optimizer)}"><h2>{name}{digest}</h2>{body}</article>'
-
-
-def _numbers(answer: Answer) -> str:
-    assert answer.hyperparameters is not None and answer.expected_regret is not None
-    lr, decay = answer.hyperparameters.lr, answer.hyperparameters.weight_decay
-    known = decay.status == "identified"
-    certainty = f"<span>{text.bounds(decay)}</span>" if known else f"<small>{escape(decay.status)}</small>"
-    measured = "<span>not tested yet</span>"
-    if answer.regret:
-        measured = f"<b>{text.percent(answer.regret.value)}</b><span>{text.percent_bounds(answer.regret)}</span>"
-    final = _table(
-        ("final values", "learning rate", "weight decay", "epsilon"),
-        [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
-    )
-    return f"""<dl class="numbers">
-<div><dt>Learning rate</dt><dd><b>{text.plain(lr.value)}</b><span>{text.bounds(lr)}</span></dd></div>
-<div><dt>Weight decay</dt><dd><b>{text.plain(decay.value)}</b>{certainty}</dd></div>
-<div><dt>Expected regret</dt><dd><b>{text.percent(answer.expected_regret)}</b></dd></div>
-<div><dt>Measured regret</dt><dd>{measured}</dd></div>
-</dl>
-{_failed_checks(answer)}
-{_speedup(answer)}
-{final}"""
-
-
-def _failed_checks(answer: Answer) -> str:
-    failed = "; ".join(f"{check.name} ({check.detail})" for check in answer.checks if not check.ok)
-    return f'<p class="bad">Check failed: {escape(failed)}</p>' if failed else ""
-
-
-def _speedup(answer: Answer) -> str:
-    if answer.refusal:
-        return f'<p class="speedup">{escape(answer.refusal)}</p>'
-    if answer.optimizer == "adamw":
-        return '<p class="speedup soft">The baseline that the compute multipliers of the others refer to.</p>'
-    if not answer.speedup:
-        return '<p class="speedup soft">Compute multiplier over AdamW: not measured yet.</p>'
-    items = "".join(
-        f"<div><dt>{text.AXES[axis]}</dt>"
-        f"<dd><b>{escape(text.multiplier(value))}</b> <span>{text.multiplier_bounds(value)}</span></dd></div>"
-        for axis, value in answer.speedup.compute_multiplier.items()
-    )
-    return f'<div class="speedup"><p>Compute that AdamW needs for the same loss, as a multiple</p><dl>{items}</dl></div>'
-
-
-def _section(section: Section) -> str:
-    figures = "".join(
-        f"<figure><figcaption><h3>{escape(figure.title)}</h3></figcaption>"
-        f'<div class="chart" data-spec="spec-{escape(figure.name)}"></div><small>{escape(figure.note)}</small></figure>'
-        for figure in section.figures
-    )
-    body = f'<div class="figures">{figures}</div>' if figures else ""
-    body += "".join(f'<p class="absent">{escape(remark)}</p>' for remark in section.remarks)
-    body += "".join(f'<p class="absent">{_absent(part)}</p>' for part in section.missing)
-    return _part(section.anchor, section.title, section.intro, body)
-
-
-def _part(anchor: str, title: str, intro: str, body: str) -> str:
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2><p>{escape(intro)}</p>{body}</section>\n'
 
 
 def _checks(summary: Summary) -> str:
     rows = []
     for answer in summary.optimizers:
-        name = label(answer.series)
+        name = answer.name
         rows += [(name, check.name, "ok" if check.ok else "failed", check.detail) for check in answer.checks]
         if drift := answer.drift:
             fitted = "no fit"
@@ -181,6 +68,8 @@ def _checks(summary: Summary) -> str:
             lrs = f"LR {text.plain(hold_out.predicted_lr)} for its own {text.plain(hold_out.own_lr)}"
             detail = f"{lrs}, regret {text.percent(hold_out.regret)}"
             rows.append((name, f"width {hold_out.width} from the narrower ones", "", detail))
+        if answer.hyperparameters:
+            rows.append((name, "weight decay", "", answer.hyperparameters.weight_decay.status))
         if answer.budget:
             budget = ", ".join(f"{runs} at width {width}" for width, runs in answer.budget.items())
             rows.append((name, "runs of the search", "", budget))
@@ -189,73 +78,30 @@ def _checks(summary: Summary) -> str:
     if not rows:
         body = '<p class="absent">Checks come with a prediction.</p>'
     else:
-        body = f'<div class="scroll flat">{_table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3))}</div>'
-    return _part("checks", "Checks", "What the predictions rest on.", body)
-
-
-def _runs(runs: pl.DataFrame) -> str:
-    columns = ["optimizer", "width", "LR", "WD", "LR ratio", "seed", "state", "loss"]
-    columns += ["tokens", "FLOPs", "wall time", "run", "reason"]
-    rows = [
-        (
-            label((run["optimizer"], run["parametrization"])),
-            str(run["width"]),
-            text.plain(run["lr"]),
-            text.plain(run["weight_decay"]),
-            text.plain(run["embedding_lr_ratio"]),
-            str(run["init_seed"]),
-            run["state"],
-            "" if run["loss"] is None else f"{run['loss']:.4f}",
-            text.count(run["tokens"]),
-            text.plain(run["flops"] + run["flops_optimizer"], 2),
-            text.duration(run["training_wall_seconds"]),
-            run["run_id"],
-            run["reason"] or "",
-        )
-        for run in runs.iter_rows(named=True)
-    ]
-    body = f'<div class="scroll" tabindex="0">{_table(columns, rows)}</div>'
-    return _part("runs", "Runs", f"All {len(rows)} of them, those that diverged or failed too.", body)
+        body = html.framed(html.table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3)))
+    return html.part("checks", "Checks", "What the predictions rest on.", body)
 
 
 def _provenance(summary: Summary) -> str:
     origin = summary.provenance
-    states = ", ".join(f"{n} {state}" for state, n in summary.runs.items())
-    rows = [("Runs", states)]
+    rows = [("Runs", ", ".join(f"{n} {state}" for state, n in summary.runs.items()) or "none yet")]
     for name, cost in summary.cost.items():
         flops = f"{text.plain(cost.flops)} FLOPs of training and {text.plain(cost.flops_optimizer)} of optimizers"
         spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops}"
-        rows.append((f"Cost, {name.replace('_', '-')}", spent))
-    data = origin.corpus
-    rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))
+        rows.append((f"Cost, {'validation' if name == 'held_out' else name}", spent))
+    if data := origin.corpus:
+        rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))
     if origin.runs_on_other_corpora:
         rows.append(("Left out", f"{origin.runs_on_other_corpora} runs on other versions of the corpus"))
-    rows.append(("Devices", ", ".join(f"{device} ({n} runs)" for device, n in origin.devices.items())))
-    rows.append(("Versions", ", ".join(f"{name} {' and '.join(found)}" for name, found in origin.versions.items())))
-    rows.append(("Last run", origin.last_run_at))
+    rows.append(("Machines", "; ".join(f"{device} ({n} runs)" for device, n in origin.devices.items()) or "none yet"))
+    versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin.versions.items())
+    rows.append(("Versions that trained", versions or "none yet"))
+    made = f"hptransfer {origin.hptransfer}" + (f", commit {origin.commit}" if origin.commit else "")
+    rows.append(("This report", made))
+    rows.append(("Last run", origin.last_run_at or "none yet"))
     for name, found in origin.predictions.items():
         rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in found.items())))
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
-    return _part("provenance", "Provenance", "Where the numbers come from.", f'<dl class="provenance">{items}</dl>')
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], wrap: Sequence[int] = ()) -> str:
-    """A table; cells that begin with a digit are numbers and stand to the right."""
-    rows = list(rows)
-    numeric = [all(row[i][:1].isdigit() for row in rows) for i in range(len(columns))]
-    head = "".join(f"<th{_class(numeric[i])}>{escape(name)}</th>" for i, name in enumerate(columns))
-    body = "".join(f"<tr>{''.join(_cell(cell, numeric[i], i in wrap) for i, cell in enumerate(row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _class(numeric: bool) -> str:
-    return ' class="number"' if numeric else ""
-
-
-def _cell(cell: str, numeric: bool, wrap: bool) -> str:
-    marks = {"ok": "good", "failed": "bad", "diverged": "bad"}
-    name = "number" if numeric else "wrap" if wrap else marks.get(cell, "")
-    return f'<td class="{name}">{escape(cell)}</td>' if name else f"<td>{escape(cell)}</td>"
+    return html.part("provenance", "Provenance", "Where the numbers come from.", html.terms(rows, "provenance"))
 
 
 def _brief(value: Any) -> str:

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import Field
 
-from hptransfer import __version__
+from hptransfer.report import text
+from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
+from hptransfer.report.pairs import Pair, pair_of, pairs
+from hptransfer.report.provenance import Cost, Provenance
 from hptransfer.report.results import Results, Series, label
+from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
 from hptransfer.rules.recipes import Role
-from hptransfer.spec import DataSpec, Spec
-from hptransfer.store import RunRecord
+from hptransfer.spec import Spec
 from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
-from hptransfer.validate.result import Speedup
+from hptransfer.validate.result import BASELINE, Speedup
+
+NOT_MEASURED = Verdict(text="Compute multiplier over AdamW: not measured yet.")
+NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
 class Scale(Spec):
-    """The scale at which the report speaks."""
+    """The scale at which the report speaks. None: known with the first run, which says what the data are."""
 
     target_width: int
     depth: int
-    parameters: int
-    tokens: int
+    parameters: int | None
+    tokens: int | None
     batch_tokens: int
     context: int
     base_width: int
     widths: tuple[int, ...]
 
+    @property
+    def words(self) -> str:
+        """The size of the run that the report speaks about."""
+        if self.parameters is None or self.tokens is None:
+            return f"{self.depth} layers, batches of {text.count(self.batch_tokens)} tokens"
+        size = f"{text.count(self.parameters)} parameters, {self.depth} layers"
+        return f"{size}, {text.count(self.tokens)} training tokens in batches of {text.count(self.batch_tokens)}"
+
 
 class Answer(Spec):
-    """What is known about one optimizer; None and empty where the stage that finds it has not run."""
+    """What is known about one optimizer; None and empty where the stage that finds it has not run, or refused.
+
+    ``no_prediction``: why its complete search allows none. ``speed``, ``quality`` and ``against`` are the verdicts on its
+    compute multiplier, on its prediction, and on the prediction against transfers without a fit.
+    """
 
     optimizer: str
     parametrization: str
@@ -47,31 +65,46 @@ class Answer(Spec):
     regret: Interval | None = None
     speedup: Speedup | None = None
     refusal: str | None = None
+    no_prediction: str | None = None
+    speed: Verdict | None = None
+    quality: Verdict | None = None
+    against: Verdict | None = None
+    overhead: Overhead | None = None
+    target_loss: TokensToLoss | None = None
+
+    @property
+    def name(self) -> str:
+        return label(self.series)
 
     @property
     def series(self) -> Series:
         return self.optimizer, self.parametrization
 
+    @property
+    def saving(self) -> Verdict:
+        """What is said of the optimizer's speed, or why nothing can be."""
+        if self.no_prediction:
+            return Verdict(text=self.no_prediction, tone="bad")
+        return self.speed or NOT_MEASURED
 
-class Cost(Spec):
-    """What a set of runs cost."""
+    @property
+    def judgement(self) -> tuple[Verdict, ...]:
+        """What is said of the prediction: of its quality first, then against transfers without a fit."""
+        if not self.hyperparameters:
+            return ()
+        return tuple(verdict for verdict in (self.quality or NOT_TESTED, self.against) if verdict)
 
-    runs: int
-    wall_seconds: float
-    flops: float
-    flops_optimizer: float
+    @property
+    def failures(self) -> tuple[Verdict, ...]:
+        """The checks that the prediction does not pass."""
+        failed = (check for check in self.checks if not check.ok)
+        return tuple(Verdict(text=f"Check failed: {check.name} ({check.detail}).", tone="bad") for check in failed)
 
-
-class Provenance(Spec):
-    """Where the numbers come from."""
-
-    hptransfer: str
-    versions: dict[str, tuple[str, ...]]
-    corpus: DataSpec
-    runs_on_other_corpora: int  # left out
-    devices: dict[str, int]  # runs per device
-    last_run_at: str
-    predictions: dict[str, dict[str, Any]]
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """All that is said of the optimizer, by its name, in the order of reading."""
+        said = (verdict.text for verdict in (self.saving, *self.judgement, *self.failures))
+        return tuple(words if words.startswith(f"{self.name} ") else f"{self.name}: {words}" for words in said)
 
 
 class Missing(Spec):
@@ -88,6 +121,7 @@ class Summary(Spec):
     description: str
     scale: Scale
     optimizers: tuple[Answer, ...]
+    pairs: tuple[Pair, ...]
     runs: dict[str, int]
     cost: dict[str, Cost]
     provenance: Provenance
@@ -96,7 +130,7 @@ class Summary(Spec):
 
 def summarize(results: Results, options: str = "") -> Summary:
     """The summary of ``results``; ``options`` are appended to the commands that it names."""
-    target, experiment = results.target, results.experiment
+    target, experiment, compared = results.target, results.experiment, pairs(results)
     held_out = [record for record in results.records if record.spec.model.width == experiment.target_width]
     searched = [record for record in results.records if record.spec.model.width != experiment.target_width]
     return Summary(
@@ -104,24 +138,26 @@ def summarize(results: Results, options: str = "") -> Summary:
         description=experiment.description,
         scale=Scale(
             target_width=experiment.target_width,
-            depth=target.model.depth,
-            parameters=target.model.parameters(),
-            tokens=target.tokens,
-            batch_tokens=target.batch_tokens,
-            context=target.model.context,
+            depth=experiment.model.depth,
+            parameters=target.model.parameters() if target else None,
+            tokens=target.tokens if target else None,
+            batch_tokens=experiment.batch_sequences * experiment.model.context,
+            context=experiment.model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
         ),
-        optimizers=tuple(_answer(results, series) for series in results.series),
+        optimizers=tuple(_answer(results, series, compared) for series in results.series),
+        pairs=compared,
         runs=dict(sorted(Counter(record.state for record in results.records).items())),
-        cost={"search": _cost(searched), "held_out": _cost(held_out), "total": _cost(results.records)},
-        provenance=_provenance(results),
+        cost={"search": Cost.of(searched), "held_out": Cost.of(held_out), "total": Cost.of(results.records)},
+        provenance=Provenance.of(results),
         missing=tuple(_missing(results, options)),
     )
 
 
-def _answer(results: Results, series: Series) -> Answer:
+def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answer:
     found: dict[str, Any] = {"optimizer": series[0], "parametrization": series[1]}
+    found |= {"overhead": overhead(results, series), "target_loss": tokens_to_target(results, series)}
     if prediction := results.predictions.get(series):
         same = ("hyperparameters", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
         found |= {"prediction": prediction.digest} | {name: getattr(prediction, name) for name in same}
@@ -130,36 +166,30 @@ def _answer(results: Results, series: Series) -> Answer:
         when = "before" if validation.preregistered else "after"
         detail = f"the prediction was written to the store {when} the first run that tests it had finished"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
-    return Answer(**found)
+        found |= {"quality": prediction_verdict(validation), "against": against_verdict(validation)}
+    return Answer(**found, no_prediction=results.refused.get(series), speed=_speed(results, series, compared))
 
 
-def _cost(records: Iterable[RunRecord]) -> Cost:
-    records = list(records)
-    return Cost(
-        runs=len(records),
-        wall_seconds=sum(record.training_wall_seconds for record in records),
-        flops=sum(record.flops for record in records),
-        flops_optimizer=sum(record.flops_optimizer for record in records),
-    )
-
-
-def _provenance(results: Results) -> Provenance:
-    versions: dict[str, set[str]] = {}
-    for record in results.records:
-        for name, version in record.versions.items():
-            versions.setdefault(name, set()).add(version)
-    return Provenance(
-        hptransfer=__version__,
-        versions={name: tuple(sorted(found)) for name, found in sorted(versions.items())},
-        corpus=results.target.data,
-        runs_on_other_corpora=results.left_out,
-        devices=dict(Counter(record.device for record in results.records)),
-        last_run_at=max(record.finished_at for record in results.records),
-        predictions={label(series): prediction.provenance for series, prediction in results.predictions.items()},
-    )
+def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdict | None:
+    """The verdict on a multiplier, or why there is none; None where it has not been measured."""
+    if series[0] == BASELINE:
+        return Verdict(text="The baseline that the others are measured against.")
+    validation, name = results.validations.get(series), label(series)
+    if validation and validation.refusal:
+        return Verdict(text=validation.refusal, tone="bad")
+    if validation and validation.speedup:
+        pair = pair_of(compared, name, label((BASELINE, series[1])))
+        return speed_verdict(name, validation.width, validation.speedup.compute_multiplier, pair)
+    if BASELINE not in results.experiment.optimizers:
+        return Verdict(text=f"No multiplier: {BASELINE} is not among the optimizers of this experiment.", tone="bad")
+    return None
 
 
 def _missing(results: Results, options: str) -> Iterable[Missing]:
+    if not results.records:
+        sentence = "The search has not finished a run yet."
+        yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
+        return
     for series in results.series:
         name, trials = label(series), results.experiment.search.trials
         which = f"{options} --optimizer {series[0]}" + ("" if series[1] == "mup" else f" --parametrization {series[1]}")
@@ -168,7 +198,9 @@ def _missing(results: Results, options: str) -> Iterable[Missing]:
         short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
         if short:
             yield Missing(sentence=f"{name}: the search has {', '.join(short)}.", command=f"python -m hptransfer.search{which}")
-        if series not in results.predictions:
+        if series in results.refused:
+            yield Missing(sentence=f"{name}: its search allows no prediction.", command=f"python -m hptransfer.search{which}")
+        elif series not in results.predictions:
             yield Missing(sentence=f"{name}: there is no prediction yet.", command=f"python -m hptransfer.transfer{which}")
         elif series in results.stale:
             sentence = f"{name}: the validation tested an earlier prediction, so none of it is shown."

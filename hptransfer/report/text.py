@@ -90,17 +90,59 @@ def percent_bounds(interval: Interval) -> str:
 
 def multiplier(value: Multiplier) -> str:
     """1.42x, or > 2.00x where AdamW's ladder did not bracket the loss."""
-    bound = "" if value.bracketed else f"{value.bound or '>'} "
-    return f"{bound}{value.value:.2f}x"
+    return f"{f'{value.bound} ' if value.bound else ''}{value.value:.2f}x"
 
 
 def multiplier_bounds(value: Multiplier) -> str:
-    """The interval of a bracketed multiplier."""
-    if not value.bracketed:
-        return "(not bracketed)"
-    if value.low is None or value.high is None:
-        return bounds(value)
-    return f"({value.low:.2f}{DASH}{value.high:.2f})"
+    """The interval of a bracketed multiplier; an extrapolated one says that it is."""
+    if value.extrapolated:
+        return f"({multiplier_ends(value)}, extrapolated)"
+    return f"({multiplier_ends(value)})" if value.bracketed else "(not bracketed)"
+
+
+def multiplier_ends(value: Interval) -> str:
+    """The interval of a multiplier, to two decimals: 1.30-1.60, from 1.30, up to 1.60."""
+    low, high = (None if end is None else f"{end:.2f}" for end in (value.low, value.high))
+    if low is not None and high is not None:
+        return f"{low}{DASH}{high}"
+    if low is not None:
+        return f"from {low}"
+    return "no interval" if high is None else f"up to {high}"
+
+
+def times(value: float) -> str:
+    """A factor: 1.42x."""
+    return f"{value:.2f}x"
+
+
+def p_value(p: float) -> str:
+    """p = 0.003, p = 0.31; nothing finer than a thousandth."""
+    if p < 0.001:
+        return "p < 0.001"
+    if p > 0.999:
+        return "p > 0.999"
+    return f"p = {p:.3f}" if p < 0.1 or p > 0.9 else f"p = {p:.2f}"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in powers of ten: 812 B, 9.95 MB, 1.20 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= unit:
+            return f"{plain(n_bytes / unit)} {name}"
+    return f"{n_bytes:.0f} B"
+
+
+def share(fraction: float) -> str:
+    """A share, to two digits: 10 %, 0.13 %."""
+    return f"{plain(100 * fraction, 2)} %"
+
+
+def seconds(value: float) -> str:
+    """A short time in the unit that suits it: 76 \N{MICRO SIGN}s, 1.2 ms."""
+    for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s")):
+        if value >= unit:
+            return f"{plain(value / unit)} {name}"
+    return f"{plain(value / 1e-9)} ns"
 
 
 def listing(items: list[str] | list[int]) -> str:

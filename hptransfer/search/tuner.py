@@ -202,7 +202,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
         corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
         device = None if config["gpu"] else torch.device("cpu")  # Ray hides no GPU from a trial that asked for none
         owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
-        claim = Claims(store).take(config["run_id"], node=this_node(), **owner)
+        claim = Claims(store).take(config["run_id"], node=this_node(), what=spec.title, **owner)
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:

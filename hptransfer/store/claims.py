@@ -14,7 +14,7 @@ import socket
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from hptransfer.errors import HptransferError
@@ -30,7 +30,8 @@ class ClaimLost(HptransferError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``beat``: its heartbeat."""
+    """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``beat``: its heartbeat;
+    ``what``: the run in words."""
 
     run_id: str
     generation: int
@@ -40,6 +41,7 @@ class Holder:
     pid: int
     node: str
     beat: int = 0
+    what: str = ""
 
     @property
     def pulse(self) -> str:
@@ -50,6 +52,9 @@ class Holder:
     def is_dead(self) -> bool:
         """Whether it ran on this machine and its process is gone. Elsewhere nothing can be said: False."""
         return self.host == this_host() and not is_running(self.pid)
+
+
+FIELDS = {field.name for field in fields(Holder)}  # a newer version may write more
 
 
 class Claims:
@@ -67,14 +72,22 @@ class Claims:
             if not generation.isdecimal():
                 continue  # somebody else's file
             holder = Holder(run_id, int(generation), "", "", "", 0, "")
-            with suppress(FileNotFoundError, ValueError, TypeError):
-                holder = Holder(**json.loads(self._files.read(name)))
+            with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
+                content = json.loads(self._files.read(name))
+                holder = Holder(**{key: value for key, value in content.items() if key in FIELDS})
             if run_id not in found or found[run_id].generation < holder.generation:
                 found[run_id] = holder
         return found
 
     def take(
-        self, run_id: str, *, session: str = "", node: str = "", dead: str = "", beat_seconds: float = BEAT_SECONDS
+        self,
+        run_id: str,
+        *,
+        session: str = "",
+        node: str = "",
+        dead: str = "",
+        what: str = "",
+        beat_seconds: float = BEAT_SECONDS,
     ) -> Claim | None:
         """Claim a run for this process; None where another holds it. Taken over at once is what the same session held (it
         has seen that attempt end), what a process held that is gone from this machine, and the holder with the pulse
@@ -83,7 +96,7 @@ class Claims:
         if before and not ((session and before.session == session) or before.is_dead or before.pulse in (dead, " 0")):
             return None
         generation = before.generation + 1 if before else 0
-        mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node)
+        mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node, what=what)
         claim = Claim(self, mine, beat_seconds)
         return claim if patiently(lambda: self._files.create(_name(mine), _content(mine))) else None
 

@@ -48,8 +48,17 @@ class Store:
 
     def registered_at(self, digest: str) -> str | None:
         """When a prediction was registered (UTC, ISO 8601), or None."""
+        found = self._registered(digest)
+        return str(found["registered_at"]) if found else None
+
+    def prediction(self, digest: str) -> dict[str, Any] | None:
+        """The content of a registered prediction, or None."""
+        found = self._registered(digest)
+        return dict(found["prediction"]) if found else None
+
+    def _registered(self, digest: str) -> dict[str, Any] | None:
         name = f"predictions/{digest}.json"
-        return str(json.loads(self.files.read(name))["registered_at"]) if self.files.exists(name) else None
+        return dict(json.loads(self.files.read(name))) if self.files.exists(name) else None
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
         """Keep the state of an unfinished run, replacing an older one."""

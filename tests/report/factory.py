@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,10 @@ from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedu
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="ab" * 32, vocab=256)
 BEST_LR = {"adamw": 0.008, "muon": 0.02, "shampoo": 0.006, "soap": 0.005}
 LOSS = {"adamw": 1.62, "muon": 1.55, "shampoo": 1.57, "soap": 1.54}
-CURVATURE, SKEW = 0.02, 2.4
+CURVATURE, SKEW = 0.02, 1.5
+BEST_DECAY, DECAY_CURVATURE = 0.001, 0.004
 SEARCHED_LRS = (0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)  # factors on the optimum
+SEARCHED_DECAYS = ((0.9, 0.1), (1.15, 0.3), (0.8, 3.0), (1.0, 10.0), (0.3, 5.0))  # factors on the best LR and weight decay
 
 
 def experiment(optimizers: tuple[str, ...] = ("adamw", "muon"), **changes: object) -> Experiment:
@@ -68,16 +71,17 @@ def spec(
     return made.at(**{"horizon.tokens": round(made.tokens * horizon)})
 
 
-def true_loss(optimizer: str, width: int, lr: float, tokens_factor: float = 1.0) -> float:
+def true_loss(optimizer: str, width: int, lr: float, tokens_factor: float = 1.0, wd: float = BEST_DECAY) -> float:
     distance = math.log(lr / BEST_LR[optimizer])
-    bowl = CURVATURE * distance**2 * (SKEW if distance > 0 else 1)
+    bowl = CURVATURE * (distance * (SKEW if distance > 0 else 1)) ** 2 + DECAY_CURVATURE * math.log(wd / BEST_DECAY) ** 2
     return LOSS[optimizer] * (256 / width) ** 0.09 * tokens_factor**-0.06 * math.exp(bowl)
 
 
 def record(spec: RunSpec, state: str = "complete", reason: str | None = None) -> RunRecord:
     optimizer, width = spec.optimizer.recipe, spec.model.width
     jitter = (int(spec.run_id[:4], 16) / 65535 - 0.5) * 0.004
-    loss = true_loss(optimizer, width, spec.optimizer.lr, spec.tokens / 2_097_152) * (1 + jitter)
+    chosen = spec.optimizer
+    loss = true_loss(optimizer, width, chosen.lr, spec.tokens / 2_097_152, chosen.weight_decay) * (1 + jitter)
     done = spec.steps if state == "complete" else spec.steps // 4
     curve = tuple(
         CurvePoint(step=step, tokens=step * spec.batch_tokens, schedule=1.0, train=value, val=value)
@@ -108,12 +112,18 @@ def record(spec: RunSpec, state: str = "complete", reason: str | None = None) ->
 
 
 def search_records(experiment: Experiment, parametrization: str = "mup") -> list[RunRecord]:
-    """A swept grid per optimizer and width, the largest LR diverged; one failed run."""
+    """Learning rates and weight decays per optimizer and width, the largest LR diverged; one failed run."""
     found = []
     for optimizer in experiment.optimizers:
         for width in experiment.widths:
             lrs = [BEST_LR[optimizer] * factor for factor in SEARCHED_LRS]
             found += [record(spec(experiment, optimizer, width, lr, parametrization=parametrization)) for lr in lrs]
+            found += [
+                record(
+                    spec(experiment, optimizer, width, BEST_LR[optimizer] * f, BEST_DECAY * g, parametrization=parametrization)
+                )
+                for f, g in SEARCHED_DECAYS
+            ]
             ceiling = spec(experiment, optimizer, width, BEST_LR[optimizer] * 9, parametrization=parametrization)
             found.append(record(ceiling, "diverged", "loss is not finite at step 64"))
     first = spec(experiment, experiment.optimizers[0], experiment.widths[0], 0.0111, seed=7, parametrization=parametrization)
@@ -244,6 +254,42 @@ def _size(experiment: Experiment, optimizer: str, width: int) -> Size:
     )
 
 
+def coordinate_check(
+    experiment: Experiment, optimizer: str, parametrization: str = "mup", **changes: object
+) -> dict[str, object]:
+    """A file of ``python -m hptransfer.coordcheck``: the hidden slope at step 10 is outside the tolerance for any but AdamW."""
+    steep = {"adamw": 0.03}.get(optimizer, -0.11)
+    slopes = [
+        {
+            "role": role,
+            "step": step,
+            "slope": slope,
+            "slopes_by_seed": [slope - 0.01, slope, slope + 0.02],
+            "outcome": "not judged" if step > 10 else "fails" if abs(slope) > 0.08 else "passes",
+            "rms": {"32": 0.5, "64": 0.5},
+        }
+        for role in ("embedding", "hidden", "readout")
+        for step in (3, 10, 50)
+        for slope in [steep if (role, step) == ("hidden", 10) else 0.002 * step]
+    ]
+    found = {
+        "optimizer": optimizer,
+        "parametrization": parametrization,
+        "passed": optimizer == "adamw",
+        "verdict": f"{'passed' if optimizer == 'adamw' else 'failed'}: the steepest slope judged is that of hidden at t = 10",
+        "tolerance": 0.08,
+        "lr": BEST_LR[optimizer] / 4,
+        "embedding_lr_ratio": 1.0,
+        "lr_source": "a quarter of the tuned one",
+        "base_width": experiment.base_width,
+        "widths": [32, 64, 128],
+        "seeds": 3,
+        "corpus": DATA.model_dump(),
+        "slopes": slopes,
+    }
+    return found | changes
+
+
 def write_all(folder: Path, experiment: Experiment, *, predicted: bool = True, tested: bool = True) -> Path:
     """Store, predictions and validations under ``folder`` as the commands leave them; returns the experiment's file."""
     store, output = Store(folder / "runs"), folder / "reports" / experiment.name
@@ -260,6 +306,9 @@ def write_all(folder: Path, experiment: Experiment, *, predicted: bool = True, t
                 store.add(made)
             output.mkdir(parents=True, exist_ok=True)
             (output / f"validation-{path.name}").write_text(validation.model_dump_json())
+            check = output.parent / "coordcheck" / f"{optimizer}-mup.json"
+            check.parent.mkdir(exist_ok=True)
+            check.write_text(json.dumps(coordinate_check(experiment, optimizer)))
     file = folder / "sample.yaml"
     file.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
     return file

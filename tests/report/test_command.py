@@ -13,7 +13,14 @@ from hptransfer.report.command import main
 
 def test_the_report_folder_is_complete(report: Path) -> None:
     names = {str(path.relative_to(report)) for path in report.rglob("*") if path.is_file()}
-    assert {"index.html", "summary.json", "report.md", "runs.csv", "tables/regret.csv", "figures/regret.svg"} <= names
+    assert {
+        "index.html",
+        "summary.json",
+        "report.md",
+        "runs.csv",
+        "tables/regret.csv",
+        "figures/regret-learning-rate.svg",
+    } <= names
     summary = json.loads((report / "summary.json").read_text())
     assert [found["optimizer"] for found in summary["optimizers"]] == ["adamw", "muon"]
     assert summary["optimizers"][1]["prediction"] == prediction(experiment(), "muon").digest

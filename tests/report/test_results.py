@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_a_store_without_runs_of_the_experiment_is_an_error(folder: Path) -> Non
         load_results(experiment(batch_sequences=32), store, folder)
 
 
+def test_an_experiment_without_runs_may_be_waited_for(folder: Path) -> None:
+    loaded = load_results(experiment(), Store("runs"), folder, allow_empty=True)
+    assert loaded.records == () and loaded.target is None
+    summary = summarize(loaded, " --experiment sample")
+    assert summary.runs == {} and summary.cost["total"].runs == 0
+    (first,) = summary.missing
+    assert first.sentence == "The search has not finished a run yet."
+    assert first.command == "python -m hptransfer.search --experiment sample"
+
+
 def test_a_prediction_of_another_width_or_optimizer_is_an_error(folder: Path) -> None:
     write_all(folder, experiment())
     file = str(folder / "predictions" / "muon-256.json")
@@ -49,6 +60,31 @@ def test_a_prediction_of_another_width_or_optimizer_is_an_error(folder: Path) ->
         load_results(experiment(target_width=512), Store("runs"), folder, [file])
     with pytest.raises(UsageError, match="is for muon, which experiment sample does not have"):
         load_results(experiment(("adamw",)), Store("runs"), folder, [file])
+
+
+def test_a_prediction_that_another_experiment_left_under_the_same_name_is_not_taken_for_ours(folder: Path) -> None:
+    ours, other = experiment(), experiment(name="other", batch_sequences=32)
+    write_all(folder, ours, tested=False)
+    file = folder / "predictions" / "muon-256.json"
+    file.write_text(prediction(other, "muon").model_dump_json())
+    loaded = load_results(ours, Store("runs"), folder)
+    assert set(loaded.predictions) == {("adamw", "mup")}
+    with pytest.raises(UsageError, match=r"muon-256\.json was made by another experiment than sample"):
+        load_results(ours, Store("runs"), folder, [str(file)])
+    wider = experiment(widths=[32, 64])
+    file.write_text(prediction(ours, "muon").model_dump_json())
+    assert load_results(wider, Store("runs"), folder).predictions == {}
+
+
+def test_what_was_tested_is_reported_although_its_file_is_gone(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    told = prediction(ours, "muon")
+    Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
+    (folder / "predictions" / "muon-256.json").write_text(prediction(experiment(batch_sequences=32), "muon").model_dump_json())
+    loaded = load_results(ours, Store("runs"), folder / "reports" / "sample")
+    assert loaded.predictions["muon", "mup"] == told
+    assert ("muon", "mup") in loaded.validations and loaded.stale == ()
 
 
 def test_a_validation_of_a_replaced_prediction_is_not_reported(folder: Path) -> None:
@@ -79,11 +115,13 @@ def test_summary_of_a_finished_experiment(folder: Path) -> None:
     adamw, muon = summary.optimizers
     assert muon.prediction == validation.prediction == prediction(ours, "muon").digest
     assert muon.regret == validation.regret
-    assert muon.compute_multiplier == validation.compute_multiplier
-    assert adamw.compute_multiplier == {}
+    assert muon.speedup == validation.speedup
+    assert adamw.speedup is None
     assert summary.missing == ()
     assert summary.scale.parameters == prediction(ours, "muon").target.parameters
-    assert summary.runs == {"complete": 48 + 14, "diverged": 6, "failed": 1}
+    held_out = {made.run_id for optimizer in ours.optimizers for made in validated(ours, optimizer)[1]}
+    searched = Counter(made.state for made in search_records(ours))
+    assert summary.runs == {**searched, "complete": searched["complete"] + len(held_out)}
     total, parts = summary.cost["total"], [summary.cost["search"], summary.cost["held_out"]]
     assert total.runs == sum(part.runs for part in parts) == sum(summary.runs.values())
     assert total.wall_seconds == pytest.approx(sum(record.training_wall_seconds for record in loaded.records))

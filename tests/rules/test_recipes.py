@@ -139,6 +139,17 @@ def test_spectral_is_another_run_even_at_the_base_shape() -> None:
     assert ids["mup"] == ids["sp"] != ids["spectral"]
 
 
+def test_a_changed_copy_knows_nothing_of_what_it_was_copied_from() -> None:
+    """Identity and resolved options are kept once they are worked out, by the spec that they are of."""
+    spec = tiny_spec("muon")
+    known = spec.run_id, spec.optimizer.resolved_options
+    other = spec.optimizer.model_copy(update={"options": {"lr_convention": "match_rms_adamw"}})
+    changed = spec.model_copy(update={"optimizer": other})
+    assert changed.run_id == tiny_spec("muon", {"lr_convention": "match_rms_adamw"}).run_id != known[0]
+    assert other.resolved_options != known[1]
+    assert (spec.run_id, spec.optimizer.resolved_options) == known
+
+
 @pytest.mark.parametrize(
     ("recipe", "options", "sides"),
     [

@@ -1,0 +1,333 @@
+"""How long the report of many runs takes, and how large its page is.
+
+    python -m benchmarks.report_speed [--runs 5000] [--output FOLDER]
+
+A made-up experiment of four optimizers at three widths with predictions, validations and training curves. The command is timed
+as a user runs it, a process of its own; its phases once more in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+
+from benchmarks.tables import markdown_table
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.report import build, command
+from hptransfer.rules.recipes import ROLES
+from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.train import machine
+from hptransfer.transfer.prediction import (
+    Drift,
+    Hyperparameters,
+    Interval,
+    Optimum,
+    Prediction,
+    RoleNumbers,
+    Surface,
+    Target,
+    WeightDecay,
+    default_path,
+)
+from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
+
+BEST = {"adamw": (0.008, 2.02), "muon": (0.02, 1.95), "shampoo": (0.006, 1.97), "soap": (0.005, 1.94)}  # LR, loss at width 128
+WIDTHS, HELD_OUT = (32, 64, 96), 128
+DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
+CURVATURE, SKEW = 0.02, 1.5
+PHASES = {
+    "load_results": "store, predictions and validations",
+    "FRAMES": "frames",
+    "run_table": "run table",
+    "summarize": "summary",
+    "show": "printing",
+    "sections": "charts",
+    "render_page": "page",
+    "render_markdown": "Markdown",
+    "drawings": "figures (SVG)",
+    "write": "files",
+}
+LIMITS = {"seconds": 10.0, "megabytes": 5.0}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Time and size of a report.")
+    options.add_argument("--runs", type=int, default=5000)
+    options.add_argument("--output", default="benchmarks/results", metavar="FOLDER")
+    args = options.parse_args()
+    output = Path(args.output).absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        make_experiment(args.runs)
+        argv = ["--experiment", "speed.yaml"]
+        began, before = time.perf_counter(), _children()
+        subprocess.run([sys.executable, "-m", "hptransfer.report", *argv], check=True, stderr=subprocess.DEVNULL)
+        whole = time.perf_counter() - began, _children() - before
+        phases = _phases(argv)
+        written = Path("reports/speed")
+        sizes = {name: (written / name).stat().st_size / 1e6 for name in ("index.html", "runs.csv")}
+        drawn = sum(path.stat().st_size for path in (written / "figures").iterdir()) / 1e6
+        cpu = machine.describe(torch.device("cpu"))
+    phases["the command, a process of its own"] = whole
+    rows = [(name, f"{seconds:.2f}", f"{cpu_seconds:.2f}", "") for name, (seconds, cpu_seconds) in phases.items()]
+    rows += [(name, "", "", f"{size:.2f}") for name, size in (*sizes.items(), ("figures (SVG)", drawn))]
+    date = datetime.now(UTC).date().isoformat()
+    lines = [
+        f"# The report of {args.runs:,} runs",
+        "",
+        f"{cpu}; {date}; `python -m benchmarks.report_speed --runs {args.runs}`. "
+        f"Limits: {LIMITS['seconds']:g} s for the command, {LIMITS['megabytes']:g} MB for the page.",
+        "",
+        *markdown_table(("part", "seconds", "CPU seconds", "MB"), rows),
+    ]
+    Console().print("\n".join(lines))
+    (output / f"report_speed-{date}.md").write_text("\n".join(lines) + "\n")
+
+
+def _children() -> float:
+    """CPU seconds of the processes that this one has started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _phases(argv: list[str]) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of the command's phases in this process, where everything is imported already."""
+    spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def clocks() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            wall, cpu = clocks()
+            result = work(*arguments, **named)
+            spent[name].append((clocks()[0] - wall, clocks()[1] - cpu))
+            return result
+
+        return run
+
+    before = [(home, name, vars(home)[name]) for home in (command, build) for name in PHASES if name in vars(home)]
+    for home, name, work in before:
+        phase = PHASES[name]
+        setattr(home, name, timed(phase, work) if callable(work) else {key: timed(phase, make) for key, make in work.items()})
+    wall, cpu = clocks()
+    command.main(argv)
+    total = clocks()[0] - wall, clocks()[1] - cpu
+    for home, name, work in before:
+        setattr(home, name, work)
+    phases = {name: (sum(w for w, _ in spent[name]), sum(c for _, c in spent[name])) for name in PHASES.values()}
+    rest = total[0] - sum(w for w, _ in phases.values()), total[1] - sum(c for _, c in phases.values())
+    return phases | {"the rest": rest}
+
+
+def make_experiment(runs: int) -> None:
+    """The experiment file, store, predictions and validations in the working folder, as the commands leave them."""
+    fields = load_experiment("quickstart").model_dump(mode="json") | {
+        "name": "speed",
+        "widths": list(WIDTHS),
+        "target_width": HELD_OUT,
+        "optimizers": list(BEST),
+    }
+    Path("speed.yaml").write_text(yaml.safe_dump(fields))
+    experiment, store = load_experiment("speed.yaml"), Store("runs")
+    output = Path("reports/speed")
+    output.mkdir(parents=True)
+    Path("predictions").mkdir()
+    tests: list[RunRecord] = []
+    for recipe in BEST:
+        prediction = _prediction(experiment, recipe)
+        path = default_path(recipe, "mup", HELD_OUT)
+        path.write_text(prediction.model_dump_json())
+        validation = _validation(experiment, prediction, tests)
+        (output / f"validation-{path.name}").write_text(validation.model_dump_json())
+    made = {record.run_id: record for record in tests}
+    searched = _searched(experiment)
+    while len(made) < runs:
+        record = next(searched)
+        made[record.run_id] = record
+    for record in made.values():
+        store.files.write(f"runs/{record.run_id}.json", record.model_dump_json().encode(), durable=False)
+
+
+def _searched(experiment: Experiment) -> Iterator[RunRecord]:
+    """Runs of a search without end, a twelfth of them diverged."""
+    draw = random.Random(0)
+    while True:
+        for recipe, (best, _) in BEST.items():
+            for width in WIDTHS:
+                lr = best * math.exp(draw.gauss(0, 1))
+                yield _record(_spec(experiment, recipe, width, lr, 10 ** draw.uniform(-4, -2)), draw.random() < 1 / 12)
+
+
+def _spec(experiment: Experiment, recipe: str, width: int, lr: float, decay: float = 1e-3, seed: int = 0) -> RunSpec:
+    optimizer = OptimizerSpec(recipe=recipe, lr=float(f"{lr:.3g}"), weight_decay=float(f"{decay:.3g}"))
+    return experiment.run_spec(DATA, optimizer, width=width, parametrization="mup", seed=seed)
+
+
+def _loss(recipe: str, width: int, lr: float, tokens: float = 1.0) -> float:
+    best, loss = BEST[recipe]
+    distance = math.log(lr / best)
+    bowl = CURVATURE * (distance * (SKEW if distance > 0 else 1)) ** 2
+    return loss * math.exp(bowl + 0.09 * math.log(HELD_OUT / width) - 0.06 * math.log(tokens))
+
+
+def _record(spec: RunSpec, diverged: bool = False) -> RunRecord:
+    noise = random.Random(spec.run_id).gauss(0, 0.002)
+    loss = _loss(spec.optimizer.recipe, spec.model.width, spec.optimizer.lr, spec.tokens / spec.base.tokens) * math.exp(noise)
+    done = spec.steps // 4 if diverged else spec.steps
+    steps = [round(done * i / 12) for i in range(13)]
+    values = [loss + (5.5 - loss) * math.exp(-9 * (step / spec.steps) ** 0.5) for step in steps]
+    seconds = 0.07 * spec.steps * spec.model.width / HELD_OUT
+    return RunRecord(
+        run_id=spec.run_id,
+        spec=spec,
+        state="diverged" if diverged else "complete",
+        reason=f"loss nan at step {done}" if diverged else None,
+        steps=done,
+        tokens=done * spec.batch_tokens,
+        loss=None if diverged else loss,
+        bits_per_byte=None if diverged else loss / math.log(2),
+        curve=tuple(
+            CurvePoint(step=step, tokens=step * spec.batch_tokens, schedule=1 - step / spec.steps, train=value, val=value)
+            for step, value in zip(steps, values, strict=True)
+        ),
+        flops=spec.flops * done / spec.steps,
+        flops_optimizer=spec.flops / 25,
+        training_wall_seconds=seconds,
+        optimizer_wall_seconds=seconds / 10,
+        peak_memory_bytes=400_000_000,
+        optimizer_state_bytes=1_000_000,
+        device="AMD EPYC 7551",
+        versions={"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"},
+        finished_at="2026-11-24T10:00:00+00:00",
+    )
+
+
+def _prediction(experiment: Experiment, recipe: str) -> Prediction:
+    best = BEST[recipe][0]
+    run = _spec(experiment, recipe, HELD_OUT, best)
+    return Prediction(
+        optimizer=recipe,
+        parametrization="mup",
+        target=Target(
+            width=HELD_OUT,
+            depth=run.model.depth,
+            tokens=run.tokens,
+            batch_tokens=run.batch_tokens,
+            parameters=run.model.parameters(),
+        ),
+        hyperparameters=Hyperparameters(
+            lr=Interval(value=best, low=best / 1.2, high=best * 1.2),
+            weight_decay=WeightDecay(value=run.weight_decay, low=None, high=None, status="not identified, rule used"),
+            embedding_lr_ratio=1.0,
+        ),
+        drift=Drift(theory=0.0, fitted=0.04, low=-0.06, high=0.13, used=0.018, reason="the fit does not differ from theory"),
+        roles={
+            role: RoleNumbers(lr=group.lr, weight_decay=group.weight_decay, epsilons=group.epsilons)
+            for role in ROLES
+            for group in run.groups()
+            if group.role == role
+        },
+        expected_regret=0.0008,
+        noise=0.002,
+        budget=dict.fromkeys(WIDTHS, experiment.search.trials),
+        optima=tuple(
+            Optimum(
+                width=width,
+                lr=Interval(value=best, low=best / 1.2, high=best * 1.2),
+                loss=_loss(recipe, width, best),
+                runs=8,
+                diverged=1,
+            )
+            for width in WIDTHS
+        ),
+        surface=Surface(curvature=CURVATURE, skew=SKEW),
+        hold_out=None,
+        checks=(),
+        spec=run,
+        provenance={"store": "runs"},
+    )
+
+
+def _validation(experiment: Experiment, prediction: Prediction, records: list[RunRecord]) -> Validation:
+    """A validation, and the runs at the held-out width that it rests on in ``records``."""
+
+    def run(recipe: str, kind: Kind, factor: float, seeds: tuple[int, ...] = (0,)) -> TargetRun:
+        lr = BEST[recipe][0] * (factor if kind == "lr_probe" else 1)
+        made = [_record(_spec(experiment, recipe, HELD_OUT, lr, seed=seed)) for seed in seeds]
+        if kind == "horizon":
+            longer = (record.spec.at(**{"horizon.tokens": round(record.spec.tokens * factor)}) for record in made)
+            made = [_record(spec) for spec in longer]
+        records.extend(made)
+        losses = tuple(record.loss or math.inf for record in made)
+        return TargetRun(
+            kind=kind,
+            factor=factor,
+            lr=lr,
+            weight_decay=1e-3,
+            tokens=made[0].tokens,
+            losses=losses,
+            loss=sum(losses) / len(losses),
+            standard_error=0.002,
+            run_ids=tuple(record.run_id for record in made),
+        )
+
+    probes, challenges = (0.5, 0.707, 1.414, 2.0), prediction.optimizer != "adamw"
+    known = Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True, p_value=0.001)
+    sizes = tuple(
+        Size(
+            width=width,
+            parameters=spec.model.parameters(),
+            flops=spec.flops,
+            baseline_loss=_loss("adamw", width, BEST["adamw"][0]),
+            loss=_loss(prediction.optimizer, width, BEST[prediction.optimizer][0]),
+            multiplier=known,
+            law=known,
+        )
+        for width in (*WIDTHS, HELD_OUT)
+        for spec in [_spec(experiment, prediction.optimizer, width, 0.01)]
+    )
+    return Validation(
+        optimizer=prediction.optimizer,
+        parametrization="mup",
+        width=HELD_OUT,
+        prediction=prediction.digest,
+        preregistered=True,
+        noise=SeedNoise(sd=0.002, freedom=5),
+        regret=Interval(value=0.0011, low=0.0002, high=0.0021),
+        speedup=Speedup(
+            compute_multiplier=dict.fromkeys(("tokens", "flops", "flops_with_optimizer", "wall_clock"), known),
+            law=known,
+            within_run=None,
+            sizes=sizes,
+            trend=Interval(value=0.01, low=-0.02, high=0.05),
+        )
+        if challenges
+        else None,
+        runs=(
+            run(prediction.optimizer, "predicted", 1.0, (0, 1)),
+            *(run(prediction.optimizer, "lr_probe", factor) for factor in probes),
+        ),
+        baseline_runs=tuple(run("adamw", "horizon", factor, (0, 1)) for factor in (0.5, 2.0, 4.0)) if challenges else (),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The first screen of the page: what to set, what it saves, and how sure that is, per optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from hptransfer.report import html, text
+from hptransfer.report.charts import colour
+from hptransfer.report.summary import Answer
+from hptransfer.report.verdicts import Verdict, headline
+from hptransfer.validate.result import BASELINE
+
+MOST_CARDS = 2  # that fit on the first screen side by side
+
+
+def answers(optimizers: Sequence[Answer]) -> str:
+    """Cards for two; for more a table of all of them first."""
+    cards = f'<div class="answers">{"".join(map(_card, optimizers))}</div>'
+    if len(optimizers) <= MOST_CARDS:
+        return cards
+    return f'{_overview(optimizers)}<h2 class="cards">Each optimizer</h2>{cards}'
+
+
+def _overview(optimizers: Sequence[Answer]) -> str:
+    columns = ("optimizer", "learning rate", "weight decay", "measured regret", "speedup over AdamW")
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    body = "".join(map(_overview_rows, optimizers))
+    return f'<div class="scroll flat overview" tabindex="0"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
+
+
+def _overview_rows(answer: Answer) -> str:
+    link = f'<a href="#{_anchor(answer)}">{escape(answer.name)}</a>'
+    cells = "".join(
+        f'<td data-name="{escape(name)}"><b>{escape(value)}</b> <span>{escape(sure)}</span></td>'
+        for name, value, sure, _ in _numbers(answer)
+    )
+    said = "".join(_paragraph(verdict, "verdict") for verdict in (answer.saving, *answer.judgement[:1], *answer.failures))
+    return (
+        f'<tbody style="--hue: {colour(answer.optimizer)}"><tr><th scope="row">{link}</th>{cells}</tr>'
+        f'<tr><td colspan="5">{said}</td></tr></tbody>'
+    )
+
+
+def _anchor(answer: Answer) -> str:
+    return f"answer-{answer.optimizer}-{answer.parametrization}"
+
+
+def _card(answer: Answer) -> str:
+    digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
+    body = _paragraph(answer.saving, "said soft" if answer.optimizer == BASELINE and answer.hyperparameters else "verdict")
+    if answer.hyperparameters:
+        body += _known(answer)
+    elif not answer.no_prediction:
+        body += '<p class="soft">No prediction yet.</p>'
+    head = f"<h2>{escape(answer.name)}{digest}</h2>"
+    return f'<article class="card" id="{_anchor(answer)}" style="--hue: {colour(answer.optimizer)}">{head}{body}</article>'
+
+
+def _known(answer: Answer) -> str:
+    numbers = "".join(
+        f"<div><dt>{escape(name)}</dt><dd><b>{escape(value)}</b><span>{escape(sure)}</span><small>{escape(note)}</small></dd></div>"
+        for name, value, sure, note in _numbers(answer)
+        if (name, answer.optimizer) != ("Speedup", BASELINE)
+    )
+    final = html.table(
+        ("final values", "learning rate", "weight decay", "epsilon"),
+        [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
+        wrap=(3,),
+    )
+    return f"""<dl class="numbers">{numbers}</dl>
+{"".join(_paragraph(verdict, "said") for verdict in (*answer.judgement, *answer.failures))}
+{_axes(answer)}{_overhead(answer)}
+{final}"""
+
+
+def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
+    """The four numbers of an optimizer: name, value, how sure, and a note."""
+    unknown = [(name, "-", "", "") for name in ("Learning rate", "Weight decay", "Measured regret", "Speedup")]
+    if answer.hyperparameters is None or answer.expected_regret is None:
+        return unknown
+    lr, decay = answer.hyperparameters.lr, answer.hyperparameters.weight_decay
+    known = decay.low is not None or decay.high is not None
+    regret = ("Measured regret", "-", "", f"expected {text.percent(answer.expected_regret)}")
+    if answer.regret:
+        regret = (regret[0], text.percent(answer.regret.value), text.percent_bounds(answer.regret), regret[3])
+    speedup = unknown[3]
+    if answer.speedup and (found := headline(answer.speedup.compute_multiplier)):
+        axis, multiplier = found
+        speedup = (speedup[0], text.multiplier(multiplier), text.multiplier_bounds(multiplier), text.AXES[axis])
+    status = decay.status.split(":")[0] if not known else ""
+    return [
+        ("Learning rate", text.plain(lr.value), text.bounds(lr), ""),
+        ("Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", status),
+        regret,
+        speedup,
+    ]
+
+
+def _paragraph(verdict: Verdict, style: str) -> str:
+    tone = "" if verdict.tone == "plain" else f" {verdict.tone}"
+    return f'<p class="{style}{tone}">{escape(verdict.text)}</p>'
+
+
+def _axes(answer: Answer) -> str:
+    if not answer.speedup:
+        return ""
+    items = "".join(
+        f"<div><dt>{text.AXES[axis]}</dt>"
+        f"<dd><b>{escape(text.multiplier(value))}</b> <span>{escape(text.multiplier_bounds(value))}</span></dd></div>"
+        for axis, value in answer.speedup.compute_multiplier.items()
+    )
+    return f'<div class="axes"><p>What AdamW needs for the same loss, as a multiple</p><dl>{items}</dl></div>'
+
+
+def _overhead(answer: Answer) -> str:
+    if not (spent := answer.overhead):
+        return ""
+    words = (
+        f"The optimizer itself: {text.share(spent.time_share)} of the training time, {text.share(spent.flops_share)} of the FLOPs"
+    )
+    if spent.against_baseline is not None and answer.optimizer != BASELINE:
+        words += f", {text.times(spent.against_baseline)} AdamW's seconds per token"
+    words += f"; its state {text.size(spent.state_bytes)} ({text.plain(spent.state_bytes_per_parameter, 2)} bytes per parameter)."
+    return f'<p class="said soft">{escape(words)}</p>'

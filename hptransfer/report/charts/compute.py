@@ -1,0 +1,193 @@
+"""Charts of compute: final losses against it, and the multiplier over AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from hptransfer.report.charts.parts import (
+    DIAMOND,
+    LOSS,
+    NARROW,
+    Chart,
+    Legend,
+    inline,
+    layers,
+    log_axis,
+    log_scale,
+    log_ticks,
+    log_x,
+    number,
+    only,
+    span,
+    tip,
+    with_series,
+)
+from hptransfer.report.text import AXES
+
+UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
+POINT_KINDS = {"search": "best run of a searched width", "predicted": "prediction, held-out width", "horizon": "AdamW's ladder"}
+ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
+METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
+DODGE = 0.08  # between optimizers at the same width, ln; less where they are many
+ONE = pl.DataFrame({"one": [1.0]})
+TIMES = "format(datum.value, '~g') + 'x'"
+
+
+def loss_against_compute(frame: pl.DataFrame) -> Chart:
+    """Final losses of every optimizer against training compute, the optimizer's own included; both axes logarithmic."""
+    frame = with_series(frame)
+    most = number(frame["compute"].max())
+    unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if most >= size), ("FLOP", 1.0))
+    has_ladder = frame.filter(kind="horizon")["series"].unique().to_list()
+    rows = frame.sort("compute").select(
+        "series",
+        pl.col("kind").replace_strict(POINT_KINDS),
+        "width",
+        "tokens",
+        "seeds",
+        "loss",
+        (pl.col("compute") / size).alias("compute"),
+        (pl.col("flops_optimizer") / size).alias("own"),
+        pl.when(pl.col("kind") != "horizon").then(True).alias("sized"),
+        pl.when((pl.col("kind") != "search") & pl.col("series").is_in(has_ladder)).then(True).alias("rung"),
+        pl.when(kind="predicted").then(True).alias("told"),
+    )
+    x = log_x("compute", rows["compute"], f"compute with the optimizer's ({unit})")
+    low, high = number(rows["loss"].min()), number(rows["loss"].max())
+    low, high = low / 1.01 - 0.04 * (high - low), high * 1.01 + 0.04 * (high - low)
+    y = alt.Y("loss:Q", title=LOSS, scale=log_scale(low, high), axis=log_axis(low, high))
+    legend = Legend(frame)
+    tooltip = [
+        legend.tooltip,
+        alt.Tooltip("kind:N", title="run"),
+        alt.Tooltip("width:O"),
+        tip("tokens", "tokens", ","),
+        tip("compute", f"compute, {unit}"),
+        tip("own", f"of it the optimizer's, {unit}"),
+        tip("loss", "loss", ".4f"),
+        alt.Tooltip("seeds:O"),
+    ]
+    pick = legend.pick
+    points = only("!datum.told", pick).mark_point(size=70, filled=True, opacity=1)
+    return layers(
+        inline(rows),
+        only("datum.sized", pick).mark_line(strokeWidth=1.5, opacity=0.6).encode(x, y, legend.colour),
+        only("datum.rung", pick).mark_line(strokeWidth=1.5, opacity=0.6, strokeDash=[2, 3]).encode(x, y, legend.colour),
+        points.encode(x, y, legend.colour, legend.shape, tooltip=tooltip).add_params(pick),
+        only("datum.told", pick).mark_point(size=140, **DIAMOND).encode(x, y, legend.colour, tooltip=tooltip),
+        height=320,
+    )
+
+
+def multipliers(frame: pl.DataFrame) -> Chart:
+    """Compute multipliers over AdamW per axis with intervals; an arrow where only a bound is known."""
+    names = [ROWS.get((axis, method), AXES[axis]) for axis, method in frame.select("axis", "method").iter_rows()]
+    frame = with_series(frame).with_columns(pl.Series("row", names, dtype=pl.String))
+    order = [name for name in (*AXES.values(), *ROWS.values()) if name in set(names)]
+    rows = frame.select("series", "row", "value", "low", "high", "p_value", pl.col("bound").fill_null("="))
+    values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
+    low, high = min(0.9, number(values.min()) / 1.1), max(1.15, number(values.max()) * 1.1)
+    axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy", labelSeparation=8)
+    x = alt.X("value:Q", title="multiplier over AdamW", scale=log_scale(low, high), axis=axis)
+    y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))
+    legend = Legend(frame, NARROW)
+    offset = alt.YOffset("series:N", sort=legend.names)
+    tooltip = [
+        legend.tooltip,
+        alt.Tooltip("row:N", title="on"),
+        alt.Tooltip("bound:N", title="multiplier is"),
+        tip("value", "value", ".2f"),
+        tip("low", "80 % from", ".2f"),
+        tip("high", "to", ".2f"),
+        tip("p_value", "probability of no speedup", ".2~g"),
+    ]
+    pick = legend.pick
+
+    def bounds(bound: str, shape: str) -> alt.Chart:
+        marks: alt.Chart = only(f"datum.bound == '{bound}'", pick).mark_point(shape=shape, size=95, filled=True, opacity=1)
+        return marks.encode(x, y, offset, legend.colour, tooltip=tooltip)
+
+    known = only("datum.bound == '='", pick)
+    return layers(
+        inline(rows, ONE),
+        only("isValid(datum.one)").mark_rule(style="reference").encode(alt.X("one:Q")),
+        known.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        .mark_rule(strokeWidth=2.5)
+        .encode(alt.X("low:Q"), alt.X2("high:Q"), y, offset, legend.colour, tooltip=tooltip),
+        known.mark_point(size=95, filled=True, opacity=1)
+        .encode(x, y, offset, legend.colour, legend.shape, tooltip=tooltip)
+        .add_params(pick),
+        bounds(">", "triangle-right"),
+        bounds("<", "triangle-left"),
+        height=len(order) * (15 * len(legend.names) + 11) + 10,
+    )
+
+
+def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
+    """The compute multiplier on FLOPs at every model width with intervals: between sizes (points and solid lines, hollow where
+    AdamW's runs do not bracket the loss), by a power law (dashed) and from the ladder of horizons (diamonds)."""
+    frame = with_series(frame)
+    legend = Legend(frame)
+    gap = min(DODGE, 0.2 / len(legend.names))
+    place = {name: gap * (i - (len(legend.names) - 1) / 2) for i, name in enumerate(legend.names)}
+    shift = pl.col("series").replace_strict(place, return_dtype=pl.Float64)
+    shift = shift + pl.when(method="ladder").then(gap / 2).otherwise(0.0)
+    rows = frame.select(
+        "series",
+        "method",
+        pl.col("method").replace_strict(METHODS).alias("words"),
+        "width",
+        "value",
+        "low",
+        "high",
+        "p_value",
+        (pl.col("width") * pl.when(method="law").then(1.0).otherwise(shift.exp())).alias("x"),
+        pl.when(~pl.col("bracketed") | pl.col("extrapolated")).then(True).alias("open"),
+    )
+    widths = sorted(frame["width"].unique())
+    x = alt.X(
+        "x:Q",
+        title="width",
+        scale=log_scale(widths[0] / 1.2, widths[-1] * 1.2),
+        axis=alt.Axis(values=widths, format="d", labelOverlap="greedy"),
+    )
+    values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
+    low, high = span(values, least=1.1)
+    low, high = min(low, 0.95), max(high, 1.05)
+    axis = alt.Axis(values=log_ticks(low, high), labelExpr=TIMES, labelOverlap="greedy")
+    y = alt.Y("value:Q", title="multiplier over AdamW, on FLOPs", scale=log_scale(low, high), axis=axis)
+    tooltip = [
+        legend.tooltip,
+        alt.Tooltip("width:O"),
+        alt.Tooltip("words:N", title="method"),
+        tip("value", "multiplier", ".2f"),
+        tip("low", "80 % from", ".2f"),
+        tip("high", "to", ".2f"),
+        tip("p_value", "probability of no speedup", ".2~g"),
+    ]
+    pick, hue = legend.pick, legend.colour
+    sizes, law, ladder = (only(f"datum.method == '{method}'", pick) for method in METHODS)
+    ends = only("datum.method != 'law' && isValid(datum.low) && isValid(datum.high)", pick)
+    marks: dict[str, Any] = {"size": 80, "opacity": 1.0, "strokeWidth": 2}
+    closed = sizes.transform_filter("!datum.open").mark_point(filled=True, **marks)
+    hollow = sizes.transform_filter("datum.open").mark_point(filled=False, **marks)
+    return layers(
+        inline(rows, ONE),
+        only("isValid(datum.one)").mark_rule(style="reference").encode(alt.Y("one:Q")),
+        ends.mark_rule(strokeWidth=1.5, opacity=0.55).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), hue),
+        sizes.mark_line(strokeWidth=1.5).encode(x, y, hue),
+        law.mark_line(strokeWidth=1.5, strokeDash=[5, 4]).encode(x, y, hue),
+        law.mark_point(size=16, filled=True, opacity=1).encode(x, y, hue, tooltip=tooltip),
+        closed.encode(x, y, hue, legend.shape, tooltip=tooltip).add_params(pick),
+        hollow.encode(x, y, hue, legend.shape, tooltip=tooltip),
+        ladder.mark_point(size=110, **DIAMOND).encode(x, y, hue, tooltip=tooltip),
+        height=300,
+    )
+
+
+def _times(low: float, high: float) -> list[float]:
+    ticks = (0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16)
+    return [tick for tick in ticks if low <= tick <= high]

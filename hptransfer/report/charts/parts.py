@@ -1,0 +1,153 @@
+"""What the charts share: the theme, their data, axes, legends and tooltips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from hptransfer.report.charts.palette import colour, dash, shape
+from hptransfer.report.results import label
+
+Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
+DIAMOND: dict[str, Any] = {"shape": "diamond", "filled": True, "opacity": 1, "style": "outlined"}
+CROSS: dict[str, Any] = {"shape": "M-1,-1L1,1M-1,1L1,-1", "filled": False, "size": 50, "opacity": 1, "strokeWidth": 2}
+LOSS = "validation loss (nats per token)"
+PHONE = 300  # pixels of a chart at 390
+NARROW = 170  # where names stand at its y axis
+WITHOUT_NULLS = "without nulls"  # how a frame becomes the data of a specification, by the name that Altair knows it by
+DIGITS = 5  # of numbers in a chart; the tables beside it have all of them
+
+
+def theme(ink: str, background: str | None, font: str) -> dict[str, Any]:
+    """A Vega-Lite configuration. On the page ``ink`` is ``currentColor``, so that charts follow light, dark and print."""
+    text = {"labelColor": ink, "titleColor": ink, "labelFont": font, "titleFont": font, "labelFontSize": 12, "titleFontSize": 12}
+    quiet = {"domain": False, "ticks": False, "grid": True, "gridColor": ink, "gridOpacity": 0.13}
+    return {
+        "background": background,
+        "view": {"stroke": None},
+        "axis": text | quiet | {"labelPadding": 7, "titlePadding": 10, "titleFontWeight": "normal", "labelOpacity": 0.8},
+        "legend": text | {"orient": "top", "titleFontWeight": "normal", "symbolStrokeWidth": 2, "symbolOpacity": 1},
+        "title": {"color": ink, "font": font, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 12},
+        # Of the styles below: their own colour would not win over Vega-Lite's default.
+        "rect": {"color": ink},
+        "rule": {"color": ink},
+        "text": {"color": ink, "font": font, "fontSize": 12},
+        "style": {
+            "outlined": {"stroke": ink, "strokeWidth": 1.5},
+            "reference": {"stroke": ink, "strokeDash": [2, 3], "opacity": 0.6},
+            "band": {"opacity": 0.08},
+            "remark": {"fill": ink, "font": font, "fontSize": 11, "fillOpacity": 0.75},
+        },
+    }
+
+
+def inline(*frames: pl.DataFrame) -> pl.DataFrame:
+    """The one data set of a chart: the frames below each other, rounded to `DIGITS` significant digits."""
+    return pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS))
+
+
+def _without_nulls(frame: Any, *_: object, **__: object) -> dict[str, Any]:
+    """The data set in a specification. Given to Altair as values it would be copied and checked row by row, many times."""
+    return {"values": [{name: value for name, value in row.items() if value is not None} for row in frame.to_dicts()]}
+
+
+alt.data_transformers.register(WITHOUT_NULLS, _without_nulls)
+
+
+def layers(data: pl.DataFrame, *parts: alt.Chart, height: int) -> Chart:
+    """The layers of a chart on one data set, from the lowest up, as wide as their container."""
+    return alt.layer(*parts, data=data).properties(width="container", height=height)
+
+
+def only(condition: str, pick: alt.Parameter | None = None) -> alt.Chart:
+    """The rows of the chart's data of which ``condition``, a Vega expression on ``datum``, is true, as picked in its legend."""
+    chart = alt.Chart().transform_filter(condition)
+    return chart.transform_filter(pick) if pick is not None else chart
+
+
+def with_series(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a column ``series``, the names that people read."""
+    names = [label(series) for series in frame.select("optimizer", "parametrization").iter_rows()]
+    return frame.with_columns(pl.Series("series", names, dtype=pl.String))
+
+
+class Legend:
+    """Colour, mark and line of every series of a frame from `with_series`, and the choice among them that its legend offers."""
+
+    def __init__(self, frame: pl.DataFrame, room: int = PHONE) -> None:
+        """``room``: pixels beside the labels of the y axis on a phone."""
+        series = list(frame.select("optimizer", "parametrization").unique(maintain_order=True).iter_rows())
+        self.names = [label(one) for one in series]
+        legend = alt.Legend(title=None, columns=columns(self.names, room))
+        self.colour = alt.Color(
+            "series:N", scale=alt.Scale(domain=self.names, range=[colour(one[0]) for one in series]), legend=legend
+        )
+        self.shape = alt.Shape(
+            "series:N", scale=alt.Scale(domain=self.names, range=[shape(one) for one in series]), legend=legend
+        )
+        self.dash = alt.StrokeDash(
+            "series:N", scale=alt.Scale(domain=self.names, range=[dash(one) for one in series]), legend=legend
+        )
+        self.pick = alt.selection_point(name="optimizers", fields=["series"], bind="legend")
+        self.tooltip = alt.Tooltip("series:N", title="optimizer")
+
+
+def columns(names: Sequence[object], room: int = PHONE) -> int:
+    """How many legend entries stand beside each other on a phone."""
+    longest = max((len(str(name)) for name in names), default=1)
+    return max(1, min(len(names), room // (7 * longest + 24)))
+
+
+def tip(field: str, title: str, format: str = ".3~g") -> alt.Tooltip:
+    """A number of a tooltip."""
+    return alt.Tooltip(f"{field}:Q", title=title, format=format)
+
+
+def number(value: Any) -> float:
+    """A value of a polars series, whose type polars leaves open."""
+    return float(value)
+
+
+def span(values: pl.Series, least: float) -> tuple[float, float]:
+    """A range around positive values with a margin, at least a factor ``least`` to each side of their middle."""
+    low, high = number(values.min()), number(values.max())
+    middle = math.sqrt(low * high)
+    return min(low / 1.12, middle / least), max(high * 1.12, middle * least)
+
+
+def log_scale(low: float, high: float) -> alt.Scale:
+    """A log scale with these very ends."""
+    return alt.Scale(type="log", domain=[low, high], nice=False)
+
+
+def log_axis(low: float, high: float) -> alt.Axis:
+    """Plain round numbers, as many as fit."""
+    return alt.Axis(values=log_ticks(low, high), format="~g", labelOverlap="greedy", labelSeparation=8)
+
+
+def log_x(field: str, values: pl.Series, title: str) -> alt.X:
+    """A log axis around ``values``."""
+    low, high = span(values.drop_nulls(), least=1.2)
+    return alt.X(f"{field}:Q", title=title, scale=log_scale(low, high), axis=log_axis(low, high))
+
+
+def log_ticks(low: float, high: float) -> Sequence[float]:
+    """Round numbers on a log axis, which read as 0.001, 0.003, 0.01; equal steps where it spans little."""
+    decades = math.log10(high / low)
+    if decades < 0.4:
+        rough = 10 ** math.floor(math.log10((high - low) / 4))
+        step = min((rough * step for step in (1, 2, 5, 10) if (high - low) / (rough * step) <= 6), default=10 * rough)
+        return [float(f"{i * step:.6g}") for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    steps = (1, 1.5, 2, 3, 4, 6, 8) if decades < 0.8 else (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 4 else (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [tick for e in exponents for step in steps if low <= (tick := float(f"{step}e{e}")) <= high]
+
+
+def at_side(value: float, low: float, high: float) -> dict[str, Any]:
+    """Where text beside a vertical rule at ``value`` of a log axis has room."""
+    is_right = math.log(value / low) > 0.5 * math.log(high / low)
+    return {"align": "right", "dx": -6} if is_right else {"align": "left", "dx": 6}

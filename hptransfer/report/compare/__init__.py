@@ -1,0 +1,1 @@
+"""Two experiments side by side: ``python -m hptransfer.report --compare A B``."""

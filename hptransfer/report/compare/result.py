@@ -1,0 +1,301 @@
+"""Two experiments side by side: what differs in their settings, and what each found. Pure: results in, one object out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from scipy import stats
+
+from hptransfer.experiment import Experiment
+from hptransfer.report import text
+from hptransfer.report.results import Results, Series, label
+from hptransfer.spec import RunSpec, Spec
+from hptransfer.transfer.prediction import Interval, WeightDecay
+from hptransfer.validate.result import Axis, Multiplier, TargetRun
+
+Agreement = Literal["agree", "differ", "unknown"]
+NOT_SETTINGS = ("name", "description")
+
+
+class Setting(Spec):
+    """A field that differs, by its dotted name, with its values as --set takes them. None: the experiment does not have it."""
+
+    name: str
+    a: str | None
+    b: str | None
+
+
+class Quantity(Spec):
+    """One number of both experiments with 80 % intervals, and B's over A's. ``agreement``: whether the interval of the ratio
+    holds 1; unknown where one of its ends is not bounded and the other does not decide."""
+
+    a: Interval
+    b: Interval
+    ratio: Interval
+    agreement: Agreement
+
+
+class HeldOut(Spec):
+    """The predicted run of one optimizer at the held-out width: mean loss in nats per token, and its standard error."""
+
+    experiment: str
+    optimizer: str
+    parametrization: str
+    width: int
+    tokens: int
+    loss: float
+    standard_error: float
+    freedom: int  # degrees of freedom behind the standard error
+    seeds: int
+
+
+class Pairing(Spec):
+    """One optimizer in both experiments. None and empty: not known in one of them, which ``missing`` names.
+
+    ``lr`` in base coordinates; ``hidden_lr``, the final one of the hidden matrices, where those coordinates differ.
+    ``losses`` are those of the predicted runs, nats per token; ``loss`` is B's over A's minus 1, None where the runs are not
+    comparable. ``notes`` say what of it no run told.
+    """
+
+    optimizer: str
+    a: Series
+    b: Series
+    lr: Quantity | None = None
+    hidden_lr: Quantity | None = None
+    weight_decay: Quantity | None = None
+    regret: tuple[Interval | None, Interval | None] = (None, None)
+    losses: tuple[float | None, float | None] = (None, None)
+    loss: Interval | None = None
+    multipliers: dict[Axis, tuple[Multiplier | None, Multiplier | None]] = {}
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The optimizer, with the parametrizations where they are not muP in both."""
+        return label(self.a) if self.a == self.b else f"{self.optimizer} ({self.a[1]} against {self.b[1]})"
+
+
+class Comparison(Spec):
+    """What comparing two experiments gives. ``not_comparable``: why losses at the held-out widths say nothing about each other;
+    ``caveats``: what else must be known to read the numbers."""
+
+    a: str
+    b: str
+    settings: tuple[Setting, ...]
+    optimizers: tuple[Pairing, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    held_out: tuple[HeldOut, ...]
+    not_comparable: str | None
+    caveats: tuple[str, ...]
+    runs: tuple[int, int]
+    shared_runs: int
+
+
+def comparison_of(a: Results, b: Results, names: tuple[str, str]) -> Comparison:
+    """The comparison of two experiments, called ``names``."""
+    reason = _not_comparable(a, b, names)
+    held_out = [*_held_out(a, names[0]), *_held_out(b, names[1])]
+    shared = {record.run_id for record in a.records} & {record.run_id for record in b.records}
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        settings=tuple(differing(a.experiment, b.experiment)),
+        optimizers=tuple(_pairing(a, b, *series, names, is_comparable=reason is None) for series in paired(a, b)),
+        only_a=tuple(o for o in a.experiment.optimizers if o not in b.experiment.optimizers),
+        only_b=tuple(o for o in b.experiment.optimizers if o not in a.experiment.optimizers),
+        held_out=tuple(sorted(held_out, key=lambda run: run.loss)) if reason is None else tuple(held_out),
+        not_comparable=reason,
+        caveats=tuple(_caveats(a, b, names, len(shared))),
+        runs=(len(a.records), len(b.records)),
+        shared_runs=len(shared),
+    )
+
+
+def differing(a: Experiment, b: Experiment) -> Iterable[Setting]:
+    """The settings that differ, in the order of the experiment file."""
+    flat_a, flat_b = (dict(_flat(one.model_dump(mode="json", exclude=set(NOT_SETTINGS)))) for one in (a, b))
+    for name in dict.fromkeys((*flat_a, *flat_b)):
+        if flat_a.get(name) != flat_b.get(name):
+            yield Setting(name=name, a=flat_a.get(name), b=flat_b.get(name))
+
+
+def paired(a: Results, b: Results) -> list[tuple[Series, Series]]:
+    """The optimizers of both, each under the parametrizations that both have; where there is none, under the first of each."""
+    found: list[tuple[Series, Series]] = []
+    for optimizer in (o for o in a.experiment.optimizers if o in b.experiment.optimizers):
+        ours, theirs = a.experiment.parametrizations, b.experiment.parametrizations
+        both = [(p, p) for p in ours if p in theirs] or [(ours[0], theirs[0])]
+        found += [((optimizer, one), (optimizer, other)) for one, other in both]
+    return found
+
+
+def quantity(a: Interval, b: Interval) -> Quantity | None:
+    """Two numbers and their ratio; None where one is 0. The interval of the ratio adds their distances to the ends in
+    quadrature, on the log scale: the two are taken as independent."""
+    if a.value <= 0 or b.value <= 0:
+        return None
+    low = _off(_log(a.high, a.value), _log(b.low, b.value))
+    high = _off(_log(a.low, a.value), _log(b.high, b.value))
+    value = b.value / a.value
+    ratio = Interval(
+        value=value,
+        low=None if low is None else value * math.exp(-low),
+        high=None if high is None else value * math.exp(high),
+    )
+    return Quantity(a=_plain(a), b=_plain(b), ratio=ratio, agreement=agreement(ratio))
+
+
+def agreement(ratio: Interval) -> Agreement:
+    """Whether the interval of a ratio holds 1."""
+    if (ratio.low is not None and ratio.low > 1) or (ratio.high is not None and ratio.high < 1):
+        return "differ"
+    return "unknown" if ratio.low is None or ratio.high is None else "agree"
+
+
+def loss_ratio(a: HeldOut, b: HeldOut) -> Interval:
+    """Loss of B over that of A, minus 1, with an 80 % interval from Student's t: the seeds are few."""
+    value = b.loss / a.loss - 1
+    spread = math.hypot(a.standard_error / a.loss, b.standard_error / b.loss)
+    half = float(stats.t.ppf(0.9, a.freedom + b.freedom)) * spread * b.loss / a.loss
+    return Interval(value=value, low=value - half, high=value + half)
+
+
+def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[str, str], *, is_comparable: bool) -> Pairing:
+    missing: list[str] = []
+    told = a.predictions.get(of_a), b.predictions.get(of_b)
+    tested = a.validations.get(of_a), b.validations.get(of_b)
+    for name, series, prediction, validation in zip(names, (of_a, of_b), told, tested, strict=True):
+        if prediction is None:
+            missing.append(f"{name} has no prediction for {label(series)} yet.")
+        elif validation is None:
+            missing.append(f"{name} has not tested its prediction for {label(series)} yet.")
+    found: dict[str, Any] = {}
+    if told[0] and told[1]:
+        lr, decay = ([getattr(p.hyperparameters, name) for p in told if p] for name in ("lr", "weight_decay"))
+        found |= {"lr": quantity(*lr), "weight_decay": quantity(*decay)}
+        found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
+        if _coordinates(told[0].spec) != _coordinates(told[1].spec):
+            found["hidden_lr"] = quantity(*(_scaled(p.hyperparameters.lr, p.roles["hidden"].lr) for p in told if p))
+    one, other = _run(a, of_a, names[0]), _run(b, of_b, names[1])
+    found["losses"] = (one and one.loss, other and other.loss)
+    if is_comparable and one and other:
+        found["loss"] = loss_ratio(one, other)
+    speedups = [validation.speedup.compute_multiplier if validation and validation.speedup else {} for validation in tested]
+    axes: Iterable[Axis] = (axis for axis in text.AXES if any(axis in speedup for speedup in speedups))
+    found["multipliers"] = {axis: tuple(speedup.get(axis) for speedup in speedups) for axis in axes}
+    found["regret"] = tuple(validation.regret if validation else None for validation in tested)
+    return Pairing(optimizer=of_a[0], a=of_a, b=of_b, missing=tuple(missing), **found)
+
+
+def _decay_notes(names: tuple[str, str], decay: Sequence[WeightDecay]) -> Iterable[str]:
+    """Where the runs did not tell the weight decay, and the rule gave it."""
+    for name, found in zip(names, decay, strict=True):
+        same = decay[0].status == decay[1].status
+        if found.status != "identified":
+            yield f"Weight decay of {'both' if same else name}: {found.status}."
+
+
+def _coordinates(spec: RunSpec) -> tuple[Any, ...]:
+    """What turns a learning rate in base coordinates into a final one."""
+    return spec.parametrization, spec.base.width, spec.base.depth, spec.model.width, spec.model.depth
+
+
+def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
+    return (run for series in results.series if (run := _run(results, series, name)) is not None)
+
+
+def _run(results: Results, series: Series, name: str) -> HeldOut | None:
+    """The predicted run of a series; None where it has not finished on every seed."""
+    validation = results.validations.get(series)
+    run: TargetRun | None = next((run for run in validation.runs if run.kind == "predicted"), None) if validation else None
+    if validation is None or run is None or run.loss is None or run.standard_error is None:
+        return None
+    return HeldOut(
+        experiment=name,
+        optimizer=series[0],
+        parametrization=series[1],
+        width=validation.width,
+        tokens=run.tokens,
+        loss=run.loss,
+        standard_error=run.standard_error,
+        freedom=max(1, validation.noise.freedom),
+        seeds=len(run.losses),
+    )
+
+
+def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | None:
+    """Why the losses of the held-out runs are not of the same text, in one sentence."""
+    one, other = (_text(results) for results in (a, b))
+    if one is None or other is None:
+        return None  # no runs, no losses
+    parts = [f"{what} ({one[what]} and {other[what]})" for what in one if one[what] != other[what]]
+    if not parts:
+        return None
+    return f"Losses at the held-out width are not compared: {names[0]} and {names[1]} differ in {text.listing(parts)}."
+
+
+def _text(results: Results) -> Mapping[str, Any] | None:
+    """What the validation loss is measured on."""
+    if not results.records:
+        return None
+    data, experiment = results.records[-1].spec.data, results.experiment
+    return {
+        "corpus": data.corpus,
+        "tokenizer": data.tokenizer,
+        "vocabulary": data.vocab,
+        "version of the corpus": data.sha256[:12],
+        "validation tokens": experiment.evaluation.tokens,
+        "context": experiment.model.context,
+    }
+
+
+def _caveats(a: Results, b: Results, names: tuple[str, str], shared: int) -> Iterable[str]:
+    if a.target and b.target:
+        sizes = [
+            (r.target_width, t.model.parameters(), t.tokens) for r, t in ((a.experiment, a.target), (b.experiment, b.target))
+        ]
+        if sizes[0] != sizes[1]:
+            words = [
+                f"{n} width {w}, {text.count(p)} parameters, {text.count(t)} tokens"
+                for n, (w, p, t) in zip(names, sizes, strict=True)
+            ]
+            yield f"The held-out runs are not of one size ({'; '.join(words)}): a lower loss need not be the better setting."
+    if shared:
+        yield f"{shared} runs are in both: what rests on them differs by less than the intervals of the ratios say."
+    for name, results in zip(names, (a, b), strict=True):
+        if results.stale:
+            which = text.listing([label(series) for series in results.stale])
+            yield f"{name}: the validation of {which} tested an earlier prediction, so none of it is shown."
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value != {}:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _scaled(lr: Interval, final: float) -> Interval:
+    """The interval of a final number: relative, that of the base value."""
+    factor = final / lr.value
+    low, high = (None if end is None else end * factor for end in (lr.low, lr.high))
+    return Interval(value=final, low=low, high=high)
+
+
+def _plain(interval: Interval) -> Interval:
+    return Interval(value=interval.value, low=interval.low, high=interval.high)
+
+
+def _log(end: float | None, value: float) -> float | None:
+    """Distance of an end from the value; None where it is not bounded."""
+    return abs(math.log(end / value)) if end is not None and end > 0 else None
+
+
+def _off(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else math.hypot(one, other)

@@ -1,0 +1,152 @@
+"""Frames of compute: final losses against it, and how much of it an optimizer saves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.results import Results, Series
+from hptransfer.store import RunRecord
+from hptransfer.validate.result import BASELINE, Multiplier, TargetRun
+
+_MULTIPLIER: Schema = {
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "bracketed": pl.Boolean,
+    "bound": pl.String,
+    "extrapolated": pl.Boolean,
+    "p_value": pl.Float64,
+}
+
+
+def loss_against_compute(results: Results) -> pl.DataFrame:
+    """Final, annealed losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at
+    the held-out width; horizon, AdamW's ladder there. FLOPs are those of one run; the loss is the mean over ``seeds``.
+    A diverged run has no place here."""
+    by_id = {record.run_id: record for record in results.records}
+    rows: list[dict[str, Any]] = []
+    ladders: set[tuple[str, ...]] = set()
+    for series in results.series:
+        best: dict[int, RunRecord] = {}
+        for record in results.swept(series):
+            width = record.spec.model.width
+            if record.loss is not None and record.loss < _loss(best.get(width)):
+                best[width] = record
+        rows.extend(_point(series, "search", [best[width]], best[width].loss) for width in sorted(best))
+        prediction, validation = results.predictions.get(series), results.validations.get(series)
+        if validation is None:
+            told = by_id.get(prediction.spec.run_id) if prediction else None
+            if told and told.loss is not None:
+                rows.append(_point(series, "predicted", [told], told.loss))
+            continue
+        baseline = (BASELINE, series[1])
+        own = [(series, run) for run in validation.runs if run.kind in ("predicted", "horizon")]
+        ladder = [(baseline, run) for run in validation.baseline_runs if run.kind == "horizon"]
+        for whose, run in (*own, *ladder):
+            made = _made(run, by_id)
+            if run.loss is not None and made and run.run_ids not in ladders:
+                ladders.add(run.run_ids)
+                rows.append(_point(whose, run.kind, made, run.loss, run.standard_error))
+    schema: Schema = {
+        "kind": pl.String,
+        "width": pl.Int64,
+        "parameters": pl.Int64,
+        "tokens": pl.Int64,
+        "flops": pl.Float64,
+        "flops_optimizer": pl.Float64,
+        "compute": pl.Float64,
+        "loss": pl.Float64,
+        "standard_error": pl.Float64,
+        "seeds": pl.Int64,
+    }
+    return tidy(rows, schema)
+
+
+def _loss(record: RunRecord | None) -> float:
+    return math.inf if record is None or record.loss is None else record.loss
+
+
+def _made(run: TargetRun, by_id: dict[str, RunRecord]) -> list[RunRecord]:
+    return [by_id[run_id] for run_id in run.run_ids if run_id in by_id]
+
+
+def _point(
+    series: Series, kind: str, records: Sequence[RunRecord], loss: float | None, error: float | None = None
+) -> dict[str, Any]:
+    spec = records[0].spec
+    flops = sum(record.flops for record in records) / len(records)
+    own = sum(record.flops_optimizer for record in records) / len(records)
+    return {
+        "optimizer": series[0],
+        "parametrization": series[1],
+        "kind": kind,
+        "width": spec.model.width,
+        "parameters": spec.model.parameters(),
+        "tokens": spec.tokens,
+        "flops": flops,
+        "flops_optimizer": own,
+        "compute": flops + own,
+        "loss": loss,
+        "standard_error": error,
+        "seeds": len(records),
+    }
+
+
+def multipliers(results: Results) -> pl.DataFrame:
+    """Compute multipliers over AdamW at the held-out width. ``method``: ladder, from AdamW's runs of several horizons, on every
+    axis; law, from a power law through them, on FLOPs; within_run, from the curve of the run itself, on tokens."""
+    rows = []
+    for validation in results.validations.values():
+        if validation.speedup is None:
+            continue
+        found: list[tuple[str, str, Multiplier | None]] = [
+            *((axis, "ladder", value) for axis, value in validation.speedup.compute_multiplier.items()),
+            ("flops", "law", validation.speedup.law),
+            ("tokens", "within_run", validation.speedup.within_run),
+        ]
+        rows += [
+            named(validation) | {"axis": axis, "method": method} | multiplier.model_dump()
+            for axis, method, multiplier in found
+            if multiplier is not None
+        ]
+    return tidy(rows, {"axis": pl.String, "method": pl.String, **_MULTIPLIER})
+
+
+def multiplier_over_scale(results: Results) -> pl.DataFrame:
+    """Compute multipliers on FLOPs at every model size. ``method``: sizes, from AdamW's losses over sizes, piecewise; law,
+    from a power law through them; ladder, at the held-out width, from AdamW's horizons there. ``trend`` is the exponent of
+    the multiplier in compute, the same in all rows of a series."""
+    rows: list[dict[str, Any]] = []
+    for validation in results.validations.values():
+        if validation.speedup is None or not validation.speedup.sizes:
+            continue
+        trend = validation.speedup.trend
+        common: dict[str, Any] = dict(named(validation))
+        if trend is not None:
+            common = common | {"trend": trend.value, "trend_low": trend.low, "trend_high": trend.high}
+        for size in validation.speedup.sizes:
+            numbers = size.model_dump(include={"width", "parameters", "flops", "baseline_loss", "loss"})
+            for method, multiplier in (("sizes", size.multiplier), ("law", size.law)):
+                if multiplier is not None:
+                    rows.append(common | {"method": method} | numbers | multiplier.model_dump())
+            ladder = validation.speedup.compute_multiplier.get("flops")
+            if size.width == validation.width and ladder is not None:
+                rows.append(common | {"method": "ladder"} | numbers | ladder.model_dump())
+    schema: Schema = {
+        "method": pl.String,
+        "width": pl.Int64,
+        "parameters": pl.Int64,
+        "flops": pl.Float64,
+        "baseline_loss": pl.Float64,
+        "loss": pl.Float64,
+        **_MULTIPLIER,
+        "trend": pl.Float64,
+        "trend_low": pl.Float64,
+        "trend_high": pl.Float64,
+    }
+    return tidy(rows, schema)

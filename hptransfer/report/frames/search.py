@@ -1,0 +1,195 @@
+"""Frames of the search: the runs of every searched width, the fitted bowl, and how far it is flat."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import polars as pl
+
+from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
+from hptransfer.report.results import Results, Series
+from hptransfer.store import RunRecord
+from hptransfer.transfer.prediction import Optimum, Prediction
+
+FIT_POINTS = 61
+BASIN = 2.0  # standard deviations of the noise: what lies lower cannot be told from the minimum
+NEAR_BEST_LR = 0.005  # relative loss that the learning rate may cost a run whose weight decay is looked at
+
+
+def lr_curves(results: Results) -> pl.DataFrame:
+    """Every run at a searched width; ``is_minimum`` marks the lowest loss of each width, ``is_at_ratio`` the runs at the
+    embedding LR ratio of the prediction, through which the bowl is fitted (all of them where there is no prediction)."""
+    rows: list[dict[str, Any]] = []
+    for series in results.series:
+        records = results.swept(series)
+        prediction = results.predictions.get(series)
+        lowest = _lowest(records)
+        for record in records:
+            spec = record.spec
+            ratio, width = spec.optimizer.embedding_lr_ratio, spec.model.width
+            rows.append(
+                _run(record, series)
+                | {
+                    "embedding_lr_ratio": ratio,
+                    "seed": spec.init_seed,
+                    "state": record.state,
+                    "is_minimum": record.loss is not None and record.loss == lowest[width],
+                    "is_at_ratio": prediction is None or ratio == prediction.hyperparameters.embedding_lr_ratio,
+                }
+            )
+    schema: Schema = {
+        "width": pl.Int64,
+        "lr": pl.Float64,
+        "weight_decay": pl.Float64,
+        "embedding_lr_ratio": pl.Float64,
+        "seed": pl.Int64,
+        "loss": pl.Float64,
+        "state": pl.String,
+        "is_minimum": pl.Boolean,
+        "is_at_ratio": pl.Boolean,
+        "run_id": pl.String,
+    }
+    return tidy(rows, schema).sort(*SERIES, "width", "lr", "run_id")
+
+
+def lr_fit(results: Results) -> pl.DataFrame:
+    """The fitted skewed bowl of each searched width, over the range of learning rates swept there."""
+    rows = []
+    for series, prediction in results.predictions.items():
+        for optimum, low, high in _swept_lrs(results, series, prediction):
+            for i in range(FIT_POINTS):
+                lr = low * (high / low) ** (i / (FIT_POINTS - 1))
+                loss = optimum.loss * math.exp(_lr_cost(prediction, optimum, lr))
+                rows.append(named(prediction) | {"width": optimum.width, "lr": lr, "loss": loss})
+    return tidy(rows, {"width": pl.Int64, "lr": pl.Float64, "loss": pl.Float64})
+
+
+def lr_basins(results: Results) -> pl.DataFrame:
+    """The learning rates at which the fitted bowl of a width is within ``relative_height`` of its minimum, which is `BASIN`
+    standard deviations of the loss; a basin ends at the last learning rate swept, beyond which nothing is known."""
+    rows = []
+    for series, prediction in results.predictions.items():
+        height = BASIN * prediction.noise
+        reach = math.sqrt(math.log1p(height) / prediction.surface.curvature) if prediction.surface.curvature > 0 else math.inf
+        for optimum, low, high in _swept_lrs(results, series, prediction):
+            low = max(low, optimum.lr.value * math.exp(-reach))
+            if reach / prediction.surface.skew < math.log(high / optimum.lr.value):
+                high = optimum.lr.value * math.exp(reach / prediction.surface.skew)
+            numbers = {"width": optimum.width, "lr": optimum.lr.value, "low": low, "high": high}
+            rows.append(named(prediction) | numbers | {"loss": optimum.loss, "relative_height": height})
+    schema: Schema = {
+        "width": pl.Int64,
+        "lr": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "loss": pl.Float64,
+        "relative_height": pl.Float64,
+    }
+    return tidy(rows, schema)
+
+
+def weight_decay_curves(results: Results) -> pl.DataFrame:
+    """What weight decay does to complete runs whose learning rate is near the best of their width.
+
+    Near: by the fitted bowl the learning rate costs at most `NEAR_BEST_LR`, or the `BASIN` of the noise where that is wider.
+    ``loss_at_best_lr`` is the loss without that cost, and ``excess`` how far it lies above the lowest of its width, relative.
+    Without weight decay there is no place on a log axis, and without a prediction no bowl: such runs are left out.
+    """
+    rows: list[dict[str, Any]] = []
+    for series, prediction in results.predictions.items():
+        optima = {optimum.width: optimum for optimum in prediction.optima}
+        widest = max(NEAR_BEST_LR, BASIN * prediction.noise)
+        found: list[dict[str, Any]] = []
+        for record in results.swept(series):
+            optimizer, width = record.spec.optimizer, record.spec.model.width
+            if record.loss is None or width not in optima or optimizer.weight_decay <= 0:
+                continue
+            cost = _lr_cost(prediction, optima[width], optimizer.lr)
+            if optimizer.embedding_lr_ratio == prediction.hyperparameters.embedding_lr_ratio and math.expm1(cost) <= widest:
+                mended = {"lr_cost": math.expm1(cost), "loss_at_best_lr": record.loss * math.exp(-cost)}
+                found.append(_run(record, series) | mended)
+        for width in optima:
+            lowest = min((row["loss_at_best_lr"] for row in found if row["width"] == width), default=math.nan)
+            for row in (row for row in found if row["width"] == width):
+                excess = row["loss_at_best_lr"] / lowest - 1
+                is_within = excess <= BASIN * prediction.noise
+                rows.append(row | {"excess": excess, "is_minimum": excess == 0, "is_within_noise": is_within})
+    schema: Schema = {
+        "width": pl.Int64,
+        "lr": pl.Float64,
+        "weight_decay": pl.Float64,
+        "loss": pl.Float64,
+        "lr_cost": pl.Float64,
+        "loss_at_best_lr": pl.Float64,
+        "excess": pl.Float64,
+        "is_minimum": pl.Boolean,
+        "is_within_noise": pl.Boolean,
+        "run_id": pl.String,
+    }
+    return tidy(rows, schema).sort(*SERIES, "width", "weight_decay", "run_id")
+
+
+def predictions(results: Results) -> pl.DataFrame:
+    """What was predicted at the held-out width, with 80 % intervals, LR and weight decay in base coordinates;
+    ``weight_decay_final`` is the value that the run at that width has."""
+    rows = []
+    for prediction in results.predictions.values():
+        lr, decay = prediction.hyperparameters.lr, prediction.hyperparameters.weight_decay
+        base = prediction.spec.optimizer.weight_decay
+        scale = base / decay.value if decay.value > 0 else 1.0
+        rows.append(
+            named(prediction)
+            | {"width": prediction.target.width, "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high, "weight_decay": base}
+            | {"weight_decay_low": decay.low and decay.low * scale, "weight_decay_high": decay.high and decay.high * scale}
+            | {"weight_decay_final": decay.value, "weight_decay_status": decay.status, "noise": prediction.noise}
+        )
+    schema: Schema = {
+        "width": pl.Int64,
+        "lr": pl.Float64,
+        "lr_low": pl.Float64,
+        "lr_high": pl.Float64,
+        "weight_decay": pl.Float64,
+        "weight_decay_low": pl.Float64,
+        "weight_decay_high": pl.Float64,
+        "weight_decay_final": pl.Float64,
+        "weight_decay_status": pl.String,
+        "noise": pl.Float64,
+    }
+    return tidy(rows, schema)
+
+
+def _run(record: RunRecord, series: Series) -> dict[str, Any]:
+    """The columns that runs have in every frame; the series is the one they are shown in."""
+    optimizer = record.spec.optimizer
+    return dict(zip(SERIES, series, strict=True)) | {
+        "width": record.spec.model.width,
+        "lr": optimizer.lr,
+        "weight_decay": optimizer.weight_decay,
+        "loss": record.loss,
+        "run_id": record.run_id,
+    }
+
+
+def _lowest(records: tuple[RunRecord, ...]) -> dict[int, float]:
+    lowest: dict[int, float] = {}
+    for record in records:
+        if record.loss is not None:
+            width = record.spec.model.width
+            lowest[width] = min(record.loss, lowest.get(width, math.inf))
+    return lowest
+
+
+def _swept_lrs(results: Results, series: Series, prediction: Prediction) -> list[tuple[Optimum, float, float]]:
+    """Every fitted optimum whose width has runs, with the lowest and the highest learning rate of those."""
+    lrs: dict[int, list[float]] = {}
+    for record in results.swept(series):
+        lrs.setdefault(record.spec.model.width, []).append(record.spec.optimizer.lr)
+    return [(o, min(lrs[o.width]), max(lrs[o.width])) for o in prediction.optima if o.width in lrs]
+
+
+def _lr_cost(prediction: Prediction, optimum: Optimum, lr: float) -> float:
+    """ln loss of the fitted bowl at ``lr`` above that at its optimum (see `hptransfer.transfer.prediction.Surface`)."""
+    distance = math.log(lr / optimum.lr.value)
+    side = prediction.surface.skew if distance > 0 else 1.0
+    return prediction.surface.curvature * (side * distance) ** 2

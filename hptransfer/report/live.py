@@ -1,0 +1,120 @@
+"""``report --live``: a page that follows a search in another process. Reads only; the search does not notice."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hptransfer import cli
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment
+from hptransfer.report import text
+from hptransfer.report.build import build_page, replace
+from hptransfer.report.html import REFRESH_SECONDS
+from hptransfer.report.results import Results, load_results
+from hptransfer.store import Claims, Store
+from hptransfer.store.claims import Holder, Watch
+from hptransfer.transfer.prediction import default_path
+
+LOOK_SECONDS = 3.0  # between looks at the store
+REST = 9  # times as long as a page took to make: a tenth of one core at most, the others are the search's
+STILL_SECONDS = 30.0  # without a heartbeat, which comes every 5
+
+Stamp = tuple[object, ...]
+
+
+def follow(
+    experiment: Experiment,
+    store: Store,
+    folder: Path,
+    predictions: Sequence[str],
+    options: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write ``folder/index.html`` anew whenever the store has changed, until the search is complete.
+
+    A store that cannot be read for a moment is said and tried again; at the first look it is a UsageError. The last page that is
+    written here still loads itself anew: the caller replaces it.
+    """
+    _require_place(store)
+    watch, shown, said = Watch(), None, ""
+    page = folder / "index.html"
+    while True:
+        took = 0.0
+        try:
+            claims = Claims(store).held()
+            lines, stamp = _running(claims, watch), _stamp(experiment, store, folder, predictions, claims)
+            if (lines, stamp) != shown:
+                began = time.monotonic()
+                results = load_results(experiment, store, folder, predictions, allow_empty=True)
+                done, planned = progress(results)
+                if done == planned:
+                    return
+                head = f"Live: {done} of {planned} runs of the search are in." if results.records else _waiting(store)
+                made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+                when = f"As of {made} UTC, when the store last changed. The page loads itself anew every {REFRESH_SECONDS} s."
+                replace(page, build_page(results, options, (head, when, *lines)))
+                if shown is None:
+                    cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)", markup=False)
+                shown, said, took = (lines, stamp), "", time.monotonic() - began
+        except UsageError as error:
+            if shown is None:
+                raise
+            if str(error) != said:
+                cli.console.print(f"live: {error}; trying again", markup=False)
+            said = str(error)
+        sleep(max(LOOK_SECONDS, REST * took))
+
+
+def progress(results: Results) -> tuple[int, int]:
+    """Runs of the search that are in, and how many it makes in all."""
+    experiment = results.experiment
+    trials, widths = experiment.search.trials, experiment.widths
+    done = 0
+    for series in results.series:
+        finished = Counter(record.spec.model.width for record in results.swept(series))
+        done += sum(min(trials, finished[width]) for width in widths)
+    return done, trials * len(widths) * len(results.series)
+
+
+def _require_place(store: Store) -> None:
+    """A store that no search can have made, or will make, is refused rather than waited for."""
+    if not store.is_local:
+        return
+    place = Path(store.location).absolute()
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"store {store.location} is not a folder")
+    if not place.parent.is_dir():
+        raise UsageError(f"store {store.location}: there is no folder {place.parent}")
+
+
+def _stamp(experiment: Experiment, store: Store, folder: Path, predictions: Sequence[str], claims: dict[str, Holder]) -> Stamp:
+    """Changes when a run comes in, starts or is gathered, and when a prediction or a validation is written."""
+    runs = tuple(store.files.list("runs", ".json")), tuple(store.files.list("", ".parquet"))
+    paths = [default_path(o, p, experiment.target_width) for o in experiment.optimizers for p in experiment.parametrizations]
+    written = [
+        path.stat().st_mtime_ns for path in (*map(Path, predictions), *paths, *folder.glob("validation-*.json")) if path.is_file()
+    ]
+    return *runs, tuple(written), tuple(claims)
+
+
+def _waiting(store: Store) -> str:
+    others = len(store.records())
+    what = f"holds {others} runs, none of this experiment as it is set here" if others else "holds no run yet"
+    return f"Live: waiting for the first run; store {store.location} {what}."
+
+
+def _running(claims: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
+    """What is trained now, one line; and who has not been heard of, another."""
+    held = {run_id: holder for run_id, holder in sorted(claims.items()) if holder.token}  # others were released
+    still = {run_id for run_id, holder in held.items() if holder.is_dead or watch.still_for(holder) > STILL_SECONDS}
+    running = [holder.what or f"run {run_id}" for run_id, holder in held.items() if run_id not in still]
+    lines = [f"Running now: {'; '.join(running)}." if running else "No run is in progress."]
+    if still:
+        names = text.listing([held[run_id].what or f"run {run_id}" for run_id in sorted(still)])
+        lines.append(f"No heartbeat from {names}: the process is gone, or hangs.")
+    return tuple(lines)

@@ -1,0 +1,147 @@
+"""The saving in numbers: every axis, every size, what the optimizer costs, and which differences of loss are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hptransfer.report import html, text
+from hptransfer.report.overhead import TokensToLoss
+from hptransfer.report.pairs import Pair
+from hptransfer.report.summary import Answer, Summary
+from hptransfer.transfer.prediction import Interval
+from hptransfer.validate.result import Multiplier, Size
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # caption, columns, rows
+
+
+def section(summary: Summary) -> str:
+    """The section of the page; empty where nothing was measured at the held-out width."""
+    tables = number_tables(summary)
+    body = "".join(html.framed(html.table(columns, rows, caption=caption)) for caption, columns, rows in tables)
+    intro = f"At width {summary.scale.target_width} unless a width is named. Intervals are 80 %; p-values are one-sided."
+    return html.part("numbers", "In numbers", intro, body) if tables else ""
+
+
+def number_tables(summary: Summary) -> list[Table]:
+    """The tables that have rows."""
+    answers = summary.optimizers
+    tables = [
+        multiplier_table(answers),
+        size_table(answers),
+        overhead_table(answers),
+        target_table(answers),
+        pair_table(summary.pairs),
+    ]
+    return [found for found in tables if found[2]]
+
+
+def multiplier_table(answers: Sequence[Answer]) -> Table:
+    """Every axis, the law, and the bound from within the run."""
+    columns = ("optimizer", *text.AXES.values(), "by a power law", "within its run")
+    rows = []
+    for answer in answers:
+        if speedup := answer.speedup:
+            axes = (speedup.compute_multiplier.get(axis) for axis in text.AXES)
+            rows.append((answer.name, *map(_multiplier, (*axes, speedup.law, speedup.within_run))))
+    caption = (
+        "What AdamW needs for the same loss, as a multiple. The power law goes through AdamW's ladder of horizons, on FLOPs. "
+        "Within its run: where its own curve passes AdamW's final loss, on tokens; its schedule has not ended there, so this is "
+        "a lower bound."
+    )
+    return caption, columns, rows
+
+
+def size_table(answers: Sequence[Answer]) -> Table:
+    """Both optimizers at every size, and the multipliers over sizes."""
+    columns = ("optimizer", "width", "parameters", "loss", "AdamW's loss", "interpolated over sizes", "by a power law")
+    rows = [_size(answer, size) for answer in answers if answer.speedup for size in answer.speedup.sizes]
+    caption = (
+        "Over model sizes, each at its own best hyperparameters: AdamW's compute to the same loss, piecewise linear in ln "
+        "compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
+    )
+    return caption, columns, rows
+
+
+def _size(answer: Answer, size: Size) -> tuple[str, ...]:
+    losses = (f"{size.loss:.4f}", f"{size.baseline_loss:.4f}")
+    return answer.name, str(size.width), text.count(size.parameters), *losses, _multiplier(size.multiplier), _multiplier(size.law)
+
+
+def trend_table(answers: Sequence[Answer]) -> Table:
+    """How each multiplier moves with compute."""
+    found = [(answer.name, answer.speedup.trend) for answer in answers if answer.speedup and answer.speedup.trend]
+    rows: list[tuple[str, ...]] = [(name, f"{trend.value:+.3f} {_signed(trend)}", _trend(trend)) for name, trend in found]
+    return "Over these sizes the multiplier goes as compute to a power.", ("optimizer", "exponent", "what it says"), rows
+
+
+def _signed(trend: Interval) -> str:
+    low, high = ("..." if end is None else f"{end:+.3f}" for end in (trend.low, trend.high))
+    return f"({low} to {high})"
+
+
+def _trend(trend: Interval) -> str:
+    if trend.low is not None and trend.low > 0:
+        return "the saving grows with scale"
+    return "the saving shrinks with scale" if trend.high is not None and trend.high < 0 else "no trend is shown"
+
+
+def overhead_table(answers: Sequence[Answer]) -> Table:
+    """What each optimizer costs by itself."""
+    columns = ("optimizer", "of training time", "of FLOPs", "time per token", "over AdamW's", "state", "bytes per parameter")
+    rows: list[tuple[str, ...]] = [
+        (
+            answer.name,
+            text.share(spent.time_share),
+            text.share(spent.flops_share),
+            text.seconds(spent.seconds_per_token),
+            "-" if spent.against_baseline is None else text.times(spent.against_baseline),
+            text.size(spent.state_bytes),
+            text.plain(spent.state_bytes_per_parameter, 3),
+        )
+        for answer in answers
+        if (spent := answer.overhead)
+    ]
+    return "What the optimizer itself costs in the predicted run: its share, and its state.", columns, rows
+
+
+def target_table(answers: Sequence[Answer]) -> Table:
+    """Tokens to the experiment's target loss."""
+    found = [(answer.name, answer.target_loss) for answer in answers if answer.target_loss]
+    loss = f"{found[0][1].loss:g}" if found else ""
+    caption = f"Training tokens of the predicted run to a loss of {loss} nats per token."
+    return caption, ("optimizer", "tokens", "how to read it"), [(name, *target_words(target)) for name, target in found]
+
+
+def target_words(target: TokensToLoss) -> tuple[str, str]:
+    """Tokens, and what they mean."""
+    if target.tokens is None:
+        return "-", f"not reached in {text.count(target.trained)} tokens"
+    if target.mid_schedule:
+        return text.count(target.tokens), "passed mid-schedule: at most so many with a schedule of its own"
+    return text.count(target.tokens), "reached at the end of its schedule"
+
+
+def pair_table(pairs: Sequence[Pair]) -> Table:
+    """Which of two losses is lower, and what would show it."""
+    columns = ("lower loss", "higher loss", "difference", "relative", "p-value", "seeds run", "seeds of each to show it")
+    rows: list[tuple[str, ...]] = [
+        (
+            pair.lower,
+            pair.higher,
+            f"{pair.difference:.4f}",
+            text.percent(pair.relative),
+            text.p_value(pair.p_value).removeprefix("p ").removeprefix("= "),
+            " and ".join(map(str, pair.runs)),
+            "-" if pair.seeds is None else f"{pair.seeds:,}",
+        )
+        for pair in pairs
+    ]
+    caption = (
+        "Losses of the predicted runs at the same tokens, nats per token. Seeds: of each optimizer, to show a difference of this "
+        "size at 95 % one-sided, with a power of 80 %."
+    )
+    return caption, columns, rows
+
+
+def _multiplier(value: Multiplier | None) -> str:
+    return "-" if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}"

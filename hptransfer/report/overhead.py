@@ -1,0 +1,79 @@
+"""What an optimizer itself costs in the predicted runs at the held-out width, and how many tokens they took to a target loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hptransfer.report.results import Results, Series
+from hptransfer.spec import Spec
+from hptransfer.store import RunRecord
+from hptransfer.store.query import tokens_to_loss
+from hptransfer.validate.result import BASELINE
+
+
+class Overhead(Spec):
+    """Means over the seeds of the predicted run. ``against_baseline``: seconds per token over AdamW's; None without a predicted
+    run of AdamW, and where the two ran on different devices."""
+
+    time_share: float  # of the optimizer in the training time
+    flops_share: float  # of the optimizer in all FLOPs
+    seconds_per_token: float
+    against_baseline: float | None
+    state_bytes: int
+    state_bytes_per_parameter: float
+
+
+class TokensToLoss(Spec):
+    """Training tokens to the experiment's target loss. ``tokens`` is None where some seed did not reach it in ``trained`` tokens.
+    ``mid_schedule``: it was passed before the end; a run with a schedule of that length would have needed no more."""
+
+    loss: float
+    tokens: float | None
+    trained: int
+    mid_schedule: bool
+
+
+def overhead(results: Results, series: Series) -> Overhead | None:
+    """Of the predicted run of ``series``; None before one has finished."""
+    runs = predicted_runs(results, series)
+    time, tokens = _sum(runs, "training_wall_seconds"), _sum(runs, "tokens")
+    own, flops = _sum(runs, "flops_optimizer"), _sum(runs, "flops")
+    if not tokens or not time or not flops:
+        return None
+    baseline = predicted_runs(results, (BASELINE, series[1]))
+    pace = _sum(baseline, "training_wall_seconds") / _sum(baseline, "tokens") if baseline else 0.0
+    comparable = pace > 0 and {run.device for run in baseline} == {run.device for run in runs}
+    state = max(run.optimizer_state_bytes for run in runs)
+    return Overhead(
+        time_share=_sum(runs, "optimizer_wall_seconds") / time,
+        flops_share=own / (flops + own),
+        seconds_per_token=time / tokens,
+        against_baseline=time / tokens / pace if comparable else None,
+        state_bytes=state,
+        state_bytes_per_parameter=state / runs[0].spec.model.parameters(),
+    )
+
+
+def tokens_to_target(results: Results, series: Series) -> TokensToLoss | None:
+    """None where the experiment has no target loss, or no predicted run has finished."""
+    target, runs = results.experiment.target_loss, predicted_runs(results, series)
+    if target is None or not runs:
+        return None
+    found = [tokens_to_loss(run.curve, target) for run in runs]
+    reached = [tokens for tokens in found if tokens is not None]
+    mean = sum(reached) / len(reached) if len(reached) == len(found) else None
+    trained = runs[0].spec.tokens
+    return TokensToLoss(loss=target, tokens=mean, trained=trained, mid_schedule=mean is not None and mean < trained)
+
+
+def predicted_runs(results: Results, series: Series) -> tuple[RunRecord, ...]:
+    """The finished runs of the prediction, every seed that the validation counts."""
+    prediction, validation = results.predictions.get(series), results.validations.get(series)
+    ids = {run_id for run in validation.runs if run.kind == "predicted" for run_id in run.run_ids} if validation else set()
+    if prediction and not ids:
+        ids = {prediction.spec.run_id}
+    return tuple(record for record in results.records if record.run_id in ids and record.state == "complete")
+
+
+def _sum(runs: Sequence[RunRecord], name: str) -> float:
+    return float(sum(getattr(run, name) for run in runs))

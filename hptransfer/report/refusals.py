@@ -1,0 +1,53 @@
+"""What a report refuses although a stage has run: a multiplier no longer fair, a search that allows no prediction. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hptransfer.errors import HptransferError
+from hptransfer.experiment import Experiment
+from hptransfer.spec import Parametrization
+from hptransfer.store import RunRecord
+from hptransfer.transfer.command import select
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.result import BASELINE, Validation
+
+DRAWS = 50  # of a prediction that is made for its refusal only
+
+
+def unfair(validation: Validation, prediction: Prediction, baseline: Prediction | None) -> str | None:
+    """Why a multiplier that a validation found may not be shown, in one sentence: AdamW may have been searched further or
+    predicted anew since. ``baseline`` is AdamW's prediction as it is now, None where it is not at hand."""
+    if validation.speedup is None or baseline is None:
+        return None
+    if baseline.budget != prediction.budget:
+        budgets = f"{BASELINE} {_budget(baseline)}; {prediction.optimizer} {_budget(prediction)}"
+        return f"No multiplier: the runs searched per width differ ({budgets})."
+    tested = next((run for run in validation.baseline_runs if run.kind == "predicted"), None)
+    if tested is not None and baseline.spec.run_id not in tested.run_ids:
+        compared = f"{BASELINE} has been predicted anew since {prediction.optimizer} was compared with it"
+        return f"No multiplier: {compared}; validate it again."
+    return None
+
+
+def no_prediction(
+    experiment: Experiment, records: Sequence[RunRecord], recipe: str, parametrization: Parametrization
+) -> str | None:
+    """Why a complete search allows no prediction, in one sentence; None where it does, and while it is not complete."""
+    searched, _ = select(records, experiment, recipe, parametrization)
+    finished = Counter(run.spec.model.width for run in searched)
+    if any(finished[width] < experiment.search.trials for width in experiment.widths):
+        return None
+    spec, width = searched[0].spec, experiment.target_width
+    target = experiment.run_spec(spec.data, spec.optimizer, width=width, parametrization=parametrization)
+    try:
+        predict(searched, target, draws=DRAWS)
+    except HptransferError as error:
+        return f"No prediction: {error}."
+    return None
+
+
+def _budget(prediction: Prediction) -> str:
+    return ", ".join(f"{runs} at width {width}" for width, runs in sorted(prediction.budget.items()))

@@ -1,0 +1,44 @@
+"""The answer in the terminal."""
+
+from __future__ import annotations
+
+from hptransfer import cli
+from hptransfer.report import text
+from hptransfer.report.summary import Answer, Summary
+from hptransfer.report.verdicts import headline
+
+
+def show(summary: Summary) -> None:
+    """Print one table and what is said of each optimizer, on stderr."""
+    columns = ("optimizer", "LR", "80 %", "WD", "regret", "80 %", "speedup", "80 %", "p-value")
+    title = f"{summary.experiment} at width {summary.scale.target_width}: {summary.scale.words}"
+    cli.table(title, columns, [_row(answer) for answer in summary.optimizers])
+    for answer in summary.optimizers:
+        for statement in answer.statements:
+            cli.console.print(statement, markup=False)
+    for part in summary.missing:
+        cli.console.print(f"missing: {part.sentence}", markup=False)
+
+
+def _row(answer: Answer) -> tuple[str, ...]:
+    found = answer.hyperparameters
+    if found is None:
+        return answer.name, *["-"] * 8
+    regret = ("-", "-") if answer.regret is None else (text.percent(answer.regret.value), text.percent_bounds(answer.regret))
+    return (
+        answer.name,
+        text.plain(found.lr.value),
+        text.bounds(found.lr),
+        text.plain(found.weight_decay.value),
+        *regret,
+        *_speedup(answer),
+    )
+
+
+def _speedup(answer: Answer) -> tuple[str, str, str]:
+    measured = headline(answer.speedup.compute_multiplier) if answer.speedup else None
+    if measured is None:
+        return "-", "-", "-"
+    _, multiplier = measured
+    p = "-" if multiplier.p_value is None else text.p_value(multiplier.p_value).removeprefix("p ").removeprefix("= ")
+    return text.multiplier(multiplier), text.multiplier_bounds(multiplier), p

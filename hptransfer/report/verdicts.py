@@ -1,0 +1,167 @@
+"""What the numbers of a validation come to, in plain words and with their certainty. Pure: numbers in, sentences out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from hptransfer.report import text
+from hptransfer.report.pairs import Pair
+from hptransfer.spec import Spec
+from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun, Validation
+
+LEVEL = 0.05  # one-sided: what is called shown
+ERRORS = 2.0  # standard errors, within which no two losses are told apart
+MOST_SEEDS = 1000  # beyond it the number of seeds says nothing but "no difference"
+
+Finding = Literal["faster", "slower", "open"]
+
+
+class Verdict(Spec):
+    """A sentence, and whether it is good news."""
+
+    text: str
+    tone: Literal["good", "bad", "plain"] = "plain"
+
+
+def headline(multipliers: Mapping[Axis, Multiplier]) -> tuple[Axis, Multiplier] | None:
+    """The axis that the verdict speaks about: compute with the optimizer's own, where it was measured."""
+    axes: tuple[Axis, ...] = ("flops_with_optimizer", "flops", "tokens", "wall_clock")
+    return next(((axis, multipliers[axis]) for axis in axes if axis in multipliers), None)
+
+
+def finding(multiplier: Multiplier) -> Finding:
+    """Whether a multiplier shows a speedup, the opposite, or neither, at 95 % one-sided; without a p-value by the interval,
+    and a bound without either by itself. A bound says nothing on its open side."""
+    value, p = multiplier.value, multiplier.p_value
+    sure_above = p < LEVEL if p is not None else _end(multiplier, multiplier.low, "<") > 1
+    sure_below = p > 1 - LEVEL if p is not None else _end(multiplier, multiplier.high, ">") < 1
+    if multiplier.bound != "<" and value > 1 and sure_above:
+        return "faster"
+    if multiplier.bound != ">" and value < 1 and sure_below:
+        return "slower"
+    return "open"
+
+
+def speed_verdict(name: str, width: int, multipliers: Mapping[Axis, Multiplier], pair: Pair | None = None) -> Verdict:
+    """Of the compute multiplier over AdamW at ``width``; ``pair`` is the comparison of the two losses at the same tokens."""
+    found = headline(multipliers)
+    if found is None:
+        return Verdict(text="No compute multiplier was measured.")
+    axis, multiplier = found
+    what = {"tokens": "tokens", "wall_clock": "time"}.get(axis, "compute")
+    sure, sense, where = certainty(multiplier), finding(multiplier), f"at width {width}"
+    value = text.times(multiplier.value)
+    if sense == "faster":
+        amount = f"more than {value}" if multiplier.bound else value
+        reason = f", and its longest run there did not reach {name}'s loss" if multiplier.bound else ""
+        needs = f"AdamW needs {amount} the {what} for the same loss {where}{reason}"
+        return Verdict(text=f"{name} saves {what}: {needs}{sure}{_otherwise(axis, multipliers)}.", tone="good")
+    if sense == "slower":
+        amount = f"less than {value}" if multiplier.bound else value
+        needs = f"AdamW reaches its loss with {amount} the {what} {where}"
+        return Verdict(text=f"{name} costs more {what} than AdamW: {needs}{sure}.", tone="bad")
+    if multiplier.bound == ">":
+        longest = f"AdamW's longest run, at {value} the {what} of {name}, did not reach its loss {where}"
+        return Verdict(text=f"No speedup is shown yet: {longest}{sure}; a longer one is needed.")
+    if multiplier.bound == "<":
+        shortest = f"AdamW's shortest run, at {value} the {what} of {name}, already had its loss {where}"
+        return Verdict(text=f"No speedup is shown: {shortest}{sure}; a shorter one is needed.")
+    return Verdict(text=f"No speedup is shown: {value} {where}{sure}{_seeds(name, pair)}.")
+
+
+def prediction_verdict(validation: Validation) -> Verdict:
+    """How the predicted hyperparameters compare with the best found around them."""
+    regret, noise = validation.regret, validation.noise
+    if regret is None:
+        return Verdict(text="The predicted run diverged.", tone="bad")
+    above = f"{text.percent(regret.value)} above the best found around it"
+    if regret.high is None:
+        probes = any(run.kind == "lr_probe" and run.loss is not None for run in validation.runs)
+        reason = "The probes do not bracket the optimum" if probes else "No probe around it has a loss"
+        return Verdict(text=f"{reason}: the prediction is {above}, or more.")
+    around = [run for run in validation.runs if run.kind in ("predicted", "lr_probe", "weight_decay_probe")]
+    error = _error_between(_predicted(around), min(around, key=_loss), noise.sd)
+    spread = f" (80 %: {text.percent_bounds(regret)[1:-1]})"
+    if regret.value <= ERRORS * error:
+        small = f"{text.percent(regret.value)} above{spread}"
+        return Verdict(text=f"The prediction is within the noise of the best found around it: {small}.", tone="good")
+    return Verdict(text=f"The prediction is {above}{spread}.")
+
+
+def against_verdict(validation: Validation) -> Verdict | None:
+    """The prediction against transfers without a fit: the same hyperparameters at every width, and muP's rules alone."""
+    predicted = _predicted(validation.runs)
+    others: dict[Kind, str] = {"same_hyperparameters": "the same hyperparameters", "mup_only": "muP alone"}
+    runs = [(name, run) for kind, name in others.items() for run in validation.runs if run.kind == kind]
+    if predicted is None or predicted.loss is None or not runs:
+        return None
+    parts = [f"{name}: {_compared(predicted, run, validation.noise.sd)}" for name, run in runs]
+    return Verdict(text=f"Against {'; against '.join(parts)}.")
+
+
+def certainty(multiplier: Multiplier) -> str:
+    """The interval and the p-value in brackets; empty where neither is known. Of a slowdown it is the p-value of that."""
+    low, high, p = multiplier.low, multiplier.high, multiplier.p_value
+    ends = [] if low is None and high is None else [f"80 %: {text.multiplier_ends(multiplier)}"]
+    known = [] if p is None else [text.p_value(1 - p if finding(multiplier) == "slower" else p)]
+    return f" ({'; '.join(ends + known)})" if ends + known else ""
+
+
+def _end(multiplier: Multiplier, end: float | None, open_side: str) -> float:
+    """An end of the interval; where there is none, a bound's own value, or nothing that could be sure."""
+    if end is not None:
+        return end
+    return multiplier.value if multiplier.bound and multiplier.bound != open_side else math.nan
+
+
+def _otherwise(axis: Axis, multipliers: Mapping[Axis, Multiplier]) -> str:
+    """A saving in compute that wall-clock does not show must say so."""
+    clock = multipliers.get("wall_clock")
+    if axis == "wall_clock" or clock is None or finding(clock) == "faster":
+        return ""
+    how = "it is slower" if finding(clock) == "slower" else "nothing is shown"
+    return f"; by wall-clock {how}, {text.multiplier(clock)}{certainty(clock)}"
+
+
+def _seeds(name: str, pair: Pair | None) -> str:
+    if pair is None or pair.seeds is None or pair.lower != name:
+        return ""
+    if pair.seeds > MOST_SEEDS:
+        return (
+            f"; more than {MOST_SEEDS:,} seeds of each would be needed to show a loss that is {text.percent(pair.relative)} lower"
+        )
+    if pair.seeds <= min(pair.runs):
+        return ""
+    return f"; {pair.seeds} seeds of each would show a loss that is {text.percent(pair.relative)} lower"
+
+
+def _compared(predicted: TargetRun, other: TargetRun, noise: float) -> str:
+    """The prediction's loss against another run's: positive is better."""
+    if predicted.loss is None or other.loss is None:
+        return "diverged, which the prediction did not"
+    gain = math.log(other.loss / predicted.loss)
+    error = _error_between(predicted, other, noise)
+    if abs(gain) <= ERRORS * error:
+        return f"not distinguishable ({text.percent(abs(gain))} {'better' if gain >= 0 else 'worse'})"
+    return f"{text.percent(abs(gain))} {'better' if gain > 0 else 'worse'}"
+
+
+def _predicted(runs: Iterable[TargetRun]) -> TargetRun | None:
+    return next((run for run in runs if run.kind == "predicted"), None)
+
+
+def _loss(run: TargetRun) -> float:
+    return math.inf if run.loss is None else run.loss
+
+
+def _error_between(one: TargetRun | None, other: TargetRun, noise: float) -> float:
+    """Relative standard error of the difference of two mean losses; ``noise`` where a run does not say its own."""
+
+    def relative(run: TargetRun | None) -> float:
+        if run is None or run.loss is None or run.standard_error is None:
+            return noise
+        return run.standard_error / run.loss
+
+    return math.hypot(relative(one), relative(other))

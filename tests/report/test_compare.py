@@ -1,0 +1,248 @@
+"""``report --compare``: the numbers of a comparison, its files, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from report.factory import experiment, prediction, search_records, validated, write_all
+
+from hptransfer.errors import UsageError
+from hptransfer.experiment import Experiment
+from hptransfer.report.command import main
+from hptransfer.report.compare import words
+from hptransfer.report.compare.figures import sections
+from hptransfer.report.compare.frames import FRAMES
+from hptransfer.report.compare.result import agreement, comparison_of, differing, loss_ratio, quantity
+from hptransfer.report.results import Results
+from hptransfer.store import Store
+from hptransfer.transfer.prediction import Interval
+
+OTHER = {"name": "other", "batch_sequences": 32}
+
+
+def interval(value: float, low: float | None, high: float | None) -> Interval:
+    return Interval(value=value, low=low, high=high)
+
+
+def file_of(made: Experiment, name: str) -> str:
+    Path(name).write_text(yaml.safe_dump(made.model_dump(mode="json")))
+    return name
+
+
+def found(made: Experiment) -> Results:
+    """What the reports of one experiment would show, without files."""
+    tested = {(o, "mup"): validated(made, o) for o in made.optimizers}
+    records = [*search_records(made), *(record for _, runs in tested.values() for record in runs)]
+    return Results(
+        made,
+        tuple(records),
+        {(o, "mup"): prediction(made, o) for o in made.optimizers},
+        {series: validation for series, (validation, _) in tested.items()},
+    )
+
+
+@pytest.fixture
+def both() -> tuple[Results, Results]:
+    return found(experiment()), found(experiment(("muon", "adamw", "soap"), **OTHER))
+
+
+@pytest.fixture
+def files(folder: Path) -> list[str]:
+    """Two experiments in one store, run after each other: the predictions of the first are in the store alone by then."""
+    first, second = experiment(), experiment(("adamw", "muon", "soap"), **OTHER)
+    write_all(folder, first)
+    for optimizer in first.optimizers:
+        told = prediction(first, optimizer)
+        Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
+    write_all(folder, second)
+    return [file_of(first, "first.yaml"), file_of(second, "second.yaml")]
+
+
+def test_a_ratio_adds_relative_errors_in_quadrature() -> None:
+    ratio = quantity(interval(2, 2 / math.exp(0.3), 2 * math.exp(0.1)), interval(4, 4 / math.exp(0.4), 4 * math.exp(0.2)))
+    assert ratio is not None
+    assert ratio.ratio.value == pytest.approx(2)
+    assert ratio.ratio.low == pytest.approx(2 * math.exp(-math.hypot(0.4, 0.1)))  # B's lower end, A's upper
+    assert ratio.ratio.high == pytest.approx(2 * math.exp(math.hypot(0.2, 0.3)))
+    assert ratio.agreement == "differ"
+
+
+def test_a_ratio_is_open_where_an_interval_is() -> None:
+    ratio = quantity(interval(2, None, 3), interval(3, 2.5, None))
+    assert ratio is not None
+    assert ratio.ratio.low is not None and ratio.ratio.high is None
+    assert quantity(interval(0.0, None, None), interval(3, 2.5, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.9, 1.2, "agree"),
+        (1.01, 1.2, "differ"),
+        (0.5, 0.99, "differ"),
+        (None, 0.99, "differ"),
+        (1.01, None, "differ"),
+        (None, 1.2, "unknown"),
+        (0.9, None, "unknown"),
+        (None, None, "unknown"),
+    ],
+)
+def test_agreement(low: float | None, high: float | None, verdict: str) -> None:
+    assert agreement(interval(1.1, low, high)) == verdict
+
+
+def test_only_settings_that_differ_are_listed_by_dotted_name() -> None:
+    a = experiment(spaces={"muon": {"lr": {"low": 0.01}}})
+    b = experiment(batch_sequences=32, widths=[32, 64], schedule={"shape": "cosine", "warmup_tokens": 65_536}, name="b")
+    assert {setting.name: (setting.a, setting.b) for setting in differing(a, b)} == {
+        "widths": ("[32, 64, 128]", "[32, 64]"),
+        "batch_sequences": ("64", "32"),
+        "schedule.shape": ("linear", "cosine"),
+        "spaces.muon.lr.low": ("0.01", None),
+    }
+
+
+def test_optimizers_are_paired_and_the_others_named(both: tuple[Results, Results]) -> None:
+    comparison = comparison_of(*both, ("sample", "other"))
+    assert [pairing.name for pairing in comparison.optimizers] == ["adamw", "muon"]
+    assert (comparison.only_a, comparison.only_b) == ((), ("soap",))
+    muon = comparison.optimizers[1]
+    assert muon.lr is not None and muon.lr.ratio.value == pytest.approx(1) and muon.lr.agreement == "agree"
+    assert muon.hidden_lr is None  # the same coordinates
+    assert muon.weight_decay is not None and muon.weight_decay.agreement == "unknown"
+    assert muon.notes == ("Weight decay of both: not identified, rule used.",)
+    assert set(muon.multipliers) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"}
+    assert "soap is in other only." in words.settings(comparison)
+
+
+def test_sp_is_compared_with_mup_also_in_final_numbers() -> None:
+    mup, sp = experiment(("muon",)), experiment(("muon",), name="sp", parametrizations=["sp"])
+    told = prediction(sp, "muon", "sp")
+    theirs = Results(sp, tuple(search_records(sp, "sp")), {("muon", "sp"): told}, {})
+    (pairing,) = comparison_of(found(mup), theirs, ("mup", "sp")).optimizers
+    assert pairing.name == "muon (mup against sp)"
+    assert pairing.hidden_lr is not None and pairing.hidden_lr.b.value == told.roles["hidden"].lr
+    assert pairing.missing == ("sp has not tested its prediction for muon (sp) yet.",)
+
+
+def test_losses_are_ranked_over_both_experiments(both: tuple[Results, Results]) -> None:
+    comparison = comparison_of(*both, ("sample", "other"))
+    assert comparison.not_comparable is None
+    losses = [run.loss for run in comparison.held_out]
+    assert losses == sorted(losses) and len(losses) == 5
+    assert words.findings(comparison)[0].startswith("Lowest loss at the held-out width: soap of other, ")
+    first, second = comparison.held_out[:2]
+    change = loss_ratio(first, second)
+    assert change.low is not None and change.low < change.value == second.loss / first.loss - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"evaluation": {"tokens": 4096}}, "differ in validation tokens (65536 and 4096)."),
+        ({"model": {"depth": 3, "head_dim": 16, "context": 64}}, "differ in context (128 and 64)."),
+    ],
+)
+def test_losses_of_other_texts_are_not_compared(changes: dict[str, object], says: str) -> None:
+    comparison = comparison_of(found(experiment()), found(experiment(**OTHER | changes)), ("sample", "other"))
+    assert comparison.not_comparable == f"Losses at the held-out width are not compared: sample and other {says}"
+    assert all(pairing.loss is None for pairing in comparison.optimizers)
+    assert words.findings(comparison)[0] == comparison.not_comparable
+
+
+def test_another_version_of_the_corpus_is_another_text(both: tuple[Results, Results]) -> None:
+    a, b = both
+    data = a.records[0].spec.data.model_copy(update={"sha256": "cd" * 32, "tokenizer": "bpe"})
+    records = tuple(r.model_copy(update={"spec": r.spec.model_copy(update={"data": data})}) for r in b.records)
+    reason = comparison_of(a, replace(b, records=records), ("sample", "other")).not_comparable
+    assert reason is not None and "tokenizer (bytes and bpe) and version of the corpus (abababababab and cdcdcdcdcdcd)" in reason
+
+
+def test_what_must_be_known_to_read_the_numbers_is_said(both: tuple[Results, Results]) -> None:
+    a, b = both
+    assert comparison_of(a, b, ("sample", "other")).caveats == ()
+    shared = replace(b, records=(*b.records, *a.records[:7]))
+    assert "7 runs are in both" in comparison_of(a, shared, ("sample", "other")).caveats[0]
+    wider = found(experiment(widths=[32, 64, 128], target_width=512, **OTHER))
+    assert (
+        "width 256, 2.49 M parameters, 2.10 M tokens; other width 512" in comparison_of(a, wider, ("sample", "other")).caveats[0]
+    )
+
+
+def test_frames_have_both_experiments_in_one_column(both: tuple[Results, Results]) -> None:
+    comparison = comparison_of(*both, ("sample", "other"))
+    frames = {name: make(*both, comparison) for name, make in FRAMES.items()}
+    for name in ("optimum_against_width", "multipliers", "held_out"):
+        assert set(frames[name]["experiment"]) == {"sample", "other"}, name
+    assert set(frames["predictions"]["experiment"]) == {"sample", "other", "ratio"}
+    assert set(frames["held_out"].filter(pl.col("experiment") == "other")["optimizer"]) == {"adamw", "muon", "soap"}
+    assert set(frames["optimum_against_width"]["pairing"]) == {"adamw", "muon"}
+
+
+def test_every_chart_of_a_comparison_is_valid_with_data_and_a_filter(both: tuple[Results, Results]) -> None:
+    comparison = comparison_of(*both, ("sample", "other"))
+    parts = sections({name: make(*both, comparison) for name, make in FRAMES.items()}, comparison)
+    figures = [figure for section in parts for figure in section.figures]
+    assert len(figures) == 6
+    for figure in figures:
+        figure.chart.to_dict(validate=True)
+        spec = figure.spec()
+        assert all(spec["datasets"].values()), figure.name
+        assert '"bind": "legend"' in json.dumps(spec), figure.name
+
+
+def test_the_folder_of_a_comparison(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--compare", *files, "--json"])
+    out, err = capsys.readouterr()
+    made = Path("reports/compare-sample-other")
+    summary = json.loads((made / "summary.json").read_text())
+    assert json.loads(out) == summary
+    assert summary["optimizers"][1]["lr"]["agreement"] == "agree"  # sample's prediction too, whose file other has replaced
+    assert [row["name"] for row in summary["settings"]] == ["batch_sequences", "optimizers"]
+    page, markdown = (made / "index.html").read_text(), (made / "compare.md").read_text()
+    figures = {path.stem for path in (made / "figures").glob("*.svg")}
+    assert figures == set(re.findall(r'data-spec="spec-([^"]+)"', page)) == set(re.findall(r"\(figures/(.+)\.svg\)", markdown))
+    assert {"predicted-lr", "optimum-against-width-muon", "held-out-losses", "multipliers-muon"} <= figures
+    assert {path.stem for path in (made / "tables").glob("*.csv")} == set(FRAMES)
+    assert "| batch_sequences | 64 | 32 |" in markdown
+    for said in (markdown, err, page):
+        assert "Lowest loss at the held-out width: soap of other" in said
+
+
+def test_an_unfinished_experiment_can_be_compared(files: list[str]) -> None:
+    late = file_of(experiment(name="late", batch_sequences=16), "late.yaml")
+    main(["--compare", files[0], late])
+    text = Path("reports/compare-sample-late/compare.md").read_text()
+    assert "muon: late has no prediction for muon yet." in text
+    assert "No optimizer has been predicted in both experiments yet." in text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "says"),
+    [
+        ("first.yaml", "first.yaml", "--compare first.yaml first.yaml: they are the same experiment"),
+        ("first.yaml", "soap.yaml", "--compare first.yaml soap.yaml: they have no optimizer in common (adamw, muon and soap)"),
+        ("first.yaml", "nowhere", "unknown experiment 'nowhere'"),
+        ("new-a.yaml", "new-b.yaml", "store runs holds no run of new-a and none of new-b: there is nothing to compare"),
+    ],
+)
+def test_bad_input_is_one_line(files: list[str], a: str, b: str, says: str) -> None:
+    file_of(experiment(("soap",), name="soap"), "soap.yaml")
+    for name, batch in (("new-a", 8), ("new-b", 16)):
+        file_of(experiment(name=name, batch_sequences=batch), f"{name}.yaml")
+    with pytest.raises(UsageError, match=re.escape(says)):
+        main(["--compare", a, b])
+    assert not list(Path("reports").glob("compare-*"))
+
+
+def test_experiments_of_one_name_are_told_apart_by_their_files(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    twin = file_of(experiment(("adamw", "muon"), batch_sequences=32), "twin.yaml")
+    main(["--compare", files[0], twin])
+    assert "first.yaml against twin.yaml" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from report.factory import coordinate_check, experiment, results
+
+from hptransfer.errors import UsageError
+from hptransfer.report.coordinates import read_coordinate_checks
+
+MUP = [("adamw", "mup"), ("muon", "mup")]
+
+
+def write(folder: Path, name: str, content: object) -> None:
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_only_the_checks_of_the_experiment_are_read_in_its_order(tmp_path: Path) -> None:
+    ours = experiment()
+    for optimizer, parametrization in (("muon", "mup"), ("adamw", "mup"), ("soap", "mup"), ("muon", "sp")):
+        write(tmp_path, f"{optimizer}-{parametrization}.json", coordinate_check(ours, optimizer, parametrization))
+    found = read_coordinate_checks(tmp_path, MUP)
+    assert [(check.optimizer, check.parametrization) for check in found] == MUP
+    assert found[1].slopes[4].role == "hidden" and found[1].slopes[4].slope == -0.11
+    assert read_coordinate_checks(tmp_path / "none", MUP) == ()
+
+
+def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
+    check = coordinate_check(experiment(), "muon")
+    check["slopes"] = [
+        {"role": "hidden", "step": 10, "slope": None, "slopes_by_seed": [], "outcome": "fails", "rms": {"32": None}}
+    ]
+    write(tmp_path, "muon-mup.json", check)
+    assert read_coordinate_checks(tmp_path, MUP)[0].slopes[0].slope is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "is damaged: the file"), ({"optimizer": "muon"}, "is damaged: parametrization")]
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: object, said: str) -> None:
+    write(tmp_path, "muon-mup.json", content)
+    with pytest.raises(UsageError, match=f"muon-mup.json {said}") as error:
+        read_coordinate_checks(tmp_path, MUP)
+    assert "\n" not in str(error.value)
+
+
+def test_results_find_the_checks_beside_their_report(folder: Path) -> None:
+    found = results(folder, experiment())
+    assert [check.optimizer for check in found.coordinate_checks] == ["adamw", "muon"]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report.factory import experiment, results
+
+from hptransfer.report.overhead import overhead, predicted_runs, tokens_to_target
+from hptransfer.report.results import Results
+from hptransfer.store.query import tokens_to_loss
+
+ADAMW, MUON = ("adamw", "mup"), ("muon", "mup")
+
+
+def test_the_optimizers_share_is_that_of_its_predicted_runs(full: Results) -> None:
+    runs = predicted_runs(full, MUON)
+    assert len(runs) == 2 and {run.spec.init_seed for run in runs} == {0, 1}
+    spent, baseline = overhead(full, MUON), overhead(full, ADAMW)
+    assert spent is not None and baseline is not None
+    assert spent.time_share == pytest.approx(0.1)
+    assert spent.flops_share == pytest.approx(0.04 / 1.04)
+    assert spent.seconds_per_token == pytest.approx(185 / 2_097_152)
+    assert spent.against_baseline == pytest.approx(185 / 160)
+    assert baseline.against_baseline == 1.0
+    assert spent.state_bytes_per_parameter == pytest.approx(1e7 / runs[0].spec.model.parameters())
+
+
+def test_wall_clock_on_another_machine_is_not_compared(full: Results) -> None:
+    ids = {run.run_id for run in predicted_runs(full, MUON)}
+    moved = tuple(run.model_copy(update={"device": "another"}) if run.run_id in ids else run for run in full.records)
+    spent = overhead(replace(full, records=moved), MUON)
+    assert spent is not None and spent.against_baseline is None
+
+
+def test_nothing_is_said_before_a_predicted_run(unfinished: Results) -> None:
+    assert overhead(unfinished, MUON) is None
+
+
+def test_tokens_to_a_target_loss_are_the_mean_over_seeds(folder: Path) -> None:
+    found = results(folder, experiment(target_loss=2.0))
+    reached = tokens_to_target(found, MUON)
+    expected = [tokens_to_loss(run.curve, 2.0) for run in predicted_runs(found, MUON)]
+    assert reached is not None and reached.tokens == pytest.approx(sum(filter(None, expected)) / 2)
+    assert reached.mid_schedule and reached.trained == 2_097_152
+
+
+def test_a_target_loss_that_one_seed_misses_is_not_reached(folder: Path) -> None:
+    found = results(folder, experiment(target_loss=2.0))
+    first, second = predicted_runs(found, MUON)
+    worst, best = sorted((first.curve[-1].val or 0, second.curve[-1].val or 0), reverse=True)
+    between = found.experiment.model_copy(update={"target_loss": (worst + best) / 2})
+    missed = tokens_to_target(replace(found, experiment=between), MUON)
+    assert worst > best and missed is not None and missed.tokens is None and not missed.mid_schedule
+
+
+def test_without_a_target_loss_there_are_no_tokens_to_it(full: Results) -> None:
+    assert tokens_to_target(full, MUON) is None

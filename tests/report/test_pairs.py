@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hptransfer.report.pairs import pair_of, pairs
+from hptransfer.report.results import Results
+from hptransfer.validate.significance import Sample, p_lower, seeds_needed
+
+MUON = ("muon", "mup")
+
+
+def test_two_predicted_runs_are_compared_by_their_means_and_noise(full: Results) -> None:
+    (pair,) = pairs(full)
+    losses = {series[0]: validation.runs[0].loss or 0.0 for series, validation in full.validations.items()}
+    assert (pair.lower, pair.higher) == ("muon", "adamw") and losses["muon"] < losses["adamw"]
+    assert pair.difference == pytest.approx(losses["adamw"] - losses["muon"])
+    assert pair.relative == pytest.approx(pair.difference / losses["muon"])
+    one, other = (Sample(losses[name], 0.001 * losses[name], 2, 5) for name in ("muon", "adamw"))
+    assert pair.p_value == pytest.approx(p_lower(one, other))
+    assert pair.seeds == seeds_needed(pair.difference, one.sd, other.sd)
+    assert pair.runs == (2, 2)
+    assert pair_of([pair], "adamw", "muon") is pair and pair_of([pair], "adamw", "soap") is None
+
+
+@pytest.mark.parametrize("change", [{"sd": 0.0}, {"freedom": 0}])
+def test_without_noise_nothing_is_compared(full: Results, change: dict[str, float]) -> None:
+    validation = full.validations[MUON]
+    silent = validation.model_copy(update={"noise": validation.noise.model_copy(update=change)})
+    assert pairs(replace(full, validations=full.validations | {MUON: silent})) == ()
+
+
+def test_a_seed_that_diverged_has_no_mean(full: Results) -> None:
+    validation = full.validations[MUON]
+    first, *others = validation.runs
+    lost = first.model_copy(update={"loss": None, "losses": (1.5, None)})
+    edited = validation.model_copy(update={"runs": (lost, *others)})
+    assert pairs(replace(full, validations=full.validations | {MUON: edited})) == ()
+
+
+def test_equal_losses_have_no_number_of_seeds(full: Results) -> None:
+    same = full.validations[MUON].model_copy(update={"optimizer": "adamw"})
+    (pair,) = pairs(replace(full, validations={("adamw", "mup"): same, MUON: full.validations[MUON]}))
+    assert pair.difference == 0 and pair.seeds is None and pair.p_value == pytest.approx(0.5)
