@@ -86,16 +86,21 @@ class SearchSettings(Spec):
 class ValidationSettings(Spec):
     """What is run at the held-out width."""
 
-    seeds: int = Field(2, gt=0)
-    probes: tuple[float, ...] = Field((0.5, 2.0), description="factors on the predicted LR")
-    ladder: tuple[float, ...] = Field((2.0,), description="further AdamW horizons, as factors, until one brackets")
+    seeds: int = Field(3, gt=0)
+    probe_octaves: tuple[float, ...] = Field((0.5, 1.0), description="distances of probes on LR and on weight decay, powers of 2")
+    ladder: tuple[float, ...] = Field((0.5, 2.0, 4.0), description="other AdamW horizons, as factors, until they bracket")
+
+    @property
+    def probe_factors(self) -> tuple[float, ...]:
+        """Factors on the predicted value, ascending: each distance to both sides."""
+        return tuple(sorted(2.0**octave for distance in self.probe_octaves for octave in (-distance, distance)))
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if any(factor <= 0 or factor == 1 for factor in self.probes):
-            raise ValueError(f"probes {list(self.probes)} are not positive factors other than 1")
-        if list(self.ladder) != sorted(set(self.ladder)) or any(horizon <= 1 for horizon in self.ladder):
-            raise ValueError(f"ladder {list(self.ladder)} is not ascending from above 1")
+        if any(not 0 < distance <= 3 for distance in self.probe_octaves):
+            raise ValueError(f"probe_octaves {list(self.probe_octaves)} are not above 0 and up to 3, a factor of 8")
+        if list(self.ladder) != sorted(set(self.ladder)) or any(horizon <= 0 or horizon == 1 for horizon in self.ladder):
+            raise ValueError(f"ladder {list(self.ladder)} is not ascending, of positive factors other than 1")
         return self
 
 

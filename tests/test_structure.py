@@ -22,9 +22,10 @@ ANALYSIS = {
     "validate.result",
     "validate.regret",
     "validate.speedup",
-    "validate.significance",
     "validate.isoflop",
+    "validate.significance",
     "validate.arms",
+    "validate.protocol",
     "validate.verdict",
 }
 STAGES = {"store.command", "plan", "search", "validate", "coordcheck", "train.command"}

@@ -27,7 +27,7 @@ from hptransfer.transfer.command import select
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import frozen_ratio, sweep_of
 from hptransfer.transfer.theory import theory_drift
-from hptransfer.validate.verdict import BASELINE
+from hptransfer.validate.result import BASELINE
 
 
 @dataclass(frozen=True)

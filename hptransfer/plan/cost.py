@@ -46,12 +46,13 @@ def cost_of(spec: RunSpec, runs: int, rate: Rate) -> Cost:
 
 
 def validation_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
-    """The predicted run with each seed, and one run per probe."""
-    return cost_of(target, settings.seeds + len(settings.probes), rate)
+    """The predicted run with each seed, a run per probe on LR and on weight decay, and the two simple transfers."""
+    transfers = 0 if target.parametrization == "spectral" else 2
+    return cost_of(target, settings.seeds + 2 * len(settings.probe_factors) + transfers, rate)
 
 
 def ladder_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
-    """The baseline's longer horizons, all of them: those beyond the one that brackets every challenger are not run."""
+    """The baseline's other horizons, all of them: those beyond the ones that bracket every challenger are not run."""
     rungs = [target.at(horizon={"policy": "tokens", "tokens": round(target.tokens * horizon)}) for horizon in settings.ladder]
     return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
 

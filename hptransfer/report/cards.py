@@ -48,11 +48,8 @@ def _anchor(answer: Answer) -> str:
 
 def _card(answer: Answer) -> str:
     digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
-    body = _paragraph(answer.saving, "said soft" if answer.optimizer == BASELINE and answer.hyperparameters else "verdict")
-    if answer.hyperparameters:
-        body += _known(answer)
-    elif not answer.no_prediction:
-        body += '<p class="soft">No prediction yet.</p>'
+    body = _paragraph(answer.saving, "said soft" if answer.optimizer == BASELINE and answer.speed else "verdict")
+    body += _known(answer) if answer.hyperparameters else ""
     head = f"<h2>{escape(answer.name)}{digest}</h2>"
     return f'<article class="card" id="{_anchor(answer)}" style="--hue: {colour(answer.optimizer)}">{head}{body}</article>'
 

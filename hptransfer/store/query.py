@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hptransfer.experiment import Experiment
 from hptransfer.spec import RunSpec
@@ -30,12 +31,15 @@ def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
 
 
 def makes(experiment: Experiment, spec: RunSpec) -> bool:
-    """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon."""
+    """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon and under
+    any rule of weight decay."""
     at_target = spec.model.width == experiment.target_width
     if not (at_target or spec.model.width in experiment.widths) or not experiment.data.names(spec.data):
         return False
     ours = experiment.run_spec(spec.data, spec.optimizer, width=spec.model.width, parametrization=spec.parametrization)
-    free = {"init_seed": spec.init_seed, "data_seed": spec.data_seed} | ({"horizon": spec.horizon} if at_target else {})
+    free: dict[str, Any] = {"init_seed": spec.init_seed, "data_seed": spec.data_seed}
+    if at_target:  # AdamW's horizons, and the transfer without a rule for weight decay
+        free |= {"horizon": spec.horizon, "weight_decay_rule": spec.weight_decay_rule}
     return ours.model_copy(update=free) == spec
 
 

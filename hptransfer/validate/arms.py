@@ -1,101 +1,132 @@
-"""What is run at the held-out width, and what the records say of it. Pure."""
+"""The configurations that are run at the held-out width, and what the records say of each. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from hptransfer.cli import number
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.result import Axis, TargetRun
+from hptransfer.validate.result import Axis, Kind, SeedNoise, TargetRun
+
+# Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which are at other widths.
+SEARCH_FREEDOM = 4
+
+Records = Mapping[str, RunRecord]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One configuration at the target and its seeds. ``factor``: LR over the predicted; ``horizon``: tokens over the target's."""
+    """One configuration at the target and its seeds. ``factor``: of LR, weight decay or tokens, by ``kind``; 1 otherwise."""
 
-    purpose: str
+    kind: Kind
     factor: float
-    horizon: float
     specs: tuple[RunSpec, ...]
 
-    def losses(self, records: Mapping[str, RunRecord]) -> list[float] | None:
-        """Final losses by seed; None when a seed did not complete."""
-        losses = [records[spec.run_id].loss for spec in self.specs]
-        return None if None in losses else [loss for loss in losses if loss is not None]
+    def first_loss(self, records: Records) -> float | None:
+        """Final loss of the first seed, which the arms of one prediction share; None where it diverged."""
+        return records[self.specs[0].run_id].loss
 
-    def mean(self, records: Mapping[str, RunRecord]) -> float:
-        """Mean final loss; infinite when a seed diverged."""
+    def mean(self, records: Records) -> float:
+        """Mean final loss over the seeds; infinite when one diverged."""
         losses = self.losses(records)
         return sum(losses) / len(losses) if losses else math.inf
 
-    def cost(self, axis: Axis, records: Mapping[str, RunRecord]) -> float:
+    def losses(self, records: Records) -> list[float]:
+        """Final losses by seed; none of them when one diverged."""
+        losses = [records[spec.run_id].loss for spec in self.specs]
+        return [] if None in losses else [loss for loss in losses if loss is not None]
+
+    def cost(self, axis: Axis, records: Records) -> float:
         """Mean cost of one run on an axis: tokens, FLOPs, or seconds of training without evaluation."""
         found = [records[spec.run_id] for spec in self.specs]
-        total = 0.0
-        for record in found:
-            match axis:
-                case "tokens":
-                    total += record.tokens
-                case "flops":
-                    total += record.flops
-                case "flops_with_optimizer":
-                    total += record.flops + record.flops_optimizer
-                case "wall_clock":
-                    total += record.training_wall_seconds
-        return total / len(found)
+        match axis:
+            case "tokens":
+                costs = [float(record.tokens) for record in found]
+            case "flops":
+                costs = [record.flops for record in found]
+            case "flops_with_optimizer":
+                costs = [record.flops + record.flops_optimizer for record in found]
+            case "wall_clock":
+                costs = [record.training_wall_seconds for record in found]
+        return sum(costs) / len(costs)
 
-    def summary(self, records: Mapping[str, RunRecord], noise: float) -> TargetRun:
-        """The arm as a report shows it; ``noise``: relative standard deviation over seeds."""
-        losses = self.losses(records)
+    def replicated(self, seeds: int) -> Arm:
+        """The same configuration with so many seeds, both of which change: the first is this arm's own."""
         spec = self.specs[0]
+        return replace(
+            self, specs=tuple(spec.at(init_seed=spec.init_seed + i, data_seed=spec.data_seed + i) for i in range(seeds))
+        )
+
+    def missing(self, records: Records) -> list[RunSpec]:
+        """Its runs that have no record yet."""
+        return [spec for spec in self.specs if spec.run_id not in records]
+
+    def summary(self, records: Records, noise: SeedNoise) -> TargetRun:
+        """The arm as a report shows it."""
+        losses, spec = self.losses(records), self.specs[0]
         mean = sum(losses) / len(losses) if losses else None
         return TargetRun(
-            purpose=self.purpose,
+            kind=self.kind,
+            factor=self.factor,
             lr=spec.optimizer.lr,
             weight_decay=spec.optimizer.weight_decay,
             tokens=spec.tokens,
+            losses=tuple(records[spec.run_id].loss for spec in self.specs),
             loss=mean,
-            standard_error=noise * mean / math.sqrt(len(self.specs)) if mean is not None else None,
+            standard_error=None if mean is None else noise.sd * mean / math.sqrt(len(self.specs)),
             run_ids=tuple(spec.run_id for spec in self.specs),
         )
 
 
-def predicted_arm(prediction: Prediction, seeds: int) -> Arm:
-    """The predicted run, with replicates that change both seeds."""
-    return Arm("predicted", 1.0, 1.0, _replicates(prediction.spec, seeds))
+def predicted(prediction: Prediction, seeds: int) -> Arm:
+    """The predicted run and its replicates."""
+    return Arm("predicted", 1.0, (prediction.spec,)).replicated(seeds)
 
 
-def probe_arm(prediction: Prediction, factor: float) -> Arm:
+def lr_probe(prediction: Prediction, factor: float) -> Arm:
     """The prediction with another LR, on the first seed of the predicted run: common random numbers."""
-    spec = prediction.spec.at(**{"optimizer.lr": prediction.spec.optimizer.lr * factor})
-    return Arm(f"probe x{number(factor)}", factor, 1.0, (spec,))
+    return Arm("lr_probe", factor, (prediction.spec.at(**{"optimizer.lr": prediction.spec.optimizer.lr * factor}),))
 
 
-def ladder_arm(best: Arm, horizon: float, seeds: int) -> Arm:
-    """A longer run of the baseline's best configuration at the target, with its own schedule."""
-    spec = best.specs[0]
-    longer = spec.at(horizon={"policy": "tokens", "tokens": round(spec.tokens * horizon)})
-    return Arm(f"horizon x{number(horizon)}", best.factor, horizon, _replicates(longer, seeds))
+def weight_decay_probe(prediction: Prediction, factor: float) -> Arm:
+    """The prediction with another weight decay, on the first seed."""
+    decay = prediction.spec.optimizer.weight_decay * factor
+    return Arm("weight_decay_probe", factor, (prediction.spec.at(**{"optimizer.weight_decay": decay}),))
 
 
-def seed_noise(prediction: Prediction, arms: Sequence[Arm], records: Mapping[str, RunRecord]) -> float:
-    """Relative standard deviation of the loss over seeds at the target: the larger of what the search and the arms saw.
+def simple_transfers(prediction: Prediction) -> tuple[Arm, ...]:
+    """What people do without a fit: the smallest width's optimum kept, in the very same numbers or by muP's LR rule alone.
 
-    A handful of seeds can agree by chance; the larger one keeps an interval from being narrower than either evidence.
+    Both keep the weight decay (arXiv 2512.05620, section 4, figure 6: SP and muP only). None under ``spectral``, whose learning
+    rates mean something else.
     """
-    squares, freedom = 0.0, 0
+    if prediction.parametrization == "spectral":
+        return ()
+    kept = {"optimizer.lr": prediction.optima[0].lr.value, "weight_decay_rule": "constant"}
+    return (
+        Arm("same_hyperparameters", 1.0, (prediction.spec.at(parametrization="sp", **kept),)),
+        Arm("mup_only", 1.0, (prediction.spec.at(parametrization="mup", **kept),)),
+    )
+
+
+def horizon(best: Arm, factor: float) -> Arm:
+    """A shorter or longer run of a configuration, with its own schedule and as many seeds."""
+    spec = best.specs[0]
+    other = spec.at(horizon={"policy": "tokens", "tokens": round(spec.tokens * factor)})
+    return Arm("horizon", factor, (other,)).replicated(len(best.specs))
+
+
+def seed_noise(prediction: Prediction, arms: Iterable[Arm], records: Records) -> SeedNoise:
+    """The noise of one optimizer's losses at the target: variance over the seeds of its arms, pooled, together with what the
+    search saw, which counts for `SEARCH_FREEDOM`. Arms that have not run, or whose seeds diverged, say nothing."""
+    squares, freedom = SEARCH_FREEDOM * prediction.noise**2, SEARCH_FREEDOM
     for arm in arms:
-        losses = arm.losses(records)
-        if losses and len(losses) > 1:
+        losses: Sequence[float] = [] if arm.missing(records) else arm.losses(records)
+        if len(losses) > 1:
             mean = sum(losses) / len(losses)
             squares += sum((loss / mean - 1) ** 2 for loss in losses)
             freedom += len(losses) - 1
-    return max(prediction.noise, math.sqrt(squares / freedom) if freedom else 0.0)
-
-
-def _replicates(spec: RunSpec, seeds: int) -> tuple[RunSpec, ...]:
-    return tuple(spec.at(init_seed=spec.init_seed + i, data_seed=spec.data_seed + i) for i in range(seeds))
+    return SeedNoise(sd=math.sqrt(squares / freedom), freedom=freedom)

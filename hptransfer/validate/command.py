@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.report import text
 from hptransfer.rules.recipes import get_recipe
 from hptransfer.store import Store
 from hptransfer.store.query import makes
-from hptransfer.transfer.prediction import Interval, Prediction, default_path, read_prediction
-from hptransfer.validate.result import Axis, Multiplier, Validation
+from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
+from hptransfer.validate.result import BASELINE, Validation
 from hptransfer.validate.stage import validate
-from hptransfer.validate.verdict import BASELINE
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = experiment.validation
     console.print(
         f"experiment {experiment.name}: {', '.join(predictions)} at width {experiment.target_width}, {plan.seeds} seeds, "
-        f"probes at LR x {', '.join(map(number, plan.probes))}, "
-        f"{BASELINE} horizons x {', '.join(map(number, (1.0, *plan.ladder)))}; store {store.location}"
+        f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, "
+        f"{BASELINE} horizons x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
     if missing := sorted(set(experiment.optimizers) - set(predictions)):
         console.print(f"no prediction of {', '.join(missing)}: left out")
@@ -89,34 +88,24 @@ def _print(validations: Sequence[Validation]) -> None:
     rows = []
     for validation in validations:
         first = validation.runs[0]
-        multiplier = validation.compute_multiplier
+        regret = validation.regret
+        multipliers = list(validation.speedup.compute_multiplier.values()) if validation.speedup else []
         rows.append(
             [
                 validation.optimizer,
                 validation.width,
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
-                "-" if validation.regret is None else f"{100 * validation.regret.value:.2f} % ({_span(validation.regret, 100)})",
-                *(describe(multiplier[axis]) if axis in multiplier else "-" for axis in get_args(Axis)),
+                "-" if regret is None else f"{text.percent(regret.value)} {text.percent_bounds(regret)}",
+                *(f"{text.multiplier(value)} {text.multiplier_bounds(value)}" for value in multipliers),
+                *["-"] * (len(text.AXES) - len(multipliers)),
             ]
         )
     table(
         "predicted runs at the held-out width; intervals 80 %",
-        ["optimizer", "width", "lr", "loss", "regret", "tokens", "FLOPs", "FLOPs with optimizer", "wall-clock"],
+        ["optimizer", "width", "lr", "loss", "regret", *text.AXES.values()],
         rows,
     )
     for validation in validations:
         if validation.refusal:
             console.print(f"{validation.optimizer}: {validation.refusal}")
-
-
-def describe(multiplier: Multiplier) -> str:
-    """A compute multiplier as people read it."""
-    if not multiplier.bracketed:
-        return f"{multiplier.bound} {multiplier.value:.2f}x"
-    return f"{multiplier.value:.2f}x ({_span(multiplier, 1)})"
-
-
-def _span(interval: Interval, unit: float) -> str:
-    ends = ("..." if end is None else f"{unit * end:.2f}" for end in (interval.low, interval.high))
-    return " to ".join(ends)

@@ -14,12 +14,13 @@ from scipy.stats import t
 from hptransfer.errors import UsageError
 from hptransfer.store.query import cost_to_loss
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.regret import DRAWS, LEVEL
+from hptransfer.validate.regret import LEVEL
 from hptransfer.validate.result import Multiplier
 
 # Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons. Published: .28 (arXiv
 # 2203.15556), .37 (arXiv 2404.10102, its refit); .22 to .60 through triples of horizons of one size in Step Law's public runs.
 EXPONENT = (0.2, 0.5)
+DRAWS = 2000  # of every loss, for intervals and p-values
 
 Array = NDArray[np.float64]
 

@@ -24,8 +24,7 @@ from hptransfer.search.studies import make_studies
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
 from hptransfer.transfer.decision import predict
-from hptransfer.validate.stage import Ladder
-from hptransfer.validate.verdict import Entry
+from hptransfer.validate.protocol import Protocol
 
 Plan = Callable[..., dict[str, Any]]
 
@@ -73,17 +72,19 @@ def test_the_search_costs_what_its_runs_do(experiment: Experiment, plan: Plan) -
 
 
 def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
-    experiment = make_experiment(optimizers=["adamw", "muon"], validation={"seeds": 3, "probes": [0.5, 2, 4], "ladder": [2, 3]})
+    experiment = make_experiment(
+        optimizers=["adamw", "muon"], validation={"seeds": 3, "probe_octaves": [1, 2], "ladder": [0.5, 2]}
+    )
     found = plan(experiment)
-    entries = {}
+    predictions = {}
     for recipe in experiment.optimizers:
         records = make_records(Truth(), experiment, recipe=recipe)
         target = experiment.run_spec(records[0].spec.data, records[0].spec.optimizer, width=256, parametrization="mup")
-        entries[recipe] = Entry.of(predict(records, target), experiment.validation)
-    specs = Ladder(entries, experiment.validation).planned({})
+        predictions[recipe] = predict(records, target)
+    specs = Protocol(predictions, experiment.validation).planned({})
     stages = [stage for stage in found["stages"] if stage["stage"] in ("validation", "ladder")]
     assert Counter((s["optimizer"], s["stage"], s["runs"]) for s in stages) == Counter(
-        [("adamw", "validation", 6), ("adamw", "ladder", 6), ("muon", "validation", 6)]
+        [("adamw", "validation", 13), ("adamw", "ladder", 6), ("muon", "validation", 13)]
     )
     assert sum(stage["tokens"] for stage in stages) == sum(spec.tokens for spec in specs)
     assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(spec.flops for spec in specs))

@@ -76,7 +76,7 @@ def test_an_optimum_on_the_edge_of_its_sweep_says_so_instead_of_a_prediction(
     text = first_screen(found)
     assert f"No prediction: muon at width 32: the best lr is at the {edge} edge of its sweep" in text
     summary = summarize(found)
-    assert [part.sentence for part in summary.missing if "muon" in part.sentence] == ["muon: its search allows no prediction."]
+    assert [part.sentence for part in summary.missing if "muon" in part.sentence] == ["muon: the search allows no prediction."]
     assert "adamw: there is no prediction yet." in [part.sentence for part in summary.missing]
 
 

@@ -27,7 +27,7 @@ TINY = {
     "batch_sequences": 4,
     "evaluation": {"tokens": 1024, "points": 2},
     "optimizers": ["adamw", "shampoo"],
-    "validation": {"seeds": 2, "probes": [0.5, 2.0], "ladder": [2.0]},
+    "validation": {"seeds": 2, "probe_octaves": [1], "ladder": [0.5, 2.0]},
 }
 
 
@@ -51,8 +51,15 @@ def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path,
     records = Store("runs").records()
     shampoo = found["shampoo"]
     assert shampoo["width"] == 48
-    assert set(shampoo["compute_multiplier"]) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"} or shampoo["refusal"]
-    assert [r["purpose"] for r in shampoo["runs"]] == ["predicted", "probe x0.5", "probe x2"]
+    speedup = shampoo["speedup"]
+    assert shampoo["refusal"] or set(speedup["compute_multiplier"]) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"}
+    assert {run["kind"] for run in shampoo["runs"]} == {
+        "predicted",
+        "lr_probe",
+        "weight_decay_probe",
+        "same_hyperparameters",
+        "mup_only",
+    }
     assert all(run_id in records for run in shampoo["runs"] + shampoo["baseline_runs"] for run_id in run["run_ids"])
     assert all(record.state == "complete" for record in records.values())
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from synthetic import World, draw_world
 
 from hptransfer.validate.result import Multiplier
 from hptransfer.validate.speedup import Point, compute_multiplier
+
+pytestmark = pytest.mark.xdist_group(__name__)  # all on one worker: the experiments are made once
 
 MULTIPLIERS = (1.0, 1.2, 1.4, 2.5)
 NOISES = (0.001, 0.01)
@@ -17,31 +20,6 @@ EXPERIMENTS = 500  # of each multiplier and noise
 SEEDS = 3
 PRIOR_FREEDOM = 4  # of the noise that the search saw
 MARGIN = 1.3  # standard errors by which a rung has to differ for the ladder to end there
-
-
-@dataclass(frozen=True)
-class World:
-    """AdamW's true loss over horizons, E + B D^-beta, and the true standard deviation over seeds, relative."""
-
-    floor: float
-    scale: float
-    exponent: float
-    noise: float
-
-    def loss(self, horizon: float) -> float:
-        """Nats per token after ``horizon`` times the tokens of the target."""
-        return self.floor + self.scale * horizon**-self.exponent
-
-    def run(self, rng: np.random.Generator, horizon: float) -> np.ndarray:
-        """Final losses by seed."""
-        return self.loss(horizon) * (1 + self.noise * rng.standard_normal(SEEDS))
-
-
-def draw_world(rng: np.random.Generator, noise: float, exponents: tuple[float, float] = (0.2, 0.45)) -> World:
-    """A loss of 2.2 at the target that falls by 3 to 5 % with the first doubling."""
-    exponent, fall = rng.uniform(*exponents), rng.uniform(0.03, 0.05)
-    scale = 2.2 * fall / (1 - 2**-exponent)
-    return World(2.2 - scale, scale, exponent, noise)
 
 
 def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Point:
@@ -64,9 +42,9 @@ def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tup
     challenger is not lower than 1x by as much.
     """
     prior, own_prior = world.noise**2 * rng.chisquare(PRIOR_FREEDOM, 2) / PRIOR_FREEDOM
-    own = world.run(rng, multiplier)
+    own = world.run(rng, multiplier, SEEDS)
     challenger = point(1.0, own, estimate_noise(own_prior, [own]))
-    ladder = {1.0: world.run(rng, 1.0)}
+    ladder = {1.0: world.run(rng, 1.0, SEEDS)}
 
     def excess(horizon: float) -> float:
         """Standard errors by which a rung is above the challenger."""
@@ -77,9 +55,9 @@ def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tup
     for last, longer in ((1.0, 2.0), (2.0, 4.0)):
         if excess(last) < -MARGIN:
             break
-        ladder[longer] = world.run(rng, longer)
+        ladder[longer] = world.run(rng, longer, SEEDS)
     if shorter:
-        ladder[0.5] = world.run(rng, 0.5)
+        ladder[0.5] = world.run(rng, 0.5, SEEDS)
     noise = estimate_noise(prior, list(ladder.values()))
     return [point(horizon, losses, noise) for horizon, losses in ladder.items()], challenger
 

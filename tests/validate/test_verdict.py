@@ -1,4 +1,4 @@
-"""What validation concludes from the runs at the target, without training any."""
+"""What is run at the target, and what validation concludes from it, without training anything."""
 
 import math
 
@@ -7,13 +7,16 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.spec import OptimizerSpec, RunSpec
+from hptransfer.store import CurvePoint
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.arms import ladder_arm
-from hptransfer.validate.stage import Ladder
-from hptransfer.validate.verdict import Entry, verdict
+from hptransfer.validate.arms import horizon, seed_noise
+from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.verdict import verdict
 
-EXPERIMENT = make_experiment(optimizers=["adamw", "shampoo"], validation={"seeds": 2, "probes": [0.5, 2.0], "ladder": [2.0, 4.0]})
+SETTINGS = {"seeds": 2, "probe_octaves": [1], "ladder": [0.5, 2.0, 4.0]}
+EXPERIMENT = make_experiment(optimizers=["adamw", "shampoo"], validation=SETTINGS)
+TOKENS = 131_072
 
 
 @pytest.fixture(scope="module")
@@ -21,106 +24,268 @@ def predictions() -> dict[str, Prediction]:
     made = {}
     for recipe in EXPERIMENT.optimizers:
         target = EXPERIMENT.run_spec(DATA, OptimizerSpec(recipe=recipe, lr=1), width=256, parametrization="mup")
-        made[recipe] = predict(make_records(Truth(), EXPERIMENT, recipe=recipe), target, draws=30)
+        made[recipe] = predict(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=recipe), target, draws=30)
     return made
-
-
-def entries(predictions: dict[str, Prediction]) -> dict[str, Entry]:
-    return {name: Entry.of(prediction, EXPERIMENT.validation) for name, prediction in predictions.items()}
 
 
 def world(spec: RunSpec) -> float:
     """Losses at the target: the bowl's optimum at the predicted LR; Shampoo reaches AdamW's loss in 1 / 1.5 of the tokens."""
     tokens = spec.tokens * (1.5 if spec.optimizer.recipe == "shampoo" else 1.0)
     bowl = 0.02 * math.log(spec.optimizer.lr / 0.01) ** 2
-    return 2.0 * (tokens / 131_072) ** -0.1 * math.exp(bowl)
+    jitter = 0.0003 if spec.init_seed % 2 else -0.0003
+    return 2.0 * (tokens / TOKENS) ** -0.1 * math.exp(bowl + jitter)
 
 
-def run_all(predictions: dict[str, Prediction], loss=world) -> tuple[dict, Ladder, list[list[RunSpec]]]:
-    """Run what the ladder asks for, phase by phase."""
-    ladder, records, phases = Ladder(entries(predictions), EXPERIMENT.validation), {}, []
-    while specs := ladder.missing(records):
+def run_all(predictions: dict[str, Prediction], loss=world) -> tuple[Protocol, dict, list[list[RunSpec]]]:
+    """Run what the protocol asks for, phase by phase."""
+    protocol, records, phases = Protocol(predictions, EXPERIMENT.validation), {}, []
+    while specs := protocol.missing(records):
         phases.append(specs)
         records |= {spec.run_id: record_of(spec, loss(spec)) for spec in specs}
-    return records, ladder, phases
+    return protocol, records, phases
+
+
+def refusal(predictions: dict[str, Prediction], loss=world) -> str:
+    protocol, records, _ = run_all(predictions, loss)
+    found = verdict("shampoo", protocol, records)
+    assert found.speedup is None
+    assert found.refusal is not None and found.refusal.endswith(".") and "\n" not in found.refusal
+    return found.refusal
+
+
+def changed(prediction: Prediction, **fields: object) -> Prediction:
+    return prediction.model_copy(update=fields)
+
+
+# -- what is run ----------------------------------------------------------------------------------------------------------
+
+
+def test_around_a_prediction_are_seeds_probes_and_the_simple_transfers(predictions):
+    protocol, records, _ = run_all(predictions)
+    arms = protocol.around("shampoo", records)
+    assert [(arm.kind, arm.factor, len(arm.specs)) for arm in arms] == [
+        ("predicted", 1.0, 2),
+        ("lr_probe", 0.5, 1),
+        ("weight_decay_probe", 0.5, 1),
+        ("lr_probe", 2.0, 1),
+        ("weight_decay_probe", 2.0, 1),
+        ("same_hyperparameters", 1.0, 1),
+        ("mup_only", 1.0, 1),
+    ]
+    own = predictions["shampoo"].spec.optimizer
+    assert arms[3].specs[0].optimizer == own.model_copy(update={"lr": own.lr * 2})
+    assert arms[2].specs[0].optimizer == own.model_copy(update={"weight_decay": own.weight_decay / 2})
+    seeds = [(spec.init_seed, spec.data_seed) for spec in arms[0].specs]
+    assert len(set(seeds)) == 2 and all(arm.specs[0].init_seed == seeds[0][0] for arm in arms)
+
+
+def test_the_simple_transfers_keep_the_smallest_widths_optimum(predictions):
+    protocol, records, _ = run_all(predictions)
+    same, mup = protocol.around("adamw", records)[-2:]
+    best = predictions["adamw"].optima[0].lr.value
+    decay = predictions["adamw"].spec.optimizer.weight_decay
+    for arm, parametrization in ((same, "sp"), (mup, "mup")):
+        spec = arm.specs[0]
+        assert (spec.optimizer.lr, spec.parametrization, spec.weight_decay) == (best, parametrization, decay)
+    # The same numbers as at the base, and muP's.
+    assert {group.lr for group in same.specs[0].groups()} == {best}
+    assert min(group.lr for group in mup.specs[0].groups()) == pytest.approx(best * 64 / 256)
+
+
+def test_spectral_has_no_simple_transfers(predictions):
+    spec = predictions["shampoo"].spec.at(parametrization="spectral")
+    other = changed(predictions["shampoo"], parametrization="spectral", spec=spec)
+    assert {arm.kind for arm in Protocol({"shampoo": other}, EXPERIMENT.validation).around("shampoo", {})} == {
+        "predicted",
+        "lr_probe",
+        "weight_decay_probe",
+    }
+
+
+def test_without_weight_decay_there_is_nothing_to_probe_in_it(predictions):
+    none = changed(predictions["shampoo"], spec=predictions["shampoo"].spec.at(**{"optimizer.weight_decay": 0.0}))
+    kinds = [arm.kind for arm in Protocol({"shampoo": none}, EXPERIMENT.validation).around("shampoo", {})]
+    assert "weight_decay_probe" not in kinds
+
+
+def test_a_winning_outermost_probe_is_followed_up_to_a_factor_of_8(predictions):
+    protocol, records, phases = run_all(predictions, lambda spec: 2.0 * spec.optimizer.lr**-0.1)
+    assert [arm.factor for arm in protocol.around("adamw", records) if arm.kind == "lr_probe"] == [0.5, 2.0, 4.0, 8.0]
+    assert len(phases) >= 3
+    assert verdict("adamw", protocol, records).regret.high is None
 
 
 def test_the_baseline_climbs_until_it_brackets_and_no_further(predictions):
-    _, ladder, phases = run_all(predictions)
-    assert [len(specs) for specs in phases] == [2 * (2 + 2), 2]
-    assert [arm.horizon for arm in ladder.rungs] == [2.0]
-    assert {spec.tokens for spec in phases[1]} == {2 * 131_072}
+    protocol, records, phases = run_all(predictions)
+    assert [len(specs) for specs in phases] == [2 * (2 + 4 + 2), 2]
+    assert [arm.factor for arm in protocol.rungs(records)] == [2.0]
+    assert {spec.tokens for spec in phases[1]} == {2 * TOKENS}
 
 
-def test_a_baseline_that_is_already_better_climbs_nothing(predictions):
-    _, ladder, phases = run_all(predictions, lambda spec: 3.0 if spec.optimizer.recipe == "shampoo" else 2.0)
-    assert len(phases) == 1 and ladder.rungs == []
+def test_a_baseline_that_is_better_is_shortened_until_it_is_not(predictions):
+    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * (1.1 if spec.optimizer.recipe == "shampoo" else 1))
+    assert [arm.factor for arm in protocol.rungs(records)] == [0.5]
+    found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
+    assert found.value == pytest.approx(1.5 * 1.1**-10, rel=0.03)
+    assert found.bracketed and found.p_value > 0.9
 
 
-def test_the_known_multiplier_is_found_on_every_axis(predictions):
-    records, ladder, _ = run_all(predictions)
-    both = entries(predictions)
-    found = verdict(both["shampoo"], both["adamw"], ladder.rungs, records)
-    assert found.refusal is None
-    assert found.prediction == predictions["shampoo"].digest
-    for axis in ("tokens", "flops"):
-        # The curve is a power law, so that interpolation between horizons 1 and 2 is exact up to the LRs' small regret.
-        assert found.compute_multiplier[axis].value == pytest.approx(1.5, rel=0.02)
-        assert found.compute_multiplier[axis].bracketed
-    # record_of charges every run a hundredth of its FLOPs for the optimizer, and the same wall time whatever its length.
-    assert found.compute_multiplier["flops_with_optimizer"].value == pytest.approx(1.5, rel=0.02)
-    assert found.compute_multiplier["wall_clock"].value == pytest.approx(1.0)
-    assert found.regret.value < 0.003
-    assert [run.purpose for run in found.baseline_runs] == ["predicted", "probe x0.5", "probe x2", "horizon x2"]
-
-
-def test_a_challenger_beyond_the_ladder_is_only_bounded(predictions):
-    records, ladder, _ = run_all(predictions, lambda spec: 1.0 if spec.optimizer.recipe == "shampoo" else world(spec))
-    both = entries(predictions)
-    found = verdict(both["shampoo"], both["adamw"], ladder.rungs, records).compute_multiplier["tokens"]
-    assert (found.bound, found.value, found.high) == (">", 4.0, None)
-
-
-def test_the_baseline_itself_has_a_regret_and_no_multiplier(predictions):
-    records, ladder, _ = run_all(predictions)
-    both = entries(predictions)
-    found = verdict(both["adamw"], both["adamw"], ladder.rungs, records)
-    assert found.compute_multiplier == {} and found.refusal is None
-
-
-def test_without_a_baseline_there_is_no_multiplier(predictions):
-    alone = {"shampoo": predictions["shampoo"]}
-    records, ladder, _ = run_all(alone)
-    found = verdict(entries(alone)["shampoo"], None, ladder.rungs, records)
-    assert found.compute_multiplier == {}
-    assert "no tuned adamw" in (found.refusal or "")
-
-
-def test_an_unequal_search_budget_is_refused(predictions):
-    poorer = predictions["adamw"].model_copy(update={"budget": {64: 4, 128: 12}})
-    records, ladder, _ = run_all(predictions)
-    both = entries(predictions | {"adamw": poorer})
-    assert "runs searched per width differ" in (verdict(both["shampoo"], both["adamw"], ladder.rungs, records).refusal or "")
-
-
-def test_a_baseline_whose_best_probe_is_the_outermost_is_refused(predictions):
-    def drifting(spec: RunSpec) -> float:
-        """AdamW wants ever higher LRs at the target."""
-        return 2.0 * spec.optimizer.lr**-0.1 if spec.optimizer.recipe == "adamw" else world(spec)
-
-    records, ladder, _ = run_all(predictions, drifting)
-    both = entries(predictions)
-    assert "adamw is not tuned" in (verdict(both["shampoo"], both["adamw"], ladder.rungs, records).refusal or "")
-
-
-def test_a_diverged_predicted_run_is_refused_in_words(predictions):
-    both = entries(predictions)
-    dead = both["shampoo"].arms[0].specs[1].run_id
-    records, ladder, _ = run_all(predictions, lambda spec: None if spec.run_id == dead else world(spec))
-    assert "diverged" in (verdict(both["shampoo"], both["adamw"], ladder.rungs, records).refusal or "")
+def test_equal_losses_are_bracketed_from_both_sides(predictions):
+    protocol, records, _ = run_all(
+        predictions, lambda spec: world(spec) * (1.5**0.1 if spec.optimizer.recipe == "shampoo" else 1)
+    )
+    assert [arm.factor for arm in protocol.rungs(records)] == [0.5, 2.0]
+    found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
+    assert found.low < 1 < found.high and 0.2 < found.p_value < 0.8
 
 
 def test_a_longer_horizon_keeps_everything_but_its_tokens(predictions):
-    best = entries(predictions)["adamw"].arms[0]
-    longer = ladder_arm(best, 2.0, 2).specs[0]
-    assert longer.at(horizon=best.specs[0].horizon.model_dump()) == best.specs[0]
+    best = Protocol(predictions, EXPERIMENT.validation).around("adamw", {})[0]
+    longer = horizon(best, 2.0)
+    assert longer.specs[0].at(horizon=best.specs[0].horizon.model_dump()) == best.specs[0]
+    assert len(longer.specs) == len(best.specs)
+
+
+def test_a_probe_that_wins_clearly_is_the_baseline_with_seeds_of_its_own(predictions):
+    def shifted(spec: RunSpec) -> float:
+        """AdamW's optimum at the target is 1.9 times the predicted LR."""
+        own = spec.optimizer.recipe == "adamw"
+        return world(spec.at(**{"optimizer.lr": spec.optimizer.lr / 1.9})) if own else world(spec)
+
+    protocol, records, _ = run_all(predictions, shifted)
+    best = protocol.best("adamw", records)
+    assert (best.kind, best.factor, len(best.specs)) == ("lr_probe", 2.0, 2)
+    assert all(arm.specs[0].optimizer == best.specs[0].optimizer for arm in protocol.rungs(records))
+    found = verdict("shampoo", protocol, records)
+    assert found.speedup.compute_multiplier["tokens"].value == pytest.approx(1.5, rel=0.05)
+    assert [len(run.losses) for run in found.baseline_runs if (run.kind, run.factor) == ("lr_probe", 2.0)] == [2]
+
+
+# -- what is concluded ----------------------------------------------------------------------------------------------------
+
+
+def test_the_known_multiplier_is_found_on_every_axis(predictions):
+    protocol, records, _ = run_all(predictions)
+    found = verdict("shampoo", protocol, records)
+    assert found.refusal is None and found.prediction == predictions["shampoo"].digest
+    multipliers = found.speedup.compute_multiplier
+    for axis in ("tokens", "flops", "flops_with_optimizer"):
+        # The curve is a power law, so that interpolation between horizons 1 and 2 is exact up to the LRs' small regret.
+        assert multipliers[axis].value == pytest.approx(1.5, rel=0.02)
+        assert multipliers[axis].bracketed and multipliers[axis].p_value < 0.01
+    # record_of gives every run the same wall time, whatever its length.
+    assert multipliers["wall_clock"].value == pytest.approx(1.0)
+    assert found.regret.value < 0.003
+    assert [(run.kind, run.factor) for run in found.baseline_runs if run.kind == "horizon"] == [("horizon", 2.0)]
+
+
+def test_a_law_needs_three_horizons(predictions):
+    protocol, records, _ = run_all(predictions)
+    assert verdict("shampoo", protocol, records).speedup.law is None
+    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * (0.9 if spec.optimizer.recipe == "shampoo" else 1))
+    speedup = verdict("shampoo", protocol, records).speedup
+    assert speedup.law.value == pytest.approx(1.5 * 0.9**-10, rel=0.03)
+
+
+def test_sizes_are_those_that_were_searched_and_the_target(predictions):
+    """The searched surface falls as width^-0.1, and so does the loss at the target."""
+    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * 4**-0.1)
+    sizes = verdict("shampoo", protocol, records).speedup.sizes
+    assert [size.width for size in sizes] == [64, 128, 256]
+    for size in sizes[:2]:
+        # Both optimizers were searched on the same surface.
+        assert size.loss == pytest.approx(size.baseline_loss, rel=0.003)
+    assert sizes[-1].loss == pytest.approx(sizes[-1].baseline_loss * 1.5**-0.1, rel=0.003)
+    assert sizes[-1].multiplier.extrapolated and sizes[-1].multiplier.value > 1.2
+
+
+def test_where_the_training_curve_passes_adamws_final_loss_is_a_lower_bound(predictions):
+    protocol, records, _ = run_all(predictions)
+    own = predictions["shampoo"].spec
+    points = [(0.25, 2.5), (0.75, 2.1), (1.0, 1.92)]
+    curve = tuple(CurvePoint(step=1, tokens=round(s * own.tokens), schedule=1, train=v, val=v) for s, v in points)
+    records[own.run_id] = records[own.run_id].model_copy(update={"curve": curve})
+    found = verdict("shampoo", protocol, records).speedup.within_run
+    assert (found.bound, found.bracketed) == (">", False)
+    assert found.value == pytest.approx(1 / (0.75 + 0.25 * 0.1 / 0.18), rel=0.01)
+
+
+def test_a_challenger_beyond_the_ladder_is_only_bounded(predictions):
+    protocol, records, _ = run_all(predictions, lambda spec: 1.0 if spec.optimizer.recipe == "shampoo" else world(spec))
+    found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
+    assert (found.bound, found.value, found.high) == (">", 4.0, None)
+
+
+def test_the_baseline_itself_has_a_regret_and_no_speedup(predictions):
+    protocol, records, _ = run_all(predictions)
+    found = verdict("adamw", protocol, records)
+    assert found.regret is not None
+    assert (found.speedup, found.refusal, found.baseline_runs) == (None, None, ())
+
+
+def test_noise_is_pooled_over_seeds_and_the_search(predictions):
+    protocol, records, _ = run_all(predictions)
+    prediction, arms = predictions["adamw"], protocol.around("adamw", records)
+    found = seed_noise(prediction, arms, records)
+    assert found.freedom == 5
+    pair = arms[0].losses(records)
+    spread = 2 * ((pair[0] - pair[1]) / sum(pair)) ** 2
+    assert found.sd == pytest.approx(math.sqrt((4 * prediction.noise**2 + spread) / 5))
+    assert seed_noise(prediction, arms, {}).freedom == 4
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_baseline_there_is_no_speedup(predictions):
+    assert "no tuned adamw" in refusal({"shampoo": predictions["shampoo"]})
+
+
+def test_an_unequal_search_budget_is_refused(predictions):
+    poorer = changed(predictions["adamw"], budget={64: 4, 128: 12})
+    assert "unequal budgets, adamw 4 runs at width 64" in refusal(predictions | {"adamw": poorer})
+
+
+def test_an_adamw_that_wants_to_go_ever_further_is_refused(predictions):
+    def drifting(spec: RunSpec) -> float:
+        return 2.0 * spec.optimizer.lr**-0.1 if spec.optimizer.recipe == "adamw" else world(spec)
+
+    assert "adamw is not tuned at this width; its best probe, LR x 8, is the outermost" in refusal(predictions, drifting)
+
+
+def test_an_adamw_that_wants_ever_less_weight_decay_is_refused(predictions):
+    def drifting(spec: RunSpec) -> float:
+        return world(spec) * spec.optimizer.weight_decay**0.1
+
+    assert "weight decay x 0.125" in refusal(predictions, drifting)
+
+
+@pytest.mark.parametrize(("recipe", "said"), [("shampoo", "a predicted run of shampoo"), ("adamw", "a run of adamw")])
+def test_a_diverged_run_is_refused(predictions, recipe, said):
+    dead = Protocol(predictions, EXPERIMENT.validation).around(recipe, {})[0].specs[1].run_id
+    assert f"{said}" in refusal(predictions, lambda spec: None if spec.run_id == dead else world(spec))
+
+
+def test_a_failed_check_is_refused(predictions):
+    checks = [check.model_copy(update={"ok": check.name != "batch"}) for check in predictions["adamw"].checks]
+    failing = changed(predictions["adamw"], checks=tuple(checks))
+    assert "the prediction of adamw fails its checks (batch)" in refusal(predictions | {"adamw": failing})
+
+
+def test_different_runs_are_refused(predictions):
+    other = changed(predictions["adamw"], spec=predictions["adamw"].spec.at(batch_sequences=4))
+    assert "for different runs" in refusal(predictions | {"adamw": other})
+
+
+def test_a_mid_schedule_loss_is_not_compared_with_an_annealed_one(predictions):
+    constant = predictions["shampoo"].spec.at(**{"schedule.shape": "constant"})
+    unfinished = predictions | {"shampoo": changed(predictions["shampoo"], spec=constant)}
+    assert "runs of shampoo end in mid-schedule" in refusal(unfinished)
+
+
+def test_a_schedule_free_run_counts_as_annealed(predictions):
+    spec = predictions["shampoo"].spec
+    free = spec.at(optimizer=OptimizerSpec(recipe="schedulefree-adamw", lr=0.01).model_dump(), **{"schedule.shape": "constant"})
+    both = {"schedulefree-adamw": changed(predictions["shampoo"], optimizer="schedulefree-adamw", spec=free)}
+    protocol, records, _ = run_all(both | {"adamw": predictions["adamw"]})
+    assert verdict("schedulefree-adamw", protocol, records).speedup is not None

@@ -1,0 +1,95 @@
+"""500 validations of known speedups, from the first run to the verdict: intervals, and how often no speedup is called one."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from records import DATA, record_of
+from synthetic import Truth, World, draw_world, make_experiment, make_records
+
+from hptransfer.spec import OptimizerSpec, RunSpec
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.result import Validation
+from hptransfer.validate.verdict import verdict
+
+pytestmark = pytest.mark.xdist_group(__name__)  # all on one worker: the experiments are made once
+
+MULTIPLIERS, NOISES, EXPERIMENTS = (1.0, 1.2, 1.4, 2.5), (0.001, 0.01), 504
+EXPERIMENT = make_experiment(
+    optimizers=["adamw", "muon"], validation={"seeds": 3, "probe_octaves": [1], "ladder": [0.5, 2.0, 4.0]}
+)
+
+
+@cache
+def predictions() -> dict[str, Prediction]:
+    found = {}
+    for recipe in EXPERIMENT.optimizers:
+        target = EXPERIMENT.run_spec(DATA, OptimizerSpec(recipe=recipe, lr=1), width=256, parametrization="mup")
+        found[recipe] = predict(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=recipe), target, draws=30)
+    return found
+
+
+def loss(world: World, spec: RunSpec, multiplier: float, rng: np.random.Generator) -> float:
+    """Muon needs a ``multiplier``-th of AdamW's tokens; both have their optimum 1.2 times above the predicted LR."""
+    best = predictions()[spec.optimizer.recipe].spec.optimizer
+    tokens = spec.tokens / 131_072 * (multiplier if spec.optimizer.recipe == "muon" else 1.0)
+    lr, decay = math.log(spec.optimizer.lr / best.lr / 1.2), math.log(spec.optimizer.weight_decay / best.weight_decay)
+    bowl = 0.03 * (1.5 * lr if lr > 0 else lr) ** 2 + 0.003 * decay**2
+    return world.loss(tokens) * math.exp(bowl + world.noise * rng.standard_normal())
+
+
+def experiment(world: World, multiplier: float, rng: np.random.Generator) -> Validation:
+    """Everything that the protocol asks for, with the noise that a search would have estimated from four degrees of freedom."""
+    seen = {name: world.noise * math.sqrt(rng.chisquare(4) / 4) for name in predictions()}
+    own = {name: prediction.model_copy(update={"noise": seen[name]}) for name, prediction in predictions().items()}
+    protocol, records = Protocol(own, EXPERIMENT.validation), {}
+    while specs := protocol.missing(records):
+        records |= {spec.run_id: record_of(spec, loss(world, spec, multiplier, rng)) for spec in specs}
+    return verdict("muon", protocol, records)
+
+
+@pytest.fixture(scope="module")
+def found() -> list[tuple[float, Validation]]:
+    rng, cells = np.random.default_rng(6), [(multiplier, noise) for multiplier in MULTIPLIERS for noise in NOISES]
+    return [
+        (multiplier, experiment(draw_world(rng, noise), multiplier, rng))
+        for _ in range(EXPERIMENTS // len(cells))
+        for multiplier, noise in cells
+    ]
+
+
+def test_every_one_of_them_has_a_speedup(found: list[tuple[float, Validation]]) -> None:
+    assert [validation.refusal for _, validation in found] == [None] * EXPERIMENTS
+
+
+@pytest.mark.parametrize("axis", ["tokens", "flops"])
+def test_the_80_percent_interval_holds_the_truth_in_75_to_85_percent(found: list[tuple[float, Validation]], axis: str) -> None:
+    hits = [
+        (interval.low or 0) <= multiplier <= (interval.high or math.inf)
+        for multiplier, validation in found
+        for interval in [validation.speedup.compute_multiplier[axis]]
+    ]
+    assert 0.75 <= np.mean(hits) <= 0.85
+
+
+def test_the_interval_of_the_regret_holds_the_truth(found: list[tuple[float, Validation]]) -> None:
+    """In more than 80 %: three probes a hyperparameter leave open how skewed the bowl is."""
+    truth = math.expm1(0.03 * math.log(1.2) ** 2)
+    intervals = [validation.regret for _, validation in found]
+    assert np.mean([i.low <= truth <= (math.inf if i.high is None else i.high) for i in intervals]) >= 0.8
+
+
+def test_no_speedup_is_called_one_in_8_percent_at_most(found: list[tuple[float, Validation]]) -> None:
+    p_values = [validation.speedup.compute_multiplier["tokens"].p_value for multiplier, validation in found if multiplier == 1]
+    assert len(p_values) == EXPERIMENTS // 4
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.08
+
+
+def test_a_large_speedup_is_called_one(found: list[tuple[float, Validation]]) -> None:
+    p_values = [validation.speedup.compute_multiplier["tokens"].p_value for multiplier, validation in found if multiplier == 2.5]
+    assert np.mean(np.array(p_values) <= 0.05) > 0.95
