@@ -12,6 +12,7 @@ import argparse
 import math
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ PHASES = {
     "FRAMES": "frames",
     "run_table": "run table",
     "summarize": "summary",
+    "show": "printing",
     "sections": "charts",
     "render_page": "page",
     "render_markdown": "Markdown",
@@ -75,17 +77,17 @@ def main() -> None:
         os.chdir(folder)
         make_experiment(args.runs)
         argv = ["--experiment", "speed.yaml"]
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _children()
         subprocess.run([sys.executable, "-m", "hptransfer.report", *argv], check=True, stderr=subprocess.DEVNULL)
-        whole = time.perf_counter() - began
+        whole = time.perf_counter() - began, _children() - before
         phases = _phases(argv)
         written = Path("reports/speed")
         sizes = {name: (written / name).stat().st_size / 1e6 for name in ("index.html", "runs.csv")}
         drawn = sum(path.stat().st_size for path in (written / "figures").iterdir()) / 1e6
         cpu = machine.describe(torch.device("cpu"))
-    rows = [(name, f"{seconds:.2f}", "") for name, seconds in phases.items()]
-    rows += [("the command, a process of its own", f"{whole:.2f}", "")]
-    rows += [(name, "", f"{size:.2f}") for name, size in (*sizes.items(), ("figures (SVG)", drawn))]
+    phases["the command, a process of its own"] = whole
+    rows = [(name, f"{seconds:.2f}", f"{cpu_seconds:.2f}", "") for name, (seconds, cpu_seconds) in phases.items()]
+    rows += [(name, "", "", f"{size:.2f}") for name, size in (*sizes.items(), ("figures (SVG)", drawn))]
     date = datetime.now(UTC).date().isoformat()
     lines = [
         f"# The report of {args.runs:,} runs",
@@ -93,23 +95,31 @@ def main() -> None:
         f"{cpu}; {date}; `python -m benchmarks.report_speed --runs {args.runs}`. "
         f"Limits: {LIMITS['seconds']:g} s for the command, {LIMITS['megabytes']:g} MB for the page.",
         "",
-        *markdown_table(("part", "seconds", "MB"), rows),
+        *markdown_table(("part", "seconds", "CPU seconds", "MB"), rows),
     ]
     Console().print("\n".join(lines))
     (output / f"report_speed-{date}.md").write_text("\n".join(lines) + "\n")
 
 
-def _phases(argv: list[str]) -> dict[str, float]:
-    """Seconds of the command's phases in this process, where everything is imported already."""
-    spent: dict[str, float] = defaultdict(float)
+def _children() -> float:
+    """CPU seconds of the processes that this one has started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _phases(argv: list[str]) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of the command's phases in this process, where everything is imported already."""
+    spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def clocks() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return work(*arguments, **named)
-            finally:
-                spent[name] += time.perf_counter() - began
+            wall, cpu = clocks()
+            result = work(*arguments, **named)
+            spent[name].append((clocks()[0] - wall, clocks()[1] - cpu))
+            return result
 
         return run
 
@@ -117,12 +127,14 @@ def _phases(argv: list[str]) -> dict[str, float]:
     for home, name, work in before:
         phase = PHASES[name]
         setattr(home, name, timed(phase, work) if callable(work) else {key: timed(phase, make) for key, make in work.items()})
-    began = time.perf_counter()
+    wall, cpu = clocks()
     command.main(argv)
-    total = time.perf_counter() - began
+    total = clocks()[0] - wall, clocks()[1] - cpu
     for home, name, work in before:
         setattr(home, name, work)
-    return {name: spent[name] for name in PHASES.values()} | {"the rest": total - sum(spent.values())}
+    phases = {name: (sum(w for w, _ in spent[name]), sum(c for _, c in spent[name])) for name in PHASES.values()}
+    rest = total[0] - sum(w for w, _ in phases.values()), total[1] - sum(c for _, c in phases.values())
+    return phases | {"the rest": rest}
 
 
 def make_experiment(runs: int) -> None:

@@ -6,10 +6,12 @@ import altair as alt
 import vl_convert
 
 from hptransfer.coordcheck.check import ACTIVATIONS, TOLERANCE, Activation, Check, Line
-from hptransfer.report.charts import OTHER_COLOURS, log_ticks
+from hptransfer.report.charts.palette import COLOURS
+from hptransfer.report.charts.parts import log_ticks
 from hptransfer.report.figures import SVG_THEME, VEGALITE_VERSION
 
 PANEL_WIDTH, PANEL_HEIGHT = 230, 260
+HUES = [COLOURS[name] for name in ("adamw", "muon", "shampoo", "soap")]  # of steps: any that can be told apart
 TITLES: dict[Activation, str] = {"embedding": "embedding output", "hidden": "final residual stream", "readout": "logits"}
 
 
@@ -46,7 +48,7 @@ def _panel(check: Check, activation: Activation) -> alt.Chart:
     )
     hue = alt.Color(
         "line:N",
-        scale=alt.Scale(domain=[_label(line) for line in lines], range=OTHER_COLOURS),
+        scale=alt.Scale(domain=[_label(line) for line in lines], range=HUES),
         legend=alt.Legend(title=None, columns=1, symbolType="circle"),
     )
     panel = alt.Chart(alt.InlineData(values=rows), title=TITLES[activation], width=PANEL_WIDTH, height=PANEL_HEIGHT)

@@ -1,6 +1,13 @@
+// What is not known has no line: Vega writes NaN for it.
+function formatTooltip(value, sanitize) {
+  const known = Object.entries(value).filter(([, text]) => text !== "NaN" && text !== "");
+  const lines = known.map(([name, text]) => `<tr><td class="key">${sanitize(name)}</td><td class="value">${sanitize(text)}</td></tr>`);
+  return `<table>${lines.join("")}</table>`;
+}
+
 for (const holder of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG };
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG, tooltip: { formatTooltip } };
   vegaEmbed(holder, spec, options).catch((error) => {
     holder.textContent = "This chart could not be drawn: " + error.message;
     console.error(error);
@@ -88,8 +95,18 @@ function drawRuns(table) {
   filter.addEventListener("input", draw);
   all.addEventListener("click", () => { everything = true; draw(); });
   for (const hidden of document.querySelectorAll("#runs [hidden]")) hidden.hidden = false;
+  document.querySelector("#runs .absent").remove();
   draw();
 }
 
 const runTable = document.getElementById("run-table");
 if (runTable) drawRuns(runTable);
+
+// A live page loads itself anew, though not under somebody who reads a tooltip or types.
+const live = document.querySelector(".live");
+function reload() {
+  const isRead = document.querySelector("#vg-tooltip-element.visible") || document.activeElement?.tagName === "INPUT";
+  if (isRead) setTimeout(reload, 1000);
+  else location.reload();
+}
+if (live) setTimeout(reload, 1000 * Number(live.dataset.seconds));

@@ -37,7 +37,7 @@ def section(runs: pl.DataFrame) -> str:
 <span id="run-count" role="status"></span><button type="button" id="run-all">Show all</button></div>
 <div class="scroll" id="run-scroll" tabindex="0" role="region" aria-label="Runs" hidden><table id="run-table"></table></div>
 <p class="print-note">Only the first rows are printed; all {len(runs):,} runs are in runs.csv.</p>
-<noscript><p class="absent">The table needs JavaScript; all runs are in runs.csv beside this page.</p></noscript>
+<p class="absent">The table needs JavaScript; all runs are in runs.csv beside this page.</p>
 {html.data("run-data", run_data(runs))}"""
     intro = "Every run of the experiment. A filter is words that a row must have; a whole number must be a whole cell. "
     return html.part("runs", "Runs", intro + "Click a column to sort by it. The same rows are in runs.csv.", body)

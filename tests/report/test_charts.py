@@ -95,7 +95,18 @@ def of(frame: pl.DataFrame, optimizer: str) -> pl.DataFrame:
     return frame.filter(pl.col("optimizer") == optimizer)
 
 
+def drawn(chart: charts.Chart) -> dict[str, Any]:
+    """A chart's specification, as a report has it."""
+    return Figure("one", "One", "", chart).spec()
+
+
 # ------------------------------------------------------------------ all charts
+
+
+def test_every_specification_is_valid(full: Results) -> None:
+    """A figure does not check the whole of it again: it takes a third of the time of a report."""
+    for figure in figures(full).values():
+        figure.chart.to_dict(validate=True)
 
 
 def test_the_figures_stand_in_reading_order(full: Results) -> None:
@@ -230,7 +241,7 @@ def test_mark_and_line_differ_within_a_family_and_between_parametrizations() -> 
 
 def lr_chart(made: Frames, optimizer: str = "muon") -> dict[str, Any]:
     parts = [of(made[name], optimizer) for name in ("lr_curves", "lr_fit", "lr_basins", "predictions")]
-    return dict(charts.lr_curves(*parts).to_dict())
+    return dict(drawn(charts.lr_curves(*parts)))
 
 
 def test_lr_curves_mark_minima_basins_the_prediction_and_what_does_not_fit(made: Frames) -> None:
@@ -255,7 +266,7 @@ def test_lr_curves_mark_minima_basins_the_prediction_and_what_does_not_fit(made:
 def test_runs_at_another_ratio_are_faint(made: Frames) -> None:
     curves = of(made["lr_curves"], "muon").with_columns((pl.col("width") > 32).alias("is_at_ratio"))
     others = [of(made[name], "muon") for name in ("lr_fit", "lr_basins", "predictions")]
-    spec = charts.lr_curves(curves, *others).to_dict()
+    spec = drawn(charts.lr_curves(curves, *others))
     apart = [row for row in data(spec) if row.get("apart")]
     assert apart and {row["width"] for row in apart} == {32}
     assert layer(spec, "circle", "'run'")["encoding"]["opacity"]["condition"] == [{"test": "datum.apart", "value": 0.25}]
@@ -270,7 +281,7 @@ def test_lr_curves_without_a_prediction_are_runs_alone(unfinished: Results) -> N
 
 def test_weight_decay_shows_excess_in_percent_over_the_band_of_the_noise(made: Frames) -> None:
     parts = [of(made[name], "muon") for name in ("weight_decay_curves", "predictions")]
-    spec = charts.weight_decay_curves(*parts).to_dict()
+    spec = drawn(charts.weight_decay_curves(*parts))
     (band,) = (row for row in data(spec) if row["kind"] == "noise")
     assert (band["band_low"], band["band_high"]) == (0, pytest.approx(0.2))
     runs = [row for row in data(spec) if row["kind"] in ("run", "above")]
@@ -292,7 +303,7 @@ def test_one_weight_decay_is_no_curve_and_that_is_said(full: Results) -> None:
 
 
 def test_optimum_against_width_shows_the_band_and_tells_the_lines_apart(made: Frames) -> None:
-    spec = charts.optimum_against_width(of(made["optimum_against_width"], "muon")).to_dict()
+    spec = drawn(charts.optimum_against_width(of(made["optimum_against_width"], "muon")))
     assert marks(spec) == ["area", "line", "rule", "point"]
     assert scale(spec, "strokeDash") == {"fit": "[1, 0]", "theory": "[5, 4]"}
     assert scale(spec, "shape") == {"optimum": "circle", "prediction": "diamond"}
@@ -302,7 +313,7 @@ def test_optimum_against_width_shows_the_band_and_tells_the_lines_apart(made: Fr
 def test_an_unbounded_optimum_is_drawn_to_the_edge(made: Frames) -> None:
     frame = of(made["optimum_against_width"], "muon")
     is_first = (pl.col("kind") == "optimum") & (pl.col("width") == 32)
-    spec = charts.optimum_against_width(frame.with_columns(pl.when(~is_first).then("low").alias("low"))).to_dict()
+    spec = drawn(charts.optimum_against_width(frame.with_columns(pl.when(~is_first).then("low").alias("low"))))
     (row,) = (row for row in data(spec) if row["kind"] == "optimum" and row["width"] == 32)
     assert "low" not in row
     assert row["drawn_low"] == pytest.approx(encodings(spec, "y")[1]["scale"]["domain"][0], rel=1e-4)
@@ -330,7 +341,7 @@ def test_a_missing_coordinate_check_is_named_with_its_command(full: Results) -> 
 
 
 def test_regret_is_on_a_log_axis_of_factors(made: Frames) -> None:
-    spec = charts.regret(made["regret"], "lr_probe").to_dict()
+    spec = drawn(charts.regret(made["regret"], "lr_probe"))
     x = layer(spec, "line", "isValid")["encoding"]["x"]
     assert x["scale"]["type"] == "log"
     assert x["axis"]["values"] == pytest.approx([0.5, 0.707, 1, 1.414, 2])
@@ -364,7 +375,7 @@ def test_perturbations_and_transfers_are_bars_in_percent(made: Frames, full: Res
 
 
 def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) -> None:
-    spec = charts.loss_against_compute(made["loss_against_compute"]).to_dict()
+    spec = drawn(charts.loss_against_compute(made["loss_against_compute"]))
     rungs = [row for row in data(spec) if row.get("rung")]
     assert {row["series"] for row in rungs} == {"adamw"}
     assert [row["tokens"] for row in rungs] == [1_048_576, 2_097_152, 4_194_304, 8_388_608]
@@ -376,7 +387,7 @@ def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) 
 
 
 def test_multipliers_point_where_only_a_bound_is_known(made: Frames) -> None:
-    spec = charts.multipliers(made["multipliers"]).to_dict()
+    spec = drawn(charts.multipliers(made["multipliers"]))
     assert layer(spec, "point", "== '>'")["mark"]["shape"] == "triangle-right"
     assert layer(spec, "point", "== '<'")["mark"]["shape"] == "triangle-left"
     assert {row["row"] for row in data(spec) if row.get("bound") == ">"} == {"wall-clock", "tokens, within the run"}
@@ -385,7 +396,7 @@ def test_multipliers_point_where_only_a_bound_is_known(made: Frames) -> None:
 
 
 def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Frames, full: Results) -> None:
-    spec = charts.multiplier_over_scale(made["multiplier_over_scale"]).to_dict()
+    spec = drawn(charts.multiplier_over_scale(made["multiplier_over_scale"]))
     assert {(row["width"], row["method"]) for row in data(spec) if row.get("open")} == {(256, "sizes"), (256, "law")}
     assert layer(spec, "point", "!datum.open")["mark"]["filled"] is True
     bound = made["multiplier_over_scale"].with_columns(pl.col("bracketed") & (pl.col("width") > 32))
@@ -399,7 +410,7 @@ def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Fram
 
 @pytest.mark.parametrize(("against", "unit"), [("tokens", "tokens"), ("wall_seconds", "seconds")])
 def test_training_curves_name_their_unit(made: Frames, against: str, unit: str) -> None:
-    spec = charts.training_curves(made["training_curves"], against).to_dict()
+    spec = drawn(charts.training_curves(made["training_curves"], against))
     assert marks(spec) == ["line", "point"]
     assert encodings(spec, "x")[0]["field"] == against
     assert unit in encodings(spec, "x")[0]["title"]
@@ -409,7 +420,7 @@ def test_long_training_curves_are_thinned_and_keep_their_ends(made: Frames) -> N
     one = made["training_curves"].filter(pl.col("run_id") == made["training_curves"]["run_id"][0])
     long = pl.concat([one.filter(~pl.col("is_final"))] * 100 + [one.filter("is_final")])
     assert len(long) > 1000
-    rows = data(charts.training_curves(long, "tokens").to_dict())
+    rows = data(drawn(charts.training_curves(long, "tokens")))
     assert 75 <= len(rows) <= 151
     assert sum(row.get("final", False) for row in rows) == 1
 
@@ -478,7 +489,7 @@ def test_two_parametrizations_of_an_optimizer_are_told_apart(folder: Any) -> Non
     found = results(folder, experiment(("muon",)), tested=False)
     rows = make(found)["loss_against_compute"]
     both = pl.concat([rows, rows.with_columns(pl.lit("sp").alias("parametrization"))])
-    spec = charts.loss_against_compute(both).to_dict()
+    spec = drawn(charts.loss_against_compute(both))
     assert set(scale(spec, "color")) == {"muon", "muon (sp)"}
     assert len(set(scale(spec, "color").values())) == 1
     assert len(set(scale(spec, "shape").values())) == 2

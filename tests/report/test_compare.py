@@ -17,6 +17,7 @@ from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
+from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.result import agreement, comparison_of, differing, loss_ratio, quantity
 from hptransfer.report.results import Results
@@ -183,6 +184,18 @@ def test_frames_have_both_experiments_in_one_column(both: tuple[Results, Results
     assert set(frames["predictions"]["experiment"]) == {"sample", "other", "ratio"}
     assert set(frames["held_out"].filter(pl.col("experiment") == "other")["optimizer"]) == {"adamw", "muon", "soap"}
     assert set(frames["optimum_against_width"]["pairing"]) == {"adamw", "muon"}
+
+
+def test_every_chart_of_a_comparison_is_valid_with_data_and_a_filter(both: tuple[Results, Results]) -> None:
+    comparison = comparison_of(*both, ("sample", "other"))
+    parts = sections({name: make(*both, comparison) for name, make in FRAMES.items()}, comparison)
+    figures = [figure for section in parts for figure in section.figures]
+    assert len(figures) == 6
+    for figure in figures:
+        figure.chart.to_dict(validate=True)
+        spec = figure.spec()
+        assert all(spec["datasets"].values()), figure.name
+        assert '"bind": "legend"' in json.dumps(spec), figure.name
 
 
 def test_the_folder_of_a_comparison(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
