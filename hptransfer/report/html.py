@@ -30,7 +30,8 @@ PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-se
 def document(title: str, body: str, figures: Sequence[Figure], *, is_live: bool = False) -> str:
     """The page as text. ``body`` is HTML with a place for each of ``figures``; a live page loads itself anew."""
     script = _resource("page.js").replace("CONFIG", _json(PAGE_THEME))
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">\n' if is_live else ""
+    # The script reloads a live page. A browser without one does it by itself, at an address without a fragment only.
+    refresh = f'<noscript><meta http-equiv="refresh" content="{REFRESH_SECONDS}"></noscript>\n' if is_live else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -94,7 +95,8 @@ def live(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     first, *rest = map(escape, lines)
-    return f'<div class="notice live" role="status"><strong>{first}</strong>{"".join(f"<p>{line}</p>" for line in rest)}</div>'
+    said = f"<strong>{first}</strong>{''.join(f'<p>{line}</p>' for line in rest)}"
+    return f'<div class="notice live" role="status" data-seconds="{REFRESH_SECONDS}">{said}</div>'
 
 
 def part(anchor: str, title: str, intro: str, body: str) -> str:

@@ -101,3 +101,12 @@ function drawRuns(table) {
 
 const runTable = document.getElementById("run-table");
 if (runTable) drawRuns(runTable);
+
+// A live page loads itself anew, though not under somebody who reads a tooltip or types.
+const live = document.querySelector(".live");
+function reload() {
+  const isRead = document.querySelector("#vg-tooltip-element.visible") || document.activeElement?.tagName === "INPUT";
+  if (isRead) setTimeout(reload, 1000);
+  else location.reload();
+}
+if (live) setTimeout(reload, 1000 * Number(live.dataset.seconds));

@@ -72,7 +72,7 @@ def load_results(
     """The results of ``experiment``. Without ``predictions`` the default files that the experiment made are read.
 
     Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment, unless
-    ``allow_empty``: a page that follows a search waits for the first one.
+    ``allow_empty``: a page that follows a search waits for the first one, and does not say yet what a finished search refuses.
     """
     records = store.records() if allow_empty else store.require_records()
     known = {recipe for recipe, _ in _all_series(experiment)}
@@ -112,7 +112,7 @@ def load_results(
     refused: dict[Series, str] = {
         (recipe, parametrization): reason
         for parametrization in experiment.parametrizations
-        for recipe in experiment.optimizers
+        for recipe in (() if allow_empty else experiment.optimizers)  # takes a fit
         if (recipe, parametrization) not in predicted and (reason := no_prediction(experiment, ours, recipe, parametrization))
     }
     checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))

@@ -19,7 +19,7 @@ from hptransfer.spec import Spec
 from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
 from hptransfer.validate.result import BASELINE, Speedup
 
-NOT_MEASURED = Verdict(text="Compute multiplier over AdamW: not measured yet.")
+NO_PREDICTION = Verdict(text="No prediction yet.")
 NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
@@ -85,14 +85,12 @@ class Answer(Spec):
         """What is said of the optimizer's speed, or why nothing can be."""
         if self.no_prediction:
             return Verdict(text=self.no_prediction, tone="bad")
-        return self.speed or NOT_MEASURED
+        return self.speed or (NOT_TESTED if self.hyperparameters else NO_PREDICTION)
 
     @property
     def judgement(self) -> tuple[Verdict, ...]:
         """What is said of the prediction: of its quality first, then against transfers without a fit."""
-        if not self.hyperparameters:
-            return ()
-        return tuple(verdict for verdict in (self.quality or NOT_TESTED, self.against) if verdict)
+        return tuple(verdict for verdict in (self.quality, self.against) if verdict)
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
@@ -102,8 +100,9 @@ class Answer(Spec):
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """All that is said of the optimizer, by its name, in the order of reading."""
-        said = (verdict.text for verdict in (self.saving, *self.judgement, *self.failures))
+        """All that was found of the optimizer, by its name, in the order of reading."""
+        found = [] if self.saving in (NOT_TESTED, NO_PREDICTION) else [self.saving]
+        said = (verdict.text for verdict in (*found, *self.judgement, *self.failures))
         return tuple(words if words.startswith(f"{self.name} ") else f"{self.name}: {words}" for words in said)
 
 
@@ -172,7 +171,7 @@ def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answe
 
 def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdict | None:
     """The verdict on a multiplier, or why there is none; None where it has not been measured."""
-    if series[0] == BASELINE:
+    if series[0] == BASELINE and series in results.predictions:
         return Verdict(text="The baseline that the others are measured against.")
     validation, name = results.validations.get(series), label(series)
     if validation and validation.refusal:
@@ -186,25 +185,34 @@ def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdic
 
 
 def _missing(results: Results, options: str) -> Iterable[Missing]:
+    """What is missing, optimizers that miss the same together."""
     if not results.records:
         sentence = "The search has not finished a run yet."
         yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
         return
+    groups: dict[tuple[str, str, str], list[Series]] = {}
     for series in results.series:
-        name, trials = label(series), results.experiment.search.trials
-        which = f"{options} --optimizer {series[0]}" + ("" if series[1] == "mup" else f" --parametrization {series[1]}")
-        finished = Counter(record.spec.model.width for record in results.swept(series))
-        widths = sorted(results.experiment.widths)
-        short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
-        if short:
-            yield Missing(sentence=f"{name}: the search has {', '.join(short)}.", command=f"python -m hptransfer.search{which}")
-        if series in results.refused:
-            yield Missing(sentence=f"{name}: its search allows no prediction.", command=f"python -m hptransfer.search{which}")
-        elif series not in results.predictions:
-            yield Missing(sentence=f"{name}: there is no prediction yet.", command=f"python -m hptransfer.transfer{which}")
-        elif series in results.stale:
-            sentence = f"{name}: the validation tested an earlier prediction, so none of it is shown."
-            yield Missing(sentence=sentence, command=f"python -m hptransfer.validate{which}")
-        elif series not in results.validations:
-            sentence = f"{name}: the prediction has not been tested at width {results.experiment.target_width}."
-            yield Missing(sentence=sentence, command=f"python -m hptransfer.validate{which}")
+        for stage, lack in _lacks(results, series):
+            groups.setdefault((stage, lack, series[1]), []).append(series)
+    for (stage, lack, parametrization), members in groups.items():
+        which = f" --optimizer {','.join(optimizer for optimizer, _ in members)}"
+        which += "" if parametrization == "mup" else f" --parametrization {parametrization}"
+        names = text.listing([label(series) for series in members])
+        yield Missing(sentence=f"{names}: {lack}.", command=f"python -m hptransfer.{stage}{options}{which}")
+
+
+def _lacks(results: Results, series: Series) -> Iterable[tuple[str, str]]:
+    """What one optimizer lacks, and the stage that makes it."""
+    trials, finished = results.experiment.search.trials, Counter(record.spec.model.width for record in results.swept(series))
+    widths = sorted(results.experiment.widths)
+    short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
+    if short:
+        yield "search", f"the search has {', '.join(short)}"
+    if series in results.refused:
+        yield "search", "the search allows no prediction"
+    elif series not in results.predictions:
+        yield "transfer", "there is no prediction yet"
+    elif series in results.stale:
+        yield "validate", "the validation tested an earlier prediction, so none of it is shown"
+    elif series not in results.validations:
+        yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"

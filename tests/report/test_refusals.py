@@ -10,6 +10,7 @@ from report.factory import BEST_LR, experiment, prediction, record, spec, valida
 from report.pages import first_screen, words
 
 from hptransfer.experiment import Experiment
+from hptransfer.report.markdown import render_markdown
 from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import summarize
 from hptransfer.store import Store
@@ -32,6 +33,7 @@ def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Resu
     refused = edited(full, refusal=sentence, speedup=None)
     assert sentence in first_screen(refused)
     assert "1.42x" not in words(refused)
+    assert f"\n- muon: {sentence}\n" in render_markdown(summarize(refused), [])
 
 
 def test_without_adamw_nothing_can_be_compared(folder: Path) -> None:
@@ -76,7 +78,7 @@ def test_an_optimum_on_the_edge_of_its_sweep_says_so_instead_of_a_prediction(
     text = first_screen(found)
     assert f"No prediction: muon at width 32: the best lr is at the {edge} edge of its sweep" in text
     summary = summarize(found)
-    assert [part.sentence for part in summary.missing if "muon" in part.sentence] == ["muon: its search allows no prediction."]
+    assert [part.sentence for part in summary.missing if "muon" in part.sentence] == ["muon: the search allows no prediction."]
     assert "adamw: there is no prediction yet." in [part.sentence for part in summary.missing]
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from hptransfer.report.charts.palette import colour, dash, shape
 from hptransfer.report.results import label
+from hptransfer.report.text import DASH
 
 Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
 DIAMOND: dict[str, Any] = {"shape": "diamond", "filled": True, "opacity": 1, "style": "outlined"}
@@ -18,7 +19,6 @@ CROSS: dict[str, Any] = {"shape": "M-1,-1L1,1M-1,1L1,-1", "filled": False, "size
 LOSS = "validation loss (nats per token)"
 PHONE = 300  # pixels of a chart at 390
 NARROW = 170  # where names stand at its y axis
-WITHOUT_NULLS = "without nulls"  # how a frame becomes the data of a specification, by the name that Altair knows it by
 DIGITS = 5  # of numbers in a chart; the tables beside it have all of them
 
 
@@ -45,22 +45,18 @@ def theme(ink: str, background: str | None, font: str) -> dict[str, Any]:
     }
 
 
-def inline(*frames: pl.DataFrame) -> pl.DataFrame:
-    """The one data set of a chart: the frames below each other, rounded to `DIGITS` significant digits."""
-    return pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS))
+def inline(*frames: pl.DataFrame) -> alt.InlineData:
+    """The one data set of a chart: the frames below each other, without nulls, and rounded to `DIGITS` significant digits."""
+    rows = pl.concat(frames, how="diagonal_relaxed").with_columns(pl.col(pl.Float64).round_sig_figs(DIGITS)).to_dicts()
+    data = alt.InlineData(values=[])
+    # Set afterwards: Altair would look at every value of every row.
+    data["values"] = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return data
 
 
-def _without_nulls(frame: Any, *_: object, **__: object) -> dict[str, Any]:
-    """The data set in a specification. Given to Altair as values it would be copied and checked row by row, many times."""
-    return {"values": [{name: value for name, value in row.items() if value is not None} for row in frame.to_dicts()]}
-
-
-alt.data_transformers.register(WITHOUT_NULLS, _without_nulls)
-
-
-def layers(data: pl.DataFrame, *parts: alt.Chart, height: int) -> Chart:
+def layers(data: alt.InlineData, *parts: alt.Chart, height: int) -> Chart:
     """The layers of a chart on one data set, from the lowest up, as wide as their container."""
-    return alt.layer(*parts, data=data).properties(width="container", height=height)
+    return alt.layer(*parts, data=data, width="container", height=height)
 
 
 def only(condition: str, pick: alt.Parameter | None = None) -> alt.Chart:
@@ -94,6 +90,29 @@ class Legend:
         )
         self.pick = alt.selection_point(name="optimizers", fields=["series"], bind="legend")
         self.tooltip = alt.Tooltip("series:N", title="optimizer")
+
+
+def in_words(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a chart from `layers` whose tooltips have a dash for a number that a row lacks, where Vega-Lite would
+    write NaN."""
+    described = []
+    for layer in spec["layer"]:
+        tooltips = layer["encoding"].get("tooltip", [])
+        words = {tip["field"]: tip["format"] for tip in tooltips if "format" in tip}
+        steps = [
+            {"calculate": f"isValid(datum.{field}) ? format(datum.{field}, '{form}') : '{DASH}'", "as": f"{field}_in_words"}
+            for field, form in words.items()
+        ]
+        tooltips = [
+            {"field": f"{tip['field']}_in_words", "title": tip.get("title", tip["field"]), "type": "nominal"}
+            if "format" in tip
+            else tip
+            for tip in tooltips
+        ]
+        if steps:
+            layer = layer | {"encoding": layer["encoding"] | {"tooltip": tooltips}, "transform": [*layer["transform"], *steps]}
+        described.append(layer)
+    return spec | {"layer": described}
 
 
 def columns(names: Sequence[object], room: int = PHONE) -> int:

@@ -270,7 +270,7 @@ def _caveats(a: Results, b: Results, names: tuple[str, str], shared: int) -> Ite
     for name, results in zip(names, (a, b), strict=True):
         if results.stale:
             which = text.listing([label(series) for series in results.stale])
-            yield f"{name}: the validation of {which} tested an earlier prediction, so none of it is shown."
+            yield f"{name}: the validation of {which} tested another prediction than the one at hand, so none of it is shown."
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
