@@ -1,10 +1,12 @@
+const drawings = [];
 for (const holder of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
   const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG };
-  vegaEmbed(holder, spec, options).catch((error) => {
+  const drawing = vegaEmbed(holder, spec, options).catch((error) => {
     holder.textContent = "This chart could not be drawn: " + error.message;
     console.error(error);
   });
+  drawings.push(drawing);
 }
 
 const FIRST_ROWS = 100;
@@ -95,11 +97,13 @@ function drawRuns(table) {
 const runTable = document.getElementById("run-table");
 if (runTable) drawRuns(runTable);
 
-// A live page loads itself anew, though not under somebody who reads a tooltip or types.
+// A live page loads itself anew, though not under somebody who reads a tooltip or types. It is as high as it was only when all is
+// drawn; a reload before that would lose the place.
 const live = document.querySelector(".live");
 function reload() {
   const isRead = document.querySelector("#vg-tooltip-element.visible") || document.activeElement?.tagName === "INPUT";
-  if (isRead) setTimeout(reload, 1000);
-  else location.reload();
+  if (isRead) return setTimeout(reload, 1000);
+  history.replaceState(null, "", location.href.split("#")[0]);  // the browser keeps the place, but would go to the fragment's
+  location.reload();
 }
-if (live) setTimeout(reload, 1000 * Number(live.dataset.seconds));
+if (live) Promise.all(drawings).then(() => setTimeout(reload, 1000 * Number(live.dataset.seconds)));

@@ -68,7 +68,7 @@ def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
         tip("low", "80 % from"),
         tip("high", "to"),
     ]
-    size = alt.Size("kind:N", scale=alt.Scale(domain=["optimum", "prediction"], range=[70, 190]), legend=alt.Legend(title=None))
+    size = alt.Size("kind:O", scale=alt.Scale(domain=["optimum", "prediction"], range=[70, 190]), legend=alt.Legend(title=None))
     rule = only("datum.kind != 'fit' && isValid(datum.low) && isValid(datum.high)", both.pick).mark_rule(strokeWidth=2)
     return layers(
         inline(rows.select("experiment", "kind", "width", "drawn", "lr", "low", "high")),
