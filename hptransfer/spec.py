@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
@@ -351,12 +350,9 @@ class RunSpec(Spec):
             sides=sides,
         )
 
-    def unscaled_options(self) -> dict[str, Any]:
+    def unscaled_options(self, groups: tuple[Group, ...] = ()) -> dict[str, Any]:
         """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
-        return self._without_final_numbers(self.groups())
-
-    def _without_final_numbers(self, groups: Sequence[Group]) -> dict[str, Any]:
-        final = {name for group in groups for name in group.epsilons} | {"lr_convention"}
+        final = {name for group in groups or self.groups() for name in group.epsilons} | {"lr_convention"}
         options = self.optimizer.resolved_options.model_dump(exclude=dict.fromkeys(final, True) | {"adam": {"eps"}})
         return options | ({"block_size": self.block_size} if "block_size" in options else {})
 
@@ -379,7 +375,7 @@ class RunSpec(Spec):
             "model": self.model.model_dump(),
             "data": self.data.sha256,
             "recipe": self.optimizer.recipe,
-            "options": self._without_final_numbers(groups),
+            "options": self.unscaled_options(groups),
             "groups": [vars(group) for group in groups],
             "residual_multiplier": self.residual_multiplier,
             "spectral": self.parametrization == "spectral",

@@ -96,7 +96,8 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
 
 def _paragraph(verdict: Verdict, style: str) -> str:
     tone = "" if verdict.tone == "plain" else f" {verdict.tone}"
-    return f'<p class="{style}{tone}">{escape(verdict.text)}</p>'
+    sentence = escape(verdict.text).replace(" %", "&nbsp;%")  # a number and its sign stay on one line
+    return f'<p class="{style}{tone}">{sentence}</p>'
 
 
 def _axes(answer: Answer) -> str:
@@ -119,4 +120,4 @@ def _overhead(answer: Answer) -> str:
     if spent.against_baseline is not None and answer.optimizer != BASELINE:
         words += f", {text.times(spent.against_baseline)} AdamW's seconds per token"
     words += f"; its state {text.size(spent.state_bytes)} ({text.plain(spent.state_bytes_per_parameter, 2)} bytes per parameter)."
-    return f'<p class="said soft">{escape(words)}</p>'
+    return _paragraph(Verdict(text=words), "said soft")

@@ -12,6 +12,7 @@ import polars as pl
 import vl_convert
 
 from hptransfer.report import charts
+from hptransfer.report.charts.parts import in_words
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
 from hptransfer.report.frames.search import NEAR_BEST_LR
 from hptransfer.report.results import Series, label
@@ -35,7 +36,7 @@ class Figure:
     @cached_property
     def _described(self) -> dict[str, Any]:
         # Not validated, which takes longer than the rest: that charts are valid is tested.
-        return self.chart.to_dict(validate=False) | {"description": f"{self.title}. {self.note}".strip()}
+        return in_words(self.chart.to_dict(validate=False)) | {"description": f"{self.title}. {self.note}".strip()}
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification for the page, without the title, which the page sets as text."""
@@ -72,6 +73,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
     optima = tuple(_optimum(frames["optimum_against_width"]))
     checks = tuple(_coordinates(frames["coordinate_checks"]))
     tests = tuple(_held_out(frames["regret"], frames["perturbations"]))
+    untested = "prediction has been tested" if frames["regret"].is_empty() else "probe around a prediction has been run"
     compute = tuple(_compute(frames["loss_against_compute"]))
     saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
     training = tuple(_training(frames["training_curves"]))
@@ -115,9 +117,10 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         Section(
             "held-out",
             f"The test at width {width}",
-            "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches.",
+            "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches. The measured "
+            "regret is that of a bowl through the probes, whose lowest place need not be one of them.",
             tests,
-            absent(tests, "No prediction has been tested yet.", "validate"),
+            absent(tests, f"No {untested} yet.", "validate"),
         ),
         Section(
             "compute",

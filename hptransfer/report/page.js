@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 // What is not known has no line: Vega writes NaN for it.
 function formatTooltip(value, sanitize) {
   const known = Object.entries(value).filter(([, text]) => text !== "NaN" && text !== "");
@@ -10,6 +11,12 @@ for (const holder of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
   const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG, tooltip: { formatTooltip } };
   const drawing = vegaEmbed(holder, spec, options).catch((error) => {
+=======
+for (const holder of document.querySelectorAll(".chart")) {
+  const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG };
+  vegaEmbed(holder, spec, options).catch((error) => {
+>>>>>>> page
     holder.textContent = "This chart could not be drawn: " + error.message;
     console.error(error);
   });

@@ -9,6 +9,7 @@ from hptransfer.report.results import Results, label
 from hptransfer.spec import Spec
 from hptransfer.validate.result import Validation
 from hptransfer.validate.significance import Sample, p_lower, seeds_needed
+from hptransfer.validate.verdict import annealed
 
 
 class Pair(Spec):
@@ -30,13 +31,15 @@ class Pair(Spec):
 
 
 def pairs(results: Results) -> tuple[Pair, ...]:
-    """All pairs of series whose predicted runs finished on every seed, and whose noise is known."""
-    samples = {
-        label(series): found
+    """All pairs of series whose predicted runs finished on every seed, and whose noise is known. A loss amid a schedule is not
+    compared with an annealed one."""
+    samples = [
+        (label(series), found, annealed(results.predictions[series].spec))
         for series in results.series
         if (validation := results.validations.get(series)) and (found := _sample(validation))
-    }
-    return tuple(_pair(*sorted(two, key=lambda item: item[1].mean)) for two in combinations(samples.items(), 2))
+    ]
+    pairs = (sorted(two, key=lambda item: item[1].mean) for two in combinations(samples, 2))
+    return tuple(_pair(lower[:2], higher[:2]) for lower, higher in pairs if lower[2] == higher[2])
 
 
 def pair_of(found: Iterable[Pair], one: str, other: str) -> Pair | None:

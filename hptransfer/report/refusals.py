@@ -23,12 +23,12 @@ def unfair(validation: Validation, prediction: Prediction, baseline: Prediction 
     if validation.speedup is None or baseline is None:
         return None
     if baseline.budget != prediction.budget:
-        budgets = f"{BASELINE} {_budget(baseline)}; {prediction.optimizer} {_budget(prediction)}"
-        return f"No multiplier: the runs searched per width differ ({budgets})."
-    tested = next((run for run in validation.baseline_runs if run.kind == "predicted"), None)
-    if tested is not None and baseline.spec.run_id not in tested.run_ids:
+        each = (f"{told.optimizer} {_budget(told)}" for told in (baseline, prediction))
+        return f"No speedup is claimed: the searches had unequal budgets, {'; '.join(each)}."
+    tested = {run_id for run in validation.baseline_runs for run_id in run.run_ids}
+    if tested and baseline.spec.run_id not in tested:
         compared = f"{BASELINE} has been predicted anew since {prediction.optimizer} was compared with it"
-        return f"No multiplier: {compared}; validate it again."
+        return f"No speedup is claimed: {compared}; validate it again."
     return None
 
 
@@ -50,4 +50,4 @@ def no_prediction(
 
 
 def _budget(prediction: Prediction) -> str:
-    return ", ".join(f"{runs} at width {width}" for width, runs in sorted(prediction.budget.items()))
+    return ", ".join(f"{runs} runs at width {width}" for width, runs in sorted(prediction.budget.items()))

@@ -180,7 +180,7 @@ def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdic
         pair = pair_of(compared, name, label((BASELINE, series[1])))
         return speed_verdict(name, validation.width, validation.speedup.compute_multiplier, pair)
     if BASELINE not in results.experiment.optimizers:
-        return Verdict(text=f"No multiplier: {BASELINE} is not among the optimizers of this experiment.", tone="bad")
+        return Verdict(text=f"No speedup is claimed: {BASELINE} is not among the optimizers of this experiment.", tone="bad")
     return None
 
 

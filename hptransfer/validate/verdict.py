@@ -67,8 +67,8 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
     own, other = protocol.predictions[name], protocol.predictions[BASELINE]
     if _without_optimizer(own.spec) != _without_optimizer(other.spec):
         return f"No speedup is claimed: the predictions of {BASELINE} and {name} are for different runs."
-    if _annealed(own.spec) != _annealed(other.spec):
-        early, late = (name, BASELINE) if _annealed(other.spec) else (BASELINE, name)
+    if annealed(own.spec) != annealed(other.spec):
+        early, late = (name, BASELINE) if annealed(other.spec) else (BASELINE, name)
         return f"No speedup is claimed: runs of {early} end in mid-schedule (constant), those of {late} annealed."
     for prediction in (own, other):
         if failed := [check.name for check in prediction.checks if not check.ok]:
@@ -148,7 +148,7 @@ def _without_optimizer(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"optimizer": None, "schedule": None})
 
 
-def _annealed(spec: RunSpec) -> bool:
+def annealed(spec: RunSpec) -> bool:
     """Whether the final loss is that of an LR brought to 0, or of averaged iterates in its stead (arXiv 2405.15682)."""
     return spec.schedule.shape != "constant" or issubclass(get_recipe(spec.optimizer.recipe).options, ScheduleFree)
 

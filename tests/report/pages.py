@@ -38,7 +38,7 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._quiet:
-            self.words += data
+            self.words += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def words(found: Results) -> str:

@@ -19,6 +19,8 @@ from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
 from hptransfer.rules.recipes import RECIPES
 from hptransfer.spec import PARAMETRIZATIONS
+from hptransfer.transfer.prediction import Interval, Surface
+from hptransfer.validate.result import Multiplier, Speedup
 
 Frames = dict[str, pl.DataFrame]
 
@@ -38,7 +40,7 @@ def layer(spec: dict[str, Any], mark: str, filtered: str) -> dict[str, Any]:
     (found,) = (
         one
         for one in spec["layer"]
-        if one["mark"]["type"] == mark and any(filtered in str(step["filter"]) for step in one["transform"])
+        if one["mark"]["type"] == mark and any(filtered in str(step.get("filter")) for step in one["transform"])
     )
     return dict(found)
 
@@ -397,6 +399,9 @@ def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Fram
     spec = drawn(charts.multiplier_over_scale(made["multiplier_over_scale"]))
     assert {(row["width"], row["method"]) for row in data(spec) if row.get("open")} == {(256, "sizes"), (256, "law")}
     assert layer(spec, "point", "!datum.open")["mark"]["filled"] is True
+    bound = made["multiplier_over_scale"].with_columns(pl.col("bracketed") & (pl.col("width") > 32))
+    rows = data(charts.multiplier_over_scale(bound).to_dict())
+    assert {row["width"] for row in rows if row.get("open")} == {32, 256}
     (ladder,) = (row for row in data(spec) if row.get("method") == "ladder")
     assert (ladder["width"], ladder["value"]) == (256, 1.56)
     note = figures(full)["multiplier-over-scale"].note
@@ -429,6 +434,48 @@ def test_an_empty_experiment_says_in_every_section_what_is_missing(full: Results
         assert one.figures == () and len(one.missing) == 1, one.anchor
         assert one.missing[0].sentence.endswith(".")
         assert one.missing[0].command.startswith("python -m hptransfer.")
+
+
+MUON = ("muon", "mup")
+LOST = {"loss": None, "standard_error": None, "losses": (None,)}
+
+
+def _one_run(full: Results) -> Results:
+    first = next(record for record in full.records if record.loss is not None)
+    return replace(full, records=(first,), predictions={}, validations={})
+
+
+def _all_diverged(full: Results) -> Results:
+    validation = full.validations[MUON]
+    runs = tuple(run.model_copy(update=LOST) for run in validation.runs)
+    return replace(full, validations={MUON: validation.model_copy(update={"runs": runs})})
+
+
+def _no_interval(full: Results) -> Results:
+    told = full.predictions[MUON]
+    lr = Interval(value=told.hyperparameters.lr.value, low=None, high=None)
+    optima = tuple(optimum.model_copy(update={"lr": lr}) for optimum in told.optima[:1])
+    numbers = told.hyperparameters.model_copy(update={"lr": lr})
+    flat = {"optima": optima, "hyperparameters": numbers, "surface": Surface(curvature=0.0, skew=1.0), "noise": 0.0}
+    return replace(full, predictions={MUON: told.model_copy(update=flat)}, validations={})
+
+
+def _bound_only(full: Results) -> Results:
+    validation, bound = full.validations[MUON], Multiplier(value=0.8, low=None, high=None, bracketed=False, bound="<")
+    speedup = Speedup(compute_multiplier={"flops": bound}, law=None, within_run=None, sizes=(), trend=None)
+    return replace(full, validations={MUON: validation.model_copy(update={"speedup": speedup})})
+
+
+@pytest.mark.parametrize(
+    ("make", "drawn"), [(lambda full: full, 16), (_one_run, 3), (_all_diverged, 14), (_no_interval, 8), (_bound_only, 15)]
+)
+def test_little_or_odd_results_draw_valid_charts_without_nan(full: Results, make: Any, drawn: int) -> None:
+    shown = figures(make(full))
+    assert len(shown) == drawn, list(shown)
+    for name, figure in shown.items():
+        figure.chart.to_dict(validate=True)
+        svg = figure.svg()
+        assert "NaN" not in svg and "undefined" not in svg and "Infinity" not in svg, name
 
 
 def test_a_refusal_stands_where_the_multiplier_would(full: Results) -> None:

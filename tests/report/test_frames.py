@@ -112,8 +112,10 @@ def test_weight_decay_is_judged_near_the_best_learning_rate_without_what_that_co
         cost = CURVATURE * ((SKEW if distance > 0 else 1) * distance) ** 2
         assert row["lr_cost"] == pytest.approx(math.expm1(cost), abs=1e-12)
         assert row["lr_cost"] <= search.NEAR_BEST_LR
+        assert row["loss_at_best_lr"] == pytest.approx(row["loss"] / (1 + row["lr_cost"]), rel=1e-12)
         expected = true_loss("muon", 128, BEST_LR["muon"], wd=row["weight_decay"])
         assert row["loss_at_best_lr"] == pytest.approx(expected, rel=0.0021)  # the jitter of the synthetic runs
+    assert frame["lr_cost"].max() > 1e-4
     lowest = frame.filter("is_minimum").row(0, named=True)
     assert (lowest["weight_decay"], lowest["excess"]) == (BEST_DECAY, 0.0)
     far = frame.filter(pl.col("weight_decay") == BEST_DECAY * 10)["excess"][0]

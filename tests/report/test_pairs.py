@@ -39,6 +39,12 @@ def test_a_seed_that_diverged_has_no_mean(full: Results) -> None:
     assert pairs(replace(full, validations=full.validations | {MUON: edited})) == ()
 
 
+def test_a_loss_amid_a_schedule_is_not_compared_with_an_annealed_one(full: Results) -> None:
+    told = full.predictions[MUON]
+    flat = told.model_copy(update={"spec": told.spec.at(**{"schedule.shape": "constant"})})
+    assert pairs(replace(full, predictions=full.predictions | {MUON: flat})) == ()
+
+
 def test_equal_losses_have_no_number_of_seeds(full: Results) -> None:
     same = full.validations[MUON].model_copy(update={"optimizer": "adamw"})
     (pair,) = pairs(replace(full, validations={("adamw", "mup"): same, MUON: full.validations[MUON]}))

@@ -10,6 +10,7 @@ from report.factory import BEST_LR, experiment, prediction, record, spec, valida
 from report.pages import first_screen, words
 
 from hptransfer.experiment import Experiment
+from hptransfer.report.markdown import render_markdown
 from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import summarize
 from hptransfer.store import Store
@@ -28,16 +29,17 @@ def edited(found: Results, **changes: object) -> Results:
 
 
 def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Results) -> None:
-    sentence = "No multiplier: adamw is not tuned at this width; its best probe, LR x 2, is the outermost."
+    sentence = "No speedup is claimed: adamw is not tuned at this width; its best probe, LR x 2, is the outermost."
     refused = edited(full, refusal=sentence, speedup=None)
     assert sentence in first_screen(refused)
     assert "1.42x" not in words(refused)
+    assert f"\n- muon: {sentence}\n" in render_markdown(summarize(refused), [])
 
 
 def test_without_adamw_nothing_can_be_compared(folder: Path) -> None:
     ours = experiment(("muon",))
     write_all(folder, ours, tested=False)
-    assert "No multiplier: adamw is not among the optimizers of this experiment." in first_screen(loaded(ours))
+    assert "No speedup is claimed: adamw is not among the optimizers of this experiment." in first_screen(loaded(ours))
 
 
 def test_an_unequal_budget_is_refused_even_where_a_validation_was_made(folder: Path) -> None:
@@ -47,8 +49,9 @@ def test_an_unequal_budget_is_refused_even_where_a_validation_was_made(folder: P
     Path("predictions/adamw-256.json").write_text(richer.model_dump_json())
     found = loaded(ours)
     assert found.validations[MUON].speedup is None
-    budgets = "adamw 9 at width 32, 9 at width 64, 20 at width 128; muon 9 at width 32, 9 at width 64, 9 at width 128"
-    assert f"No multiplier: the runs searched per width differ ({budgets})." in first_screen(found)
+    equal, more = "9 runs at width 32, 9 runs at width 64", "20 runs at width 128"
+    budgets = f"adamw {equal}, {more}; muon {equal}, 9 runs at width 128"
+    assert f"No speedup is claimed: the searches had unequal budgets, {budgets}." in first_screen(found)
     assert "1.42x" not in words(found)
 
 
@@ -58,7 +61,7 @@ def test_a_baseline_that_was_predicted_anew_is_refused(folder: Path) -> None:
     newer = spec(ours, "adamw", 256, 0.0123)
     moved = prediction(ours, "adamw").model_copy(update={"spec": newer})
     Path("predictions/adamw-256.json").write_text(moved.model_dump_json())
-    expected = "No multiplier: adamw has been predicted anew since muon was compared with it; validate it again."
+    expected = "No speedup is claimed: adamw has been predicted anew since muon was compared with it; validate it again."
     assert expected in first_screen(loaded(ours))
 
 

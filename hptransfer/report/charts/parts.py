@@ -11,6 +11,7 @@ import polars as pl
 
 from hptransfer.report.charts.palette import colour, dash, shape
 from hptransfer.report.results import label
+from hptransfer.report.text import DASH
 
 Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
 DIAMOND: dict[str, Any] = {"shape": "diamond", "filled": True, "opacity": 1, "style": "outlined"}
@@ -89,6 +90,29 @@ class Legend:
         )
         self.pick = alt.selection_point(name="optimizers", fields=["series"], bind="legend")
         self.tooltip = alt.Tooltip("series:N", title="optimizer")
+
+
+def in_words(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a chart from `layers` whose tooltips have a dash for a number that a row lacks, where Vega-Lite would
+    write NaN."""
+    described = []
+    for layer in spec["layer"]:
+        tooltips = layer["encoding"].get("tooltip", [])
+        words = {tip["field"]: tip["format"] for tip in tooltips if "format" in tip}
+        steps = [
+            {"calculate": f"isValid(datum.{field}) ? format(datum.{field}, '{form}') : '{DASH}'", "as": f"{field}_in_words"}
+            for field, form in words.items()
+        ]
+        tooltips = [
+            {"field": f"{tip['field']}_in_words", "title": tip.get("title", tip["field"]), "type": "nominal"}
+            if "format" in tip
+            else tip
+            for tip in tooltips
+        ]
+        if steps:
+            layer = layer | {"encoding": layer["encoding"] | {"tooltip": tooltips}, "transform": [*layer["transform"], *steps]}
+        described.append(layer)
+    return spec | {"layer": described}
 
 
 def columns(names: Sequence[object], room: int = PHONE) -> int:

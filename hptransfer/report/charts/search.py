@@ -76,7 +76,7 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
         inline(runs, bowls, flat, told),
         *_predicted("lr", predictions, x, everything, at_bottom=True),
         only("datum.kind == 'basin'", pick)
-        .mark_rule(strokeWidth=9, opacity=0.3, strokeCap="round")
+        .mark_rule(strokeWidth=9, opacity=0.3, strokeCap="round", clip=True)
         .encode(alt.X("low:Q"), alt.X2("high:Q"), y, shade, tooltip=flat_tooltip),
         only("datum.kind == 'bowl'", pick).mark_line(strokeWidth=2, clip=True).encode(x, y, shade),
         only("datum.kind == 'run'", pick)
