@@ -1,22 +1,8 @@
-<<<<<<< HEAD
-// What is not known has no line: Vega writes NaN for it.
-function formatTooltip(value, sanitize) {
-  const known = Object.entries(value).filter(([, text]) => text !== "NaN" && text !== "");
-  const lines = known.map(([name, text]) => `<tr><td class="key">${sanitize(name)}</td><td class="value">${sanitize(text)}</td></tr>`);
-  return `<table>${lines.join("")}</table>`;
-}
-
 const drawings = [];
 for (const holder of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG, tooltip: { formatTooltip } };
-  const drawing = vegaEmbed(holder, spec, options).catch((error) => {
-=======
-for (const holder of document.querySelectorAll(".chart")) {
-  const spec = JSON.parse(document.getElementById(holder.dataset.spec).textContent);
   const options = { mode: "vega-lite", renderer: "svg", actions: false, config: CONFIG };
-  vegaEmbed(holder, spec, options).catch((error) => {
->>>>>>> page
+  const drawing = vegaEmbed(holder, spec, options).catch((error) => {
     holder.textContent = "This chart could not be drawn: " + error.message;
     console.error(error);
   });
