@@ -260,6 +260,7 @@ class RunSpec(Spec):
         """The run in words, for people."""
         optimizer, kind = self.optimizer, "" if self.parametrization == "mup" else f" ({self.parametrization})"
         values = f"LR {optimizer.lr:.4g}, WD {optimizer.weight_decay:.4g}"
+        values += "" if optimizer.embedding_lr_ratio == 1 else f", embedding LR ratio {optimizer.embedding_lr_ratio:.4g}"
         return f"{optimizer.recipe}{kind}, width {self.model.width}, {values}"
 
     @property

@@ -20,7 +20,8 @@ from hptransfer.store.claims import Holder, Watch
 from hptransfer.transfer.prediction import default_path
 
 LOOK_SECONDS = 3.0  # between looks at the store
-REST = 9  # times as long as a page took to make: a tenth of one core at most, the others are the search's
+REST = 4  # times the CPU seconds of a page: a fifth of one core at most is not the search's,
+MOST_SECONDS = 30.0  # unless that would be longer than this
 STILL_SECONDS = 30.0  # without a heartbeat, which comes every 5
 
 Stamp = tuple[object, ...]
@@ -49,7 +50,7 @@ def follow(
             claims = Claims(store).held()
             lines, stamp = _running(claims, watch), _stamp(experiment, store, folder, predictions, claims)
             if (lines, stamp) != shown:
-                began = time.monotonic()
+                began = time.process_time()
                 results = load_results(experiment, store, folder, predictions, allow_empty=True)
                 done, planned = progress(results)
                 if done == planned:
@@ -60,14 +61,14 @@ def follow(
                 replace(page, build_page(results, options, (head, when, *lines)))
                 if shown is None:
                     cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)", markup=False)
-                shown, said, took = (lines, stamp), "", time.monotonic() - began
+                shown, said, took = (lines, stamp), "", time.process_time() - began
         except UsageError as error:
             if shown is None:
                 raise
             if str(error) != said:
                 cli.console.print(f"live: {error}; trying again", markup=False)
             said = str(error)
-        sleep(max(LOOK_SECONDS, REST * took))
+        sleep(min(MOST_SECONDS, max(LOOK_SECONDS, REST * took)))
 
 
 def progress(results: Results) -> tuple[int, int]:

@@ -102,8 +102,7 @@ if (runTable) drawRuns(runTable);
 const live = document.querySelector(".live");
 function reload() {
   const isRead = document.querySelector("#vg-tooltip-element.visible") || document.activeElement?.tagName === "INPUT";
-  if (isRead) return setTimeout(reload, 1000);
-  history.replaceState(null, "", location.href.split("#")[0]);  // the browser keeps the place, but would go to the fragment's
-  location.reload();
+  if (isRead) setTimeout(reload, 1000);
+  else location.reload();
 }
 if (live) Promise.all(drawings).then(() => setTimeout(reload, 1000 * Number(live.dataset.seconds)));
