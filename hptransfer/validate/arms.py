@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.result import Axis, Kind, SeedNoise, TargetRun
+from hptransfer.validate.result import Kind, SeedNoise, TargetRun
 
 # Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which are at other widths.
 SEARCH_FREEDOM = 4
@@ -38,20 +40,6 @@ class Arm:
         """Final losses by seed; none of them when one diverged."""
         losses = [records[spec.run_id].loss for spec in self.specs]
         return [] if None in losses else [loss for loss in losses if loss is not None]
-
-    def cost(self, axis: Axis, records: Records) -> float:
-        """Mean cost of one run on an axis: tokens, FLOPs, or seconds of training without evaluation."""
-        found = [records[spec.run_id] for spec in self.specs]
-        match axis:
-            case "tokens":
-                costs = [float(record.tokens) for record in found]
-            case "flops":
-                costs = [record.flops for record in found]
-            case "flops_with_optimizer":
-                costs = [record.flops + record.flops_optimizer for record in found]
-            case "wall_clock":
-                costs = [record.training_wall_seconds for record in found]
-        return sum(costs) / len(costs)
 
     def replicated(self, seeds: int) -> Arm:
         """The same configuration with so many seeds, both of which change: the first is this arm's own."""
@@ -117,6 +105,17 @@ def horizon(best: Arm, factor: float) -> Arm:
     spec = best.specs[0]
     other = spec.at(horizon={"policy": "tokens", "tokens": round(spec.tokens * factor)})
     return Arm("horizon", factor, (other,)).replicated(len(best.specs))
+
+
+def pace(arms: Iterable[Arm], records: Records) -> tuple[float, float]:
+    """Seconds of training per token of one optimizer at the target, without evaluation, and their relative standard error.
+
+    The geometric mean over all of its finished runs: they differ in nothing that takes time, so that what differs is the machine.
+    """
+    finished = {record.run_id: record for arm in arms for spec in arm.specs if (record := records[spec.run_id]).loss is not None}
+    logs = np.log([record.training_wall_seconds / record.tokens for record in finished.values()])
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
+    return math.exp(float(logs.mean())), error
 
 
 def seed_noise(prediction: Prediction, arms: Iterable[Arm], records: Records) -> SeedNoise:

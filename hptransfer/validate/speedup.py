@@ -30,13 +30,15 @@ class Point:
     """One configuration: cost on one axis, mean loss over its seeds (nats per token) and the standard error of that mean.
 
     ``freedom``: degrees of freedom of the noise behind the standard error, of which an optimizer's points share one estimate
-    (None: the noise is known). ``annealed``: whether the run came to the end of its own schedule.
+    (None: the noise is known). ``cost_error``: relative standard error of the cost, in which all points of an optimizer err
+    together, as they do in seconds per token. ``annealed``: whether the run came to the end of its own schedule.
     """
 
     cost: float
     loss: float
     standard_error: float = 0.0
     freedom: float | None = None
+    cost_error: float = 0.0
     annealed: bool = True
 
 
@@ -60,6 +62,7 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
         inside = costs[0] * _along((costs / costs[0]) ** -beta[:, None], losses, loss) ** (-1 / beta)
     beyond, before = loss < losses[:, -1], loss > losses[:, 0]
     values = np.where(beyond, costs[-1], np.where(before, costs[0], inside)) / challenger.cost
+    values[1:] *= np.exp(math.hypot(ladder[0].cost_error, challenger.cost_error) * rng.standard_normal(DRAWS))
     return _multiplier(
         float(values[0]),
         np.where(beyond, np.inf, np.where(before, 0.0, values)),
@@ -78,7 +81,9 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
     """
     curve = _checked(baseline, *challenger)
     found = []
-    for point, values in zip(challenger, np.exp(_log_multipliers(curve, challenger, seed)).T, strict=True):
+    with np.errstate(over="ignore"):  # where the baseline's losses hardly differ the extrapolation has no end
+        multipliers = np.exp(_log_multipliers(curve, challenger, seed))
+    for point, values in zip(challenger, multipliers.T, strict=True):
         value, points = float(values[0]), [*curve, point]
         if value == math.inf:
             found.append(_multiplier(curve[-1].cost / point.cost, values, values > 1, points, bound=">"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 from hptransfer.cli import number
 from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.spec import RunSpec
 from hptransfer.transfer.prediction import Interval, Prediction
-from hptransfer.validate.arms import Arm, Records, seed_noise
+from hptransfer.validate.arms import Arm, Records, pace, seed_noise
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.regret import regret
 from hptransfer.validate.result import BASELINE, Axis, SeedNoise, Size, Speedup, TargetRun, Validation
@@ -90,26 +91,23 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
 
 def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
     """The challenger's predicted run against the baseline at its best configuration, over its horizons and over sizes."""
+    around, around_baseline = protocol.around(name, records), protocol.around(BASELINE, records)
+    compared, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
     prediction, baseline = protocol.predictions[name], protocol.predictions[BASELINE]
-    arms = protocol.around(name, records)
-    start, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
-    noise = seed_noise(prediction, arms, records)
-    baseline_noise = seed_noise(baseline, (start, *rungs), records)
-
-    def ladder(axis: Axis) -> tuple[list[Point], Point]:
-        horizons = [_point(arm, axis, baseline_noise, records) for arm in (start, *rungs)]
-        return horizons, _point(arms[0], axis, noise, records)
+    own = _Side(prediction, around[0], (), seed_noise(prediction, around, records), pace(around, records), records)
+    noise = seed_noise(baseline, (compared, *rungs), records)
+    other = _Side(baseline, compared, tuple(rungs), noise, pace((*around_baseline, compared, *rungs), records), records)
 
     axes: tuple[Axis, ...] = get_args(Axis)
-    final = ladder("tokens")[0][0]
     curve = [(point.tokens, point.val) for point in records[prediction.spec.run_id].curve if point.val is not None]
-    ours, theirs = _over_widths(prediction, arms[0], noise, records), _over_widths(baseline, start, baseline_noise, records)
+    ours, theirs = own.over_widths(), other.over_widths()
     widths = sorted(set(ours) & set(theirs))
-    own, other = [ours[width] for width in widths], [theirs[width] for width in widths]
+    challengers, baseline_curve = [ours[width] for width in widths], [theirs[width] for width in widths]
+    multipliers = over_sizes(baseline_curve, challengers)
     return Speedup(
-        compute_multiplier={axis: compute_multiplier(*ladder(axis)) for axis in axes},
-        law=power_law(*ladder("flops")),
-        within_run=within_run(final, curve),
+        compute_multiplier={axis: compute_multiplier(other.ladder(axis), own.point(own.best, axis)) for axis in axes},
+        law=power_law(other.ladder("flops"), own.point(own.best, "flops")),
+        within_run=within_run(other.point(compared, "tokens"), curve),
         sizes=tuple(
             Size(
                 width=width,
@@ -118,29 +116,52 @@ def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
                 baseline_loss=theirs[width].loss,
                 loss=ours[width].loss,
                 multiplier=multiplier,
-                law=power_law(other, ours[width]),
+                law=power_law(baseline_curve, ours[width]),
             )
-            for width, multiplier in zip(widths, over_sizes(other, own), strict=True)
+            for width, multiplier in zip(widths, multipliers, strict=True)
         ),
-        trend=trend(other, own),
+        trend=trend(baseline_curve, challengers),
     )
 
 
-def _point(arm: Arm, axis: Axis, noise: SeedNoise, records: Records) -> Point:
-    loss = arm.mean(records)
-    return Point(arm.cost(axis, records), loss, noise.sd * loss / math.sqrt(len(arm.specs)), noise.freedom)
+@dataclass(frozen=True)
+class _Side:
+    """One optimizer in a comparison: the configuration that stands for it, its other horizons, and what its runs scatter by."""
 
+    prediction: Prediction
+    best: Arm
+    horizons: tuple[Arm, ...]
+    noise: SeedNoise
+    pace: tuple[float, float]
+    records: Records
 
-def _over_widths(prediction: Prediction, target: Arm, noise: SeedNoise, records: Records) -> dict[int, Point]:
-    """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the runs
-    at the target."""
-    searched = {
-        optimum.width: Point(
-            prediction.spec.at(**{"model.width": optimum.width}).flops, optimum.loss, noise.sd * optimum.loss, noise.freedom
-        )
-        for optimum in prediction.optima
-    }
-    return searched | {prediction.target.width: _point(target, "flops", noise, records)}
+    def ladder(self, axis: Axis) -> list[Point]:
+        return [self.point(arm, axis) for arm in (self.best, *self.horizons)]
+
+    def point(self, arm: Arm, axis: Axis) -> Point:
+        """An arm's mean loss, and the cost of one of its runs, which is the same for every seed: seconds by the side's pace."""
+        loss, record = arm.mean(self.records), self.records[arm.specs[0].run_id]
+        seconds, error = self.pace
+        costs: dict[Axis, float] = {
+            "tokens": record.tokens,
+            "flops": record.flops,
+            "flops_with_optimizer": record.flops + record.flops_optimizer,
+            "wall_clock": seconds * record.tokens,
+        }
+        standard_error = self.noise.sd * loss / math.sqrt(len(arm.specs))
+        return Point(costs[axis], loss, standard_error, self.noise.freedom, error if axis == "wall_clock" else 0.0)
+
+    def over_widths(self) -> dict[int, Point]:
+        """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the
+        runs at the target."""
+        spec, noise = self.prediction.spec, self.noise
+        searched = {
+            optimum.width: Point(
+                spec.at(**{"model.width": optimum.width}).flops, optimum.loss, noise.sd * optimum.loss, noise.freedom
+            )
+            for optimum in self.prediction.optima
+        }
+        return searched | {self.prediction.target.width: self.point(self.best, "flops")}
 
 
 def _without_optimizer(spec: RunSpec) -> RunSpec:
