@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -97,8 +98,9 @@ class ValidationSettings(Spec):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if any(not 0 < distance <= 3 for distance in self.probe_octaves):
-            raise ValueError(f"probe_octaves {list(self.probe_octaves)} are not above 0 and up to 3, a factor of 8")
+        distances = list(self.probe_octaves)
+        if distances != sorted(set(distances)) or any(not 0 < distance <= 3 for distance in distances):
+            raise ValueError(f"probe_octaves {distances} are not ascending, above 0 and up to 3, a factor of 8")
         if list(self.ladder) != sorted(set(self.ladder)) or any(horizon <= 0 or horizon == 1 for horizon in self.ladder):
             raise ValueError(f"ladder {list(self.ladder)} is not ascending, of positive factors other than 1")
         return self
@@ -169,6 +171,12 @@ class Experiment(Spec):
             raise ValueError(f"optimizers {list(self.optimizers)} name a recipe twice")
         if len(set(self.widths)) < len(self.widths):
             raise ValueError(f"widths {list(self.widths)} name a width twice")
+        shortest = min(self.validation.ladder, default=1.0) * (self.horizon.tokens or math.inf)
+        if shortest <= self.schedule.warmup_tokens:
+            raise ValueError(
+                f"validation.ladder {self.validation.ladder[0]:g} is a horizon of {shortest:.0f} tokens, which the warm-up of "
+                f"{self.schedule.warmup_tokens} tokens takes up"
+            )
         for width in (self.base_width, *self.widths, self.target_width):
             if width % self.model.head_dim:
                 raise ValueError(f"width {width} is not a multiple of head_dim {self.model.head_dim}")

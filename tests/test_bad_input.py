@@ -54,7 +54,12 @@ def mistake(capsys, main, *argv: str) -> str:
         (["--trials", "2"], "search.trials 2 is too few: the first 3 compare adamw's embedding_lr_ratio"),
         (["--trials", "6"], "search.trials 6 is too few: wider widths start from the first 7 runs of the smallest"),
         (["--set", "validation.ladder=[2, 1]"], "ladder [2.0, 1.0] is not ascending, of positive factors other than 1"),
-        (["--set", "validation.probe_octaves=[-1]"], "probe_octaves [-1.0] are not above 0 and up to 3"),
+        (["--set", "validation.probe_octaves=[-1]"], "probe_octaves [-1.0] are not ascending, above 0 and up to 3"),
+        (["--set", "validation.probe_octaves=[1, 1]"], "probe_octaves [1.0, 1.0] are not ascending"),
+        (
+            ["--set", "validation.ladder=[0.05, 2]"],
+            "validation.ladder 0.05 is a horizon of 9216 tokens, which the warm-up of 18432",
+        ),
         (["--optimizer", "adamw,adamw"], "name a recipe twice"),
         (["--trials", "many"], "invalid int value: 'many'"),
         (["--widths", "40"], "width 40 is not a multiple of head_dim 16"),

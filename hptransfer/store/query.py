@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from hptransfer.experiment import Experiment
 from hptransfer.spec import RunSpec
@@ -14,10 +13,12 @@ def runs_of(records: Iterable[RunRecord], experiment: Experiment) -> tuple[list[
     """The runs that ``experiment`` makes, and how many were left out because they saw another version of its corpus.
 
     A run belongs when the experiment, given the run's optimizer and seeds, makes the very same one; at the held-out width, at
-    any horizon. Of several versions of the corpus that of the newest run is taken.
+    any horizon, and with the weight decay that the smallest width had. Of several versions of the corpus that of the newest run
+    is taken.
     """
     # A run under another name than its spec's was trained by other numerics: not the same run.
-    ours = [record for record in records if makes(experiment, record.spec) and record.run_id == record.spec.run_id]
+    made = (record for record in records if makes(experiment, record.spec, any_decay_rule=True))
+    ours = [record for record in made if record.run_id == record.spec.run_id]
     newest = max(ours, key=lambda record: (record.finished_at, record.run_id), default=None)
     same = [record for record in ours if newest and record.spec.data.sha256 == newest.spec.data.sha256]
     return same, len(ours) - len(same)
@@ -30,17 +31,17 @@ def of_series(spec: RunSpec, recipe: str, parametrization: str) -> bool:
     return spec.optimizer.recipe == recipe and same
 
 
-def makes(experiment: Experiment, spec: RunSpec) -> bool:
-    """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon and under
-    any rule of weight decay."""
+def makes(experiment: Experiment, spec: RunSpec, *, any_decay_rule: bool = False) -> bool:
+    """Whether the experiment, given the run's optimizer and seeds, makes that run; at its target width, at any horizon and, with
+    ``any_decay_rule``, under any rule of weight decay."""
     at_target = spec.model.width == experiment.target_width
     if not (at_target or spec.model.width in experiment.widths) or not experiment.data.names(spec.data):
         return False
     ours = experiment.run_spec(spec.data, spec.optimizer, width=spec.model.width, parametrization=spec.parametrization)
-    free: dict[str, Any] = {"init_seed": spec.init_seed, "data_seed": spec.data_seed}
-    if at_target:  # AdamW's horizons, and the transfer without a rule for weight decay
-        free |= {"horizon": spec.horizon, "weight_decay_rule": spec.weight_decay_rule}
-    return ours.model_copy(update=free) == spec
+    free = ["init_seed", "data_seed"]
+    if at_target:
+        free += ["horizon", "weight_decay_rule"] if any_decay_rule else ["horizon"]
+    return ours.model_copy(update={name: getattr(spec, name) for name in free}) == spec
 
 
 def cost_to_loss(curve: Iterable[tuple[float, float]], target: float) -> float | None:

@@ -14,7 +14,7 @@ from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Kind, SeedNoise, TargetRun
 
 # Degrees of freedom that the search's noise is worth at the held-out width: about its replicates, which are at other widths.
-SEARCH_FREEDOM = 4
+SEARCH_FREEDOM = 3
 
 Records = Mapping[str, RunRecord]
 
@@ -41,12 +41,10 @@ class Arm:
         losses = [records[spec.run_id].loss for spec in self.specs]
         return [] if None in losses else [loss for loss in losses if loss is not None]
 
-    def replicated(self, seeds: int) -> Arm:
-        """The same configuration with so many seeds, both of which change: the first is this arm's own."""
-        spec = self.specs[0]
-        return replace(
-            self, specs=tuple(spec.at(init_seed=spec.init_seed + i, data_seed=spec.data_seed + i) for i in range(seeds))
-        )
+    def replicated(self, seeds: int, *, first: int = 0) -> Arm:
+        """The same configuration with so many seeds, both of which change, from ``first`` on: 0 is this arm's own."""
+        spec, numbers = self.specs[0], range(first, first + seeds)
+        return replace(self, specs=tuple(spec.at(init_seed=spec.init_seed + i, data_seed=spec.data_seed + i) for i in numbers))
 
     def missing(self, records: Records) -> list[RunSpec]:
         """Its runs that have no record yet."""
@@ -75,7 +73,7 @@ def predicted(prediction: Prediction, seeds: int) -> Arm:
 
 
 def lr_probe(prediction: Prediction, factor: float) -> Arm:
-    """The prediction with another LR, on the first seed of the predicted run: common random numbers."""
+    """The prediction with another LR, on the first seed of the predicted run."""
     return Arm("lr_probe", factor, (prediction.spec.at(**{"optimizer.lr": prediction.spec.optimizer.lr * factor}),))
 
 
@@ -89,15 +87,16 @@ def simple_transfers(prediction: Prediction) -> tuple[Arm, ...]:
     """What people do without a fit: the smallest width's optimum kept, in the very same numbers or by muP's LR rule alone.
 
     Both keep the weight decay (arXiv 2512.05620, section 4, figure 6: SP and muP only). None under ``spectral``, whose learning
-    rates mean something else.
+    rates mean something else; the same numbers only where the smallest width is the base, whose coordinates they are in.
     """
     if prediction.parametrization == "spectral":
         return ()
-    kept = {"optimizer.lr": prediction.optima[0].lr.value, "weight_decay_rule": "constant"}
-    return (
-        Arm("same_hyperparameters", 1.0, (prediction.spec.at(parametrization="sp", **kept),)),
-        Arm("mup_only", 1.0, (prediction.spec.at(parametrization="mup", **kept),)),
-    )
+    smallest = prediction.optima[0]
+    kept = {"optimizer.lr": smallest.lr.value, "weight_decay_rule": "constant"}
+    mup_only = Arm("mup_only", 1.0, (prediction.spec.at(parametrization="mup", **kept),))
+    if smallest.width != prediction.spec.base.width:
+        return (mup_only,)
+    return Arm("same_hyperparameters", 1.0, (prediction.spec.at(parametrization="sp", **kept),)), mup_only
 
 
 def horizon(best: Arm, factor: float) -> Arm:
@@ -107,15 +106,18 @@ def horizon(best: Arm, factor: float) -> Arm:
     return Arm("horizon", factor, (other,)).replicated(len(best.specs))
 
 
-def pace(arms: Iterable[Arm], records: Records) -> tuple[float, float]:
+def pace(arms: Iterable[Arm], records: Records) -> tuple[float, float] | None:
     """Seconds of training per token of one optimizer at the target, without evaluation, and their relative standard error.
 
-    The geometric mean over all of its finished runs: they differ in nothing that takes time, so that what differs is the machine.
+    The geometric mean over its finished runs on one worker. It is taken to be as uncertain as that of a single run: what the
+    machine did beside them is not independent from run to run. None without a run whose time is known.
     """
-    finished = {record.run_id: record for arm in arms for spec in arm.specs if (record := records[spec.run_id]).loss is not None}
-    logs = np.log([record.training_wall_seconds / record.tokens for record in finished.values()])
-    error = float(logs.std(ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else 0.0
-    return math.exp(float(logs.mean())), error
+    found = {spec.run_id: records[spec.run_id] for arm in arms for spec in arm.specs}.values()
+    timed = [run for run in found if run.loss is not None and run.workers == 1 and run.training_wall_seconds > 0]
+    if not timed:
+        return None
+    logs = np.log([run.training_wall_seconds / run.tokens for run in timed])
+    return math.exp(float(logs.mean())), float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
 
 
 def seed_noise(prediction: Prediction, arms: Iterable[Arm], records: Records) -> SeedNoise:

@@ -11,6 +11,7 @@ from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report import text
 from hptransfer.rules.recipes import get_recipe
+from hptransfer.spec import PARAMETRIZATIONS
 from hptransfer.store import Store
 from hptransfer.store.query import makes
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
@@ -21,7 +22,7 @@ from hptransfer.validate.stage import validate
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("validate", __doc__ or "")
     options.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
-    options.add_argument("--parametrization", metavar="mup|sp", help="(the experiment's first)")
+    options.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
     options.add_argument("--width", type=int, metavar="W", help="held-out width (the experiment's)")
     options.add_argument("--predictions", nargs="+", metavar="FILE", help="(predictions/<recipe>-<width>.json)")
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
@@ -74,7 +75,10 @@ def _predictions(args: argparse.Namespace, experiment: Experiment) -> tuple[dict
     files = [Path(file) for file in args.predictions or ()] or [path(recipe) for recipe in asked or experiment.optimizers]
     if not args.predictions and path(BASELINE).is_file():
         files.append(path(BASELINE))
-    predictions = {prediction.optimizer: prediction for prediction in map(read_prediction, files)}
+    found = list(map(read_prediction, files))
+    predictions = {prediction.optimizer: prediction for prediction in found}
+    if args.predictions and len(found) > len(predictions):
+        raise UsageError(f"--predictions has two of one recipe: {', '.join(prediction.optimizer for prediction in found)}")
     for recipe, prediction in predictions.items():
         if not makes(experiment, prediction.spec) or prediction.spec.model.width != experiment.target_width:
             raise UsageError(

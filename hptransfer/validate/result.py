@@ -50,8 +50,11 @@ class TargetRun(Spec):
 
 
 class Size(Spec):
-    """Both optimizers at one model size, each at its own best hyperparameters, and the multiplier that AdamW's curve over sizes
-    gives: ln compute piecewise linear in ln loss (arXiv 2512.05620, section 4), and a power law through all of its points."""
+    """Both optimizers at one model size, at the best of their searches or, at the held-out width, at their predictions.
+
+    ``multiplier`` is what AdamW's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620, section 4),
+    ``law`` a power law through all of its points.
+    """
 
     width: int
     parameters: int

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from hptransfer.errors import UsageError
 from hptransfer.store.query import cost_to_loss
 from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.regret import LEVEL
@@ -31,7 +30,7 @@ class Point:
 
     ``freedom``: degrees of freedom of the noise behind the standard error, of which an optimizer's points share one estimate
     (None: the noise is known). ``cost_error``: relative standard error of the cost, in which all points of an optimizer err
-    together, as they do in seconds per token. ``annealed``: whether the run came to the end of its own schedule.
+    together, as they do in seconds per token. Losses are comparable ones: all annealed.
     """
 
     cost: float
@@ -39,7 +38,6 @@ class Point:
     standard_error: float = 0.0
     freedom: float | None = None
     cost_error: float = 0.0
-    annealed: bool = True
 
 
 def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier:
@@ -49,10 +47,9 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     flatter the challenger by 1 to 2 % of the multiplier. A longer run that ended higher adds nothing: the curve is that of the
     lowest loss so far, which can only favour the baseline. Outside the ladder nothing is extrapolated: the value is a bound,
     ``>`` or ``<``, and an end of the 80 % interval that leaves the ladder is None. Losses and beta are drawn; to the p-value a
-    draw shows a speedup when it is above 1 or above a bound of at least 1. Raises UsageError for a loss from the middle of a
-    schedule.
+    draw shows a speedup when it is above 1 or above a bound of at least 1.
     """
-    ladder = _checked(baseline, challenger)
+    ladder = _by_cost(baseline)
     rng = np.random.default_rng(seed)
     losses = np.minimum.accumulate(_draw(ladder, rng), axis=1)
     loss = _draw([challenger], rng)[:, 0]
@@ -65,7 +62,7 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     values[1:] *= np.exp(math.hypot(ladder[0].cost_error, challenger.cost_error) * rng.standard_normal(DRAWS))
     return _multiplier(
         float(values[0]),
-        np.where(beyond, np.inf, np.where(before, 0.0, values)),
+        (np.where(before, -np.inf, values), np.where(beyond, np.inf, values)),
         np.where(beyond, values >= 1, ~before & (values > 1)),
         [*ladder, challenger],
         bound=">" if beyond[0] else "<" if before[0] else None,
@@ -76,21 +73,20 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
     """The multiplier of each of the challenger's points from the baseline's curve over model sizes, one point per size.
 
     ln cost is piecewise linear in ln loss (arXiv 2512.05620, section 4). Outside the baseline's losses its outer two points are
-    extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses) it is a bound. Raises UsageError
-    for a loss from the middle of a schedule.
+    extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses) it is a bound.
     """
-    curve = _checked(baseline, *challenger)
+    curve = _by_cost(baseline)
     found = []
     with np.errstate(over="ignore"):  # where the baseline's losses hardly differ the extrapolation has no end
         multipliers = np.exp(_log_multipliers(curve, challenger, seed))
     for point, values in zip(challenger, multipliers.T, strict=True):
-        value, points = float(values[0]), [*curve, point]
+        value, points, ends = float(values[0]), [*curve, point], (np.where(values == 0, -np.inf, values), values)
         if value == math.inf:
-            found.append(_multiplier(curve[-1].cost / point.cost, values, values > 1, points, bound=">"))
+            found.append(_multiplier(curve[-1].cost / point.cost, ends, values > 1, points, bound=">"))
         elif value == 0:
-            found.append(_multiplier(curve[0].cost / point.cost, values, values > 1, points, bound="<"))
+            found.append(_multiplier(curve[0].cost / point.cost, ends, values > 1, points, bound="<"))
         else:
-            found.append(_multiplier(value, values, values > 1, points, extrapolated=_outside(curve, point)))
+            found.append(_multiplier(value, ends, values > 1, points, extrapolated=_outside(curve, point)))
     return found
 
 
@@ -98,10 +94,9 @@ def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) ->
     """The multiplier from a power law: least squares of ln loss, which has the noise, on ln cost through all baseline points.
 
     ``extrapolated`` where the challenger's loss is outside theirs. The interval holds the noise of the losses, not what the law
-    misses. None with fewer than three points, or where the fitted loss does not fall with cost. Raises UsageError for a loss from
-    the middle of a schedule.
+    misses. None with fewer than three points, or where the fitted loss does not fall with cost.
     """
-    curve = _checked(baseline, challenger)
+    curve = _by_cost(baseline)
     if len(curve) < 3:
         return None
     rng = np.random.default_rng(seed)
@@ -113,23 +108,23 @@ def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) ->
     with np.errstate(over="ignore", divide="ignore"):
         values = np.exp(x.mean() + (target - y.mean(axis=1)) / slope) / challenger.cost
     values = np.where(slope < 0, values, np.nan)  # a law that rises says nothing
-    return _multiplier(float(values[0]), values, values > 1, [*curve, challenger], extrapolated=_outside(curve, challenger))
+    outside = _outside(curve, challenger)
+    return _multiplier(float(values[0]), (values, values), values > 1, [*curve, challenger], extrapolated=outside)
 
 
 def trend(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> Interval | None:
     """Exponent of the multiplier in compute: slope of the ln multiplier of `over_sizes` on the challenger's ln cost.
 
-    The 80 % interval is from the same draws. None with fewer than three sizes, or where a multiplier is only a bound. Raises
-    UsageError for a loss from the middle of a schedule.
+    The 80 % interval is from the same draws. None with fewer than three sizes, or where a multiplier is only a bound.
     """
     if len(challenger) < 3:
         return None
     x = np.log([point.cost for point in challenger])
     with np.errstate(invalid="ignore"):
-        slopes = _slope(x, _log_multipliers(_checked(baseline, *challenger), challenger, seed))
+        slopes = _slope(x, _log_multipliers(_by_cost(baseline), challenger, seed))
     if not math.isfinite(slopes[0]):
         return None
-    low, high = _ends(float(slopes[0]), slopes)
+    low, high = _ends(float(slopes[0]), (slopes, slopes))
     return Interval(value=float(slopes[0]), low=low, high=high)
 
 
@@ -138,10 +133,8 @@ def within_run(baseline: Point, curve: Sequence[tuple[float, float]]) -> Multipl
 
     ``curve``: (cost, validation loss) of one run in the order of training, interpolated linearly. Its schedule has not ended
     there, and a run that ends there would be lower still: always a lower bound, ``>``, without an upper end. The lower end is
-    from the baseline's standard error alone. None where the curve never passes. Raises UsageError where the baseline's loss is
-    from the middle of a schedule.
+    from the baseline's standard error alone. None where the curve never passes.
     """
-    _checked([baseline])
     passed = cost_to_loss(curve, baseline.loss)
     if not passed:
         return None
@@ -151,17 +144,8 @@ def within_run(baseline: Point, curve: Sequence[tuple[float, float]]) -> Multipl
     return Multiplier(value=baseline.cost / passed, low=low, high=None, bracketed=False, bound=">")
 
 
-def _checked(baseline: Sequence[Point], *challengers: Point) -> list[Point]:
-    """The baseline's points by cost."""
-    if not baseline:
-        raise UsageError("There is no run of the baseline to compare with.")
-    for point in (*baseline, *challengers):
-        if not point.annealed:
-            raise UsageError(
-                f"A loss from the middle of a schedule is never compared with an annealed one: the run of cost {point.cost:.3g} "
-                "had not come to the end of its own."
-            )
-    return sorted(baseline, key=lambda point: point.cost)
+def _by_cost(points: Sequence[Point]) -> list[Point]:
+    return sorted(points, key=lambda point: point.cost)
 
 
 def _outside(curve: Sequence[Point], point: Point) -> bool:
@@ -213,10 +197,11 @@ def _slope(x: Array, y: Array) -> Array:
     return np.asarray((x * (y - y.mean(axis=-1, keepdims=True))).sum(axis=-1) / (x * x).sum(axis=-1))
 
 
-def _ends(value: float, drawn: Array) -> tuple[float | None, float | None]:
-    """The 80 % interval of draws around a value, an infinite end as None; a draw without a number (nan) counts at both ends."""
-    low = np.quantile(np.where(np.isnan(drawn[1:]), -np.inf, drawn[1:]), LEVEL[0], method="lower")
-    high = np.quantile(np.where(np.isnan(drawn[1:]), np.inf, drawn[1:]), LEVEL[1], method="higher")
+def _ends(value: float, drawn: tuple[Array, Array]) -> tuple[float | None, float | None]:
+    """The 80 % interval around a value, from what its draws say of the lower and of the upper end; an infinite end as None. A
+    draw without a number (nan) counts as infinite at both."""
+    low = np.quantile(np.where(np.isnan(drawn[0][1:]), -np.inf, drawn[0][1:]), LEVEL[0], method="lower")
+    high = np.quantile(np.where(np.isnan(drawn[1][1:]), np.inf, drawn[1][1:]), LEVEL[1], method="higher")
     return (
         min(float(low), value) if np.isfinite(low) else None,
         max(float(high), value) if np.isfinite(high) else None,
@@ -225,19 +210,20 @@ def _ends(value: float, drawn: Array) -> tuple[float | None, float | None]:
 
 def _multiplier(
     value: float,
-    drawn: Array,
+    drawn: tuple[Array, Array],
     shown: NDArray[np.bool_],
     points: Sequence[Point],
     *,
     bound: Literal[">", "<"] | None = None,
     extrapolated: bool = False,
 ) -> Multiplier:
-    """``drawn`` (1 + DRAWS,): 0 and infinity where a draw left the curve; ``shown``: whether it shows a speedup.
+    """``drawn``, as in `_ends`: a draw that left the curve is infinite at the end that it leaves open, and a bound at the other.
+    ``shown``: whether a draw shows a speedup.
 
     The p-value, the share of draws that show none, counts one draw more on either side: it is never 0. Without a standard error
     there is none.
     """
-    low, high = _ends(value, np.where(drawn == 0, -np.inf, drawn))
+    low, high = _ends(value, drawn)
     noisy = any(point.standard_error > 0 for point in points)
     return Multiplier(
         value=value,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import get_args
 
 from hptransfer.cli import number
 from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.spec import RunSpec
+from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval, Prediction
 from hptransfer.validate.arms import Arm, Records, pace, seed_noise
 from hptransfer.validate.protocol import Protocol
@@ -29,7 +31,7 @@ def verdict(name: str, protocol: Protocol, records: Records, registered_at: str 
         width=prediction.target.width,
         prediction=prediction.digest,
         preregistered=registered_at is not None
-        and all(records[spec.run_id].finished_at >= registered_at for arm in arms for spec in arm.specs),
+        and all(_began_after(registered_at, records[spec.run_id]) for arm in arms for spec in arm.specs),
         noise=noise,
         regret=_regret(prediction, arms, noise, records),
         speedup=None if refusal or name == BASELINE else _speedup(name, protocol, records),
@@ -40,8 +42,8 @@ def verdict(name: str, protocol: Protocol, records: Records, registered_at: str 
 
 
 def _regret(prediction: Prediction, arms: Sequence[Arm], noise: SeedNoise, records: Records) -> Interval | None:
-    """From the first seed of the prediction and of its probes; None where the prediction diverged."""
-    if arms[0].first_loss(records) is None:
+    """From the first seed of the prediction and of its probes; None where the prediction diverged on any seed."""
+    if not arms[0].losses(records):
         return None
     points, losses = [], []
     for arm in arms:
@@ -56,9 +58,9 @@ def _baseline_runs(protocol: Protocol, records: Records) -> tuple[TargetRun, ...
     """Everything of the baseline at the target: what is around its prediction, its best configuration, its horizons."""
     around, rungs = protocol.around(BASELINE, records), protocol.rungs(records)
     best = protocol.best(BASELINE, records)
-    arms = [best if arm.specs[0] == best.specs[0] and not best.missing(records) else arm for arm in around]
-    noise = seed_noise(protocol.predictions[BASELINE], (*arms, *rungs), records)
-    return tuple(arm.summary(records, noise) for arm in (*arms, *rungs))
+    chosen = [] if best is around[0] or best.missing(records) else [best]
+    noise = protocol.baseline_noise(best, rungs, records)
+    return tuple(arm.summary(records, noise) for arm in (*around, *chosen, *rungs))
 
 
 def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
@@ -74,9 +76,8 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
     for prediction in (own, other):
         if failed := [check.name for check in prediction.checks if not check.ok]:
             return f"No speedup is claimed: the prediction of {prediction.optimizer} fails its checks ({', '.join(failed)})."
-    if own.budget != other.budget:
-        each = (f"{recipe} {_budget(prediction)}" for recipe, prediction in ((BASELINE, other), (name, own)))
-        return f"No speedup is claimed: the searches had unequal budgets, {', '.join(each)}."
+    if unequal := unequal_budgets(own, other):
+        return unequal
     if not math.isfinite(protocol.around(name, records)[0].mean(records)):
         return f"No speedup is claimed: a predicted run of {name} diverged."
     best = protocol.best(BASELINE, records)
@@ -91,57 +92,51 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
 
 def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
     """The challenger's predicted run against the baseline at its best configuration, over its horizons and over sizes."""
-    around, around_baseline = protocol.around(name, records), protocol.around(BASELINE, records)
-    compared, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
-    prediction, baseline = protocol.predictions[name], protocol.predictions[BASELINE]
-    own = _Side(prediction, around[0], (), seed_noise(prediction, around, records), pace(around, records), records)
-    noise = seed_noise(baseline, (compared, *rungs), records)
-    other = _Side(baseline, compared, tuple(rungs), noise, pace((*around_baseline, compared, *rungs), records), records)
+    arms, baseline_arms = protocol.around(name, records), protocol.around(BASELINE, records)
+    best, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
+    own = _Side(protocol.predictions[name], seed_noise(protocol.predictions[name], arms, records), pace(arms, records), records)
+    noise, seconds = protocol.baseline_noise(best, rungs, records), pace((*baseline_arms, best, *rungs), records)
+    other = _Side(protocol.predictions[BASELINE], noise, seconds, records)
 
-    axes: tuple[Axis, ...] = get_args(Axis)
-    curve = [(point.tokens, point.val) for point in records[prediction.spec.run_id].curve if point.val is not None]
-    ours, theirs = own.over_widths(), other.over_widths()
+    axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or (own.pace and other.pace)]
+    ladders = {axis: [other.point(arm, axis) for arm in (best, *rungs)] for axis in axes}
+    curve = [(point.tokens, point.val) for point in records[own.prediction.spec.run_id].curve if point.val is not None]
+    ours, theirs = own.over_widths(arms[0]), other.over_widths(baseline_arms[0])
     widths = sorted(set(ours) & set(theirs))
-    challengers, baseline_curve = [ours[width] for width in widths], [theirs[width] for width in widths]
-    multipliers = over_sizes(baseline_curve, challengers)
+    challengers, baselines = [ours[width] for width in widths], [theirs[width] for width in widths]
     return Speedup(
-        compute_multiplier={axis: compute_multiplier(other.ladder(axis), own.point(own.best, axis)) for axis in axes},
-        law=power_law(other.ladder("flops"), own.point(own.best, "flops")),
-        within_run=within_run(other.point(compared, "tokens"), curve),
+        compute_multiplier={axis: compute_multiplier(ladder, own.point(arms[0], axis)) for axis, ladder in ladders.items()},
+        law=power_law(ladders["flops"], own.point(arms[0], "flops")),
+        within_run=within_run(ladders["tokens"][0], curve),
         sizes=tuple(
             Size(
                 width=width,
-                parameters=prediction.spec.at(**{"model.width": width}).model.parameters(),
+                parameters=own.prediction.spec.at(**{"model.width": width}).model.parameters(),
                 flops=ours[width].cost,
                 baseline_loss=theirs[width].loss,
                 loss=ours[width].loss,
                 multiplier=multiplier,
-                law=power_law(baseline_curve, ours[width]),
+                law=power_law(baselines, ours[width]),
             )
-            for width, multiplier in zip(widths, multipliers, strict=True)
+            for width, multiplier in zip(widths, over_sizes(baselines, challengers), strict=True)
         ),
-        trend=trend(baseline_curve, challengers),
+        trend=trend(baselines, challengers),
     )
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One optimizer in a comparison: the configuration that stands for it, its other horizons, and what its runs scatter by."""
+    """One optimizer in a comparison, and what its runs scatter by: ``noise`` of the loss, ``pace`` in seconds per token."""
 
     prediction: Prediction
-    best: Arm
-    horizons: tuple[Arm, ...]
     noise: SeedNoise
-    pace: tuple[float, float]
+    pace: tuple[float, float] | None
     records: Records
-
-    def ladder(self, axis: Axis) -> list[Point]:
-        return [self.point(arm, axis) for arm in (self.best, *self.horizons)]
 
     def point(self, arm: Arm, axis: Axis) -> Point:
         """An arm's mean loss, and the cost of one of its runs, which is the same for every seed: seconds by the side's pace."""
         loss, record = arm.mean(self.records), self.records[arm.specs[0].run_id]
-        seconds, error = self.pace
+        seconds, error = self.pace or (math.nan, 0.0)
         costs: dict[Axis, float] = {
             "tokens": record.tokens,
             "flops": record.flops,
@@ -151,17 +146,19 @@ class _Side:
         standard_error = self.noise.sd * loss / math.sqrt(len(arm.specs))
         return Point(costs[axis], loss, standard_error, self.noise.freedom, error if axis == "wall_clock" else 0.0)
 
-    def over_widths(self) -> dict[int, Point]:
+    def over_widths(self, predicted: Arm) -> dict[int, Point]:
         """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the
-        runs at the target."""
+        predicted runs. Empty where the target has another horizon than the search had, or a predicted run diverged."""
         spec, noise = self.prediction.spec, self.noise
+        if spec.at(**{"model.width": spec.base.width}).tokens != spec.base.tokens or not predicted.losses(self.records):
+            return {}
         searched = {
             optimum.width: Point(
                 spec.at(**{"model.width": optimum.width}).flops, optimum.loss, noise.sd * optimum.loss, noise.freedom
             )
             for optimum in self.prediction.optima
         }
-        return searched | {self.prediction.target.width: self.point(self.best, "flops")}
+        return searched | {self.prediction.target.width: self.point(predicted, "flops")}
 
 
 def _without_optimizer(spec: RunSpec) -> RunSpec:
@@ -174,5 +171,19 @@ def annealed(spec: RunSpec) -> bool:
     return spec.schedule.shape != "constant" or issubclass(get_recipe(spec.optimizer.recipe).options, ScheduleFree)
 
 
-def _budget(prediction: Prediction) -> str:
-    return " + ".join(f"{runs} runs at width {width}" for width, runs in prediction.budget.items())
+def unequal_budgets(own: Prediction, baseline: Prediction) -> str | None:
+    """The refusal where two searches finished unequal numbers of runs at some width."""
+    if own.budget == baseline.budget:
+        return None
+    each = []
+    for prediction in (baseline, own):
+        runs = (f"{runs} runs at width {width}" for width, runs in sorted(prediction.budget.items()))
+        each.append(f"{prediction.optimizer} {', '.join(runs)}")
+    return f"No speedup is claimed: the searches had unequal budgets, {'; '.join(each)}."
+
+
+def _began_after(registered_at: str, record: RunRecord) -> bool:
+    """Whether a run began after a moment (UTC, ISO 8601), which like its own end is known to a second."""
+    spent = timedelta(seconds=record.training_wall_seconds + record.evaluation_wall_seconds)
+    began = datetime.fromisoformat(record.finished_at) - spent
+    return began >= datetime.fromisoformat(registered_at) - timedelta(seconds=1)
