@@ -172,7 +172,7 @@ class Experiment(Spec):
         if len(set(self.widths)) < len(self.widths):
             raise ValueError(f"widths {list(self.widths)} name a width twice")
         shortest = min(self.validation.ladder, default=1.0) * (self.horizon.tokens or math.inf)
-        if shortest <= self.schedule.warmup_tokens:
+        if shortest <= self.schedule.warmup_tokens < (self.horizon.tokens or math.inf):
             raise ValueError(
                 f"validation.ladder {self.validation.ladder[0]:g} is a horizon of {shortest:.0f} tokens, which the warm-up of "
                 f"{self.schedule.warmup_tokens} tokens takes up"

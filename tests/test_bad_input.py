@@ -58,7 +58,7 @@ def mistake(capsys, main, *argv: str) -> str:
         (["--set", "validation.probe_octaves=[1, 1]"], "probe_octaves [1.0, 1.0] are not ascending"),
         (
             ["--set", "validation.ladder=[0.05, 2]"],
-            "validation.ladder 0.05 is a horizon of 9216 tokens, which the warm-up of 18432",
+            "ladder 0.05 is a horizon of 9216 tokens, which the warm-up of 18432",
         ),
         (["--optimizer", "adamw,adamw"], "name a recipe twice"),
         (["--trials", "many"], "invalid int value: 'many'"),
