@@ -45,7 +45,7 @@ def test_every_figure_is_on_the_page_with_its_data(report: Path) -> None:
         (spec,) = re.findall(rf'<script type="application/json" id="spec-{name}">(.*?)</script>', text, re.DOTALL)
         assert json.loads(spec)["datasets"]
         assert "<svg" in (report / "figures" / f"{name}.svg").read_text()
-    assert text.count("const drawings = [];") == 1
+    assert text.count("window.vegaEmbed=") == 1
 
 
 def test_the_answer_comes_first(full: Results) -> None:
