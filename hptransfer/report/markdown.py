@@ -38,9 +38,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         ],
     )
     for section in sections:
-        lines += [f"## {section.title}", "", section.intro, ""]
-        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
-        lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
+        lines += evidence(section)
     if tables := number_tables(summary):
         lines += ["## In numbers", ""]
         for caption, names, rows in tables:
@@ -52,6 +50,15 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         devices = " and ".join(summary.provenance.devices)
         lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
     return "\n".join(lines)
+
+
+def evidence(section: Section) -> list[str]:
+    """A section with its figures and their notes."""
+    lines = [f"## {section.title}", "", section.intro, ""]
+    for figure in section.figures:
+        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)", ""]
+        lines += [figure.note, ""] if figure.note else []
+    return lines + [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
 
 
 def _row(answer: Answer) -> tuple[str, ...]:

@@ -47,9 +47,7 @@ def render_markdown(comparison: Comparison, sections: Sequence[Section]) -> str:
     if comparison.settings:
         lines += markdown.table(("setting", comparison.a, comparison.b), _setting_rows(comparison))
     for section in sections:
-        lines += [f"## {section.title}", "", section.intro, ""]
-        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
-        lines += [f"{remark}\n" for remark in section.remarks]
+        lines += markdown.evidence(section)
     return "\n".join(lines)
 
 

@@ -19,8 +19,13 @@ def findings(comparison: Comparison) -> list[str]:
     """The answer, one sentence each: who ended lowest, and per optimizer whether the predictions agree."""
     found = list(_lowest(comparison))
     for pairing in comparison.optimizers:
-        for what, quantity in (("learning rates", pairing.lr), ("weight decays", _identified(pairing))):
-            if quantity:
+        judged = (
+            ("learning rates", pairing.lr),
+            ("learning rates of hidden matrices", pairing.hidden_lr),
+            ("weight decays", _identified(pairing)),
+        )
+        for what, quantity in judged:
+            if quantity and quantity.agreement != "not judged":
                 found.append(f"{pairing.name}: the predicted {what} {_verdict(comparison, quantity)}")
         found += [f"{pairing.name}: {sentence}" for sentence in pairing.missing]
     return found
