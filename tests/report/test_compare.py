@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from scipy import stats
 from report.factory import experiment, prediction, search_records, validated, write_all
+from scipy import stats
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
