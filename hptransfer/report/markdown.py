@@ -18,7 +18,8 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [summary.description, ""]
     lines += [
         f"Speaks about **width {scale.target_width}**: {scale.words}. "
-        f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. Intervals are 80 %.",
+        f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. {text.COORDINATES} "
+        "Intervals are 80 %.",
         "",
     ]
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
@@ -74,7 +75,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
         f"{text.plain(found.weight_decay.value)} {text.bounds(found.weight_decay)}",
         text.percent(answer.expected_regret),
         measured,
-        *("-" if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}" for value in speedups),
+        *map(text.multiplier_in_full, speedups),
     )
 
 

@@ -21,6 +21,7 @@ from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameter
 from hptransfer.validate.result import BASELINE, Speedup
 
 NO_PREDICTION = Verdict(text="No prediction yet.")
+ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other optimizer whose saving could be measured.")
 NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
@@ -173,7 +174,8 @@ def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answe
 def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdict | None:
     """The verdict on a multiplier, or why there is none; None where it has not been measured."""
     if series[0] == BASELINE and series in results.predictions:
-        return Verdict(text="The baseline that the others are measured against.")
+        is_alone = set(results.experiment.optimizers) == {BASELINE}
+        return ALONE if is_alone else Verdict(text="The baseline that the others are measured against.")
     validation, name = results.validations.get(series), label(series)
     if validation and validation.refusal:
         return Verdict(text=validation.refusal, tone="bad")
