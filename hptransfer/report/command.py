@@ -66,5 +66,5 @@ def _next(results: Results, summary: Summary, options: str) -> str:
 
 def _loss(results: Results, series: Series) -> float:
     """The mean loss of a predicted run; infinite where it diverged."""
-    losses = (run.loss for run in results.validations[series].runs if run.kind == "predicted")
-    return next((loss for loss in losses if loss is not None), math.inf)
+    run = results.validations[series].predicted
+    return math.inf if run is None or run.loss is None else run.loss

@@ -111,7 +111,10 @@ def test_a_prediction_that_came_after_its_test_fails_a_check(full: Results) -> N
 
 
 def test_a_predicted_run_that_diverged_is_said(full: Results) -> None:
-    assert "The predicted run diverged." in first_screen(edited(full, regret=None))
+    first, *others = full.validations[MUON].runs
+    gone = first.model_copy(update={"losses": (first.losses[0], None), "loss": None, "standard_error": None})
+    said = first_screen(edited(full, regret=None, runs=(gone, *others)))
+    assert "1 of 2 seeds of the predicted run diverged." in said
 
 
 def test_losses_amid_a_schedule_are_labelled_as_bounds(folder: Path) -> None:

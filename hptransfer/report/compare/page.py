@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from hptransfer.report import html, markdown
+from hptransfer.report import html, markdown, text
 from hptransfer.report.charts import colour
 from hptransfer.report.compare import words
 from hptransfer.report.compare.result import Comparison, Pairing
 from hptransfer.report.figures import Section
 
-INTRO = (
-    "Intervals are 80 %; that of a ratio takes the two as independent. Learning rates are in base coordinates, weight decay is "
-    "the final independent value at the held-out width."
-)
+INTRO = f"Intervals are 80 %; that of a ratio takes the two as independent. {text.COORDINATES}"
 
 
 def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:

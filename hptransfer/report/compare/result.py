@@ -14,7 +14,7 @@ from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
 from hptransfer.spec import RunSpec, Spec
 from hptransfer.transfer.prediction import Interval, WeightDecay
-from hptransfer.validate.result import Axis, Multiplier, TargetRun
+from hptransfer.validate.result import Axis, Multiplier
 from hptransfer.validate.significance import welch_freedom
 from hptransfer.validate.verdict import annealed
 
@@ -230,7 +230,7 @@ def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
 def _run(results: Results, series: Series, name: str) -> HeldOut | None:
     """The predicted run of a series; None where it has not finished on every seed."""
     validation = results.validations.get(series)
-    run: TargetRun | None = next((run for run in validation.runs if run.kind == "predicted"), None) if validation else None
+    run = validation.predicted if validation else None
     if validation is None or run is None or run.loss is None or run.standard_error is None:
         return None
     return HeldOut(

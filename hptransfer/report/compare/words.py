@@ -8,7 +8,6 @@ from hptransfer.report import text
 from hptransfer.report.compare.result import Comparison, HeldOut, Pairing, Quantity, loss_ratio
 from hptransfer.report.results import label
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.result import Multiplier
 
 ABSENT = "-"
 
@@ -54,7 +53,7 @@ def rows(pairing: Pairing) -> list[Row]:
     loss = "" if pairing.loss is None else _change(pairing.loss)
     found.append(("loss at the held-out width", _loss(pairing.losses[0]), _loss(pairing.losses[1]), loss))
     for axis, (a, b) in pairing.multipliers.items():
-        found.append((f"compute multiplier, {text.AXES[axis]}", _multiplier(a), _multiplier(b), ""))
+        found.append((f"compute multiplier, {text.AXES[axis]}", text.multiplier_in_full(a), text.multiplier_in_full(b), ""))
     return found
 
 
@@ -117,7 +116,3 @@ def _loss(loss: float | None) -> str:
 
 def _percent(interval: Interval | None) -> str:
     return ABSENT if interval is None else f"{text.percent(interval.value)} {text.percent_bounds(interval)}"
-
-
-def _multiplier(value: Multiplier | None) -> str:
-    return ABSENT if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}"
