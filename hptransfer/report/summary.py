@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -211,10 +212,19 @@ def _lacks(results: Results, series: Series) -> Iterable[tuple[str, str]]:
     if short:
         yield "search", f"the search has {', '.join(short)}"
     if series in results.refused:
-        yield "search", "the search allows no prediction"
+        yield _remedy(results.refused[series]), "the search allows no prediction"
     elif series not in results.predictions:
         yield "transfer", "there is no prediction yet"
     elif series in results.stale:
         yield "validate", "the validation tested an earlier prediction, so none of it is shown"
     elif series not in results.validations:
         yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"
+
+
+def _remedy(reason: str) -> str:
+    """The stage that helps a search which is complete, with the option that the refusal names."""
+    if "--force" in reason:
+        return "transfer --force"
+    if found := re.search(r"--set [^\s)]+", reason):
+        return f"search {found.group()}"
+    return "search --trials N" if "--trials" in reason else "search"
