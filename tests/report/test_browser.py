@@ -155,10 +155,13 @@ def test_a_legend_shows_one_of_its_entries_alone(wide: Opened) -> None:
         after = chart.evaluate(MARKS)
         assert {_text(mark, fields[0]) for mark in after} & labels == {entries[0]["label"]}
         assert after
-        wide.page.mouse.dblclick(*entries[0]["at"])  # all of them again
+        box = chart.locator("svg").first.bounding_box()
+        assert box
+        wide.page.mouse.dblclick(box["x"] + box["width"] - 4, box["y"] + 3)  # beside the legend: all of them again
         wide.page.wait_for_function(f"([chart, n]) => ({MARKS})(chart).length === n", arg=[chart.element_handle(), len(before)])
         filtered.add(chart.get_attribute("data-spec"))
-    assert filtered == {name for name, spec in wide.specs.items() if '"bind":"legend"' in spec} != set()
+    of_muon_alone = {"spec-compute-multiplier", "spec-multiplier-over-scale"}
+    assert filtered == {name for name, spec in wide.specs.items() if '"bind":"legend"' in spec} - of_muon_alone != set()
 
 
 def _names(marks: list[dict[str, Any]]) -> list[str]:
