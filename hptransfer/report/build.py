@@ -50,16 +50,22 @@ def drawings(evidence: Sequence[Section]) -> dict[str, str]:
 
 def require_folder(folder: Path, kind: str) -> None:
     """Refuse a folder that holds the other kind of report; ``kind`` is one of `OWN`."""
-    for other in OWN:
-        if other != kind and (folder / other).exists():
-            raise UsageError(f"{folder} holds another kind of report, with its {other}; choose another folder with --output")
+    try:
+        others = [other for other in OWN if other != kind and (folder / other).exists()]
+    except OSError as error:
+        raise UsageError(f"--output {folder}: {error.strerror}") from None
+    if others:
+        raise UsageError(f"{folder} holds another kind of report, with its {others[0]}; choose another folder with --output")
 
 
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files; figures that the earlier report in ``folder`` links to, and this one has not, go. Returns what to say was
     written."""
     for old in _earlier(folder) - set(files):
-        (folder / old).unlink(missing_ok=True)
+        try:
+            (folder / old).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder / old} cannot be removed: {error.strerror}") from None
     for name, content in files.items():
         replace(folder / name, content)
     counts = {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS}

@@ -106,6 +106,12 @@ def test_a_folder_with_a_comparison_is_refused(folder: Path, live: list[str]) ->
     assert [path.name for path in (folder / "two").iterdir()] == ["compare.md"]
 
 
+def test_a_folder_that_cannot_be_is_one_line(folder: Path) -> None:
+    file = write_all(folder, experiment())
+    with pytest.raises(UsageError, match=r"--output x+: File name too long"):
+        main(["--experiment", str(file), "--output", "x" * 300])
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "x" * 65, "", ".hidden", "two words"])
 def test_a_name_that_is_no_folder_is_one_line(folder: Path, name: str) -> None:
     file = write_all(folder, experiment())
