@@ -75,6 +75,8 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
     ln cost is piecewise linear in ln loss (arXiv 2512.05620, section 4). Outside the baseline's losses its outer two points are
     extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses) it is a bound.
     """
+    if not challenger:
+        return []
     curve = _by_cost(baseline)
     found = []
     with np.errstate(over="ignore"):  # where the baseline's losses hardly differ the extrapolation has no end
