@@ -87,8 +87,8 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
 def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier | None:
     """The multiplier from a power law: least squares of ln loss, which has the noise, on ln cost through all baseline points.
 
-    ``extrapolated`` where the challenger's loss is outside theirs, and a bound as in `over_sizes`. The interval holds the noise of
-    the losses, not what the law misses. None with fewer than three points, or where the fitted loss does not fall with cost.
+    ``extrapolated`` where the challenger's loss is outside theirs, and a bound as in `over_sizes`. The interval holds the noise
+    of the losses, not what the law misses. None with fewer than three points, or where the fitted loss does not fall with cost.
     """
     curve = _by_cost(baseline)
     if len(curve) < 3:
