@@ -54,6 +54,7 @@ DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 CURVATURE, SKEW = 0.02, 1.5
 PHASES = {
     "load_results": "store, predictions and validations",
+    "with_refusals": "refusals",
     "FRAMES": "frames",
     "run_table": "run table",
     "summarize": "summary",
@@ -67,7 +68,8 @@ PHASES = {
 LIMITS = {"seconds": 10.0, "megabytes": 5.0}
 
 
-def main() -> None:
+def main() -> int:
+    """Exit code 1 where a limit is not kept."""
     options = argparse.ArgumentParser(description="Time and size of a report.")
     options.add_argument("--runs", type=int, default=5000)
     options.add_argument("--output", default="benchmarks/results", metavar="FOLDER")
@@ -99,6 +101,15 @@ def main() -> None:
     ]
     Console().print("\n".join(lines))
     (output / f"report_speed-{date}.md").write_text("\n".join(lines) + "\n")
+    over = exceeded(seconds=whole[0], megabytes=sizes["index.html"])
+    for sentence in over:
+        print(sentence, file=sys.stderr)
+    return 1 if over else 0
+
+
+def exceeded(**measured: float) -> list[str]:
+    """The limits that are not kept, a sentence each."""
+    return [f"{found:.2f} {what}: the limit is {LIMITS[what]:g}" for what, found in measured.items() if found > LIMITS[what]]
 
 
 def _children() -> float:
@@ -330,4 +341,4 @@ def _validation(experiment: Experiment, prediction: Prediction, records: list[Ru
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hptransfer.errors import HptransferError
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # [a] and :a: are text here
 if not console.is_terminal:
     console.width = 160  # a log has no width; a table must not be cut to 80 columns
 

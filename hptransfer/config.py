@@ -88,6 +88,18 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
         raise UsageError(f"{where}: {dotted}: {message}{given}" if dotted else f"{where}: {message}") from None
 
 
+def read_json(model: type[Model], path: Path, command: str) -> Model:
+    """The ``model`` in a JSON file that ``command`` writes. Raises UsageError, in one line, for a damaged file."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{path} is damaged: {where}: {first['msg']}; make it with `{command}`") from None
+
+
 def _nearest_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """The hint for a misspelt key: the nearest field of the model that the key was found in."""
     current: Any = model

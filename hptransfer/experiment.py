@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hptransfer.config import find_config, load_yaml, override, validate
 from hptransfer.errors import UsageError
@@ -26,6 +27,7 @@ from hptransfer.spec import (
 )
 
 Preset = Literal["paper", "llama", "speedrun"]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 PRESETS: dict[str | None, dict[str, Any]] = {
     "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
@@ -162,6 +164,13 @@ class Experiment(Spec):
     resources: Resources = Resources()
     budget: Budget = Budget()
     spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("a name has up to 64 letters, digits, dots, underscores and dashes, a letter or digit first")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

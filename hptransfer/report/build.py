@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import polars as pl
 
 from hptransfer.errors import UsageError
 from hptransfer.report.figures import Section, sections
@@ -15,15 +18,15 @@ from hptransfer.report.page import render_page
 from hptransfer.report.results import Results
 from hptransfer.report.summary import Summary, summarize
 
-FOLDERS = {"figures": ".svg", "tables": ".csv"}
+FOLDERS = ("figures", "tables")
+OWN = ("report.md", "compare.md")  # what tells a report from a comparison, and names its figures
+FIGURE = re.compile(r"\]\((figures/[^/)]+\.svg)\)")
 
 
 def build(results: Results, options: str = "") -> tuple[Summary, dict[str, str]]:
     """The summary, and the content of every file by its name. ``options`` are appended to the commands that are named."""
-    frames = {name: make(results) for name, make in FRAMES.items()}
+    frames, summary, evidence = _found(results, options)
     runs = run_table(results)
-    summary = summarize(results, options)
-    evidence = sections(frames, summary, options)
     files = {
         "index.html": render_page(summary, evidence, runs),
         "summary.json": summary.model_dump_json(indent=1) + "\n",
@@ -36,8 +39,7 @@ def build(results: Results, options: str = "") -> tuple[Summary, dict[str, str]]
 
 def build_page(results: Results, options: str, live: Sequence[str]) -> str:
     """The page alone, as it stands while a search runs; ``live`` are the lines at its top."""
-    summary = summarize(results, options)
-    evidence = sections({name: make(results) for name, make in FRAMES.items()}, summary, options)
+    _, summary, evidence = _found(results, options)
     return render_page(summary, evidence, run_table(results), live)
 
 
@@ -46,17 +48,44 @@ def drawings(evidence: Sequence[Section]) -> dict[str, str]:
     return {f"figures/{figure.name}.svg": figure.svg() for section in evidence for figure in section.figures}
 
 
+def require_folder(folder: Path, kind: str) -> None:
+    """Refuse a folder that holds the other kind of report; ``kind`` is one of `OWN`."""
+    try:
+        others = [other for other in OWN if other != kind and (folder / other).exists()]
+    except OSError as error:
+        raise UsageError(f"--output {folder}: {error.strerror}") from None
+    if others:
+        raise UsageError(f"{folder} holds another kind of report, with its {others[0]}; choose another folder with --output")
+
+
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Write the files; figures and tables of an earlier report go. Returns what to say was written."""
-    for name, suffix in FOLDERS.items():
-        for old in (folder / name).glob(f"*{suffix}"):
-            if f"{name}/{old.name}" not in files:
-                old.unlink()
+    """Write the files; figures that the earlier report in ``folder`` links to, and this one has not, go. Returns what to say was
+    written."""
+    for old in _earlier(folder) - set(files):
+        try:
+            (folder / old).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder / old} cannot be removed: {error.strerror}") from None
     for name, content in files.items():
         replace(folder / name, content)
     counts = {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS}
     written = [str(folder / name) for name in files if "/" not in name]
     return written + [f"{folder / name}/ ({count} {name})" for name, count in counts.items()]
+
+
+def _found(results: Results, options: str) -> tuple[dict[str, pl.DataFrame], Summary, tuple[Section, ...]]:
+    """The frames, what they come to, and the charts of them."""
+    frames = {name: make(results) for name, make in FRAMES.items()}
+    summary = summarize(results, options)
+    return frames, summary, sections(frames, summary, options)
+
+
+def _earlier(folder: Path) -> set[str]:
+    """The figures of the report that is there."""
+    try:
+        return {figure for name in OWN if (folder / name).is_file() for figure in FIGURE.findall((folder / name).read_text())}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder}: the report there cannot be read: {error}") from None
 
 
 def replace(path: Path, content: str) -> None:

@@ -85,10 +85,10 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
     if answer.speedup and (found := headline(answer.speedup.compute_multiplier)):
         axis, multiplier = found
         speedup = (speedup[0], text.multiplier(multiplier), text.multiplier_bounds(multiplier), text.AXES[axis])
-    status = decay.status.split(":")[0] if not known else ""
+    status = "" if known else f", {decay.status.split(':')[0]}"
     return [
-        ("Learning rate", text.plain(lr.value), text.bounds(lr), ""),
-        ("Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", status),
+        ("Learning rate", text.plain(lr.value), text.bounds(lr), "base coordinates"),
+        ("Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", f"final value{status}"),
         regret,
         speedup,
     ]
@@ -103,12 +103,12 @@ def _paragraph(verdict: Verdict, style: str) -> str:
 def _axes(answer: Answer) -> str:
     if not answer.speedup:
         return ""
-    items = "".join(
-        f"<div><dt>{text.AXES[axis]}</dt>"
-        f"<dd><b>{escape(text.multiplier(value))}</b> <span>{escape(text.multiplier_bounds(value))}</span></dd></div>"
-        for axis, value in answer.speedup.compute_multiplier.items()
-    )
-    return f'<div class="axes"><p>What AdamW needs for the same loss, as a multiple</p><dl>{items}</dl></div>'
+    items = []
+    for axis, name in text.AXES.items():
+        value = answer.speedup.compute_multiplier.get(axis)
+        words, sure = ("-", "") if value is None else (text.multiplier(value), text.multiplier_bounds(value))
+        items.append(f"<div><dt>{name}</dt><dd><b>{escape(words)}</b> <span>{escape(sure)}</span></dd></div>")
+    return f'<div class="axes"><p>What AdamW needs for the same loss, as a multiple</p><dl>{"".join(items)}</dl></div>'
 
 
 def _overhead(answer: Answer) -> str:

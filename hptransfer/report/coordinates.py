@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from hptransfer.errors import UsageError
+from hptransfer.config import read_json
+from hptransfer.experiment import Experiment
 from hptransfer.spec import DataSpec
+
+CHECKS = Path("reports/coordcheck")
 
 
 class _Part(BaseModel):
@@ -42,17 +44,12 @@ class CoordinateCheck(_Part):
     slopes: tuple[Slope, ...]
 
 
-def read_coordinate_checks(folder: Path, series: Iterable[tuple[str, str]]) -> tuple[CoordinateCheck, ...]:
-    """The checks of (optimizer, parametrization) pairs that ``folder`` holds, in their order. Raises UsageError for a damaged
-    file."""
-    paths = (folder / f"{optimizer}-{parametrization}.json" for optimizer, parametrization in series)
-    return tuple(_read(path) for path in paths if path.is_file())
-
-
-def _read(path: Path) -> CoordinateCheck:
-    try:
-        return CoordinateCheck.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{path} is damaged: {where}: {first['msg']}; make it with `python -m hptransfer.coordcheck`") from None
+def read_coordinate_checks(folder: Path, experiment: Experiment) -> tuple[CoordinateCheck, ...]:
+    """The checks that ``folder`` holds of the experiment's optimizers, in their order, made at its base width and on its corpus.
+    Raises UsageError for a damaged file."""
+    names = (
+        f"{optimizer}-{parametrization}" for parametrization in experiment.parametrizations for optimizer in experiment.optimizers
+    )
+    paths = (folder / f"{name}.json" for name in names)
+    found = (read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck") for path in paths if path.is_file())
+    return tuple(check for check in found if check.base_width == experiment.base_width and experiment.data.names(check.corpus))

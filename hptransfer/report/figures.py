@@ -16,8 +16,9 @@ from hptransfer.report.charts.parts import in_words
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
 from hptransfer.report.frames.search import NEAR_BEST_LR
 from hptransfer.report.results import Series, label
-from hptransfer.report.summary import Answer, Missing, Summary
-from hptransfer.report.text import listing, percent, plain
+from hptransfer.report.summary import ALONE, Answer, Missing, Summary
+from hptransfer.report.text import BESIDE_THE_LADDER, listing, percent, plain
+from hptransfer.validate.result import BASELINE
 
 FIGURE_WIDTH = 640
 SVG_THEME = charts.theme(ink="#222222", background="#ffffff", font="sans-serif")
@@ -77,6 +78,11 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
     compute = tuple(_compute(frames["loss_against_compute"]))
     saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
     training = tuple(_training(frames["training_curves"]))
+    lost = tuple(
+        f"{label(series)}: its predicted run diverged on some seed, so that nothing is compared with it."
+        for series, _ in _by_series(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") == "diverged"))
+    )
+    alone = () if any(answer.optimizer != BASELINE for answer in summary.optimizers) else (ALONE.text,)
     return (
         Section(
             "learning-rate",
@@ -120,12 +126,13 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches. The measured "
             "regret is that of a bowl through the probes, whose lowest place need not be one of them.",
             tests,
-            absent(tests, f"No {untested} yet.", "validate"),
+            absent([*tests, *lost], f"No {untested} yet.", "validate"),
+            lost,
         ),
         Section(
             "compute",
             "Loss against compute",
-            "Only final losses, at the end of a schedule: the best run of every searched width (solid line), the prediction at "
+            "Only final losses: the best run of every searched width (solid line), the prediction at "
             f"width {width}, where nobody tuned (diamond), and AdamW's ladder of horizons at that width (dotted line). The best "
             "of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
             compute,
@@ -136,13 +143,13 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "The compute that is saved",
             "How many times the compute AdamW needs for the same final loss.",
             saved,
-            absent([*saved, *refusals], "No multiplier has been measured yet.", "validate"),
-            refusals,
+            absent([*saved, *refusals, *alone], "No multiplier has been measured yet.", "validate"),
+            (*refusals, *alone),
         ),
         Section(
             "training",
             "Training curves",
-            f"Predicted runs at width {width} and AdamW's ladder of horizons. Compare the dots: only final losses are annealed.",
+            f"Predicted runs at width {width} and AdamW's ladder of horizons. Compare the dots, the final losses.",
             training,
             absent(training, f"No predicted run at width {width} has finished yet.", "validate"),
         ),
@@ -220,6 +227,7 @@ def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Fig
             name = f"regret-{what.replace(' ', '-')}"
             yield Figure(name, f"Regret around the predicted {what}", note, charts.regret(regret, kind))
     noise = "Bars are one standard deviation of a difference of two runs."
+    perturbations = perturbations.filter(pl.col("change").is_not_null() | (pl.col("state") == "diverged"))
     probes = perturbations.filter(pl.col("kind").is_in(PROBES))
     if not probes.is_empty():
         yield Figure("perturbations", "What other hyperparameters cost", noise, charts.perturbations(probes))
@@ -233,37 +241,37 @@ def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Fig
 
 def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
     if not frame.is_empty():
-        yield Figure("loss-against-compute", "Final loss against training compute", "", charts.loss_against_compute(frame))
+        chosen = "AdamW's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
+        note = f"{chosen} {_ends(frame)}" if "chosen" in frame["kind"] else _ends(frame)
+        yield Figure("loss-against-compute", "Final loss against training compute", note, charts.loss_against_compute(frame))
 
 
 def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
     if not multipliers.is_empty():
         note = (
-            "From AdamW's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. Power law: "
-            "through the same runs. Within the run: where the optimizer's own curve passes AdamW's final loss, a lower bound."
+            "From AdamW's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. "
+            f"{BESIDE_THE_LADDER}"
         )
         yield Figure("compute-multiplier", "Compute multiplier over AdamW", note, charts.multipliers(multipliers))
     if not sizes.is_empty():
         note = (
             "Solid: between AdamW's losses over sizes, hollow where they do not reach. Dashed: a power law through them. "
-            f"Diamond: AdamW's ladder of horizons. Bars are 80 % intervals. {_trends(sizes)}"
+            "Diamond: AdamW's ladder of horizons. Bars are 80 % intervals."
         )
         yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
 
 
-def _trends(sizes: pl.DataFrame) -> str:
-    """The exponent of the multiplier in compute, where there is one."""
-    found = []
-    for series, part in _by_series(sizes.filter(pl.col("trend").is_not_null())):
-        low, high = part["trend_low"][0], part["trend_high"][0]
-        ends = f" ({low:+.3f} to {high:+.3f})" if low is not None and high is not None else ""
-        found.append(f"{label(series)} {part['trend'][0]:+.3f}{ends}")
-    return f"Exponent of the multiplier in compute, with 80 % interval: {listing(found)}." if found else ""
+def _ends(frame: pl.DataFrame) -> str:
+    """Whether the final losses are annealed."""
+    flat = [label(series) for series, _ in _by_series(frame.filter(~pl.col("annealed")))]
+    if not flat:
+        return "Final losses are annealed."
+    return f"At a constant LR, not annealed, and not to be compared with annealed losses: {listing(flat)}."
 
 
 def _training(frame: pl.DataFrame) -> Iterable[Figure]:
     if not frame.is_empty():
-        yield Figure("training-by-tokens", "Validation loss by tokens", "", charts.training_curves(frame, "tokens"))
+        yield Figure("training-by-tokens", "Validation loss by tokens", _ends(frame), charts.training_curves(frame, "tokens"))
         note = "Seconds of training without evaluation, in proportion to steps."
         by_wall_clock = charts.training_curves(frame, "wall_seconds")
         yield Figure("training-by-wall-clock", "Validation loss by wall-clock", note, by_wall_clock)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hptransfer.report.html import REFRESH_SECONDS
 from hptransfer.report.results import Results, load_results
 from hptransfer.store import Claims, Store
 from hptransfer.store.claims import Holder, Watch
+from hptransfer.store.files import StoreUnreachable
 from hptransfer.transfer.prediction import default_path
 
 LOOK_SECONDS = 3.0  # between looks at the store
@@ -35,14 +37,33 @@ def follow(
     options: str,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Write ``folder/index.html`` anew whenever the store has changed, until the search is complete.
+) -> Results:
+    """Write ``folder/index.html`` anew whenever the store has changed, until the search is complete or Ctrl-C. Returns what the
+    last look found.
 
     A store that cannot be read for a moment is said and tried again; at the first look it is a UsageError. The last page that is
     written here still loads itself anew: the caller replaces it.
     """
     _require_place(store)
-    watch, shown, said = Watch(), None, ""
+    last: Results | None = None
+    with suppress(KeyboardInterrupt):
+        for found in _looks(experiment, store, folder, predictions, options, sleep):
+            last = found
+    if last is None:
+        raise KeyboardInterrupt
+    return last
+
+
+def _looks(
+    experiment: Experiment,
+    store: Store,
+    folder: Path,
+    predictions: Sequence[str],
+    options: str,
+    sleep: Callable[[float], None],
+) -> Iterator[Results]:
+    """What every look at a changed store finds, once its page is written; at last that of the complete search, without one."""
+    watch, shown, said, seen = Watch(), None, "", 0
     page = folder / "index.html"
     while True:
         took = 0.0
@@ -52,21 +73,26 @@ def follow(
             if (lines, stamp) != shown:
                 began = time.process_time()
                 results = load_results(experiment, store, folder, predictions, allow_empty=True)
+                if seen and not results.records:
+                    raise StoreUnreachable(f"store {store.location} has lost the {seen} runs that were in it", may_pass=True)
+                seen = len(results.records)
                 done, planned = progress(results)
                 if done == planned:
+                    yield results
                     return
                 head = f"Live: {done} of {planned} runs of the search are in." if results.records else _waiting(store)
                 made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
                 when = f"As of {made} UTC, when the store last changed. The page loads itself anew every {REFRESH_SECONDS} s."
                 replace(page, build_page(results, options, (head, when, *lines)))
+                yield results
                 if shown is None:
-                    cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)", markup=False)
+                    cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)")
                 shown, said, took = (lines, stamp), "", time.process_time() - began
         except UsageError as error:
             if shown is None:
                 raise
             if str(error) != said:
-                cli.console.print(f"live: {error}; trying again", markup=False)
+                cli.console.print(f"live: {error}; trying again")
             said = str(error)
         sleep(min(MOST_SECONDS, max(LOOK_SECONDS, REST * took)))
 

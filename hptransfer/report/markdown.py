@@ -18,7 +18,8 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         lines += [summary.description, ""]
     lines += [
         f"Speaks about **width {scale.target_width}**: {scale.words}. "
-        f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. Intervals are 80 %.",
+        f"Tuned only at width {text.listing(list(scale.widths))}; the base width is {scale.base_width}. {text.COORDINATES} "
+        "Intervals are 80 %.",
         "",
     ]
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
@@ -38,9 +39,7 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         ],
     )
     for section in sections:
-        lines += [f"## {section.title}", "", section.intro, ""]
-        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
-        lines += [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
+        lines += evidence(section)
     if tables := number_tables(summary):
         lines += ["## In numbers", ""]
         for caption, names, rows in tables:
@@ -52,6 +51,15 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         devices = " and ".join(summary.provenance.devices)
         lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
     return "\n".join(lines)
+
+
+def evidence(section: Section) -> list[str]:
+    """A section with its figures and their notes."""
+    lines = [f"## {section.title}", "", section.intro, ""]
+    for figure in section.figures:
+        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)", ""]
+        lines += [figure.note, ""] if figure.note else []
+    return lines + [f"{remark}\n" for remark in section.remarks] + [f"{_absent(part)}\n" for part in section.missing]
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
@@ -67,7 +75,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
         f"{text.plain(found.weight_decay.value)} {text.bounds(found.weight_decay)}",
         text.percent(answer.expected_regret),
         measured,
-        *("-" if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}" for value in speedups),
+        *map(text.multiplier_in_full, speedups),
     )
 
 

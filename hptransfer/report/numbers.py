@@ -9,7 +9,7 @@ from hptransfer.report.overhead import TokensToLoss
 from hptransfer.report.pairs import Pair
 from hptransfer.report.summary import Answer, Summary
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.result import Multiplier, Size
+from hptransfer.validate.result import Size
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # caption, columns, rows
 
@@ -28,6 +28,7 @@ def number_tables(summary: Summary) -> list[Table]:
     tables = [
         multiplier_table(answers),
         size_table(answers),
+        trend_table(answers),
         overhead_table(answers),
         target_table(answers),
         pair_table(summary.pairs),
@@ -42,13 +43,8 @@ def multiplier_table(answers: Sequence[Answer]) -> Table:
     for answer in answers:
         if speedup := answer.speedup:
             axes = (speedup.compute_multiplier.get(axis) for axis in text.AXES)
-            rows.append((answer.name, *map(_multiplier, (*axes, speedup.law, speedup.within_run))))
-    caption = (
-        "What AdamW needs for the same loss, as a multiple. The power law goes through AdamW's ladder of horizons, on FLOPs. "
-        "Within its run: where its own curve passes AdamW's final loss, on tokens; its schedule has not ended there, so this is "
-        "a lower bound."
-    )
-    return caption, columns, rows
+            rows.append((answer.name, *map(text.multiplier_in_full, (*axes, speedup.law, speedup.within_run))))
+    return f"What AdamW needs for the same loss, as a multiple. {text.BESIDE_THE_LADDER}", columns, rows
 
 
 def size_table(answers: Sequence[Answer]) -> Table:
@@ -64,14 +60,15 @@ def size_table(answers: Sequence[Answer]) -> Table:
 
 def _size(answer: Answer, size: Size) -> tuple[str, ...]:
     losses = (f"{size.loss:.4f}", f"{size.baseline_loss:.4f}")
-    return answer.name, str(size.width), text.count(size.parameters), *losses, _multiplier(size.multiplier), _multiplier(size.law)
+    multipliers = map(text.multiplier_in_full, (size.multiplier, size.law))
+    return answer.name, str(size.width), text.count(size.parameters), *losses, *multipliers
 
 
 def trend_table(answers: Sequence[Answer]) -> Table:
     """How each multiplier moves with compute."""
     found = [(answer.name, answer.speedup.trend) for answer in answers if answer.speedup and answer.speedup.trend]
     rows: list[tuple[str, ...]] = [(name, f"{trend.value:+.3f} {_signed(trend)}", _trend(trend)) for name, trend in found]
-    return "Over these sizes the multiplier goes as compute to a power.", ("optimizer", "exponent", "what it says"), rows
+    return "Over these sizes the multiplier goes as compute to this power.", ("optimizer", "exponent", "what it says"), rows
 
 
 def _signed(trend: Interval) -> str:
@@ -123,25 +120,32 @@ def target_words(target: TokensToLoss) -> tuple[str, str]:
 
 def pair_table(pairs: Sequence[Pair]) -> Table:
     """Which of two losses is lower, and what would show it."""
-    columns = ("lower loss", "higher loss", "difference", "relative", "p-value", "seeds run", "seeds of each to show it")
+    columns = (
+        "lower loss",
+        "higher loss",
+        "difference",
+        "relative",
+        "p-value",
+        "seeds run",
+        "seeds to show it",
+        "AdamW's tokens",
+    )
     rows: list[tuple[str, ...]] = [
         (
             pair.lower,
             pair.higher,
             f"{pair.difference:.4f}",
             text.percent(pair.relative),
-            text.p_value(pair.p_value).removeprefix("p ").removeprefix("= "),
+            text.probability(pair.p_value),
             " and ".join(map(str, pair.runs)),
             "-" if pair.seeds is None else f"{pair.seeds:,}",
+            "-" if pair.tokens is None else text.times(pair.tokens),
         )
         for pair in pairs
     ]
     caption = (
-        "Losses of the predicted runs at the same tokens, nats per token. Seeds: of each optimizer, to show a difference of this "
-        "size at 95 % one-sided, with a power of 80 %."
+        "Losses of the predicted runs at the same tokens, nats per token; none at a constant LR against an annealed one. Seeds: "
+        "of each optimizer, to show a difference of this size at 95 % one-sided, with a power of 80 %. AdamW's tokens: so many "
+        "times as many would bring it from the higher loss to the lower, by a power law through its ladder of horizons."
     )
     return caption, columns, rows
-
-
-def _multiplier(value: Multiplier | None) -> str:
-    return "-" if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}"

@@ -59,9 +59,10 @@ def tokens_to_target(results: Results, series: Series) -> TokensToLoss | None:
     target, runs = results.experiment.target_loss, predicted_runs(results, series)
     if target is None or not runs:
         return None
-    found = [tokens_to_loss(run.curve, target) for run in runs]
-    reached = [tokens for tokens in found if tokens is not None]
-    mean = sum(reached) / len(reached) if len(reached) == len(found) else None
+    reached = [tokens for run in runs if (tokens := tokens_to_loss(run.curve, target)) is not None]
+    validation = results.validations.get(series)
+    seeds = len(validation.predicted.run_ids) if validation and validation.predicted else 1
+    mean = sum(reached) / len(reached) if len(reached) == seeds else None  # a seed that diverged did not reach it
     trained = runs[0].spec.tokens
     return TokensToLoss(loss=target, tokens=mean, trained=trained, mid_schedule=mean is not None and mean < trained)
 
@@ -69,9 +70,9 @@ def tokens_to_target(results: Results, series: Series) -> TokensToLoss | None:
 def predicted_runs(results: Results, series: Series) -> tuple[RunRecord, ...]:
     """The finished runs of the prediction, every seed that the validation counts."""
     prediction, validation = results.predictions.get(series), results.validations.get(series)
-    ids = {run_id for run in validation.runs if run.kind == "predicted" for run_id in run.run_ids} if validation else set()
-    if prediction and not ids:
-        ids = {prediction.spec.run_id}
+    ids: tuple[str, ...] = (prediction.spec.run_id,) if prediction else ()
+    if validation and validation.predicted:
+        ids = validation.predicted.run_ids
     return tuple(record for record in results.records if record.run_id in ids and record.state == "complete")
 
 

@@ -40,8 +40,7 @@ def _header(summary: Summary, sections: Sequence[Section]) -> str:
 <h1>{escape(summary.experiment)}</h1>
 {description}
 <p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
-Tuned only at width {widths}; the base width is {scale.base_width},
-in whose coordinates learning rates are given; weight decay is independent. Intervals are 80 %.</p>
+Tuned only at width {widths}; the base width is {scale.base_width}. {text.COORDINATES} Intervals are 80 %.</p>
 <nav>{links}</nav>
 </header>"""
 

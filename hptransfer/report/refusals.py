@@ -13,6 +13,7 @@ from hptransfer.transfer.command import select
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import BASELINE, Validation
+from hptransfer.validate.verdict import unequal_budgets
 
 DRAWS = 50  # of a prediction that is made for its refusal only
 
@@ -22,9 +23,8 @@ def unfair(validation: Validation, prediction: Prediction, baseline: Prediction 
     predicted anew since. ``baseline`` is AdamW's prediction as it is now, None where it is not at hand."""
     if validation.speedup is None or baseline is None:
         return None
-    if baseline.budget != prediction.budget:
-        each = (f"{told.optimizer} {_budget(told)}" for told in (baseline, prediction))
-        return f"No speedup is claimed: the searches had unequal budgets, {'; '.join(each)}."
+    if unequal := unequal_budgets(prediction, baseline):
+        return unequal
     tested = {run_id for run in validation.baseline_runs for run_id in run.run_ids}
     if tested and baseline.spec.run_id not in tested:
         compared = f"{BASELINE} has been predicted anew since {prediction.optimizer} was compared with it"
@@ -47,7 +47,3 @@ def no_prediction(
     except HptransferError as error:
         return f"No prediction: {error}."
     return None
-
-
-def _budget(prediction: Prediction) -> str:
-    return ", ".join(f"{runs} runs at width {width}" for width, runs in sorted(prediction.budget.items()))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from hptransfer.config import read_json
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.report.coordinates import CoordinateCheck, read_coordinate_checks
+from hptransfer.report.coordinates import CHECKS, CoordinateCheck, read_coordinate_checks
 from hptransfer.report.refusals import no_prediction, unfair
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord, Store
@@ -69,10 +70,11 @@ def label(series: Series) -> str:
 def load_results(
     experiment: Experiment, store: Store, output: Path, predictions: Sequence[str] = (), *, allow_empty: bool = False
 ) -> Results:
-    """The results of ``experiment``. Without ``predictions`` the default files that the experiment made are read.
+    """The results of ``experiment``, without what its searches refuse. Without ``predictions`` the default files that the
+    experiment made are read.
 
     Validations are looked for in ``output``. Raises UsageError when the store holds no run of the experiment, unless
-    ``allow_empty``: a page that follows a search waits for the first one, and does not say yet what a finished search refuses.
+    ``allow_empty``: a page that follows a search waits for the first one.
     """
     records = store.records() if allow_empty else store.require_records()
     known = {recipe for recipe, _ in _all_series(experiment)}
@@ -96,7 +98,7 @@ def load_results(
     for path in (output / f"validation-{default.stem}.json" for default in defaults):
         if not path.is_file():
             continue
-        validation = _read_validation(path)
+        validation = read_json(Validation, path, "python -m hptransfer.validate")
         series = validation.optimizer, validation.parametrization
         if series not in predicted and (content := store.prediction(validation.prediction)):
             with suppress(ValidationError):  # written by another version
@@ -109,14 +111,21 @@ def load_results(
     for series, validation in validations.items():
         if reason := unfair(validation, predicted[series], predicted.get((BASELINE, series[1]))):
             validations[series] = validation.model_copy(update={"speedup": None, "refusal": reason})
+    checks = read_coordinate_checks(CHECKS, experiment)
+    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, {}, checks)
+
+
+def with_refusals(results: Results) -> Results:
+    """The same with what its complete searches refuse. Takes a fit for every series that has no prediction."""
+    experiment = results.experiment
     refused: dict[Series, str] = {
         (recipe, parametrization): reason
         for parametrization in experiment.parametrizations
-        for recipe in (() if allow_empty else experiment.optimizers)  # takes a fit
-        if (recipe, parametrization) not in predicted and (reason := no_prediction(experiment, ours, recipe, parametrization))
+        for recipe in experiment.optimizers
+        if (recipe, parametrization) not in results.predictions
+        and (reason := no_prediction(experiment, results.records, recipe, parametrization))
     }
-    checks = read_coordinate_checks(output.parent / "coordcheck", _all_series(experiment))
-    return Results(experiment, tuple(ours), predicted, validations, tuple(stale), left_out, refused, checks)
+    return replace(results, refused=refused)
 
 
 def _all_series(experiment: Experiment) -> tuple[Series, ...]:
@@ -139,11 +148,3 @@ def _require_ours(experiment: Experiment, prediction: Prediction, file: Path) ->
 def _makes(experiment: Experiment, prediction: Prediction) -> bool:
     """Whether the predicted run is one of the experiment's, and was predicted from the widths that it searches."""
     return makes(experiment, prediction.spec) and set(prediction.budget) == set(experiment.widths)
-
-
-def _read_validation(path: Path) -> Validation:
-    try:
-        return Validation.model_validate_json(path.read_text())
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameter
 from hptransfer.validate.result import BASELINE, Speedup
 
 NO_PREDICTION = Verdict(text="No prediction yet.")
+ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other optimizer whose saving could be measured.")
 NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
@@ -172,7 +174,8 @@ def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answe
 def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdict | None:
     """The verdict on a multiplier, or why there is none; None where it has not been measured."""
     if series[0] == BASELINE and series in results.predictions:
-        return Verdict(text="The baseline that the others are measured against.")
+        is_alone = set(results.experiment.optimizers) == {BASELINE}
+        return ALONE if is_alone else Verdict(text="The baseline that the others are measured against.")
     validation, name = results.validations.get(series), label(series)
     if validation and validation.refusal:
         return Verdict(text=validation.refusal, tone="bad")
@@ -209,10 +212,19 @@ def _lacks(results: Results, series: Series) -> Iterable[tuple[str, str]]:
     if short:
         yield "search", f"the search has {', '.join(short)}"
     if series in results.refused:
-        yield "search", "the search allows no prediction"
+        yield _remedy(results.refused[series]), "the search allows no prediction"
     elif series not in results.predictions:
         yield "transfer", "there is no prediction yet"
     elif series in results.stale:
         yield "validate", "the validation tested an earlier prediction, so none of it is shown"
     elif series not in results.validations:
         yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"
+
+
+def _remedy(reason: str) -> str:
+    """The stage that helps a search which is complete, with the option that the refusal names."""
+    if "--force" in reason:
+        return "transfer --force"
+    if found := re.search(r"--set [^\s)]+", reason):
+        return f"search {found.group()}"
+    return "search --trials N" if "--trials" in reason else "search"

@@ -13,6 +13,7 @@ def show(summary: Summary) -> None:
     columns = ("optimizer", "LR", "80 %", "WD", "regret", "80 %", "speedup", "80 %", "p-value")
     title = f"{summary.experiment} at width {summary.scale.target_width}: {summary.scale.words}"
     cli.table(title, columns, [_row(answer) for answer in summary.optimizers])
+    cli.console.print(text.COORDINATES, markup=False)
     for answer in summary.optimizers:
         for statement in answer.statements:
             cli.console.print(statement, markup=False)
@@ -40,5 +41,5 @@ def _speedup(answer: Answer) -> tuple[str, str, str]:
     if measured is None:
         return "-", "-", "-"
     _, multiplier = measured
-    p = "-" if multiplier.p_value is None else text.p_value(multiplier.p_value).removeprefix("p ").removeprefix("= ")
+    p = "-" if multiplier.p_value is None else text.probability(multiplier.p_value)
     return text.multiplier(multiplier), text.multiplier_bounds(multiplier), p

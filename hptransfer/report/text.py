@@ -14,7 +14,12 @@ AXES: dict[Axis, str] = {
     "flops_with_optimizer": "FLOPs + optimizer",
     "wall_clock": "wall-clock",
 }
-
+# What the numbers of an optimizer are in, and how its compute is compared, wherever they are shown.
+COORDINATES = "Learning rates are in base coordinates, weight decay is the final independent value at the held-out width."
+BESIDE_THE_LADDER = (
+    "Power law: through AdamW's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes AdamW's "
+    "final loss, on tokens; its schedule has not ended there, so this is a lower bound."
+)
 
 RUN_TITLES: dict[Kind, str] = {
     "predicted": "predicted",
@@ -100,6 +105,11 @@ def multiplier_bounds(value: Multiplier) -> str:
     return f"({multiplier_ends(value)})" if value.bracketed else "(not bracketed)"
 
 
+def multiplier_in_full(value: Multiplier | None) -> str:
+    """A multiplier with its interval; a dash where none was measured."""
+    return "-" if value is None else f"{multiplier(value)} {multiplier_bounds(value)}"
+
+
 def multiplier_ends(value: Interval) -> str:
     """The interval of a multiplier, to two decimals: 1.30-1.60, from 1.30, up to 1.60."""
     low, high = (None if end is None else f"{end:.2f}" for end in (value.low, value.high))
@@ -116,12 +126,18 @@ def times(value: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """p = 0.003, p = 0.31; nothing finer than a thousandth."""
+    """p = 0.003, p < 0.001."""
+    words = probability(p)
+    return f"p {words}" if words[0] in "<>" else f"p = {words}"
+
+
+def probability(p: float) -> str:
+    """0.003, 0.31, < 0.001: nothing finer than a thousandth."""
     if p < 0.001:
-        return "p < 0.001"
+        return "< 0.001"
     if p > 0.999:
-        return "p > 0.999"
-    return f"p = {p:.3f}" if p < 0.1 or p > 0.9 else f"p = {p:.2f}"
+        return "> 0.999"
+    return f"{p:.3f}" if p < 0.1 or p > 0.9 else f"{p:.2f}"
 
 
 def size(n_bytes: float) -> str:

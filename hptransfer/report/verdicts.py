@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from hptransfer.report import text
+from hptransfer.report.changes import Change, change
 from hptransfer.report.pairs import Pair
 from hptransfer.spec import Spec
-from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun, Validation
+from hptransfer.validate.result import Axis, Kind, Multiplier, Validation
 
 LEVEL = 0.05  # one-sided: what is called shown
 ERRORS = 2.0  # standard errors, within which no two losses are told apart
@@ -32,11 +33,11 @@ def headline(multipliers: Mapping[Axis, Multiplier]) -> tuple[Axis, Multiplier] 
 
 
 def finding(multiplier: Multiplier) -> Finding:
-    """Whether a multiplier shows a speedup, the opposite, or neither, at 95 % one-sided; without a p-value by the interval,
-    and a bound without either by itself. A bound says nothing on its open side."""
+    """Whether a multiplier shows a speedup, the opposite, or neither, at 95 % one-sided; without a p-value by the interval.
+    A bound says nothing on its open side."""
     value, p = multiplier.value, multiplier.p_value
-    sure_above = p < LEVEL if p is not None else _end(multiplier, multiplier.low, "<") > 1
-    sure_below = p > 1 - LEVEL if p is not None else _end(multiplier, multiplier.high, ">") < 1
+    sure_above = p < LEVEL if p is not None else multiplier.low is not None and multiplier.low > 1
+    sure_below = p > 1 - LEVEL if p is not None else multiplier.high is not None and multiplier.high < 1
     if multiplier.bound != "<" and value > 1 and sure_above:
         return "faster"
     if multiplier.bound != ">" and value < 1 and sure_below:
@@ -73,16 +74,17 @@ def speed_verdict(name: str, width: int, multipliers: Mapping[Axis, Multiplier],
 
 def prediction_verdict(validation: Validation) -> Verdict:
     """How the predicted hyperparameters compare with the best found around them."""
-    regret, noise = validation.regret, validation.noise
-    if regret is None:
-        return Verdict(text="The predicted run diverged.", tone="bad")
+    regret, predicted = validation.regret, validation.predicted
+    if regret is None or predicted is None or predicted.loss is None:
+        losses = predicted.losses if predicted else ()
+        seeds = f"{losses.count(None)} of {len(losses)} seeds of the predicted run" if len(losses) > 1 else "The predicted run"
+        return Verdict(text=f"{seeds} diverged.", tone="bad")
     above = f"{text.percent(regret.value)} above the best found around it"
     if regret.high is None:
         probes = any(run.kind == "lr_probe" and run.loss is not None for run in validation.runs)
         reason = "The probes do not bracket the optimum" if probes else "No probe around it has a loss"
         return Verdict(text=f"{reason}: the prediction is {above}, or more.")
-    around = [run for run in validation.runs if run.kind in ("predicted", "lr_probe", "weight_decay_probe")]
-    error = _error_between(_predicted(around), min(around, key=_loss), noise.sd)
+    error = validation.noise.sd * math.sqrt(2)  # of two single losses: the regret is that of one seed
     spread = f" (80 %: {text.percent_bounds(regret)[1:-1]})"
     if regret.value <= ERRORS * error:
         small = f"{text.percent(regret.value)} above{spread}"
@@ -92,12 +94,12 @@ def prediction_verdict(validation: Validation) -> Verdict:
 
 def against_verdict(validation: Validation) -> Verdict | None:
     """The prediction against transfers without a fit: the same hyperparameters at every width, and muP's rules alone."""
-    predicted = _predicted(validation.runs)
+    predicted = validation.predicted
     others: dict[Kind, str] = {"same_hyperparameters": "the same hyperparameters", "mup_only": "muP alone"}
     runs = [(name, run) for kind, name in others.items() for run in validation.runs if run.kind == kind]
     if predicted is None or predicted.loss is None or not runs:
         return None
-    parts = [f"{name}: {_compared(predicted, run, validation.noise.sd)}" for name, run in runs]
+    parts = [f"{name}: {_compared(change(run, predicted, validation.noise.sd))}" for name, run in runs]
     return Verdict(text=f"Against {'; against '.join(parts)}.")
 
 
@@ -107,13 +109,6 @@ def certainty(multiplier: Multiplier) -> str:
     ends = [] if low is None and high is None else [f"80 %: {text.multiplier_ends(multiplier)}"]
     known = [] if p is None else [text.p_value(1 - p if finding(multiplier) == "slower" else p)]
     return f" ({'; '.join(ends + known)})" if ends + known else ""
-
-
-def _end(multiplier: Multiplier, end: float | None, open_side: str) -> float:
-    """An end of the interval; where there is none, a bound's own value, or nothing that could be sure."""
-    if end is not None:
-        return end
-    return multiplier.value if multiplier.bound and multiplier.bound != open_side else math.nan
 
 
 def _otherwise(axis: Axis, multipliers: Mapping[Axis, Multiplier]) -> str:
@@ -137,31 +132,9 @@ def _seeds(name: str, pair: Pair | None) -> str:
     return f"; {pair.seeds} seeds of each would show a loss that is {text.percent(pair.relative)} lower"
 
 
-def _compared(predicted: TargetRun, other: TargetRun, noise: float) -> str:
-    """The prediction's loss against another run's: positive is better."""
-    if predicted.loss is None or other.loss is None:
+def _compared(found: Change | None) -> str:
+    """The prediction against another run, as that run's loss changes against it."""
+    if found is None:
         return "diverged, which the prediction did not"
-    gain = math.log(other.loss / predicted.loss)
-    error = _error_between(predicted, other, noise)
-    if abs(gain) <= ERRORS * error:
-        return f"not distinguishable ({text.percent(abs(gain))} {'better' if gain >= 0 else 'worse'})"
-    return f"{text.percent(abs(gain))} {'better' if gain > 0 else 'worse'}"
-
-
-def _predicted(runs: Iterable[TargetRun]) -> TargetRun | None:
-    return next((run for run in runs if run.kind == "predicted"), None)
-
-
-def _loss(run: TargetRun) -> float:
-    return math.inf if run.loss is None else run.loss
-
-
-def _error_between(one: TargetRun | None, other: TargetRun, noise: float) -> float:
-    """Relative standard error of the difference of two mean losses; ``noise`` where a run does not say its own."""
-
-    def relative(run: TargetRun | None) -> float:
-        if run is None or run.loss is None or run.standard_error is None:
-            return noise
-        return run.standard_error / run.loss
-
-    return math.hypot(relative(one), relative(other))
+    words = f"{text.percent(abs(math.expm1(found.value)))} {'better' if found.value >= 0 else 'worse'}"
+    return f"not distinguishable ({words})" if abs(found.value) <= ERRORS * found.error else words

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from hptransfer.config import read_json
 from hptransfer.errors import UsageError
 from hptransfer.rules.recipes import Role
 from hptransfer.spec import RunSpec, Spec
@@ -25,9 +24,14 @@ class Interval(Spec):
 
 
 class WeightDecay(Interval):
-    """``status`` is ``identified``, or says in words why the rule was used."""
+    """``status`` starts with ``identified``, or says in words why the rule was used."""
 
     status: str
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether the runs told it, not the rule alone."""
+        return self.status.startswith("identified")
 
 
 class Hyperparameters(Spec):
@@ -150,8 +154,4 @@ def read_prediction(path: str | Path) -> Prediction:
         raise UsageError(
             f"{path} has prediction_version {data['prediction_version']!r}; this hptransfer reads {PREDICTION_VERSION}"
         )
-    try:
-        return Prediction.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_json(Prediction, Path(path), "python -m hptransfer.transfer")

@@ -93,7 +93,7 @@ def _print(validations: Sequence[Validation]) -> None:
     for validation in validations:
         first = validation.runs[0]
         regret = validation.regret
-        multipliers = list(validation.speedup.compute_multiplier.values()) if validation.speedup else []
+        multipliers = validation.speedup.compute_multiplier if validation.speedup else {}
         rows.append(
             [
                 validation.optimizer,
@@ -101,8 +101,7 @@ def _print(validations: Sequence[Validation]) -> None:
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
                 "-" if regret is None else f"{text.percent(regret.value)} {text.percent_bounds(regret)}",
-                *(f"{text.multiplier(value)} {text.multiplier_bounds(value)}" for value in multipliers),
-                *["-"] * (len(text.AXES) - len(multipliers)),
+                *(text.multiplier_in_full(multipliers.get(axis)) for axis in text.AXES),
             ]
         )
     table(

@@ -95,3 +95,23 @@ class Validation(Spec):
     refusal: str | None = None  # why there is no speedup, one sentence
     runs: tuple[TargetRun, ...]
     baseline_runs: tuple[TargetRun, ...] = ()
+
+    @property
+    def predicted(self) -> TargetRun | None:
+        """The prediction itself, with all of its seeds."""
+        return next((run for run in self.runs if run.kind == "predicted"), None)
+
+    @property
+    def chosen(self) -> TargetRun | None:
+        """AdamW's configuration that won over its prediction, which ``baseline_runs`` hold twice: the second time, after
+        everything around the prediction, with fresh seeds. None where nothing won."""
+        around = [run for run in self.baseline_runs if run.kind != "horizon"]
+        is_twin = any((run.kind, run.factor) == (around[-1].kind, around[-1].factor) for run in around[:-1])
+        return around[-1] if is_twin else None
+
+    @property
+    def ladder(self) -> tuple[TargetRun, ...]:
+        """AdamW at its best configuration, the predicted or the chosen one, over all of its horizons, shortest first."""
+        start = self.chosen or next((run for run in self.baseline_runs if run.kind == "predicted"), None)
+        rungs = [run for run in self.baseline_runs if run.kind == "horizon"]
+        return tuple(sorted((*([start] if start else []), *rungs), key=lambda run: run.tokens))

@@ -43,10 +43,14 @@ def p_lower(one: Sample, other: Sample) -> float:
     Degrees of freedom by Satterthwaite (Biometrics Bulletin 2, 110, 1946) from those of the two standard deviations, which may
     rest on more runs than the two samples.
     """
-    variance = one.variance + other.variance
-    inverse = (one.variance / variance) ** 2 / one.freedom + (other.variance / variance) ** 2 / other.freedom
-    freedom = 1 / inverse if inverse else math.inf
-    return float(stats.t.sf((other.mean - one.mean) / math.sqrt(variance), freedom))
+    freedom = welch_freedom((one.variance, other.variance), (one.freedom, other.freedom))
+    return float(stats.t.sf((other.mean - one.mean) / math.sqrt(one.variance + other.variance), freedom))
+
+
+def welch_freedom(variances: tuple[float, float], freedoms: tuple[float, float]) -> float:
+    """Degrees of freedom of the sum of two variances, from those behind each (Satterthwaite)."""
+    inverse = sum((variance / sum(variances)) ** 2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    return 1 / inverse if inverse else math.inf
 
 
 def seeds_needed(difference: float, sd: float, other_sd: float | None = None, *, level: float = 0.05, power: float = 0.8) -> int:

@@ -356,12 +356,28 @@ def test_diverged_probes_are_shown_as_such(full: Results) -> None:
     found = figures(replace(full, validations={("muon", "mup"): validation.model_copy(update={"runs": runs})}))
     spec = found["regret-learning-rate"].spec()
     assert [row["title"] for row in data(spec) if "regret" not in row] == ["2x LR"]
-    assert layer(spec, "point", "!isValid")["encoding"]["y"] == {"value": 4}
+    assert layer(spec, "point", "=== 'diverged'")["encoding"]["y"] == {"value": 4}
     spec = found["perturbations"].spec()
     assert {row["title"]: row["state"] for row in data(spec) if "change" not in row} == {"2x LR": "diverged", "2x WD": "diverged"}
-    text = layer(spec, "text", "!isValid")
+    text = layer(spec, "text", "=== 'diverged'")
     assert text["encoding"]["text"]["field"] == "state"
     assert "diverged</text>" in found["perturbations"].svg()
+
+
+def test_nothing_is_drawn_against_a_prediction_of_which_one_seed_diverged(full: Results) -> None:
+    first, *others = full.validations[MUON].runs
+    half = first.model_copy(update={"losses": (first.losses[0], None), "loss": None, "standard_error": None})
+    validation = full.validations[MUON].model_copy(update={"runs": (half, *others), "regret": None})
+    lost = replace(full, validations=full.validations | {MUON: validation})
+    found = section(lost, "held-out")
+    assert found.remarks == ("muon: its predicted run diverged on some seed, so that nothing is compared with it.",)
+    drawn = {figure.name: figure.spec() for figure in found.figures}
+    assert set(drawn) == {"regret-learning-rate", "regret-weight-decay", "perturbations", "transfers"}  # of AdamW
+    crosses = [row for row in data(drawn["regret-learning-rate"]) if row["series"] == "muon" and row["state"] == "diverged"]
+    assert [row["title"] for row in crosses] == ["predicted"]
+    assert {row["series"] for name in ("perturbations", "transfers") for row in data(drawn[name])} == {"adamw"}
+    alone = section(replace(lost, validations={MUON: validation}), "held-out")
+    assert alone.figures == alone.missing == () and alone.remarks == found.remarks
 
 
 def test_perturbations_and_transfers_are_bars_in_percent(made: Frames, full: Results) -> None:
@@ -386,16 +402,41 @@ def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) 
     assert max(row["compute"] for row in data(spec)) == pytest.approx(most / 1e12, rel=1e-4)
 
 
+def test_a_ladder_from_a_winning_probe_leaves_the_prediction_beside_it(full: Results) -> None:
+    rows = make(full)["loss_against_compute"]
+    base = rows.filter(optimizer="adamw", kind="predicted")
+    found = pl.concat([rows, base.with_columns(pl.lit("chosen").alias("kind"), pl.col("loss") * 0.99)])
+    drawn = [row for row in data(charts.loss_against_compute(found).to_dict()) if row.get("rung")]
+    assert {row["kind"] for row in drawn} == {"AdamW's ladder", "AdamW's ladder, its best probe with fresh seeds"}
+    (told,) = (row for row in data(charts.loss_against_compute(rows).to_dict()) if row.get("rung") and row.get("told"))
+    assert told["series"] == "adamw"
+
+
+def test_losses_at_a_constant_learning_rate_are_not_called_annealed(full: Results) -> None:
+    flat = tuple(
+        run.model_copy(update={"spec": run.spec.at(**{"schedule.shape": "constant"})})
+        if run.spec.optimizer.recipe == "muon"
+        else run
+        for run in full.records
+    )
+    before, after = figures(full), figures(replace(full, records=flat))
+    for name in ("loss-against-compute", "training-by-tokens"):
+        assert before[name].note == "Final losses are annealed."
+        assert after[name].note == "At a constant LR, not annealed, and not to be compared with annealed losses: muon."
+    intros = "".join(section.intro for section in evidence(full))
+    assert "anneal" not in intros and "end of a schedule" not in intros
+
+
 def test_multipliers_point_where_only_a_bound_is_known(made: Frames) -> None:
     spec = drawn(charts.multipliers(made["multipliers"]))
     assert layer(spec, "point", "== '>'")["mark"]["shape"] == "triangle-right"
     assert layer(spec, "point", "== '<'")["mark"]["shape"] == "triangle-left"
     assert {row["row"] for row in data(spec) if row.get("bound") == ">"} == {"wall-clock", "tokens, within the run"}
-    assert "p_value" in {tip["field"] for tip in layer(spec, "rule", "isValid(datum.low)")["encoding"]["tooltip"]}
+    assert "p_value_in_words" in {tip["field"] for tip in layer(spec, "rule", "isValid(datum.low)")["encoding"]["tooltip"]}
     assert encodings(spec, "y")[0]["sort"][-2:] == ["FLOPs, power law", "tokens, within the run"]
 
 
-def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Frames, full: Results) -> None:
+def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Frames) -> None:
     spec = drawn(charts.multiplier_over_scale(made["multiplier_over_scale"]))
     assert {(row["width"], row["method"]) for row in data(spec) if row.get("open")} == {(256, "sizes"), (256, "law")}
     assert layer(spec, "point", "!datum.open")["mark"]["filled"] is True
@@ -404,8 +445,6 @@ def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Fram
     assert {row["width"] for row in rows if row.get("open")} == {32, 256}
     (ladder,) = (row for row in data(spec) if row.get("method") == "ladder")
     assert (ladder["width"], ladder["value"]) == (256, 1.56)
-    note = figures(full)["multiplier-over-scale"].note
-    assert "Exponent of the multiplier in compute, with 80 % interval: muon +0.010 (-0.020 to +0.050)." in note
 
 
 @pytest.mark.parametrize(("against", "unit"), [("tokens", "tokens"), ("wall_seconds", "seconds")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from report.factory import experiment, prediction, write_all
 
+from hptransfer import cli
 from hptransfer.errors import UsageError
 from hptransfer.report.command import main
 
@@ -50,10 +51,23 @@ def test_json_prints_the_summary_alone(folder: Path, capsys: pytest.CaptureFixtu
     assert "next:    python -m hptransfer.validate" in err
 
 
-def test_a_finished_report_names_the_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write_all(folder, experiment(("adamw",)))
+@pytest.mark.parametrize("optimizers", [("adamw", "muon"), ("muon", "adamw")])
+def test_a_finished_report_names_the_export_of_the_lowest_loss(
+    folder: Path, capsys: pytest.CaptureFixture[str], optimizers: tuple[str, ...]
+) -> None:
+    file = write_all(folder, experiment(optimizers))
     main(["--experiment", str(file)])
-    assert "python -m hptransfer.export --experiment" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "next:    python -m hptransfer.export --experiment" in said and " --optimizer muon --target json" in said
+
+
+def test_a_next_command_is_printed_as_it_has_to_be_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_all(folder, experiment())
+    main(["--experiment", str(file), "--set", "optimizers=[adamw,muon]", "--set", "description='[bold] :x:'"])
+    assert (
+        f"next:    python -m hptransfer.export --experiment {file} --set 'optimizers=[adamw,muon]' --set "
+        in capsys.readouterr().err
+    )
 
 
 def test_figures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
@@ -63,6 +77,47 @@ def test_figures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
     (folder / "predictions/adamw-256.json").unlink()
     main(["--experiment", str(file)])
     assert not (folder / "reports/sample/figures/optimum-against-width-adamw.svg").exists()
+
+
+def test_files_of_others_in_the_output_folder_stay(folder: Path) -> None:
+    file = write_all(folder, experiment(("adamw",)), tested=False)
+    theirs = [folder / "mine/figures/fig1.svg", folder / "mine/tables/results.csv"]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    for _ in range(2):
+        main(["--experiment", str(file), "--output", "mine"])
+    assert [path.read_text() for path in theirs] == ["mine", "mine"]
+
+
+def test_brackets_in_a_table_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.table("[bold] title", ("[red]a",), [("[adamw,muon] :x:",)])
+    said = capsys.readouterr().err
+    assert "[bold] title" in said and "[red]a" in said and "[adamw,muon] :x:" in said
+
+
+@pytest.mark.parametrize("live", [[], ["--live"]])
+def test_a_folder_with_a_comparison_is_refused(folder: Path, live: list[str]) -> None:
+    file = write_all(folder, experiment())
+    (folder / "two").mkdir()
+    (folder / "two/compare.md").write_text("# a against b")
+    with pytest.raises(UsageError, match=r"two holds another kind of report, with its compare\.md"):
+        main(["--experiment", str(file), "--output", "two", *live])
+    assert [path.name for path in (folder / "two").iterdir()] == ["compare.md"]
+
+
+def test_a_folder_that_cannot_be_is_one_line(folder: Path) -> None:
+    file = write_all(folder, experiment())
+    with pytest.raises(UsageError, match=r"--output x+: File name too long"):
+        main(["--experiment", str(file), "--output", "x" * 300])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "x" * 65, "", ".hidden", "two words"])
+def test_a_name_that_is_no_folder_is_one_line(folder: Path, name: str) -> None:
+    file = write_all(folder, experiment())
+    with pytest.raises(UsageError, match="name: a name has up to 64 letters, digits, dots, underscores and dashes") as error:
+        main(["--experiment", str(file), "--set", f"name={name!r}"])
+    assert "\n" not in str(error.value)
 
 
 def test_an_empty_store_is_one_line(folder: Path) -> None:

@@ -12,17 +12,19 @@ import polars as pl
 import pytest
 import yaml
 from report.factory import experiment, prediction, search_records, validated, write_all
+from scipy import stats
 
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
+from hptransfer.report.compare.charts import held_out
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
-from hptransfer.report.compare.result import agreement, comparison_of, differing, loss_ratio, quantity
+from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, quantity
 from hptransfer.report.results import Results
 from hptransfer.store import Store
-from hptransfer.transfer.prediction import Interval
+from hptransfer.transfer.prediction import Interval, Prediction
 
 OTHER = {"name": "other", "batch_sequences": 32}
 
@@ -130,6 +132,107 @@ def test_sp_is_compared_with_mup_also_in_final_numbers() -> None:
     assert pairing.name == "muon (mup against sp)"
     assert pairing.hidden_lr is not None and pairing.hidden_lr.b.value == told.roles["hidden"].lr
     assert pairing.missing == ("sp has not tested its prediction for muon (sp) yet.",)
+
+
+def test_a_refusal_reaches_the_comparison(both: tuple[Results, Results]) -> None:
+    a, b = both
+    told, sentence = "No prediction: the best lr is at the edge of its sweep.", "No speedup is claimed: adamw is not tuned."
+    muon = "muon", "mup"
+    refused = a.validations[muon].model_copy(update={"refusal": sentence, "speedup": None})
+    a = replace(a, validations=a.validations | {muon: refused})
+    others = {series: prediction for series, prediction in b.predictions.items() if series != muon}
+    b = replace(b, predictions=others, validations={}, refused={muon: told})
+    comparison = comparison_of(a, b, ("sample", "other"))
+    assert comparison.optimizers[1].missing == (f"sample: {sentence}", f"other: {told}")
+    assert f"muon: sample: {sentence}" in words.findings(comparison)
+    parts = {part.anchor: part for part in sections({n: make(a, b, comparison) for n, make in FRAMES.items()}, comparison)}
+    assert set(parts["multipliers"].remarks) >= {f"muon: sample: {sentence}", f"muon: other: {told}"}
+
+
+def test_with_other_base_widths_the_final_learning_rates_are_judged() -> None:
+    a, b = experiment(("adamw",)), experiment(("adamw",), name="wide", base_width=64)
+    (pairing,) = (comparison := comparison_of(found(a), found(b), ("sample", "wide"))).optimizers
+    assert pairing.lr is not None and pairing.lr.ratio.value == pytest.approx(1) and pairing.lr.agreement == "not judged"
+    assert pairing.hidden_lr is not None and pairing.hidden_lr.ratio.value == pytest.approx(2)
+    (judged,) = (sentence for sentence in words.findings(comparison) if "learning rates" in sentence)
+    assert judged.startswith("adamw: the predicted learning rates of hidden matrices differ: wide's over sample's is 2.00x")
+
+
+def test_what_the_rules_alone_change_is_not_judged() -> None:
+    a, b = experiment(("adamw",)), experiment(("adamw",), name="large", target_width=512)
+    known = [
+        replace(one, predictions={s: _with_decay_interval(p) for s, p in one.predictions.items()}) for one in map(found, (a, b))
+    ]
+    (pairing,) = (comparison := comparison_of(*known, ("sample", "large"))).optimizers
+    assert pairing.hidden_lr is None  # one base: the base values are compared
+    assert pairing.lr is not None and pairing.lr.agreement == "agree"
+    assert pairing.weight_decay is not None and pairing.weight_decay.ratio.value == pytest.approx(0.5)
+    assert pairing.weight_decay.agreement == "not judged"
+    assert "Final values are not judged: from one held-out run to the other the rules alone change them." in pairing.notes
+    assert not any("weight decay" in sentence for sentence in words.findings(comparison))
+
+
+def _with_decay_interval(told: Prediction) -> Prediction:
+    """With a weight decay that the runs told."""
+    decay = told.hyperparameters.weight_decay
+    known = decay.model_copy(update={"low": decay.value / 1.1, "high": decay.value * 1.1, "status": "identified; constant"})
+    return told.model_copy(update={"hyperparameters": told.hyperparameters.model_copy(update={"weight_decay": known})})
+
+
+def test_a_weight_decay_that_the_runs_told_needs_no_note(both: tuple[Results, Results]) -> None:
+    known = [replace(one, predictions={s: _with_decay_interval(p) for s, p in one.predictions.items()}) for one in both]
+    comparison = comparison_of(known[0], known[1], ("sample", "other"))
+    assert comparison.optimizers[1].notes == ()
+    assert any("muon: the predicted weight decays agree" in sentence for sentence in words.findings(comparison))
+
+
+def test_losses_amid_a_schedule_are_not_ranked_with_annealed_ones() -> None:
+    a, b = (
+        experiment(("adamw",), name=name, schedule={"shape": shape}) for name, shape in (("fast", "linear"), ("flat", "constant"))
+    )
+    comparison = comparison_of(found(a), found(b), ("fast", "flat"))
+    amid = "those of adamw of flat end in mid-schedule (constant), the others annealed."
+    assert comparison.not_comparable == f"Losses at the held-out width are not compared: {amid}"
+    assert comparison.optimizers[0].loss is None
+    same = comparison_of(
+        found(b), found(experiment(("adamw",), name="c", batch_sequences=32, schedule={"shape": "constant"})), ("b", "c")
+    )
+    assert same.not_comparable is None
+
+
+def test_parametrizations_of_one_optimizer_are_told_apart(both: tuple[Results, Results]) -> None:
+    a, b = both
+    told = {("muon", "sp"): prediction(a.experiment, "muon", "sp")}
+    tested = {("muon", "sp"): a.validations["muon", "mup"].model_copy(update={"parametrization": "sp"})}
+    sp = experiment(name="sample", parametrizations=["mup", "sp"])
+    a = replace(a, experiment=sp, predictions=a.predictions | told, validations=a.validations | tested)
+    comparison = comparison_of(a, b, ("sample", "other"))
+    frame = FRAMES["held_out"](a, b, comparison)
+    assert set(frame.filter(pl.col("experiment") == "sample")["name"]) == {"adamw", "muon", "muon (sp)"}
+    spec = json.loads(json.dumps(held_out(frame, ("sample", "other")).to_dict()))
+    domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
+    assert {"muon of sample", "muon (sp) of sample"} <= set(domain) and len(domain) == len(set(domain))
+    fields = [tip["field"] for tip in spec["layer"][1]["encoding"]["tooltip"]]
+    assert len(fields) == len(set(fields))
+
+
+def test_the_interval_of_a_difference_takes_welchs_freedom() -> None:
+    sure, unsure = (
+        HeldOut(
+            experiment=e,
+            optimizer="muon",
+            parametrization="mup",
+            width=256,
+            tokens=1,
+            loss=2.0,
+            standard_error=se,
+            freedom=f,
+            seeds=2,
+        )
+        for e, se, f in (("a", 1e-9, 100), ("b", 0.01, 1))
+    )
+    change = loss_ratio(sure, unsure)  # of one degree of freedom, as all of the noise is in b
+    assert change.high == pytest.approx(float(stats.t.ppf(0.9, 1)) * 0.01 / 2.0, rel=1e-3)
 
 
 def test_losses_are_ranked_over_both_experiments(both: tuple[Results, Results]) -> None:
@@ -240,6 +343,20 @@ def test_bad_input_is_one_line(files: list[str], a: str, b: str, says: str) -> N
     with pytest.raises(UsageError, match=re.escape(says)):
         main(["--compare", a, b])
     assert not list(Path("reports").glob("compare-*"))
+
+
+@pytest.mark.parametrize("option", [["--predictions", "missing.json"], ["--experiment", "first.yaml"]])
+def test_options_of_a_single_report_are_refused(files: list[str], option: list[str]) -> None:
+    with pytest.raises(UsageError, match=f"{option[0]} does not go with --compare"):
+        main(["--compare", *files, *option])
+
+
+def test_a_folder_with_a_report_is_refused(files: list[str]) -> None:
+    main(["--experiment", files[1]])
+    before = {path: path.read_text() for path in Path("reports/other").rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"reports/other holds another kind of report, with its report\.md"):
+        main(["--compare", *files, "--output", "reports/other"])
+    assert {path: path.read_text() for path in Path("reports/other").rglob("*") if path.is_file()} == before
 
 
 def test_experiments_of_one_name_are_told_apart_by_their_files(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

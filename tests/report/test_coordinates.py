@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from report.factory import coordinate_check, experiment, results
+from report.factory import coordinate_check, experiment, results, write_all
 
 from hptransfer.errors import UsageError
 from hptransfer.report.coordinates import read_coordinate_checks
+from hptransfer.report.results import load_results
+from hptransfer.store import Store
 
+OURS = experiment()
 MUP = [("adamw", "mup"), ("muon", "mup")]
 
 
@@ -17,22 +20,32 @@ def write(folder: Path, name: str, content: object) -> None:
 
 
 def test_only_the_checks_of_the_experiment_are_read_in_its_order(tmp_path: Path) -> None:
-    ours = experiment()
     for optimizer, parametrization in (("muon", "mup"), ("adamw", "mup"), ("soap", "mup"), ("muon", "sp")):
-        write(tmp_path, f"{optimizer}-{parametrization}.json", coordinate_check(ours, optimizer, parametrization))
-    found = read_coordinate_checks(tmp_path, MUP)
+        write(tmp_path, f"{optimizer}-{parametrization}.json", coordinate_check(OURS, optimizer, parametrization))
+    found = read_coordinate_checks(tmp_path, OURS)
     assert [(check.optimizer, check.parametrization) for check in found] == MUP
     assert found[1].slopes[4].role == "hidden" and found[1].slopes[4].slope == -0.11
-    assert read_coordinate_checks(tmp_path / "none", MUP) == ()
+    assert read_coordinate_checks(tmp_path / "none", OURS) == ()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"base_width": 64}, {"corpus": {"corpus": "books", "tokenizer": "bytes", "sha256": "1", "vocab": 256}}]
+)
+def test_a_check_made_at_another_base_width_or_on_another_corpus_is_not_ours(
+    tmp_path: Path, elsewhere: dict[str, object]
+) -> None:
+    write(tmp_path, "adamw-mup.json", coordinate_check(OURS, "adamw"))
+    write(tmp_path, "muon-mup.json", coordinate_check(OURS, "muon", **elsewhere))
+    assert [check.optimizer for check in read_coordinate_checks(tmp_path, OURS)] == ["adamw"]
 
 
 def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
-    check = coordinate_check(experiment(), "muon")
+    check = coordinate_check(OURS, "muon")
     check["slopes"] = [
         {"role": "hidden", "step": 10, "slope": None, "slopes_by_seed": [], "outcome": "fails", "rms": {"32": None}}
     ]
     write(tmp_path, "muon-mup.json", check)
-    assert read_coordinate_checks(tmp_path, MUP)[0].slopes[0].slope is None
+    assert read_coordinate_checks(tmp_path, OURS)[0].slopes[0].slope is None
 
 
 @pytest.mark.parametrize(
@@ -41,10 +54,16 @@ def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: object, said: str) -> None:
     write(tmp_path, "muon-mup.json", content)
     with pytest.raises(UsageError, match=f"muon-mup.json {said}") as error:
-        read_coordinate_checks(tmp_path, MUP)
+        read_coordinate_checks(tmp_path, OURS)
     assert "\n" not in str(error.value)
 
 
-def test_results_find_the_checks_beside_their_report(folder: Path) -> None:
+def test_results_find_the_checks_of_the_experiment(folder: Path) -> None:
     found = results(folder, experiment())
     assert [check.optimizer for check in found.coordinate_checks] == ["adamw", "muon"]
+
+
+def test_another_report_folder_has_the_same_checks(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    assert len(load_results(ours, Store("runs"), Path("elsewhere/mine")).coordinate_checks) == 2

@@ -54,5 +54,15 @@ def test_a_target_loss_that_one_seed_misses_is_not_reached(folder: Path) -> None
     assert worst > best and missed is not None and missed.tokens is None and not missed.mid_schedule
 
 
+def test_a_seed_that_diverged_did_not_reach_the_target(folder: Path) -> None:
+    found = results(folder, experiment(target_loss=2.0))
+    lost = predicted_runs(found, MUON)[1].run_id
+    records = tuple(
+        run.model_copy(update={"state": "diverged", "loss": None}) if run.run_id == lost else run for run in found.records
+    )
+    missed = tokens_to_target(replace(found, records=records), MUON)
+    assert missed is not None and missed.tokens is None and missed.trained == 2_097_152
+
+
 def test_without_a_target_loss_there_are_no_tokens_to_it(full: Results) -> None:
     assert tokens_to_target(full, MUON) is None

@@ -6,7 +6,7 @@ import pytest
 
 from hptransfer.report.pairs import pair_of, pairs
 from hptransfer.report.results import Results
-from hptransfer.validate.significance import Sample, p_lower, seeds_needed
+from hptransfer.validate.significance import Sample, equivalent_steps, loss_exponent, p_lower, seeds_needed
 
 MUON = ("muon", "mup")
 
@@ -43,6 +43,33 @@ def test_a_loss_amid_a_schedule_is_not_compared_with_an_annealed_one(full: Resul
     told = full.predictions[MUON]
     flat = told.model_copy(update={"spec": told.spec.at(**{"schedule.shape": "constant"})})
     assert pairs(replace(full, predictions=full.predictions | {MUON: flat})) == ()
+
+
+def test_a_difference_is_worth_tokens_of_adamw(full: Results) -> None:
+    (pair,) = pairs(full)
+    assert pair.tokens == pytest.approx((1.62 / 1.55) ** (1 / 0.06), rel=0.1)  # the truth, but for the jitter of the losses
+    ladder = full.validations[MUON].ladder
+    exponent = loss_exponent([run.tokens for run in ladder], [run.loss or 0.0 for run in ladder])
+    higher, lower = (full.validations[name, "mup"].runs[0].loss or 0.0 for name in ("adamw", "muon"))
+    assert pair.tokens == pytest.approx(equivalent_steps(higher, lower, exponent))
+
+
+def test_tokens_need_two_annealed_horizons_and_a_multiplier_that_is_not_refused(full: Results) -> None:
+    def tokens(**changes: object) -> float | None:
+        edited = full.validations[MUON].model_copy(update=changes)
+        (pair,) = pairs(replace(full, validations=full.validations | {MUON: edited}))
+        return pair.tokens
+
+    runs = full.validations[MUON].baseline_runs
+    assert tokens(baseline_runs=runs) is not None
+    assert tokens(baseline_runs=tuple(run for run in runs if run.kind != "horizon")) is None
+    assert tokens(speedup=None, refusal="No speedup is claimed.") is None
+    flat = {
+        series: told.model_copy(update={"spec": told.spec.at(**{"schedule.shape": "constant"})})
+        for series, told in full.predictions.items()
+    }
+    (pair,) = pairs(replace(full, predictions=flat))
+    assert pair.tokens is None
 
 
 def test_equal_losses_have_no_number_of_seeds(full: Results) -> None:

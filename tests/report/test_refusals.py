@@ -11,7 +11,7 @@ from report.pages import first_screen, words
 
 from hptransfer.experiment import Experiment
 from hptransfer.report.markdown import render_markdown
-from hptransfer.report.results import Results, load_results
+from hptransfer.report.results import Results, load_results, with_refusals
 from hptransfer.report.summary import summarize
 from hptransfer.store import Store
 
@@ -19,7 +19,7 @@ MUON = ("muon", "mup")
 
 
 def loaded(ours: Experiment) -> Results:
-    return load_results(ours, Store("runs"), Path("reports/sample"))
+    return with_refusals(load_results(ours, Store("runs"), Path("reports/sample")))
 
 
 def edited(found: Results, **changes: object) -> Results:
@@ -79,7 +79,10 @@ def test_an_optimum_on_the_edge_of_its_sweep_says_so_instead_of_a_prediction(
     text = first_screen(found)
     assert f"No prediction: muon at width 32: the best lr is at the {edge} edge of its sweep" in text
     summary = summarize(found)
-    assert [part.sentence for part in summary.missing if "muon" in part.sentence] == ["muon: the search allows no prediction."]
+    (part,) = (part for part in summary.missing if "muon" in part.sentence)
+    assert part.sentence == "muon: the search allows no prediction."
+    end = {"lower": "low", "upper": "high"}[edge]  # the complete search itself would do nothing
+    assert part.command == f"python -m hptransfer.search --set spaces.muon.lr.{end}=... --optimizer muon"
     assert "adamw: there is no prediction yet." in [part.sentence for part in summary.missing]
 
 
@@ -108,7 +111,10 @@ def test_a_prediction_that_came_after_its_test_fails_a_check(full: Results) -> N
 
 
 def test_a_predicted_run_that_diverged_is_said(full: Results) -> None:
-    assert "The predicted run diverged." in first_screen(edited(full, regret=None))
+    first, *others = full.validations[MUON].runs
+    gone = first.model_copy(update={"losses": (first.losses[0], None), "loss": None, "standard_error": None})
+    said = first_screen(edited(full, regret=None, runs=(gone, *others)))
+    assert "1 of 2 seeds of the predicted run diverged." in said
 
 
 def test_losses_amid_a_schedule_are_labelled_as_bounds(folder: Path) -> None:

@@ -87,6 +87,15 @@ def test_what_was_tested_is_reported_although_its_file_is_gone(folder: Path) -> 
     assert ("muon", "mup") in loaded.validations and loaded.stale == ()
 
 
+def test_a_prediction_under_another_weight_decay_rule_is_not_ours(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    other = prediction(experiment(weight_decay_rule="constant"), "muon")
+    (folder / "predictions" / "muon-256.json").write_text(other.model_dump_json())
+    loaded = load_results(ours, Store("runs"), folder / "reports" / "sample")
+    assert set(loaded.predictions) == {("adamw", "mup")} and loaded.stale == (("muon", "mup"),)
+
+
 def test_a_validation_of_a_replaced_prediction_is_not_reported(folder: Path) -> None:
     ours = experiment()
     write_all(folder, ours)

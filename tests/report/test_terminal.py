@@ -5,6 +5,7 @@ import pytest
 from hptransfer.report import terminal
 from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
+from hptransfer.report.text import COORDINATES
 
 DASH = "\N{EN DASH}"
 
@@ -16,6 +17,7 @@ def test_the_answer_in_the_terminal(full: Results, capsys: pytest.CaptureFixture
     (row,) = (line.split() for line in err.splitlines() if line.startswith("  muon "))
     regret = ["0.11", "%", f"(0.02{DASH}0.21)"]
     assert row == ["muon", "0.0208", f"(0.0172{DASH}0.0248)", "0.000125", *regret, "1.42x", f"(1.30{DASH}1.60)", "0.002"]
+    assert " ".join(COORDINATES.split()) in " ".join(err.split())
     assert "sample at width 256: 2.49 M parameters" in err
     assert "\nmuon saves compute: AdamW needs 1.42x the compute" in err
     assert "muon: Check failed: batch in the swept range (a < b)." in err

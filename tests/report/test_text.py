@@ -41,4 +41,19 @@ def test_multipliers() -> None:
     assert (text.multiplier(known), text.multiplier_bounds(known)) == ("1.42x", "(1.20\N{EN DASH}1.60)")
     bound = Multiplier(value=2, low=None, high=None, bracketed=False, bound=">")
     assert (text.multiplier(bound), text.multiplier_bounds(bound)) == ("> 2.00x", "(not bracketed)")
+    assert text.multiplier_in_full(known) == "1.42x (1.20\N{EN DASH}1.60)"
+    assert text.multiplier_in_full(None) == "-"
     assert text.multiplier(bound.model_copy(update={"bound": "<"})) == "< 2.00x"
+
+
+@pytest.mark.parametrize(
+    ("p", "words", "sentence"),
+    [
+        (0.0003, "< 0.001", "p < 0.001"),
+        (0.9999, "> 0.999", "p > 0.999"),
+        (0.0312, "0.031", "p = 0.031"),
+        (0.3, "0.30", "p = 0.30"),
+    ],
+)
+def test_p_values(p: float, words: str, sentence: str) -> None:
+    assert (text.probability(p), text.p_value(p)) == (words, sentence)

@@ -119,10 +119,12 @@ def test_bounds_say_which_run_set_them() -> None:
         (measured(0.7, 0.6, 0.8), "slower"),
         (measured(0.7, 0.6, 1.01), "open"),
         (measured(0.98, 0.9, 1.1, 0.01), "open"),  # a p-value cannot make a slowdown a speedup
-        (bound(">", 2.0), "faster"),
+        (bound(">", 2.0, low=1.9), "faster"),
+        (bound(">", 2.0), "open"),  # no end of the interval is known
         (bound(">", 2.0, low=0.9), "open"),
         (bound(">", 0.9, p=0.001), "open"),
-        (bound("<", 0.5), "slower"),
+        (bound("<", 0.5, high=0.6), "slower"),
+        (bound("<", 0.5), "open"),
         (bound("<", 2.0, p=0.001), "open"),  # below 2.0 may be below 1
         (bound(">", 0.5, p=0.999), "open"),
     ],
@@ -171,24 +173,32 @@ def test_a_prediction_whose_optimum_is_not_located_or_that_diverged() -> None:
     assert (lost.text, lost.tone) == ("The predicted run diverged.", "bad")
 
 
+@pytest.mark.parametrize("regret", [None, Interval(value=0.001, low=0.0, high=0.002)])
+def test_one_diverged_seed_is_counted_and_never_within_the_noise(regret: Interval | None) -> None:
+    half = run("predicted", None).model_copy(update={"losses": (1.5, None), "run_ids": ("a", "b")})
+    verdict = prediction_verdict(validation(regret, half, run("lr_probe", 1.5)))
+    assert (verdict.text, verdict.tone) == ("1 of 2 seeds of the predicted run diverged.", "bad")
+
+
 def test_the_prediction_against_transfers_without_a_fit() -> None:
     regret = Interval(value=0.0, low=0.0, high=0.001)
     predicted = run("predicted", 1.5)
     found = against_verdict(validation(regret, predicted, run("same_hyperparameters", 1.53), run("mup_only", 1.501)))
     assert found is not None
-    expected = "Against the same hyperparameters: 1.98 % better; against muP alone: not distinguishable (0.07 % better)."
+    expected = "Against the same hyperparameters: 2.00 % better; against muP alone: not distinguishable (0.07 % better)."
     assert found.text == expected
     found = against_verdict(validation(regret, predicted, run("same_hyperparameters", None), run("mup_only", 1.48)))
     assert found is not None
-    expected = "Against the same hyperparameters: diverged, which the prediction did not; against muP alone: 1.34 % worse."
+    expected = "Against the same hyperparameters: diverged, which the prediction did not; against muP alone: 1.33 % worse."
     assert found.text == expected
     assert against_verdict(validation(regret, predicted)) is None
     assert against_verdict(validation(None, run("predicted", None), run("mup_only", 1.5))) is None
 
 
-def test_noise_stands_in_where_a_run_does_not_say_its_error() -> None:
+def test_transfers_are_compared_on_the_seeds_that_both_have() -> None:
     regret = Interval(value=0.0, low=0.0, high=0.001)
-    found = against_verdict(validation(regret, run("predicted", 1.5, None), run("mup_only", 1.5041, None)))
-    assert found is not None and "not distinguishable" in found.text  # 0.27 % and 2 sqrt(2) 0.1 %
-    found = against_verdict(validation(regret, run("predicted", 1.5, None), run("mup_only", 1.5046, None)))
-    assert found is not None and "0.31 % better" in found.text
+    predicted = run("predicted", 1.52).model_copy(update={"losses": (1.5, 1.54), "run_ids": ("a", "b")})
+    found = against_verdict(validation(regret, predicted, run("mup_only", 1.5041)))
+    assert found is not None and "not distinguishable (0.27 % better)" in found.text  # 2 sqrt(2) 0.1 % at one seed
+    found = against_verdict(validation(regret, predicted, run("mup_only", 1.5046)))
+    assert found is not None and found.text == "Against muP alone: 0.31 % better."

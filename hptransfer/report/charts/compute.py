@@ -28,7 +28,12 @@ from hptransfer.report.charts.parts import (
 from hptransfer.report.text import AXES
 
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
-POINT_KINDS = {"search": "best run of a searched width", "predicted": "prediction, held-out width", "horizon": "AdamW's ladder"}
+POINT_KINDS = {
+    "search": "best run of a searched width",
+    "predicted": "prediction, held-out width",
+    "horizon": "AdamW's ladder",
+    "chosen": "AdamW's ladder, its best probe with fresh seeds",
+}
 ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
 METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
 DODGE = 0.08  # between optimizers at the same width, ln; less where they are many
@@ -41,18 +46,20 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
     frame = with_series(frame)
     most = number(frame["compute"].max())
     unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if most >= size), ("FLOP", 1.0))
-    has_ladder = frame.filter(kind="horizon")["series"].unique().to_list()
+    kind = pl.col("kind")
+    rungs = kind.is_in(["horizon", "chosen"])
+    has_ladder = (kind == "horizon").any().over("series") & ~(kind == "chosen").any().over("series")
     rows = frame.sort("compute").select(
         "series",
-        pl.col("kind").replace_strict(POINT_KINDS),
+        kind.replace_strict(POINT_KINDS),
         "width",
         "tokens",
         "seeds",
         "loss",
         (pl.col("compute") / size).alias("compute"),
         (pl.col("flops_optimizer") / size).alias("own"),
-        pl.when(pl.col("kind") != "horizon").then(True).alias("sized"),
-        pl.when((pl.col("kind") != "search") & pl.col("series").is_in(has_ladder)).then(True).alias("rung"),
+        pl.when(~rungs).then(True).alias("sized"),
+        pl.when(rungs | (kind == "predicted") & has_ladder).then(True).alias("rung"),
         pl.when(kind="predicted").then(True).alias("told"),
     )
     x = log_x("compute", rows["compute"], f"compute with the optimizer's ({unit})")

@@ -112,7 +112,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
         .encode(x, y, legend.colour, legend.shape, tooltip=tooltip)
         .add_params(pick),
         only(done + " && datum.told", pick).mark_point(size=150, **DIAMOND).encode(x, y, legend.colour, tooltip=tooltip),
-        only(f"!{done}", pick).mark_point(**CROSS).encode(x, legend.colour, y=alt.value(4), tooltip=tooltip),
+        only("datum.state === 'diverged'", pick).mark_point(**CROSS).encode(x, legend.colour, y=alt.value(4), tooltip=tooltip),
         height=280,
     )
 
@@ -152,7 +152,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
         only(done, pick)
         .mark_rule(style="outlined")
         .encode(alt.X("change_low:Q", scale=scale), alt.X2("change_high:Q"), y, offset, tooltip=tooltip),
-        only(f"!{done}", pick)
+        only("datum.state === 'diverged'", pick)
         .mark_text(style="remark", align="left", dx=4)
         .encode(y, offset, x=alt.datum(0), text=alt.Text("state:N"), tooltip=tooltip),
         height=len(titles) * (13 * len(legend.names) + 9) + 10,

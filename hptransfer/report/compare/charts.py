@@ -86,7 +86,7 @@ def predictions(frame: pl.DataFrame, names: Sequence[str], title: str) -> Chart:
     """One predicted quantity of every optimizer in both experiments, with 80 % intervals."""
     values = pl.concat([frame[name] for name in ("value", "low", "high")])
     tooltip = [
-        alt.Tooltip("optimizer:N"),
+        alt.Tooltip("name:N", title="optimizer"),
         alt.Tooltip("experiment:N"),
         tip("value", title),
         tip("low", "80 % from"),
@@ -108,7 +108,7 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
         "value:Q", title=LOSS, scale=alt.Scale(domain=[low - margin, high + margin], nice=False), axis=alt.Axis(tickCount=6)
     )
     tooltip = [
-        alt.Tooltip("optimizer:N"),
+        alt.Tooltip("name:N", title="optimizer"),
         alt.Tooltip("experiment:N"),
         alt.Tooltip("width:Q", format="d"),
         alt.Tooltip("tokens:Q", format=","),
@@ -155,15 +155,15 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
 
 
 def _beside(frame: pl.DataFrame, names: Sequence[str], x: alt.X, tooltip: list[alt.Tooltip]) -> Chart:
-    """A row per optimizer, the experiments below each other in it: ``value`` with ``low`` and ``high``."""
+    """A row per ``name``, the experiments below each other in it: ``value`` with ``low`` and ``high``. ``optimizer`` gives the
+    colour."""
     both = Both(names)
-    tooltip = [alt.Tooltip("optimizer:N"), alt.Tooltip("experiment:N"), *tooltip]
-    optimizers = frame["optimizer"].unique(maintain_order=True).to_list()
-    rows = frame.with_columns(key=pl.concat_str("optimizer", "experiment", separator=" of "))
-    keys = [f"{optimizer} of {name}" for optimizer, name in product(optimizers, names)]
-    tones = [tone for optimizer in optimizers for tone in shades(colour(optimizer.split(" (")[0]), 2)[::-1]]
+    optimizers = dict(frame.select("name", "optimizer").unique(maintain_order=True).iter_rows())
+    rows = frame.with_columns(key=pl.concat_str("name", "experiment", separator=" of "))
+    keys = [f"{row} of {name}" for row, name in product(optimizers, names)]
+    tones = [tone for optimizer in optimizers.values() for tone in shades(colour(optimizer), 2)[::-1]]
     hue = alt.Color("key:N", scale=alt.Scale(domain=keys, range=tones), legend=None)
-    y = alt.Y("optimizer:N", title=None, sort=optimizers, axis=alt.Axis(grid=False, labelLimit=160))
+    y = alt.Y("name:N", title=None, sort=list(optimizers), axis=alt.Axis(grid=False, labelLimit=160))
     (low := x.copy(deep=False))["shorthand"] = "low:Q"
     ends = only("isValid(datum.low) && isValid(datum.high)", both.pick).mark_rule(strokeWidth=2.5)
     return layers(

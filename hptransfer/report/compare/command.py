@@ -8,13 +8,13 @@ from pathlib import Path
 from hptransfer import cli
 from hptransfer.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.report.build import drawings, write
+from hptransfer.report.build import drawings, require_folder, write
 from hptransfer.report.compare import words
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.page import render_markdown, render_page
 from hptransfer.report.compare.result import comparison_of
-from hptransfer.report.results import load_results
+from hptransfer.report.results import load_results, with_refusals
 from hptransfer.store import Store
 
 
@@ -24,11 +24,13 @@ def compare(args: argparse.Namespace) -> None:
     names = _names(args.compare, experiments)
     _require_two(args.compare, experiments)
     store = Store(args.store)
-    results = [load_results(one, store, Path("reports") / one.name, allow_empty=True) for one in experiments]
+    homes = ((one, Path("reports") / one.name) for one in experiments)
+    results = [with_refusals(load_results(one, store, home, allow_empty=True)) for one, home in homes]
     if not any(found.records for found in results):
         raise UsageError(f"store {store.location} holds no run of {names[0]} and none of {names[1]}: there is nothing to compare")
     folder = Path(args.output or f"reports/compare-{experiments[0].name}-{experiments[1].name}")
-    cli.console.print(f"{names[0]} against {names[1]}, store {args.store}, report {folder}", markup=False)
+    cli.console.print(f"{names[0]} against {names[1]}, store {args.store}, report {folder}")
+    require_folder(folder, "compare.md")
     comparison = comparison_of(results[0], results[1], names)
     frames = {name: make(results[0], results[1], comparison) for name, make in FRAMES.items()}
     evidence = sections(frames, comparison)
@@ -46,7 +48,7 @@ def compare(args: argparse.Namespace) -> None:
         rows = [(setting.name, setting.a or words.ABSENT, setting.b or words.ABSENT) for setting in comparison.settings]
         cli.table("settings that differ", ("setting", *names), rows)
     for sentence in (*words.findings(comparison), *comparison.caveats):
-        cli.console.print(sentence, markup=False)
+        cli.console.print(sentence)
     cli.finish(args, comparison.model_dump(mode="json"), written=written)
 
 

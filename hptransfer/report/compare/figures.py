@@ -27,6 +27,7 @@ def sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tupl
     multipliers = tuple(_multipliers(frames["multipliers"], comparison))
     losses = tuple(_held_out(frames["held_out"], comparison))
     nothing = "No optimizer has been predicted in both experiments yet."
+    unmeasured = [f"{pairing.name}: {sentence}" for pairing in comparison.optimizers for sentence in pairing.missing]
     refused = comparison.not_comparable or "No predicted run at a held-out width has finished yet."
     return (
         _section("predictions", "Predicted values", f"With 80 % intervals; {told}", predicted, nothing),
@@ -37,13 +38,13 @@ def sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tupl
             "Compute multipliers over AdamW",
             f"Each over the AdamW of its own experiment, with 80 % intervals; {names[0]} in full colour, {names[1]} greyed.",
             multipliers,
-            "No compute multiplier has been measured yet.",
+            *(unmeasured or ["No compute multiplier has been measured yet."]),
         ),
     )
 
 
-def _section(anchor: str, title: str, intro: str, figures: tuple[Figure, ...], absent: str) -> Section:
-    return Section(anchor, title, intro if figures else "", figures, (), () if figures else (absent,))
+def _section(anchor: str, title: str, intro: str, figures: tuple[Figure, ...], *absent: str) -> Section:
+    return Section(anchor, title, intro if figures else "", figures, (), () if figures else absent)
 
 
 def _predictions(frame: pl.DataFrame, names: tuple[str, str]) -> Iterable[Figure]:

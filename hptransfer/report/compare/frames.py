@@ -9,7 +9,7 @@ import polars as pl
 
 from hptransfer.report import frames
 from hptransfer.report.compare.result import Comparison
-from hptransfer.report.results import Results
+from hptransfer.report.results import Results, label
 
 Frame = Callable[[Results, Results, Comparison], pl.DataFrame]
 
@@ -23,12 +23,12 @@ def predictions(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
     """Predicted values per optimizer and experiment with 80 % intervals; ``experiment`` is ``ratio`` for B over A."""
     rows: list[dict[str, Any]] = []
     for pairing in comparison.optimizers:
-        for name, found in (("lr", pairing.lr), ("hidden_lr", pairing.hidden_lr), ("weight_decay", pairing.weight_decay)):
+        for quantity, found in (("lr", pairing.lr), ("hidden_lr", pairing.hidden_lr), ("weight_decay", pairing.weight_decay)):
             if found:
                 parts = ((comparison.a, found.a), (comparison.b, found.b), ("ratio", found.ratio))
-                same = {"optimizer": pairing.name, "quantity": name, "agreement": found.agreement}
+                same = {"name": pairing.name, "optimizer": pairing.optimizer, "quantity": quantity, "agreement": found.agreement}
                 rows += [same | {"experiment": one} | interval.model_dump() for one, interval in parts]
-    return _frame(rows, ("optimizer", "quantity", "agreement", "experiment"), ("value", "low", "high"))
+    return _frame(rows, ("name", "optimizer", "quantity", "agreement", "experiment"), ("value", "low", "high"))
 
 
 def optima(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
@@ -58,8 +58,10 @@ def multipliers(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
 
 def held_out(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
     """The predicted runs at the held-out widths, of every optimizer of either experiment."""
-    rows = (run.model_dump() for run in comparison.held_out)
-    frame = _frame(rows, ("experiment", "optimizer", "parametrization"), ("loss", "standard_error", "width", "tokens", "seeds"))
+    rows = (run.model_dump() | {"name": label((run.optimizer, run.parametrization))} for run in comparison.held_out)
+    frame = _frame(
+        rows, ("experiment", "name", "optimizer", "parametrization"), ("loss", "standard_error", "width", "tokens", "seeds")
+    )
     return frame.with_columns(pl.col("width", "tokens", "seeds").cast(pl.Int64))
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from hptransfer.report import html, markdown
+from hptransfer.report import html, markdown, text
 from hptransfer.report.charts import colour
 from hptransfer.report.compare import words
 from hptransfer.report.compare.result import Comparison, Pairing
 from hptransfer.report.figures import Section
 
-INTRO = (
-    "Intervals are 80 %; that of a ratio takes the two as independent. Learning rates are in base coordinates, weight decay is "
-    "the final independent value at the held-out width."
-)
+INTRO = f"Intervals are 80 %; that of a ratio takes the two as independent. {text.COORDINATES}"
 
 
 def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
@@ -47,9 +44,7 @@ def render_markdown(comparison: Comparison, sections: Sequence[Section]) -> str:
     if comparison.settings:
         lines += markdown.table(("setting", comparison.a, comparison.b), _setting_rows(comparison))
     for section in sections:
-        lines += [f"## {section.title}", "", section.intro, ""]
-        lines += [f"![{section.title}, {figure.title}](figures/{figure.name}.svg)\n" for figure in section.figures]
-        lines += [f"{remark}\n" for remark in section.remarks]
+        lines += markdown.evidence(section)
     return "\n".join(lines)
 
 

@@ -14,9 +14,11 @@ from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
 from hptransfer.spec import RunSpec, Spec
 from hptransfer.transfer.prediction import Interval, WeightDecay
-from hptransfer.validate.result import Axis, Multiplier, TargetRun
+from hptransfer.validate.result import Axis, Multiplier
+from hptransfer.validate.significance import welch_freedom
+from hptransfer.validate.verdict import annealed
 
-Agreement = Literal["agree", "differ", "unknown"]
+Agreement = Literal["agree", "differ", "unknown", "not judged"]
 NOT_SETTINGS = ("name", "description")
 
 
@@ -30,7 +32,8 @@ class Setting(Spec):
 
 class Quantity(Spec):
     """One number of both experiments with 80 % intervals, and B's over A's. ``agreement``: whether the interval of the ratio
-    holds 1; unknown where one of its ends is not bounded and the other does not decide."""
+    holds 1; unknown where one of its ends is not bounded and the other does not decide, not judged where the rules alone change
+    the number from one experiment to the other."""
 
     a: Interval
     b: Interval
@@ -53,7 +56,7 @@ class HeldOut(Spec):
 
 
 class Pairing(Spec):
-    """One optimizer in both experiments. None and empty: not known in one of them, which ``missing`` names.
+    """One optimizer in both experiments. None and empty: not known or refused in one of them, which ``missing`` says.
 
     ``lr`` in base coordinates; ``hidden_lr``, the final one of the hidden matrices, where those coordinates differ.
     ``losses`` are those of the predicted runs, nats per token; ``loss`` is B's over A's minus 1, None where the runs are not
@@ -134,9 +137,9 @@ def paired(a: Results, b: Results) -> list[tuple[Series, Series]]:
     return found
 
 
-def quantity(a: Interval, b: Interval) -> Quantity | None:
+def quantity(a: Interval, b: Interval, *, judged: bool = True) -> Quantity | None:
     """Two numbers and their ratio; None where one is 0. The interval of the ratio adds their distances to the ends in
-    quadrature, on the log scale: the two are taken as independent."""
+    quadrature, on the log scale: the two are taken as independent. ``judged``: whether no rule alone makes them differ."""
     if a.value <= 0 or b.value <= 0:
         return None
     low = _off(_log(a.high, a.value), _log(b.low, b.value))
@@ -147,7 +150,7 @@ def quantity(a: Interval, b: Interval) -> Quantity | None:
         low=None if low is None else value * math.exp(-low),
         high=None if high is None else value * math.exp(high),
     )
-    return Quantity(a=_plain(a), b=_plain(b), ratio=ratio, agreement=agreement(ratio))
+    return Quantity(a=_plain(a), b=_plain(b), ratio=ratio, agreement=agreement(ratio) if judged else "not judged")
 
 
 def agreement(ratio: Interval) -> Agreement:
@@ -158,10 +161,11 @@ def agreement(ratio: Interval) -> Agreement:
 
 
 def loss_ratio(a: HeldOut, b: HeldOut) -> Interval:
-    """Loss of B over that of A, minus 1, with an 80 % interval from Student's t: the seeds are few."""
+    """Loss of B over that of A, minus 1, with an 80 % interval from Student's t: the seeds are few. Freedom by Welch."""
     value = b.loss / a.loss - 1
-    spread = math.hypot(a.standard_error / a.loss, b.standard_error / b.loss)
-    half = float(stats.t.ppf(0.9, a.freedom + b.freedom)) * spread * b.loss / a.loss
+    variances = (a.standard_error / a.loss) ** 2, (b.standard_error / b.loss) ** 2
+    freedom = welch_freedom(variances, (a.freedom, b.freedom))
+    half = float(stats.t.ppf(0.9, freedom)) * math.sqrt(sum(variances)) * b.loss / a.loss
     return Interval(value=value, low=value - half, high=value + half)
 
 
@@ -169,18 +173,26 @@ def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[st
     missing: list[str] = []
     told = a.predictions.get(of_a), b.predictions.get(of_b)
     tested = a.validations.get(of_a), b.validations.get(of_b)
-    for name, series, prediction, validation in zip(names, (of_a, of_b), told, tested, strict=True):
+    for name, results, series, prediction, validation in zip(names, (a, b), (of_a, of_b), told, tested, strict=True):
         if prediction is None:
-            missing.append(f"{name} has no prediction for {label(series)} yet.")
+            reason = results.refused.get(series)
+            missing.append(f"{name}: {reason}" if reason else f"{name} has no prediction for {label(series)} yet.")
         elif validation is None:
             missing.append(f"{name} has not tested its prediction for {label(series)} yet.")
+        elif validation.refusal:
+            missing.append(f"{name}: {validation.refusal}")
     found: dict[str, Any] = {}
     if told[0] and told[1]:
         lr, decay = ([getattr(p.hyperparameters, name) for p in told if p] for name in ("lr", "weight_decay"))
-        found |= {"lr": quantity(*lr), "weight_decay": quantity(*decay)}
+        same_base, same_target = (len({of(p.spec) for p in told if p}) == 1 for of in (_coordinates, _size))
+        found["lr"] = quantity(*lr, judged=same_base)
+        found["weight_decay"] = quantity(*decay, judged=same_target)
         found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
-        if _coordinates(told[0].spec) != _coordinates(told[1].spec):
-            found["hidden_lr"] = quantity(*(_scaled(p.hyperparameters.lr, p.roles["hidden"].lr) for p in told if p))
+        if not same_base:
+            final = (_scaled(p.hyperparameters.lr, p.roles["hidden"].lr) for p in told if p)
+            found["hidden_lr"] = quantity(*final, judged=same_target)
+        if not same_target:
+            found["notes"] += ("Final values are not judged: from one held-out run to the other the rules alone change them.",)
     one, other = _run(a, of_a, names[0]), _run(b, of_b, names[1])
     found["losses"] = (one and one.loss, other and other.loss)
     if is_comparable and one and other:
@@ -196,13 +208,19 @@ def _decay_notes(names: tuple[str, str], decay: Sequence[WeightDecay]) -> Iterab
     """Where the runs did not tell the weight decay, and the rule gave it."""
     for name, found in zip(names, decay, strict=True):
         same = decay[0].status == decay[1].status
-        if found.status != "identified":
+        if not found.is_identified:
             yield f"Weight decay of {'both' if same else name}: {found.status}."
 
 
 def _coordinates(spec: RunSpec) -> tuple[Any, ...]:
     """What turns a learning rate in base coordinates into a final one."""
-    return spec.parametrization, spec.base.width, spec.base.depth, spec.model.width, spec.model.depth
+    return spec.parametrization, spec.base.width, spec.base.depth
+
+
+def _size(spec: RunSpec) -> tuple[Any, ...]:
+    """What the rules turn base values into final ones by, beside the base."""
+    decay = (spec.tokens, spec.batch_tokens) if spec.weight_decay_rule == "constant_tau" else ()
+    return spec.model.width, spec.model.depth, *decay
 
 
 def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
@@ -212,7 +230,7 @@ def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
 def _run(results: Results, series: Series, name: str) -> HeldOut | None:
     """The predicted run of a series; None where it has not finished on every seed."""
     validation = results.validations.get(series)
-    run: TargetRun | None = next((run for run in validation.runs if run.kind == "predicted"), None) if validation else None
+    run = validation.predicted if validation else None
     if validation is None or run is None or run.loss is None or run.standard_error is None:
         return None
     return HeldOut(
@@ -229,14 +247,21 @@ def _run(results: Results, series: Series, name: str) -> HeldOut | None:
 
 
 def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | None:
-    """Why the losses of the held-out runs are not of the same text, in one sentence."""
+    """Why losses of held-out runs say nothing about each other, in one sentence: other text, or not all annealed."""
     one, other = (_text(results) for results in (a, b))
     if one is None or other is None:
         return None  # no runs, no losses
     parts = [f"{what} ({one[what]} and {other[what]})" for what in one if one[what] != other[what]]
-    if not parts:
+    if parts:
+        return f"Losses at the held-out width are not compared: {names[0]} and {names[1]} differ in {text.listing(parts)}."
+    ends: dict[bool, list[str]] = {}
+    for name, results in zip(names, (a, b), strict=True):
+        for series in results.validations:
+            ends.setdefault(annealed(results.predictions[series].spec), []).append(f"{label(series)} of {name}")
+    if len(ends) < 2:
         return None
-    return f"Losses at the held-out width are not compared: {names[0]} and {names[1]} differ in {text.listing(parts)}."
+    amid = f"those of {text.listing(ends[False])} end in mid-schedule (constant)"
+    return f"Losses at the held-out width are not compared: {amid}, the others annealed."
 
 
 def _text(results: Results) -> Mapping[str, Any] | None:

@@ -8,7 +8,6 @@ from hptransfer.report import text
 from hptransfer.report.compare.result import Comparison, HeldOut, Pairing, Quantity, loss_ratio
 from hptransfer.report.results import label
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.result import Multiplier
 
 ABSENT = "-"
 
@@ -19,8 +18,13 @@ def findings(comparison: Comparison) -> list[str]:
     """The answer, one sentence each: who ended lowest, and per optimizer whether the predictions agree."""
     found = list(_lowest(comparison))
     for pairing in comparison.optimizers:
-        for what, quantity in (("learning rates", pairing.lr), ("weight decays", _identified(pairing))):
-            if quantity:
+        judged = (
+            ("learning rates", pairing.lr),
+            ("learning rates of hidden matrices", pairing.hidden_lr),
+            ("weight decays", _identified(pairing)),
+        )
+        for what, quantity in judged:
+            if quantity and quantity.agreement != "not judged":
                 found.append(f"{pairing.name}: the predicted {what} {_verdict(comparison, quantity)}")
         found += [f"{pairing.name}: {sentence}" for sentence in pairing.missing]
     return found
@@ -49,7 +53,7 @@ def rows(pairing: Pairing) -> list[Row]:
     loss = "" if pairing.loss is None else _change(pairing.loss)
     found.append(("loss at the held-out width", _loss(pairing.losses[0]), _loss(pairing.losses[1]), loss))
     for axis, (a, b) in pairing.multipliers.items():
-        found.append((f"compute multiplier, {text.AXES[axis]}", _multiplier(a), _multiplier(b), ""))
+        found.append((f"compute multiplier, {text.AXES[axis]}", text.multiplier_in_full(a), text.multiplier_in_full(b), ""))
     return found
 
 
@@ -112,7 +116,3 @@ def _loss(loss: float | None) -> str:
 
 def _percent(interval: Interval | None) -> str:
     return ABSENT if interval is None else f"{text.percent(interval.value)} {text.percent_bounds(interval)}"
-
-
-def _multiplier(value: Multiplier | None) -> str:
-    return ABSENT if value is None else f"{text.multiplier(value)} {text.multiplier_bounds(value)}"

@@ -12,6 +12,7 @@ from hptransfer.report.frames.columns import Schema, named, tidy
 from hptransfer.report.results import Results, Series
 from hptransfer.store import RunRecord
 from hptransfer.validate.result import BASELINE, Multiplier, TargetRun
+from hptransfer.validate.verdict import annealed
 
 _MULTIPLIER: Schema = {
     "value": pl.Float64,
@@ -25,12 +26,13 @@ _MULTIPLIER: Schema = {
 
 
 def loss_against_compute(results: Results) -> pl.DataFrame:
-    """Final, annealed losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at
-    the held-out width; horizon, AdamW's ladder there. FLOPs are those of one run; the loss is the mean over ``seeds``.
-    A diverged run has no place here."""
+    """Final losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at the held-out
+    width; horizon, AdamW's ladder there; chosen, its configuration that won over the prediction and that the ladder then starts
+    from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over ``seeds``. A
+    diverged run has no place here."""
     by_id = {record.run_id: record for record in results.records}
     rows: list[dict[str, Any]] = []
-    ladders: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for series in results.series:
         best: dict[int, RunRecord] = {}
         for record in results.swept(series):
@@ -45,13 +47,17 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
                 rows.append(_point(series, "predicted", [told], told.loss))
             continue
         baseline = (BASELINE, series[1])
-        own = [(series, run) for run in validation.runs if run.kind in ("predicted", "horizon")]
-        ladder = [(baseline, run) for run in validation.baseline_runs if run.kind == "horizon"]
-        for whose, run in (*own, *ladder):
+        own = [(series, run, "predicted") for run in validation.runs if run.kind == "predicted"]
+        ladder = [
+            (baseline, run, "horizon" if run.kind == "horizon" else "chosen")
+            for run in validation.ladder
+            if run.kind == "horizon" or run == validation.chosen
+        ]
+        for whose, run, kind in (*own, *ladder):
             made = _made(run, by_id)
-            if run.loss is not None and made and run.run_ids not in ladders:
-                ladders.add(run.run_ids)
-                rows.append(_point(whose, run.kind, made, run.loss, run.standard_error))
+            if run.loss is not None and made and run.run_ids not in seen:
+                seen.add(run.run_ids)
+                rows.append(_point(whose, kind, made, run.loss, run.standard_error))
     schema: Schema = {
         "kind": pl.String,
         "width": pl.Int64,
@@ -63,6 +69,7 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
         "loss": pl.Float64,
         "standard_error": pl.Float64,
         "seeds": pl.Int64,
+        "annealed": pl.Boolean,
     }
     return tidy(rows, schema)
 
@@ -94,6 +101,7 @@ def _point(
         "loss": loss,
         "standard_error": error,
         "seeds": len(records),
+        "annealed": annealed(spec),
     }
 
 

@@ -7,29 +7,33 @@ from typing import Any
 
 import polars as pl
 
+from hptransfer.report.changes import change
 from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import RUN_TITLES, plain, run_title
 from hptransfer.store import RunRecord
-from hptransfer.validate.result import Kind, TargetRun, Validation
+from hptransfer.validate.result import Kind, TargetRun
+from hptransfer.validate.verdict import annealed
 
 PROBES: tuple[Kind, ...] = ("lr_probe", "weight_decay_probe")
 TRANSFERS: tuple[Kind, ...] = ("same_hyperparameters", "mup_only")
 
 
 def training_curves(results: Results) -> pl.DataFrame:
-    """Validation loss along the predicted runs and AdamW's ladder of horizons; wall seconds are in proportion to steps."""
+    """Validation loss along the predicted runs and AdamW's ladder of horizons; wall seconds are in proportion to steps.
+    ``annealed``: whether the last loss of the run is that of an LR brought to 0."""
     by_id = {record.run_id: record for record in results.records}
     chosen: dict[str, tuple[RunRecord, str]] = {}
     for series, prediction in results.predictions.items():
         if series not in results.validations and (record := by_id.get(prediction.spec.run_id)):
             chosen[record.run_id] = record, "predicted"
     for validation in results.validations.values():
-        shown = [run for run in (*validation.runs, *validation.baseline_runs) if run.kind in ("predicted", "horizon")]
-        for run in shown:
-            for run_id in run.run_ids:
-                if run_id in by_id:
-                    chosen.setdefault(run_id, (by_id[run_id], run_title(run)))
+        for run in (*validation.runs, *validation.baseline_runs):
+            if run.kind in ("predicted", "horizon") or run == validation.chosen:
+                title = f"AdamW's best, {run_title(run)}" if run == validation.chosen else run_title(run)
+                for run_id in run.run_ids:
+                    if run_id in by_id:
+                        chosen.setdefault(run_id, (by_id[run_id], title))
     rows = [
         {
             "optimizer": record.spec.optimizer.recipe,
@@ -41,6 +45,7 @@ def training_curves(results: Results) -> pl.DataFrame:
             "wall_seconds": record.training_wall_seconds * point.step / record.steps,
             "loss": point.val,
             "is_final": point.step == record.steps and record.state == "complete",
+            "annealed": annealed(record.spec),
         }
         for record, purpose in chosen.values()
         for point in record.curve
@@ -54,6 +59,7 @@ def training_curves(results: Results) -> pl.DataFrame:
         "wall_seconds": pl.Float64,
         "loss": pl.Float64,
         "is_final": pl.Boolean,
+        "annealed": pl.Boolean,
     }
     return tidy(rows, schema)
 
@@ -66,16 +72,15 @@ def regret(results: Results) -> pl.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for validation in results.validations.values():
-        predicted = _predicted(validation)
-        runs = [run for run in validation.runs if predicted and run.kind in ("predicted", *PROBES)]
-        changes = {i: change for i, run in enumerate(runs) if predicted and (change := _change(run, predicted)) is not None}
-        lowest = min(changes.values(), default=0.0)
-        for i, run in enumerate(runs):
+        runs = [run for run in validation.runs if run.kind in ("predicted", *PROBES)]
+        changes = [change(run, validation.predicted, validation.noise.sd) for run in runs]
+        lowest = min((found.value for found in changes if found), default=0.0)
+        for run, found in zip(runs, changes, strict=True):
             row = named(validation) | _numbers(run)
-            if i in changes:
+            if found:
                 error = (run.standard_error or 0.0) / (run.loss or math.inf)
                 shifts = {"regret": 0.0, "regret_low": -error, "regret_high": error}
-                row |= {name: math.expm1(changes[i] - lowest) + shift for name, shift in shifts.items()}
+                row |= {name: math.expm1(found.value - lowest) + shift for name, shift in shifts.items()}
             rows.append(row)
     schema: Schema = {
         **_NUMBERS,
@@ -91,21 +96,18 @@ def perturbations(results: Results) -> pl.DataFrame:
     """What another choice costs at the held-out width, as in arXiv 2512.05620 (its figure of perturbations): probes of LR and
     weight decay, the hyperparameters of the smallest width as they are, and muP without a fitted drift.
 
-    ``change``: loss over the prediction's, minus 1: the mean of ln ratios over the seeds that both have, which saw the same
-    batches. ``change_low`` and ``change_high``: one standard deviation of such a difference, from the noise of the
-    validation, as if the seeds of the two were independent. A diverged run has no change.
+    ``change``: loss over the prediction's, minus 1, as `hptransfer.report.changes` has it, and one standard deviation to both
+    sides. A diverged run has no change.
     """
     rows: list[dict[str, Any]] = []
     for validation in results.validations.values():
-        predicted = _predicted(validation)
         for run in validation.runs:
-            if predicted is None or run.kind not in (*PROBES, *TRANSFERS):
+            if run.kind not in (*PROBES, *TRANSFERS):
                 continue
             row = named(validation) | _numbers(run)
-            if (change := _change(run, predicted)) is not None:
-                error = validation.noise.sd * math.sqrt(2 / len(_pairs(run, predicted)))
-                row |= {"change": math.expm1(change), "change_low": math.expm1(change - error)}
-                row |= {"change_high": math.expm1(change + error)}
+            if found := change(run, validation.predicted, validation.noise.sd):
+                shifts = {"change": 0.0, "change_low": -found.error, "change_high": found.error}
+                row |= {name: math.expm1(found.value + shift) for name, shift in shifts.items()}
             rows.append(row)
     schema: Schema = {**_NUMBERS, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64}
     return tidy(rows, schema)
@@ -144,21 +146,3 @@ def _title(run: TargetRun) -> str:
         return name
     factor = plain(max(run.factor, 1 / run.factor), 2).removesuffix(".0")
     return f"{factor}x {name}" if run.factor >= 1 else f"{name} / {factor}"
-
-
-def _predicted(validation: Validation) -> TargetRun | None:
-    return next((run for run in validation.runs if run.kind == "predicted"), None)
-
-
-def _pairs(run: TargetRun, predicted: TargetRun) -> list[tuple[float, float]]:
-    """Losses of the run and of the prediction, by the seeds that finished in both."""
-    both = zip(run.losses, predicted.losses, strict=False)
-    return [(mine, other) for mine, other in both if mine is not None and other is not None]
-
-
-def _change(run: TargetRun, predicted: TargetRun) -> float | None:
-    """ln loss of the run minus that of the prediction; None where either diverged."""
-    pairs = _pairs(run, predicted)
-    if run.loss is None or predicted.loss is None or not pairs:
-        return None
-    return sum(math.log(mine / other) for mine, other in pairs) / len(pairs)
