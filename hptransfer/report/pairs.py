@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import combinations
 
 from hptransfer.errors import UsageError
 from hptransfer.report.results import Results, Series, label
 from hptransfer.spec import Spec
-from hptransfer.validate.result import BASELINE, Validation
+from hptransfer.validate.result import BASELINE, TargetRun, Validation
 from hptransfer.validate.significance import Sample, equivalent_steps, loss_exponent, p_lower, seeds_needed
 from hptransfer.validate.verdict import annealed
 
@@ -18,7 +18,7 @@ class Pair(Spec):
     """Two predicted runs. ``lower`` and ``higher`` are named by their mean losses; ``difference`` in nats per token, ``relative``
     to the lower one. ``p_value``: one-sided, that ``lower`` is not lower. ``seeds``: of each, to show this difference at 95 %
     with a power of 80 %; None where there is no difference to show. ``tokens``: the factor on AdamW's tokens that brings it from
-    the higher loss to the lower; None without a ladder of two horizons or more, and for losses amid a schedule."""
+    the higher loss to the lower; None where its ladder of horizons does not reach both, and for losses amid a schedule."""
 
     lower: str
     higher: str
@@ -44,7 +44,7 @@ def pairs(results: Results) -> tuple[Pair, ...]:
     ]
     pairs = (sorted(two, key=lambda item: item[1].mean) for two in combinations(samples, 2))
     return tuple(
-        _pair(lower[:2], higher[:2], _exponent(results, lower[0][1]) if lower[2] and lower[0][1] == higher[0][1] else None)
+        _pair(lower[:2], higher[:2], _ladder(results, lower[0][1]) if lower[2] and lower[0][1] == higher[0][1] else [])
         for lower, higher in pairs
         if lower[2] == higher[2]
     )
@@ -62,23 +62,27 @@ def _sample(validation: Validation) -> Sample | None:
     return Sample(run.loss, noise.sd * run.loss, len(run.losses), noise.freedom)
 
 
-def _exponent(results: Results, parametrization: str) -> float | None:
-    """Of AdamW's loss in tokens, from its longest ladder with which a multiplier was measured; None where there is none."""
+def _ladder(results: Results, parametrization: str) -> list[TargetRun]:
+    """AdamW's annealed runs of several horizons, the most with which a multiplier was measured."""
     baseline = results.predictions.get((BASELINE, parametrization))
-    ladders = [
-        [(run.tokens, run.loss) for run in validation.ladder if run.loss is not None]
-        for series, validation in results.validations.items()
-        if series[1] == parametrization and validation.speedup
-    ]
-    if not ladders or baseline is None or not annealed(baseline.spec):
+    if baseline is None or not annealed(baseline.spec):
+        return []
+    measured = [found for series, found in results.validations.items() if series[1] == parametrization and found.speedup]
+    return max(([run for run in found.ladder if run.loss is not None] for found in measured), key=len, default=[])
+
+
+def _tokens(lower: float, higher: float, ladder: Sequence[TargetRun]) -> float | None:
+    """The factor on AdamW's tokens from the higher loss to the lower; None outside the ladder's losses, or where they do not
+    fall."""
+    losses = [run.loss for run in ladder if run.loss is not None]
+    if not losses or lower < min(losses) or higher > max(losses):
         return None
     with suppress(UsageError):  # fewer than two horizons, or a loss that does not fall
-        return loss_exponent(*zip(*max(ladders, key=len), strict=True))
+        return equivalent_steps(higher, lower, loss_exponent([run.tokens for run in ladder], losses))
     return None
 
 
-def _pair(lower: tuple[Series, Sample], higher: tuple[Series, Sample], exponent: float | None) -> Pair:
-    """``exponent``: of AdamW's loss in tokens."""
+def _pair(lower: tuple[Series, Sample], higher: tuple[Series, Sample], ladder: Sequence[TargetRun]) -> Pair:
     one, other = lower[1], higher[1]
     difference = other.mean - one.mean
     return Pair(
@@ -89,5 +93,5 @@ def _pair(lower: tuple[Series, Sample], higher: tuple[Series, Sample], exponent:
         p_value=p_lower(one, other),
         runs=(one.n, other.n),
         seeds=seeds_needed(difference, one.sd, other.sd) if difference > 0 else None,
-        tokens=equivalent_steps(other.mean, one.mean, exponent) if exponent else None,
+        tokens=_tokens(one.mean, other.mean, ladder),
     )

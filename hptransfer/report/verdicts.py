@@ -76,9 +76,9 @@ def prediction_verdict(validation: Validation) -> Verdict:
     """How the predicted hyperparameters compare with the best found around them."""
     regret, predicted = validation.regret, validation.predicted
     if regret is None or predicted is None or predicted.loss is None:
-        losses = predicted.losses if predicted else ()
-        seeds = f"{losses.count(None)} of {len(losses)} seeds of the predicted run" if len(losses) > 1 else "The predicted run"
-        return Verdict(text=f"{seeds} diverged.", tone="bad")
+        lost, seeds = (predicted.losses.count(None), len(predicted.losses)) if predicted else (0, 0)
+        which = f"{lost} of {seeds} seeds of the predicted run" if lost < seeds and lost else "The predicted run"
+        return Verdict(text=f"{which} diverged.", tone="bad")
     above = f"{text.percent(regret.value)} above the best found around it"
     if regret.high is None:
         probes = any(run.kind == "lr_probe" and run.loss is not None for run in validation.runs)

@@ -402,16 +402,6 @@ def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) 
     assert max(row["compute"] for row in data(spec)) == pytest.approx(most / 1e12, rel=1e-4)
 
 
-def test_a_ladder_from_a_winning_probe_leaves_the_prediction_beside_it(full: Results) -> None:
-    rows = make(full)["loss_against_compute"]
-    base = rows.filter(optimizer="adamw", kind="predicted")
-    found = pl.concat([rows, base.with_columns(pl.lit("chosen").alias("kind"), pl.col("loss") * 0.99)])
-    drawn = [row for row in data(charts.loss_against_compute(found).to_dict()) if row.get("rung")]
-    assert {row["kind"] for row in drawn} == {"AdamW's ladder", "AdamW's ladder, its best probe with fresh seeds"}
-    (told,) = (row for row in data(charts.loss_against_compute(rows).to_dict()) if row.get("rung") and row.get("told"))
-    assert told["series"] == "adamw"
-
-
 def test_losses_at_a_constant_learning_rate_are_not_called_annealed(full: Results) -> None:
     flat = tuple(
         run.model_copy(update={"spec": run.spec.at(**{"schedule.shape": "constant"})})

@@ -27,7 +27,7 @@ from hptransfer.report.results import Results
 from hptransfer.report.verdicts import against_verdict
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.result import Kind, SeedNoise, TargetRun, Validation
+from hptransfer.validate.result import Kind, SeedNoise, Validation
 
 MUON = ("muon", "mup")
 
@@ -293,48 +293,6 @@ def test_adamws_ladder_is_there_once_though_every_validation_brings_it(folder: o
     assert set(ladder["optimizer"]) == {"adamw"}
     assert sorted(ladder["tokens"]) == [1_048_576, 4_194_304, 8_388_608]
     assert frame.filter(pl.col("kind") == "predicted")["optimizer"].to_list() == ["adamw", "muon", "soap"]
-
-
-def with_winner(results: Results) -> tuple[Results, TargetRun]:
-    """A probe of AdamW won over its prediction: run anew with two fresh seeds, from which the ladder starts."""
-    validation, _ = validated(results.experiment, "muon")
-    probe = next(run for run in validation.baseline_runs if (run.kind, run.factor) == ("lr_probe", 0.5))
-    made = [record(spec(results.experiment, "adamw", 256, probe.lr, seed=seed)) for seed in (1, 2)]
-    losses = tuple(run.loss for run in made)
-    again = {"losses": losses, "loss": sum(filter(None, losses)) / 2, "run_ids": tuple(run.run_id for run in made)}
-    winner = probe.model_copy(update=again)
-    around = [run for run in validation.baseline_runs if run.kind != "horizon"]
-    rungs = [run for run in validation.baseline_runs if run.kind == "horizon"]
-    edited = validation.model_copy(update={"baseline_runs": (*around, winner, *rungs)})
-    found = replace(results, records=(*results.records, *made))
-    return replace(found, validations=found.validations | {MUON: edited}), winner
-
-
-def test_a_ladder_starts_at_the_prediction_or_at_the_probe_that_won_over_it(full: Results) -> None:
-    validation = full.validations[MUON]
-    assert validation.chosen is None
-    assert [(run.kind, run.factor) for run in validation.ladder] == [
-        ("horizon", 0.5),
-        ("predicted", 1.0),
-        ("horizon", 2.0),
-        ("horizon", 4.0),
-    ]
-    found, winner = with_winner(full)
-    edited = found.validations[MUON]
-    assert edited.chosen is winner
-    assert [run.kind for run in edited.ladder] == ["horizon", "lr_probe", "horizon", "horizon"] and edited.ladder[1] is winner
-    alone = full.validations["adamw", "mup"]
-    assert (alone.chosen, alone.ladder) == (None, ())
-
-
-def test_a_winning_probe_is_shown_once_and_in_words(full: Results) -> None:
-    found, winner = with_winner(full)
-    frame = of(compute.loss_against_compute(found), "adamw", pl.col("width") == 256)
-    assert sorted(frame["kind"]) == ["chosen", "horizon", "horizon", "horizon", "predicted"]
-    (row,) = frame.filter(kind="chosen").iter_rows(named=True)
-    assert (row["loss"], row["seeds"]) == (winner.loss, 2)
-    curves = of(heldout.training_curves(found), "adamw")
-    assert set(curves.filter(purpose="AdamW's best, LR x 0.50")["run_id"]) == set(winner.run_ids)
 
 
 def test_losses_say_whether_they_are_annealed(full: Results) -> None:

@@ -69,7 +69,7 @@ def test_a_reload_keeps_the_place(browser: Browser, full: Results, folder: Path,
     before = page.evaluate("scrollY")
     page.mouse.wheel(0, 1500)
     page.wait_for_function("before => Math.abs(scrollY - before) > 1000", arg=before)
-    page.wait_for_timeout(500)  # it comes to rest
+    page.wait_for_function("() => { const last = window.last; window.last = scrollY; return last === scrollY; }", polling=100)
     place = page.evaluate("scrollY")
     replace(file, live_page(full, 2))
     page.evaluate("reload()")
@@ -85,8 +85,8 @@ def test_a_live_page_waits_for_who_types(browser: Browser, full: Results, folder
     page, _ = opened(browser, file.as_uri())
     replace(file, live_page(full, 2))
     page.locator("#run-filter").focus()
-    page.evaluate("reload()")
-    page.wait_for_timeout(1500)  # it has looked once more by then
+    page.evaluate("() => { const own = reload; window.looked = 0; window.reload = () => { looked++; own(); }; reload(); }")
+    page.wait_for_function("looked >= 2")
     assert page.get_by_text("Live: 1 of 54 runs").count() == 1
     page.evaluate("document.activeElement.blur()")
     page.get_by_text("Live: 2 of 54 runs").wait_for(state="attached")

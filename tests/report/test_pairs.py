@@ -63,6 +63,7 @@ def test_tokens_need_two_annealed_horizons_and_a_multiplier_that_is_not_refused(
     runs = full.validations[MUON].baseline_runs
     assert tokens(baseline_runs=runs) is not None
     assert tokens(baseline_runs=tuple(run for run in runs if run.kind != "horizon")) is None
+    assert tokens(baseline_runs=tuple(run for run in runs if run.factor != 4.0)) is None  # none as low as muon's loss
     assert tokens(speedup=None, refusal="No speedup is claimed.") is None
     flat = {
         series: told.model_copy(update={"spec": told.spec.at(**{"schedule.shape": "constant"})})
