@@ -19,6 +19,7 @@ from hptransfer.validate.result import Multiplier
 # Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons. Published: .28 (arXiv
 # 2203.15556), .37 (arXiv 2404.10102, its refit); .22 to .60 through triples of horizons of one size in Step Law's public runs.
 EXPONENT = (0.2, 0.5)
+FARTHEST = 4.0  # in cost, beyond the baseline's, that a curve is extrapolated to
 DRAWS = 2000  # of every loss, for intervals and p-values
 
 Array = NDArray[np.float64]
@@ -73,28 +74,21 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
     """The multiplier of each of the challenger's points from the baseline's curve over model sizes, one point per size.
 
     ln cost is piecewise linear in ln loss (arXiv 2512.05620, section 4). Outside the baseline's losses its outer two points are
-    extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses) it is a bound.
+    extrapolated, and the multiplier says so; where they cannot be (one size, or equal losses), or the compute would be more than
+    `FARTHEST` times beyond theirs, it is a bound.
     """
+    if not challenger:
+        return []
     curve = _by_cost(baseline)
-    found = []
-    with np.errstate(over="ignore"):  # where the baseline's losses hardly differ the extrapolation has no end
-        multipliers = np.exp(_log_multipliers(curve, challenger, seed))
-    for point, values in zip(challenger, multipliers.T, strict=True):
-        value, points, ends = float(values[0]), [*curve, point], (np.where(values == 0, -np.inf, values), values)
-        if value == math.inf:
-            found.append(_multiplier(curve[-1].cost / point.cost, ends, values > 1, points, bound=">"))
-        elif value == 0:
-            found.append(_multiplier(curve[0].cost / point.cost, ends, values > 1, points, bound="<"))
-        else:
-            found.append(_multiplier(value, ends, values > 1, points, extrapolated=_outside(curve, point)))
-    return found
+    multipliers = np.exp(_log_multipliers(curve, challenger, seed))
+    return [_of_curve(values, curve, point) for point, values in zip(challenger, multipliers.T, strict=True)]
 
 
 def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier | None:
     """The multiplier from a power law: least squares of ln loss, which has the noise, on ln cost through all baseline points.
 
-    ``extrapolated`` where the challenger's loss is outside theirs. The interval holds the noise of the losses, not what the law
-    misses. None with fewer than three points, or where the fitted loss does not fall with cost.
+    ``extrapolated`` where the challenger's loss is outside theirs, and a bound as in `over_sizes`. The interval holds the noise
+    of the losses, not what the law misses. None with fewer than three points, or where the fitted loss does not fall with cost.
     """
     curve = _by_cost(baseline)
     if len(curve) < 3:
@@ -108,8 +102,7 @@ def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) ->
     with np.errstate(over="ignore", divide="ignore"):
         values = np.exp(x.mean() + (target - y.mean(axis=1)) / slope) / challenger.cost
     values = np.where(slope < 0, values, np.nan)  # a law that rises says nothing
-    outside = _outside(curve, challenger)
-    return _multiplier(float(values[0]), (values, values), values > 1, [*curve, challenger], extrapolated=outside)
+    return _of_curve(_within_reach(values, curve, challenger), curve, challenger)
 
 
 def trend(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> Interval | None:
@@ -188,7 +181,27 @@ def _log_multipliers(curve: Sequence[Point], challenger: Sequence[Point], seed: 
     x = np.broadcast_to(np.log([point.cost for point in curve]), y.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = [_along(x, y, own[:, i]) - math.log(point.cost) for i, point in enumerate(challenger)]
-    return np.stack(found, axis=1)
+    with np.errstate(divide="ignore", over="ignore"):
+        near = [_within_reach(np.exp(values), curve, point) for values, point in zip(found, challenger, strict=True)]
+        return np.log(np.stack(near, axis=1))
+
+
+def _within_reach(multipliers: Array, curve: Sequence[Point], point: Point) -> Array:
+    """Multipliers that are more than `FARTHEST` times beyond the costs of a curve become 0 or infinite."""
+    costs = multipliers * point.cost
+    low, high = curve[0].cost / FARTHEST, curve[-1].cost * FARTHEST
+    return np.where(costs > high, np.inf, np.where(costs < low, 0.0, multipliers))
+
+
+def _of_curve(values: Array, curve: Sequence[Point], point: Point) -> Multiplier:
+    """The multiplier of a curve that may be extrapolated; where it is 0 or infinite, a bound by the curve's outer cost."""
+    low, high, points = np.where(values == 0, -np.inf, values), values, [*curve, point]
+    least, most = curve[0].cost / point.cost, curve[-1].cost / point.cost
+    if values[0] == np.inf:
+        return _multiplier(most, (np.minimum(low, most), high), values > 1, points, bound=">")
+    if values[0] == 0:
+        return _multiplier(least, (low, np.maximum(high, least)), values > 1, points, bound="<")
+    return _multiplier(float(values[0]), (low, high), values > 1, points, extrapolated=_outside(curve, point))
 
 
 def _slope(x: Array, y: Array) -> Array:

@@ -246,3 +246,16 @@ def test_a_bound_is_closed_on_its_own_side():
     assert (found.value, found.low, found.high) == (4, 4, None)
     found = compute_multiplier([Point(1, 2.2, 0.001), Point(4, 2.0, 0.001)], Point(2, 3.0, 0.001))
     assert (found.value, found.low, found.high) == (0.5, None, 0.5)
+
+
+def test_nothing_is_extrapolated_to_many_times_the_compute():
+    """AdamW hardly improves with size, so that its line would reach the loss at an absurd compute."""
+    flat = [Point(1, 2.0, 0.001), Point(2, 1.999, 0.001), Point(4, 1.998, 0.001)]
+    found = over_sizes(flat, [Point(1, 1.7, 0.001), Point(1, 2.3, 0.001)])
+    assert [(one.bound, one.value, one.extrapolated, one.bracketed) for one in found] == [
+        (">", 4.0, False, False),
+        ("<", 1.0, False, False),
+    ]
+    assert (found[0].low, found[0].high) == (4.0, None)
+    assert power_law(flat, Point(1, 1.7, 0.001)).bound == ">"
+    assert trend(flat, [Point(1, 1.9), Point(2, 1.8), Point(4, 1.7)]) is None

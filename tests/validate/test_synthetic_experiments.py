@@ -13,6 +13,7 @@ from synthetic import Truth, World, draw_world, make_experiment, make_records
 from hptransfer.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.arms import SEARCH_FREEDOM
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
 from hptransfer.validate.verdict import verdict
@@ -44,12 +45,14 @@ def loss(world: World, spec: RunSpec, multiplier: float, rng: np.random.Generato
 
 
 def experiment(world: World, multiplier: float, rng: np.random.Generator) -> Validation:
-    """Everything that the protocol asks for, with the noise that a search would have estimated from four degrees of freedom."""
-    seen = {name: world.noise * math.sqrt(rng.chisquare(4) / 4) for name in predictions()}
+    """Everything that the protocol asks for, with the noise that a search would have estimated from its replicates."""
+    seen = {name: world.noise * math.sqrt(rng.chisquare(SEARCH_FREEDOM) / SEARCH_FREEDOM) for name in predictions()}
     own = {name: prediction.model_copy(update={"noise": seen[name]}) for name, prediction in predictions().items()}
     protocol, records = Protocol(own, EXPERIMENT.validation), {}
     while specs := protocol.missing(records):
-        records |= {spec.run_id: record_of(spec, loss(world, spec, multiplier, rng)) for spec in specs}
+        for spec in specs:
+            seconds = spec.tokens * (1.25 if spec.optimizer.recipe == "muon" else 1.0) * math.exp(0.05 * rng.standard_normal())
+            records[spec.run_id] = record_of(spec, loss(world, spec, multiplier, rng), training_wall_seconds=seconds / 1e5)
     return verdict("muon", protocol, records)
 
 
@@ -67,14 +70,26 @@ def test_every_one_of_them_has_a_speedup(found: list[tuple[float, Validation]]) 
     assert [validation.refusal for _, validation in found] == [None] * EXPERIMENTS
 
 
-@pytest.mark.parametrize("axis", ["tokens", "flops"])
-def test_the_80_percent_interval_holds_the_truth_in_75_to_85_percent(found: list[tuple[float, Validation]], axis: str) -> None:
-    hits = [
-        (interval.low or 0) <= multiplier <= (interval.high or math.inf)
-        for multiplier, validation in found
-        for interval in [validation.speedup.compute_multiplier[axis]]
-    ]
-    assert 0.75 <= np.mean(hits) <= 0.85
+def coverage(found: list[tuple[float, Validation]], axis: str, share: float = 1.0) -> float:
+    """How often the interval held the true multiplier times ``share``; an open end holds everything on its side."""
+    return float(
+        np.mean(
+            [
+                (interval.low or 0) <= share * multiplier <= (interval.high or math.inf)
+                for multiplier, validation in found
+                for interval in [validation.speedup.compute_multiplier[axis]]
+            ]
+        )
+    )
+
+
+def test_the_80_percent_interval_holds_the_truth_in_75_to_85_percent(found: list[tuple[float, Validation]]) -> None:
+    assert 0.75 <= coverage(found, "tokens") <= 0.85
+
+
+def test_the_interval_by_wall_clock_holds_the_truth_too(found: list[tuple[float, Validation]]) -> None:
+    """Muon takes a quarter longer for a token; single runs scatter by 5 %, and are not taken to be independent."""
+    assert coverage(found, "wall_clock", 1 / 1.25) >= 0.75
 
 
 def test_the_interval_of_the_regret_holds_the_truth(found: list[tuple[float, Validation]]) -> None:

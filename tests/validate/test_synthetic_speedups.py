@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from synthetic import World, draw_world
 
+from hptransfer.validate.arms import SEARCH_FREEDOM
+from hptransfer.validate.protocol import BRACKETED
 from hptransfer.validate.result import Multiplier
 from hptransfer.validate.speedup import Point, compute_multiplier
 
@@ -18,8 +20,6 @@ MULTIPLIERS = (1.0, 1.2, 1.4, 2.5)
 NOISES = (0.001, 0.01)
 EXPERIMENTS = 500  # of each multiplier and noise
 SEEDS = 3
-PRIOR_FREEDOM = 4  # of the noise that the search saw
-MARGIN = 1.3  # standard errors by which a rung has to differ for the ladder to end there
 
 
 def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Point:
@@ -30,18 +30,18 @@ def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Point:
 
 def estimate_noise(prior: float, runs: list[np.ndarray]) -> tuple[float, int]:
     """Variance of one seed, relative, pooled over an optimizer's runs and what its search saw; with degrees of freedom."""
-    freedom = PRIOR_FREEDOM + sum(len(losses) - 1 for losses in runs)
-    squares = PRIOR_FREEDOM * prior + sum(float(((losses / losses.mean() - 1) ** 2).sum()) for losses in runs)
+    freedom = SEARCH_FREEDOM + sum(len(losses) - 1 for losses in runs)
+    squares = SEARCH_FREEDOM * prior + sum(float(((losses / losses.mean() - 1) ** 2).sum()) for losses in runs)
     return squares / freedom, freedom
 
 
 def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tuple[list[Point], Point]:
     """AdamW's ladder as the protocol runs it, and the challenger, each with the noise that its own runs and search saw.
 
-    From 1x up, until the last rung is lower than the challenger by more than ``MARGIN`` standard errors; down to 0.5x where the
-    challenger is not lower than 1x by as much.
+    From 1x up, until the last rung is lower than the challenger by more than ``BRACKETED`` standard errors; down to 0.5x where
+    the challenger is not lower than 1x by as much.
     """
-    prior, own_prior = world.noise**2 * rng.chisquare(PRIOR_FREEDOM, 2) / PRIOR_FREEDOM
+    prior, own_prior = world.noise**2 * rng.chisquare(SEARCH_FREEDOM, 2) / SEARCH_FREEDOM
     own = world.run(rng, multiplier, SEEDS)
     challenger = point(1.0, own, estimate_noise(own_prior, [own]))
     ladder = {1.0: world.run(rng, 1.0, SEEDS)}
@@ -51,9 +51,9 @@ def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tup
         rung = point(horizon, ladder[horizon], estimate_noise(prior, list(ladder.values())))
         return (rung.loss - challenger.loss) / math.hypot(rung.standard_error, challenger.standard_error)
 
-    shorter = excess(1.0) <= MARGIN
+    shorter = excess(1.0) <= BRACKETED
     for last, longer in ((1.0, 2.0), (2.0, 4.0)):
-        if excess(last) < -MARGIN:
+        if excess(last) < -BRACKETED:
             break
         ladder[longer] = world.run(rng, longer, SEEDS)
     if shorter:

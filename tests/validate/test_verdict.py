@@ -252,6 +252,58 @@ def test_noise_is_pooled_over_seeds_and_the_search(predictions):
     assert seed_noise(prediction, arms, {}).freedom == 3
 
 
+@pytest.mark.parametrize(("second", "expected"), [("58", True), ("59", True), ("59.5", False)])
+def test_a_run_that_began_before_the_prediction_was_registered_does_not_test_it(predictions, second, expected):
+    """Every run ended at noon and took two seconds; moments are known to a second."""
+    protocol, records, _ = run_all(predictions)
+    assert not verdict("shampoo", protocol, records, None).preregistered
+    registered = f"2026-01-01T11:59:{second}+00:00"
+    noon = {"finished_at": "2026-01-01T12:00:00+00:00", "training_wall_seconds": 1.5, "evaluation_wall_seconds": 0.5}
+    timed = {run_id: record.model_copy(update=noon) for run_id, record in records.items()}
+    assert verdict("shampoo", protocol, timed, registered).preregistered is expected
+
+
+def test_with_nothing_around_it_a_prediction_still_has_a_verdict(predictions):
+    bare = EXPERIMENT.validation.model_copy(update={"seeds": 1, "probe_octaves": (), "ladder": ()})
+    protocol, records = Protocol(predictions, bare), {}
+    while specs := protocol.missing(records):
+        records |= {spec.run_id: record_of(spec, world(spec)) for spec in specs}
+    found = verdict("shampoo", protocol, records)
+    assert (found.regret.value, found.regret.high) == (0, None)
+    assert (found.speedup.compute_multiplier["tokens"].bound, found.speedup.law) == (">", None)
+
+
+def test_one_diverged_seed_leaves_no_regret(predictions):
+    dead = Protocol(predictions, EXPERIMENT.validation).around("shampoo", {})[0].specs[1].run_id
+    protocol, records, _ = run_all(predictions, lambda spec: None if spec.run_id == dead else world(spec))
+    assert verdict("shampoo", protocol, records).regret is None
+
+
+def test_without_known_times_there_is_no_wall_clock(predictions):
+    protocol, records, _ = run_all(predictions)
+    timeless = {run_id: record.model_copy(update={"training_wall_seconds": 0.0}) for run_id, record in records.items()}
+    assert "wall_clock" not in verdict("shampoo", protocol, timeless).speedup.compute_multiplier
+
+
+def test_a_run_on_several_workers_says_nothing_of_the_pace(predictions):
+    protocol, records, _ = run_all(predictions)
+    own = predictions["shampoo"].spec.run_id
+    wide = records | {own: records[own].model_copy(update={"workers": 4, "training_wall_seconds": 0.01})}
+    one, other = (verdict("shampoo", protocol, found).speedup.compute_multiplier["wall_clock"] for found in (records, wide))
+    assert one.value == pytest.approx(other.value)
+
+
+def test_a_target_with_another_horizon_than_the_search_has_no_sizes(predictions):
+    longer = {
+        name: changed(told, spec=told.spec.at(horizon={"policy": "tokens", "tokens": 4 * TOKENS}))
+        for name, told in predictions.items()
+    }
+    protocol, records, _ = run_all(longer)
+    speedup = verdict("shampoo", protocol, records).speedup
+    assert (speedup.sizes, speedup.trend) == ((), None)
+    assert speedup.compute_multiplier["tokens"].value == pytest.approx(1.5, rel=0.02)
+
+
 # -- what is refused ------------------------------------------------------------------------------------------------------
 
 
