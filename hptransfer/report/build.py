@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -27,14 +28,16 @@ def build(results: Results, options: str = "") -> tuple[Summary, dict[str, str]]
     """The summary, and the content of every file by its name. ``options`` are appended to the commands that are named."""
     frames, summary, evidence = _found(results, options)
     runs = run_table(results)
-    files = {
-        "index.html": render_page(summary, evidence, runs),
-        "summary.json": summary.model_dump_json(indent=1) + "\n",
-        "report.md": render_markdown(summary, evidence),
-        "runs.csv": runs.write_csv(),
-    }
-    files |= {f"tables/{name}.csv": frame.write_csv() for name, frame in frames.items()}
-    return summary, files | drawings(evidence)
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(drawings, evidence)  # outside of Python, as long as all else takes
+        files = {
+            "index.html": render_page(summary, evidence, runs),
+            "summary.json": summary.model_dump_json(indent=1) + "\n",
+            "report.md": render_markdown(summary, evidence),
+            "runs.csv": runs.write_csv(),
+        }
+        files |= {f"tables/{name}.csv": frame.write_csv() for name, frame in frames.items()}
+    return summary, files | drawn.result()
 
 
 def build_page(results: Results, options: str, live: Sequence[str]) -> str:

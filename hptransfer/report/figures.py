@@ -255,8 +255,8 @@ def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
         yield Figure("compute-multiplier", "Compute multiplier over AdamW", note, charts.multipliers(multipliers))
     if not sizes.is_empty():
         note = (
-            "Solid: between AdamW's losses over sizes, hollow where they do not reach. Dashed: a power law through them. "
-            "Diamond: AdamW's ladder of horizons. Bars are 80 % intervals."
+            "Solid: between AdamW's losses over sizes, hollow where extrapolated. Dashed: a power law through them. "
+            "Diamond: AdamW's ladder of horizons. Bars are 80 % intervals; a triangle is a bound, on the side it points to."
         )
         yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
 

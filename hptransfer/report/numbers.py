@@ -52,8 +52,8 @@ def size_table(answers: Sequence[Answer]) -> Table:
     columns = ("optimizer", "width", "parameters", "loss", "AdamW's loss", "interpolated over sizes", "by a power law")
     rows = [_size(answer, size) for answer in answers if answer.speedup for size in answer.speedup.sizes]
     caption = (
-        "Over model sizes, each at its own best hyperparameters: AdamW's compute to the same loss, piecewise linear in ln "
-        "compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
+        "Over model sizes, at the best of each search or, at the held-out width, at the predictions: AdamW's compute to the same "
+        "loss, piecewise linear in ln compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
     )
     return caption, columns, rows
 

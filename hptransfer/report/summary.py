@@ -165,7 +165,7 @@ def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answe
     if validation := results.validations.get(series):
         found |= {name: getattr(validation, name) for name in ("regret", "speedup", "refusal")}
         when = "before" if validation.preregistered else "after"
-        detail = f"the prediction was written to the store {when} the first run that tests it had finished"
+        detail = f"the prediction was written to the store {when} the first run that tests it began"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
         found |= {"quality": prediction_verdict(validation), "against": against_verdict(validation)}
     return Answer(**found, no_prediction=results.refused.get(series), speed=_speed(results, series, compared))

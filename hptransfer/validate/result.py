@@ -88,7 +88,7 @@ class Validation(Spec):
     parametrization: str
     width: int
     prediction: str  # digest
-    preregistered: bool  # whether the prediction was in the store before any run that tests it had finished
+    preregistered: bool  # whether the prediction was in the store before any run that tests it began
     noise: SeedNoise
     regret: Interval | None  # None: the predicted run diverged; no upper end: the probes do not locate the optimum
     speedup: Speedup | None  # None for the baseline itself, or where it is refused

@@ -106,7 +106,7 @@ def test_a_stale_validation_is_not_shown_and_said(folder: Path) -> None:
 
 def test_a_prediction_that_came_after_its_test_fails_a_check(full: Results) -> None:
     text = first_screen(edited(full, preregistered=False))
-    detail = "the prediction was written to the store after the first run that tests it had finished"
+    detail = "the prediction was written to the store after the first run that tests it began"
     assert f"Check failed: predicted before tested ({detail})." in text
 
 

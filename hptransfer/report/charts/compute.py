@@ -135,7 +135,8 @@ def multipliers(frame: pl.DataFrame) -> Chart:
 
 def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
     """The compute multiplier on FLOPs at every model width with intervals: between sizes (points and solid lines, hollow where
-    AdamW's runs do not bracket the loss), by a power law (dashed) and from the ladder of horizons (diamonds)."""
+    it is extrapolated), by a power law (dashed) and from the ladder of horizons (diamonds). What is only a bound is a triangle
+    that points to where the multiplier is, and no line goes through it."""
     frame = with_series(frame)
     legend = Legend(frame)
     gap = min(DODGE, 0.2 / len(legend.names))
@@ -152,7 +153,8 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
         "high",
         "p_value",
         (pl.col("width") * pl.when(method="law").then(1.0).otherwise(shift.exp())).alias("x"),
-        pl.when(~pl.col("bracketed") | pl.col("extrapolated")).then(True).alias("open"),
+        pl.when("extrapolated").then(True).alias("open"),
+        "bound",
     )
     widths = sorted(frame["width"].unique())
     x = alt.X(
@@ -176,11 +178,16 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
         tip("p_value", "probability of no speedup", ".2~g"),
     ]
     pick, hue = legend.pick, legend.colour
-    sizes, law, ladder = (only(f"datum.method == '{method}'", pick) for method in METHODS)
+    sizes, law, ladder = (only(f"datum.method == '{method}' && !datum.bound", pick) for method in METHODS)
     ends = only("datum.method != 'law' && isValid(datum.low) && isValid(datum.high)", pick)
     marks: dict[str, Any] = {"size": 80, "opacity": 1.0, "strokeWidth": 2}
     closed = sizes.transform_filter("!datum.open").mark_point(filled=True, **marks)
     hollow = sizes.transform_filter("datum.open").mark_point(filled=False, **marks)
+
+    def bounds(bound: str, shape: str) -> alt.Chart:
+        found: alt.Chart = only(f"datum.bound == '{bound}'", pick).mark_point(shape=shape, filled=True, size=80, opacity=1)
+        return found.encode(x, y, hue, tooltip=tooltip)
+
     return layers(
         inline(rows, ONE),
         only("isValid(datum.one)").mark_rule(style="reference").encode(alt.Y("one:Q")),
@@ -191,6 +198,8 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
         closed.encode(x, y, hue, legend.shape, tooltip=tooltip).add_params(pick),
         hollow.encode(x, y, hue, legend.shape, tooltip=tooltip),
         ladder.mark_point(size=110, **DIAMOND).encode(x, y, hue, tooltip=tooltip),
+        bounds(">", "triangle-up"),
+        bounds("<", "triangle-down"),
         height=300,
     )
 
