@@ -430,11 +430,20 @@ def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Fram
     spec = drawn(charts.multiplier_over_scale(made["multiplier_over_scale"]))
     assert {(row["width"], row["method"]) for row in data(spec) if row.get("open")} == {(256, "sizes"), (256, "law")}
     assert layer(spec, "point", "!datum.open")["mark"]["filled"] is True
-    bound = made["multiplier_over_scale"].with_columns(pl.col("bracketed") & (pl.col("width") > 32))
-    rows = data(charts.multiplier_over_scale(bound).to_dict())
-    assert {row["width"] for row in rows if row.get("open")} == {32, 256}
     (ladder,) = (row for row in data(spec) if row.get("method") == "ladder")
     assert (ladder["width"], ladder["value"]) == (256, 1.56)
+
+
+def test_bounds_over_scale_point_to_where_the_multiplier_is_and_no_line_goes_through_them(made: Frames) -> None:
+    """AdamW's best size did not reach the loss of the smallest one."""
+    smallest = pl.when(pl.col("width") == 32, pl.col("method") == "sizes")
+    spec = drawn(
+        charts.multiplier_over_scale(made["multiplier_over_scale"].with_columns(smallest.then(pl.lit(">")).alias("bound")))
+    )
+    assert {row["width"] for row in data(spec) if row.get("bound")} == {32}
+    assert layer(spec, "point", "== '>'")["mark"]["shape"] == "triangle-up"
+    for mark in ("line", "point"):
+        assert "!datum.bound" in str(layer(spec, mark, "'sizes'")["transform"])
 
 
 @pytest.mark.parametrize(("against", "unit"), [("tokens", "tokens"), ("wall_seconds", "seconds")])
