@@ -437,13 +437,12 @@ def test_the_multiplier_over_scale_is_hollow_where_it_is_extrapolated(made: Fram
 def test_bounds_over_scale_point_to_where_the_multiplier_is_and_no_line_goes_through_them(made: Frames) -> None:
     """AdamW's best size did not reach the loss of the smallest one."""
     smallest = pl.when(pl.col("width") == 32, pl.col("method") == "sizes")
-    spec = drawn(
-        charts.multiplier_over_scale(made["multiplier_over_scale"].with_columns(smallest.then(pl.lit(">")).alias("bound")))
-    )
+    frame = made["multiplier_over_scale"].with_columns(smallest.then(pl.lit(">")).alias("bound"))
+    spec = drawn(charts.multiplier_over_scale(frame))
     assert {row["width"] for row in data(spec) if row.get("bound")} == {32}
     assert layer(spec, "point", "== '>'")["mark"]["shape"] == "triangle-up"
-    for mark in ("line", "point"):
-        assert "!datum.bound" in str(layer(spec, mark, "'sizes'")["transform"])
+    for mark, words in (("line", "'sizes'"), ("line", "'law'"), ("point", "!datum.open")):
+        assert "!datum.bound" in str(layer(spec, mark, words)["transform"])
 
 
 @pytest.mark.parametrize(("against", "unit"), [("tokens", "tokens"), ("wall_seconds", "seconds")])
