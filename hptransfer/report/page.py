@@ -41,7 +41,7 @@ def _header(summary: Summary, sections: Sequence[Section]) -> str:
 {description}
 <p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
 Tuned only at width {widths}; the base width is {scale.base_width}. {text.COORDINATES} Intervals are 80 %.</p>
-<nav>{links}<span class="soft">Click a legend to see one alone, double-click beside it for all.</span></nav>
+<nav>{links}<span class="soft">{text.LEGENDS}</span></nav>
 </header>"""
 
 

@@ -15,6 +15,7 @@ AXES: dict[Axis, str] = {
     "wall_clock": "wall-clock",
 }
 # What the numbers of an optimizer are in, and how its compute is compared, wherever they are shown.
+LEGENDS = "Click a legend to see one alone, double-click beside it for all."
 COORDINATES = "Learning rates are in base coordinates, weight decay is the final independent value at the held-out width."
 BESIDE_THE_LADDER = (
     "Power law: through AdamW's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes AdamW's "

@@ -21,7 +21,7 @@ def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
     body = f"""<header>
 <h1>{escape(comparison.a)} against {escape(comparison.b)}</h1>
 <p>{escape(_runs(comparison))} {escape(INTRO)}</p>
-<nav>{links}<span class="soft">Click a legend to filter its chart.</span></nav>
+<nav>{links}<span class="soft">{text.LEGENDS}</span></nav>
 </header>
 <ul class="findings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in words.findings(comparison))}</ul>
 {_caveats(comparison.caveats)}
