@@ -16,6 +16,7 @@ from typing import Any
 import vl_convert
 
 from hptransfer import __version__
+from hptransfer.report import text
 from hptransfer.report.charts import theme
 from hptransfer.report.figures import VEGALITE_VERSION, Figure, Section
 from hptransfer.report.summary import Missing
@@ -97,6 +98,12 @@ def live(lines: Sequence[str]) -> str:
     first, *rest = map(escape, lines)
     said = f"<strong>{first}</strong>{''.join(f'<p>{line}</p>' for line in rest)}"
     return f'<div class="notice live" role="status" data-seconds="{REFRESH_SECONDS}">{said}</div>'
+
+
+def navigation(anchors: Iterable[tuple[str, str]]) -> str:
+    """Links to the parts of the page, anchor and title of each, and how its charts are used."""
+    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in anchors)
+    return f'<nav>{links}<span class="soft">{text.LEGENDS}</span></nav>'
 
 
 def part(anchor: str, title: str, intro: str, body: str) -> str:

@@ -16,9 +16,10 @@ from hptransfer.report.summary import Missing, Summary
 
 def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()) -> str:
     """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
-    parts = [numbers.section(summary), _checks(summary), runs.failures(run_table), runs.section(run_table)]
+    in_numbers = numbers.section(summary)
+    parts = [in_numbers, _checks(summary), runs.failures(run_table), runs.section(run_table)]
     body = f"""{html.live(live)}
-{_header(summary, sections)}
+{_header(summary, sections, bool(in_numbers))}
 {_notice(summary.missing)}
 {answers(summary.optimizers)}
 {"".join(map(html.section, sections))}
@@ -28,12 +29,11 @@ def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.Dat
     return html.document(summary.experiment, body, figures, is_live=bool(live))
 
 
-def _header(summary: Summary, sections: Sequence[Section]) -> str:
+def _header(summary: Summary, sections: Sequence[Section], has_numbers: bool) -> str:
     scale = summary.scale
     anchors = [(section.anchor, section.title) for section in sections]
-    anchors += [("numbers", "In numbers")] if numbers.number_tables(summary) else []
+    anchors += [("numbers", "In numbers")] if has_numbers else []
     anchors += [("checks", "Checks"), ("runs", "Runs"), ("provenance", "Provenance")]
-    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in anchors)
     description = f"<p>{escape(summary.description)}</p>" if summary.description else ""
     widths = text.listing(list(scale.widths))
     return f"""<header>
@@ -41,7 +41,7 @@ def _header(summary: Summary, sections: Sequence[Section]) -> str:
 {description}
 <p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
 Tuned only at width {widths}; the base width is {scale.base_width}. {text.COORDINATES} Intervals are 80 %.</p>
-<nav>{links}<span class="soft">{text.LEGENDS}</span></nav>
+{html.navigation(anchors)}
 </header>"""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from hptransfer.report import html, text
-from hptransfer.report.results import label
+from hptransfer.report.frames.columns import with_series
 
 # Name on the page, column of `frames.run_table`, and how page.js writes it.
 COLUMNS = (
@@ -45,10 +45,7 @@ def section(runs: pl.DataFrame) -> str:
 
 def run_data(runs: pl.DataFrame) -> list[dict[str, Any]]:
     """The columns: ``values`` in the order of the rows, or their places in ``names`` where few different ones repeat."""
-    frame = runs.with_columns(
-        pl.Series("series", _labels(runs), dtype=pl.String),
-        (pl.col("flops") + pl.col("flops_optimizer")).alias("all_flops"),
-    )
+    frame = with_series(runs).with_columns((pl.col("flops") + pl.col("flops_optimizer")).alias("all_flops"))
     data = []
     for name, column, kind in COLUMNS:
         values = [float(f"{value:.6g}") if isinstance(value, float) else value for value in frame[column].to_list()]
@@ -75,7 +72,7 @@ def failures(runs: pl.DataFrame) -> str:
 
 def failure_rows(runs: pl.DataFrame) -> list[tuple[str, str, str, str, str]]:
     """State, count, the first reason, optimizers and the first run of each kind of failure, the most frequent first."""
-    lost = runs.with_columns(pl.Series("series", _labels(runs), dtype=pl.String)).filter(pl.col("state") != "complete")
+    lost = with_series(runs).filter(pl.col("state") != "complete")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in lost.sort("finished_at", "run_id").iter_rows(named=True):
         reason = run["reason"] or "no reason was recorded"
@@ -94,7 +91,3 @@ def failure_rows(runs: pl.DataFrame) -> list[tuple[str, str, str, str, str]]:
 
 def _first(run: dict[str, Any]) -> str:
     return f"{run['run_id']} (width {run['width']}, LR {text.plain(run['lr'])})"
-
-
-def _labels(runs: pl.DataFrame) -> list[str]:
-    return [label(series) for series in runs.select("optimizer", "parametrization").iter_rows()]

@@ -14,6 +14,7 @@ from hptransfer.report.charts.parts import (
     Chart,
     Legend,
     inline,
+    interval_tips,
     layers,
     log_axis,
     log_scale,
@@ -23,8 +24,8 @@ from hptransfer.report.charts.parts import (
     only,
     span,
     tip,
-    with_series,
 )
+from hptransfer.report.frames.columns import with_series
 from hptransfer.report.text import AXES
 
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
@@ -36,7 +37,7 @@ POINT_KINDS = {
 }
 ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
 METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
-DODGE = 0.08  # between optimizers at the same width, ln; less where they are many
+DODGE = 0.08  # between optimizers at the same width, ln
 ONE = pl.DataFrame({"one": [1.0]})
 TIMES = "format(datum.value, '~g') + 'x'"
 
@@ -107,8 +108,7 @@ def multipliers(frame: pl.DataFrame) -> Chart:
         alt.Tooltip("row:N", title="on"),
         alt.Tooltip("bound:N", title="multiplier is"),
         tip("value", "value", ".2f"),
-        tip("low", "80 % from", ".2f"),
-        tip("high", "to", ".2f"),
+        *interval_tips(".2f"),
         tip("p_value", "probability of no speedup", ".2~g"),
     ]
     pick = legend.pick
@@ -139,8 +139,7 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
     that points to where the multiplier is, and no line goes through it."""
     frame = with_series(frame)
     legend = Legend(frame)
-    gap = min(DODGE, 0.2 / len(legend.names))
-    place = {name: gap * (i - (len(legend.names) - 1) / 2) for i, name in enumerate(legend.names)}
+    gap, place = legend.dodge(DODGE)
     shift = pl.col("series").replace_strict(place, return_dtype=pl.Float64)
     shift = shift + pl.when(method="ladder").then(gap / 2).otherwise(0.0)
     rows = frame.select(
@@ -173,8 +172,7 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
         alt.Tooltip("width:O"),
         alt.Tooltip("words:N", title="method"),
         tip("value", "multiplier", ".2f"),
-        tip("low", "80 % from", ".2f"),
-        tip("high", "to", ".2f"),
+        *interval_tips(".2f"),
         tip("p_value", "probability of no speedup", ".2~g"),
     ]
     pick, hue = legend.pick, legend.colour

@@ -5,7 +5,8 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.parts import NARROW, Chart, Legend, inline, layers, number, only, tip, with_series
+from hptransfer.report.charts.parts import NARROW, Chart, Legend, inline, layers, number, only, tip
+from hptransfer.report.frames.columns import with_series
 
 
 def coordinate_checks(frame: pl.DataFrame) -> Chart:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -21,13 +20,13 @@ from hptransfer.report.charts.parts import (
     number,
     only,
     tip,
-    with_series,
 )
+from hptransfer.report.frames.columns import with_series
 
 CURVE_POINTS = 150  # of a curve, in the chart
 AGAINST = {"tokens": "training tokens", "wall_seconds": "training wall time (seconds)"}
 RELATIVE = {"lr_probe": "learning rate", "weight_decay_probe": "weight decay"}
-DODGE = 0.045  # between optimizers at the same place of a log axis, ln; less where they are many
+DODGE = 0.045  # between optimizers at the same place of a log axis, ln
 
 
 def training_curves(frame: pl.DataFrame, against: str) -> Chart:
@@ -72,8 +71,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
     is that of the probes), with one standard error. Diverged runs are crosses at the top."""
     frame = with_series(frame.filter(pl.col("kind").is_in([kind, "predicted"])))
     legend = Legend(frame)
-    gap = min(DODGE, 0.2 / len(legend.names))
-    place = {name: math.exp(gap * (i - (len(legend.names) - 1) / 2)) for i, name in enumerate(legend.names)}
+    _, place = legend.dodge(DODGE)
     rows = frame.select(
         "series",
         "title",
@@ -83,7 +81,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
         "standard_error",
         "state",
         *(pl.col(name) * 100 for name in ("regret", "regret_low", "regret_high")),
-        (pl.col("factor") * pl.col("series").replace_strict(place, return_dtype=pl.Float64)).alias("x"),
+        (pl.col("factor") * pl.col("series").replace_strict(place, return_dtype=pl.Float64).exp()).alias("x"),
         pl.when(kind="predicted").then(True).alias("told"),
     )
     factors = sorted(frame["factor"].unique())
@@ -93,11 +91,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
     x = alt.X("x:Q", title=title, scale=log_scale(low, high), axis=axis)
     y = alt.Y("regret:Q", title="loss above the lowest (%)")
     tooltip = [
-        legend.tooltip,
-        alt.Tooltip("title:N", title="run"),
-        tip("lr", "learning rate"),
-        tip("weight_decay", "weight decay"),
-        tip("loss", "loss", ".4f"),
+        *_run(legend),
         tip("standard_error", "standard error", ".2~g"),
         tip("regret", "regret, %", ".2f"),
         alt.Tooltip("state:N"),
@@ -134,11 +128,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
     y = alt.Y("title:N", title=None, sort=titles, axis=alt.Axis(grid=False, labelLimit=150))
     offset = alt.YOffset("series:N", sort=legend.names)
     tooltip = [
-        legend.tooltip,
-        alt.Tooltip("title:N", title="run"),
-        tip("lr", "learning rate"),
-        tip("weight_decay", "weight decay"),
-        tip("loss", "loss", ".4f"),
+        *_run(legend),
         tip("change", "change, %", "+.2f"),
         tip("change_low", "one standard deviation from, %", "+.2f"),
         tip("change_high", "to, %", "+.2f"),
@@ -157,6 +147,17 @@ def perturbations(frame: pl.DataFrame) -> Chart:
         .encode(y, offset, x=alt.datum(0), text=alt.Text("state:N"), tooltip=tooltip),
         height=len(titles) * (13 * len(legend.names) + 9) + 10,
     )
+
+
+def _run(legend: Legend) -> list[alt.Tooltip]:
+    """The tooltips of one configuration at the held-out width."""
+    return [
+        legend.tooltip,
+        alt.Tooltip("title:N", title="run"),
+        tip("lr", "learning rate"),
+        tip("weight_decay", "weight decay"),
+        tip("loss", "loss", ".4f"),
+    ]
 
 
 def _order(frame: pl.DataFrame) -> Sequence[str]:

@@ -65,12 +65,6 @@ def only(condition: str, pick: alt.Parameter | None = None) -> alt.Chart:
     return chart.transform_filter(pick) if pick is not None else chart
 
 
-def with_series(frame: pl.DataFrame) -> pl.DataFrame:
-    """With a column ``series``, the names that people read."""
-    names = [label(series) for series in frame.select("optimizer", "parametrization").iter_rows()]
-    return frame.with_columns(pl.Series("series", names, dtype=pl.String))
-
-
 class Legend:
     """Colour, mark and line of every series of a frame from `with_series`, and the choice among them that its legend offers."""
 
@@ -90,6 +84,12 @@ class Legend:
         )
         self.pick = alt.selection_point(name="optimizers", fields=["series"], bind="legend")
         self.tooltip = alt.Tooltip("series:N", title="optimizer")
+
+    def dodge(self, gap: float) -> tuple[float, dict[str, float]]:
+        """How far (ln) each series is moved aside at the same place of a log axis, and the distance between two neighbours:
+        ``gap``, or less where they are many."""
+        gap = min(gap, 0.2 / len(self.names))
+        return gap, {name: gap * (i - (len(self.names) - 1) / 2) for i, name in enumerate(self.names)}
 
 
 def in_words(spec: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +126,11 @@ def tip(field: str, title: str, format: str = ".3~g") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", title=title, format=format)
 
 
+def interval_tips(format: str = ".3~g") -> list[alt.Tooltip]:
+    """The ends of an 80 % interval in the columns ``low`` and ``high``."""
+    return [tip("low", "80 % from", format), tip("high", "to", format)]
+
+
 def number(value: Any) -> float:
     """A value of a polars series, whose type polars leaves open."""
     return float(value)
@@ -146,6 +151,13 @@ def log_scale(low: float, high: float) -> alt.Scale:
 def log_axis(low: float, high: float) -> alt.Axis:
     """Plain round numbers, as many as fit."""
     return alt.Axis(values=log_ticks(low, high), format="~g", labelOverlap="greedy", labelSeparation=8)
+
+
+def width_x(field: str, widths: Sequence[int]) -> alt.X:
+    """A log axis of model widths with a tick at each of ``widths``, ascending."""
+    scale = log_scale(widths[0] / 1.15, widths[-1] * 1.15)
+    axis = alt.Axis(values=widths, format="d", labelOverlap="greedy")
+    return alt.X(f"{field}:Q", title="width (log scale)", scale=scale, axis=axis)
 
 
 def log_x(field: str, values: pl.Series, title: str) -> alt.X:

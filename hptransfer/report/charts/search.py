@@ -14,6 +14,7 @@ from hptransfer.report.charts.parts import (
     at_side,
     columns,
     inline,
+    interval_tips,
     layers,
     log_x,
     number,
@@ -146,7 +147,7 @@ def _predicted(field: str, told: pl.DataFrame, x: alt.X, everything: pl.Series, 
     """What was predicted for the held-out width: a rule, a band for its 80 % interval, and words."""
     if told.is_empty():
         return []
-    tooltip = [tip(field, "predicted"), tip("low", "80 % from"), tip("high", "to")]
+    tooltip = [tip(field, "predicted"), *interval_tips()]
     low, high = span(everything.drop_nulls(), least=1.2)
     rows = only("datum.kind == 'prediction'")
     return [

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from hptransfer.report.charts.palette import colour
-from hptransfer.report.charts.parts import Chart, inline, layers, log_axis, log_scale, only, span, tip
+from hptransfer.report.charts.parts import Chart, inline, interval_tips, layers, log_axis, log_scale, only, span, tip, width_x
 
 
 def optimum_against_width(frame: pl.DataFrame) -> Chart:
@@ -14,20 +14,14 @@ def optimum_against_width(frame: pl.DataFrame) -> Chart:
     hue = colour(frame["optimizer"][0])
     widths = sorted(frame.filter(pl.col("kind").is_in(["optimum", "prediction"]))["width"].unique())
     values = pl.concat([frame[name] for name in ("lr", "low", "high")]).drop_nulls()
-    x = alt.X(
-        "width:Q",
-        title="width (log scale)",
-        scale=log_scale(widths[0] / 1.15, widths[-1] * 1.15),
-        axis=alt.Axis(values=widths, format="d", labelOverlap="greedy"),
-    )
+    x = width_x("width", widths)
     low, high = span(values, least=2.0)
     y = alt.Y("lr:Q", title="best learning rate (base coordinates)", scale=log_scale(low, high), axis=log_axis(low, high))
     tooltip = [
         alt.Tooltip("kind:N"),
         alt.Tooltip("width:Q", format="d"),
         tip("lr", "learning rate"),
-        tip("low", "80 % from"),
-        tip("high", "to"),
+        *interval_tips(),
     ]
     pick = alt.selection_point(name="kinds", fields=["kind"], bind="legend")
     dashes = alt.Scale(domain=["fit", "theory"], range=[[1, 0], [5, 4]])

@@ -15,6 +15,7 @@ from hptransfer.report.charts.parts import (
     Chart,
     columns,
     inline,
+    interval_tips,
     layers,
     log_axis,
     log_scale,
@@ -23,12 +24,12 @@ from hptransfer.report.charts.parts import (
     only,
     span,
     tip,
+    width_x,
 )
 from hptransfer.report.text import AXES
 
 SHAPES, DASHES = ["circle", "square"], [[1, 0], [5, 3]]
 BESIDE = 1.03  # two optima at one width are drawn this far to both sides of it
-BOUNDS = {"bracketed": "value", ">": "more than this", "<": "less than this"}
 
 
 class Both:
@@ -53,20 +54,14 @@ def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
     beside = pl.when(experiment=names[0]).then(1 / BESIDE).otherwise(BESIDE)
     rows = frame.with_columns(drawn=pl.when(known).then(pl.col("width") * beside).otherwise(pl.col("width")))
     low, high = span(pl.concat([frame[name] for name in ("lr", "low", "high")]).drop_nulls(), least=2.0)
-    x = alt.X(
-        "drawn:Q",
-        title="width (log scale)",
-        scale=log_scale(widths[0] / 1.15, widths[-1] * 1.15),
-        axis=alt.Axis(values=widths, format="d", labelOverlap="greedy"),
-    )
+    x = width_x("drawn", widths)
     y = alt.Y("lr:Q", title="best learning rate (base coordinates)", scale=log_scale(low, high), axis=log_axis(low, high))
     tooltip = [
         alt.Tooltip("experiment:N"),
         alt.Tooltip("kind:N"),
         alt.Tooltip("width:Q", format="d"),
         tip("lr", "learning rate"),
-        tip("low", "80 % from"),
-        tip("high", "to"),
+        *interval_tips(),
     ]
     size = alt.Size("kind:O", scale=alt.Scale(domain=["optimum", "prediction"], range=[70, 190]), legend=alt.Legend(title=None))
     rule = only("datum.kind != 'fit' && isValid(datum.low) && isValid(datum.high)", both.pick).mark_rule(strokeWidth=2)
@@ -89,8 +84,7 @@ def predictions(frame: pl.DataFrame, names: Sequence[str], title: str) -> Chart:
         alt.Tooltip("name:N", title="optimizer"),
         alt.Tooltip("experiment:N"),
         tip("value", title),
-        tip("low", "80 % from"),
-        tip("high", "to"),
+        *interval_tips(),
     ]
     return _beside(frame, names, log_x("value", values, title), tooltip)
 
@@ -134,8 +128,7 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
         alt.Tooltip("experiment:N"),
         alt.Tooltip("axis:N"),
         tip("value", "multiplier", ".2f"),
-        tip("low", "80 % from", ".2f"),
-        tip("high", "to", ".2f"),
+        *interval_tips(".2f"),
         alt.Tooltip("bound:N", title="bracketed?"),
     ]
     shapes = {"bracketed": "circle", ">": "triangle-right", "<": "triangle-left"}

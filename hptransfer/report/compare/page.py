@@ -17,11 +17,10 @@ INTRO = f"Intervals are 80 %; that of a ratio takes the two as independent. {tex
 def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
     """The page as text."""
     anchors = [("settings", "Settings"), *((section.anchor, section.title) for section in sections)]
-    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in anchors)
     body = f"""<header>
 <h1>{escape(comparison.a)} against {escape(comparison.b)}</h1>
 <p>{escape(_runs(comparison))} {escape(INTRO)}</p>
-<nav>{links}<span class="soft">{text.LEGENDS}</span></nav>
+{html.navigation(anchors)}
 </header>
 <ul class="findings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in words.findings(comparison))}</ul>
 {_caveats(comparison.caveats)}
@@ -68,8 +67,7 @@ def _card(comparison: Comparison, pairing: Pairing) -> str:
 def _settings(comparison: Comparison) -> str:
     if not comparison.settings:
         return ""
-    table = html.table(("setting", comparison.a, comparison.b), _setting_rows(comparison), wrap=(1, 2))
-    return f'<div class="scroll flat">{table}</div>'
+    return html.framed(html.table(("setting", comparison.a, comparison.b), _setting_rows(comparison), wrap=(1, 2)))
 
 
 def _columns(comparison: Comparison) -> tuple[str, ...]:
