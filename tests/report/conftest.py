@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from report.factory import experiment, results, write_all
 
 from hptransfer.report.results import Results
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture
@@ -38,3 +44,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file = write_all(folder, experiment())
         main(["--experiment", str(file)])
     return folder / "reports" / "sample"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser; skipped where there is none."""
+    api, chromium = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on the path")
+    with api.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

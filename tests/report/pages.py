@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hptransfer.report.figures import sections
-from hptransfer.report.frames import FRAMES, run_table
-from hptransfer.report.page import render_page
+from hptransfer.report.build import build_page
 from hptransfer.report.results import Results
-from hptransfer.report.summary import summarize
 
 OPTIONS = " --experiment sample"
 
 
 def page(found: Results) -> str:
-    summary = summarize(found, OPTIONS)
-    evidence = sections({name: make(found) for name, make in FRAMES.items()}, summary, OPTIONS)
-    return render_page(summary, evidence, run_table(found))
+    return build_page(found, OPTIONS, ())
 
 
 class Elements(HTMLParser):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")]
+pytestmark = pytest.mark.browser
 
 # Every mark of a chart with the row of data behind it, and where to point at it.
 MARKS = """chart => [...chart.querySelectorAll('.role-mark path, .role-mark line, .role-mark text')]
@@ -46,14 +43,6 @@ CONTRAST = """element => {
   const [a, b] = [light(parse(ink)), light(parse(getComputedStyle(behind).backgroundColor))].sort((x, y) => y - x);
   return (a + 0.05) / (b + 0.05);
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 class Opened:

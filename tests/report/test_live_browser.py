@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-pytest.importorskip("playwright.sync_api")
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
 from report.factory import experiment, prediction, write_all
 
 from hptransfer.report import html
@@ -19,17 +15,10 @@ from hptransfer.report.command import main
 from hptransfer.report.results import Results
 from hptransfer.store import Store
 
-CHROMIUM = shutil.which("chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+pytestmark = pytest.mark.browser
 
 
 def opened(browser: Browser, address: str, width: int = 1400) -> tuple[Page, list[str]]:
@@ -43,47 +32,44 @@ def opened(browser: Browser, address: str, width: int = 1400) -> tuple[Page, lis
     return page, complaints
 
 
-def live_page(found: Results, count: int) -> str:
-    return build_page(found, "", (f"Live: {count} of 54 runs", "as of now"))
+def show(found: Results, count: int) -> Path:
+    """Write the live page that says how many runs are in."""
+    file = Path("live.html").absolute()
+    replace(file, build_page(found, "", (f"Live: {count} of 54 runs", "as of now")))
+    return file
 
 
 @pytest.mark.parametrize("fragment", ["", "#runs"])
 def test_a_live_page_shows_the_next_state_by_itself(
-    browser: Browser, full: Results, folder: Path, monkeypatch: pytest.MonkeyPatch, fragment: str
+    browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch, fragment: str
 ) -> None:
     monkeypatch.setattr(html, "REFRESH_SECONDS", 1)
-    file = folder / "live.html"
-    replace(file, live_page(full, 1))
-    page, complaints = opened(browser, file.as_uri() + fragment)
-    replace(file, live_page(full, 2))
+    page, complaints = opened(browser, show(full, 1).as_uri() + fragment)
+    show(full, 2)
     page.get_by_text("Live: 2 of 54 runs").wait_for(state="attached")
     assert complaints == []
     page.close()
 
 
-def test_a_reload_keeps_the_place(browser: Browser, full: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reload_keeps_the_place(browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "REFRESH_SECONDS", 3600)
-    file = folder / "live.html"
-    replace(file, live_page(full, 1))
-    page, _ = opened(browser, file.as_uri())
+    page, _ = opened(browser, show(full, 1).as_uri())
     before = page.evaluate("scrollY")
     page.mouse.wheel(0, 1500)
     page.wait_for_function("before => Math.abs(scrollY - before) > 1000", arg=before)
     page.wait_for_function("() => { const last = window.last; window.last = scrollY; return last === scrollY; }", polling=100)
     place = page.evaluate("scrollY")
-    replace(file, live_page(full, 2))
+    show(full, 2)
     page.evaluate("reload()")
     page.get_by_text("Live: 2 of 54 runs").wait_for(state="attached")
     page.wait_for_function("place => Math.abs(scrollY - place) < 5", arg=place)
     page.close()
 
 
-def test_a_live_page_waits_for_who_types(browser: Browser, full: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_page_waits_for_who_types(browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "REFRESH_SECONDS", 3600)
-    file = folder / "live.html"
-    replace(file, live_page(full, 1))
-    page, _ = opened(browser, file.as_uri())
-    replace(file, live_page(full, 2))
+    page, _ = opened(browser, show(full, 1).as_uri())
+    show(full, 2)
     page.locator("#run-filter").focus()
     page.evaluate("() => { const own = reload; window.looked = 0; window.reload = () => { looked++; own(); }; reload(); }")
     page.wait_for_function("looked >= 2")
