@@ -2,8 +2,8 @@
 
     python -m benchmarks.report_speed [--runs 5000] [--output FOLDER]
 
-A made-up experiment of four optimizers at three widths with predictions, validations and training curves. The command is timed
-as a user runs it, a process of its own; its phases once more in this process.
+Made-up runs of four optimizers at three widths with training curves; predictions and validations are what the commands make of
+them. The command is timed as a user runs it, a process of its own; its phases once more in this process.
 """
 
 from __future__ import annotations
@@ -30,28 +30,19 @@ from rich.console import Console
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report import build, command
-from hptransfer.rules.recipes import ROLES
 from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
 from hptransfer.store import CurvePoint, RunRecord, Store
 from hptransfer.train import machine
-from hptransfer.transfer.prediction import (
-    Drift,
-    Hyperparameters,
-    Interval,
-    Optimum,
-    Prediction,
-    RoleNumbers,
-    Surface,
-    Target,
-    WeightDecay,
-    default_path,
-)
-from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import default_path
+from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.verdict import verdict
 
 BEST = {"adamw": (0.008, 2.02), "muon": (0.02, 1.95), "shampoo": (0.006, 1.97), "soap": (0.005, 1.94)}  # LR, loss at width 128
 WIDTHS, HELD_OUT = (32, 64, 96), 128
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 CURVATURE, SKEW = 0.02, 1.5
+REGISTERED_AT = "2026-11-24T00:00:00+00:00"  # before the runs were finished
 PHASES = {
     "load_results": "store, predictions and validations",
     "with_refusals": "refusals",
@@ -92,7 +83,7 @@ def main() -> int:
     rows += [(name, "", "", f"{size:.2f}") for name, size in (*sizes.items(), ("figures (SVG)", drawn))]
     date = datetime.now(UTC).date().isoformat()
     lines = [
-        f"# The report of {args.runs:,} runs",
+        f"# The report of {args.runs:,} searched runs, and those at the held-out width",
         "",
         f"{cpu}; {date}; `python -m benchmarks.report_speed --runs {args.runs}`. "
         f"Limits: {LIMITS['seconds']:g} s for the command, {LIMITS['megabytes']:g} MB for the page.",
@@ -154,30 +145,34 @@ def make_experiment(runs: int) -> None:
     output = Path("reports/speed")
     output.mkdir(parents=True)
     Path("predictions").mkdir()
-    tests: list[RunRecord] = []
+    records: dict[str, RunRecord] = {}
+    for record in _searched(experiment):
+        records[record.run_id] = record
+        if len(records) == runs:
+            break
+    predictions = {}
     for recipe in BEST:
-        prediction = _prediction(experiment, recipe)
-        path = default_path(recipe, "mup", HELD_OUT)
-        path.write_text(prediction.model_dump_json())
-        validation = _validation(experiment, prediction, tests)
-        (output / f"validation-{path.name}").write_text(validation.model_dump_json())
-    made = {record.run_id: record for record in tests}
-    searched = _searched(experiment)
-    while len(made) < runs:
-        record = next(searched)
-        made[record.run_id] = record
-    for record in made.values():
+        target = _spec(experiment, recipe, HELD_OUT, 1.0)
+        predictions[recipe] = predict([r for r in records.values() if r.spec.optimizer.recipe == recipe], target, draws=50)
+        default_path(recipe, "mup", HELD_OUT).write_text(predictions[recipe].model_dump_json())
+    protocol = Protocol(predictions, experiment.validation)
+    while specs := protocol.missing(records):
+        records |= {spec.run_id: _record(spec) for spec in specs}
+    for recipe in BEST:
+        name = f"validation-{default_path(recipe, 'mup', HELD_OUT).name}"
+        (output / name).write_text(verdict(recipe, protocol, records, REGISTERED_AT).model_dump_json())
+    for record in records.values():
         store.files.write(f"runs/{record.run_id}.json", record.model_dump_json().encode(), durable=False)
 
 
 def _searched(experiment: Experiment) -> Iterator[RunRecord]:
-    """Runs of a search without end, a twelfth of them diverged."""
+    """Runs of a search without end; those far above the best LR, about a twelfth, diverged."""
     draw = random.Random(0)
     while True:
         for recipe, (best, _) in BEST.items():
             for width in WIDTHS:
                 lr = best * math.exp(draw.gauss(0, 1))
-                yield _record(_spec(experiment, recipe, width, lr, 10 ** draw.uniform(-4, -2)), draw.random() < 1 / 12)
+                yield _record(_spec(experiment, recipe, width, lr, 10 ** draw.uniform(-4, -2)), lr > 4 * best)
 
 
 def _spec(experiment: Experiment, recipe: str, width: int, lr: float, decay: float = 1e-3, seed: int = 0) -> RunSpec:
@@ -221,115 +216,6 @@ def _record(spec: RunSpec, diverged: bool = False) -> RunRecord:
         device="AMD EPYC 7551",
         versions={"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"},
         finished_at="2026-11-24T10:00:00+00:00",
-    )
-
-
-def _prediction(experiment: Experiment, recipe: str) -> Prediction:
-    best = BEST[recipe][0]
-    run = _spec(experiment, recipe, HELD_OUT, best)
-    return Prediction(
-        optimizer=recipe,
-        parametrization="mup",
-        target=Target(
-            width=HELD_OUT,
-            depth=run.model.depth,
-            tokens=run.tokens,
-            batch_tokens=run.batch_tokens,
-            parameters=run.model.parameters(),
-        ),
-        hyperparameters=Hyperparameters(
-            lr=Interval(value=best, low=best / 1.2, high=best * 1.2),
-            weight_decay=WeightDecay(value=run.weight_decay, low=None, high=None, status="not identified, rule used"),
-            embedding_lr_ratio=1.0,
-        ),
-        drift=Drift(theory=0.0, fitted=0.04, low=-0.06, high=0.13, used=0.018, reason="the fit does not differ from theory"),
-        roles={
-            role: RoleNumbers(lr=group.lr, weight_decay=group.weight_decay, epsilons=group.epsilons)
-            for role in ROLES
-            for group in run.groups()
-            if group.role == role
-        },
-        expected_regret=0.0008,
-        noise=0.002,
-        budget=dict.fromkeys(WIDTHS, experiment.search.trials),
-        optima=tuple(
-            Optimum(
-                width=width,
-                lr=Interval(value=best, low=best / 1.2, high=best * 1.2),
-                loss=_loss(recipe, width, best),
-                runs=8,
-                diverged=1,
-            )
-            for width in WIDTHS
-        ),
-        surface=Surface(curvature=CURVATURE, skew=SKEW),
-        hold_out=None,
-        checks=(),
-        spec=run,
-        provenance={"store": "runs"},
-    )
-
-
-def _validation(experiment: Experiment, prediction: Prediction, records: list[RunRecord]) -> Validation:
-    """A validation, and the runs at the held-out width that it rests on in ``records``."""
-
-    def run(recipe: str, kind: Kind, factor: float, seeds: tuple[int, ...] = (0,)) -> TargetRun:
-        lr = BEST[recipe][0] * (factor if kind == "lr_probe" else 1)
-        made = [_record(_spec(experiment, recipe, HELD_OUT, lr, seed=seed)) for seed in seeds]
-        if kind == "horizon":
-            longer = (record.spec.at(**{"horizon.tokens": round(record.spec.tokens * factor)}) for record in made)
-            made = [_record(spec) for spec in longer]
-        records.extend(made)
-        losses = tuple(record.loss or math.inf for record in made)
-        return TargetRun(
-            kind=kind,
-            factor=factor,
-            lr=lr,
-            weight_decay=1e-3,
-            tokens=made[0].tokens,
-            losses=losses,
-            loss=sum(losses) / len(losses),
-            standard_error=0.002,
-            run_ids=tuple(record.run_id for record in made),
-        )
-
-    probes, challenges = (0.5, 0.707, 1.414, 2.0), prediction.optimizer != "adamw"
-    known = Multiplier(value=1.56, low=1.42, high=1.71, bracketed=True, p_value=0.001)
-    sizes = tuple(
-        Size(
-            width=width,
-            parameters=spec.model.parameters(),
-            flops=spec.flops,
-            baseline_loss=_loss("adamw", width, BEST["adamw"][0]),
-            loss=_loss(prediction.optimizer, width, BEST[prediction.optimizer][0]),
-            multiplier=known,
-            law=known,
-        )
-        for width in (*WIDTHS, HELD_OUT)
-        for spec in [_spec(experiment, prediction.optimizer, width, 0.01)]
-    )
-    return Validation(
-        optimizer=prediction.optimizer,
-        parametrization="mup",
-        width=HELD_OUT,
-        prediction=prediction.digest,
-        preregistered=True,
-        noise=SeedNoise(sd=0.002, freedom=5),
-        regret=Interval(value=0.0011, low=0.0002, high=0.0021),
-        speedup=Speedup(
-            compute_multiplier=dict.fromkeys(("tokens", "flops", "flops_with_optimizer", "wall_clock"), known),
-            law=known,
-            within_run=None,
-            sizes=sizes,
-            trend=Interval(value=0.01, low=-0.02, high=0.05),
-        )
-        if challenges
-        else None,
-        runs=(
-            run(prediction.optimizer, "predicted", 1.0, (0, 1)),
-            *(run(prediction.optimizer, "lr_probe", factor) for factor in probes),
-        ),
-        baseline_runs=tuple(run("adamw", "horizon", factor, (0, 1)) for factor in (0.5, 2.0, 4.0)) if challenges else (),
     )
 
 
