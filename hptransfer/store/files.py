@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ REFUSALS = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATU
 # paid for.
 PATIENCE_SECONDS = 60.0
 
-# Two that create the same object on an object store see each other's writes within this time.
-SETTLE_SECONDS = 1.0
+# How long a contender's bid on an object store is waited for: far longer than it stands unless its process has died.
+BID_SECONDS = 60.0
 
 
 class Files:
@@ -82,18 +83,38 @@ class Files:
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that must not be there; False where another was first.
 
-        On a folder that is one atomic step, also over NFS. An object store has no such step: what is read back after
-        `SETTLE_SECONDS` decides, and who was stalled for longer than that in between finds out at the next look.
+        On a folder that is one atomic step, also over NFS. pyarrow offers object stores none: there contenders bid.
         """
         with self._reaching("written"):
             self._make_parent(name)
-            if self.is_local:
-                return self._link(self._path(name), content)
-            if self.exists(name):
-                return False
-            self._put(name, content)
-            time.sleep(SETTLE_SECONDS)
-            return self.read(name) == content
+            return self._link(self._path(name), content) if self.is_local else self._create_alone(name, content)
+
+    def _create_alone(self, name: str, content: bytes) -> bool:
+        """Create with writes and listings alone, on any store where a listing shows what was written before it.
+
+        Whoever sees, between writing its bid and taking it back, neither the file nor another's bid is the only one that can:
+        whoever bids later sees this bid or the file. Two that see each other step back for a random time. A process that
+        died over its bid leaves it behind; another removes it after `BID_SECONDS` by its own clock.
+        """
+        folder, pause, first_seen = name.rpartition("/")[0], 0.05, dict[str, float]()
+        while True:
+            bid = f"{name}.{uuid.uuid4().hex}.bid"
+            try:
+                self._put(bid, content)
+                others = [other for other in self.list(folder, ".bid") if other.startswith(f"{name}.") and other != bid]
+                if self.exists(name):  # looked for after the bids: a winner writes it before its bid goes
+                    return False
+                if not others:
+                    self._put(name, content)
+                    return True
+            finally:
+                with suppress(StoreUnreachable):  # then it is left behind, and what was decided holds
+                    self.delete(bid)
+            for other in others:
+                if time.monotonic() - first_seen.setdefault(other, time.monotonic()) > BID_SECONDS:
+                    self.delete(other)
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, 2.0)
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there any more is no error."""

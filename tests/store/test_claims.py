@@ -1,9 +1,12 @@
+import copy
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pyarrow import fs
@@ -49,6 +52,41 @@ def contend(store) -> list[bool]:
 
 def test_of_many_that_claim_at_once_one_succeeds(store):
     assert sorted(contend(store)) == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_who_stalls_before_any_step_of_its_claim_makes_no_second_holder(store, step):
+    stalled, other_is_done, steps = threading.Event(), threading.Event(), itertools.count()
+
+    def stalling(do):
+        def call(*arguments):
+            if next(steps) == step:
+                stalled.set()
+                other_is_done.wait(1.0)
+            return do(*arguments)
+
+        return call
+
+    slow = copy.copy(store)
+    slow.files = copy.copy(store.files)
+    for name in ("list", "_put", "exists", "delete"):
+        setattr(slow.files, name, stalling(getattr(store.files, name)))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(Claims(slow).take, "abc")
+        stalled.wait(1.0)
+        second = Claims(store).take("abc")
+        other_is_done.set()
+        assert (first.result() is None) != (second is None)
+
+
+def test_a_bid_whose_process_has_died_is_waited_for_and_removed(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "BID_SECONDS", 0.2)
+    (tmp_path / "runs/claims").mkdir(parents=True)
+    left = tmp_path / "runs/claims/abc.0.json.0123.bid"
+    left.write_text("{}")
+    assert Claims(store).take("abc") is not None
+    assert store.files.is_local or not left.exists()
+    assert Claims(store).take("abc") is None
 
 
 def test_of_many_that_take_over_from_the_dead_one_succeeds(store):

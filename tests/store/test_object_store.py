@@ -5,13 +5,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 from pyarrow.fs import FileSystem
 from records import record_of
 
-from hptransfer.store import Store
+from hptransfer.store import Claims, Store
 from hptransfer.store.files import StoreUnreachable
 
 boto3 = pytest.importorskip("boto3", reason="comes with moto[s3]")
@@ -72,6 +73,15 @@ def test_checkpoints_and_predictions(uri):
     at = store.registered_at("digest")
     store.register_prediction("digest", {"lr": 0.1})
     assert at is not None and Store(uri).registered_at("digest") == at
+
+
+def test_of_many_that_claim_a_run_one_gets_it_and_nothing_is_left(uri):
+    with ThreadPoolExecutor() as pool:
+        taken = list(pool.map(lambda _: Claims(Store(uri)).take("run"), range(4)))
+    (claim,) = filter(None, taken)
+    with claim:
+        assert Store(uri).files.list("claims", "") == ["claims/run.0.json"]
+    assert Store(uri).files.list("claims", "") == []
 
 
 def test_a_damaged_object_is_set_aside_and_the_rest_is_read(uri, make_run, capsys):
