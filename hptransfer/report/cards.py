@@ -12,6 +12,7 @@ from hptransfer.report.verdicts import Verdict, headline
 from hptransfer.validate.result import BASELINE
 
 MOST_CARDS = 2  # that fit on the first screen side by side
+UNTIMED = "not timed, or on different devices"
 
 
 def answers(optimizers: Sequence[Answer]) -> str:
@@ -106,7 +107,7 @@ def _axes(answer: Answer) -> str:
     items = []
     for axis, name in text.AXES.items():
         value = answer.speedup.compute_multiplier.get(axis)
-        words, sure = ("-", "") if value is None else (text.multiplier(value), text.multiplier_bounds(value))
+        words, sure = ("-", UNTIMED) if value is None else (text.multiplier(value), text.multiplier_bounds(value))
         items.append(f"<div><dt>{name}</dt><dd><b>{escape(words)}</b> <span>{escape(sure)}</span></dd></div>")
     return f'<div class="axes"><p>What AdamW needs for the same loss, as a multiple</p><dl>{"".join(items)}</dl></div>'
 

@@ -90,7 +90,7 @@ def overhead_table(answers: Sequence[Answer]) -> Table:
             answer.name,
             text.share(spent.time_share),
             text.share(spent.flops_share),
-            text.seconds(spent.seconds_per_token),
+            "-" if spent.seconds_per_token is None else text.seconds(spent.seconds_per_token),
             "-" if spent.against_baseline is None else text.times(spent.against_baseline),
             text.size(spent.state_bytes),
             text.plain(spent.state_bytes_per_parameter, 3),

@@ -8,16 +8,17 @@ from hptransfer.report.results import Results, Series
 from hptransfer.spec import Spec
 from hptransfer.store import RunRecord
 from hptransfer.store.query import tokens_to_loss
+from hptransfer.validate.arms import pace
 from hptransfer.validate.result import BASELINE
 
 
 class Overhead(Spec):
-    """Means over the seeds of the predicted run. ``against_baseline``: seconds per token over AdamW's; None without a predicted
-    run of AdamW, and where the two ran on different devices."""
+    """Means over the seeds of the predicted run; ``seconds_per_token`` over all runs of the validation, as the multiplier on
+    wall-clock has it. ``against_baseline``: over AdamW's; None where that is unknown, and where devices differ."""
 
     time_share: float  # of the optimizer in the training time
     flops_share: float  # of the optimizer in all FLOPs
-    seconds_per_token: float
+    seconds_per_token: float | None
     against_baseline: float | None
     state_bytes: int
     state_bytes_per_parameter: float
@@ -36,19 +37,16 @@ class TokensToLoss(Spec):
 def overhead(results: Results, series: Series) -> Overhead | None:
     """Of the predicted run of ``series``; None before one has finished."""
     runs = predicted_runs(results, series)
-    time, tokens = _sum(runs, "training_wall_seconds"), _sum(runs, "tokens")
-    own, flops = _sum(runs, "flops_optimizer"), _sum(runs, "flops")
-    if not tokens or not time or not flops:
+    time, own, flops = (_sum(runs, name) for name in ("training_wall_seconds", "flops_optimizer", "flops"))
+    if not time or not flops:
         return None
-    baseline = predicted_runs(results, (BASELINE, series[1]))
-    pace = _sum(baseline, "training_wall_seconds") / _sum(baseline, "tokens") if baseline else 0.0
-    comparable = pace > 0 and {run.device for run in baseline} == {run.device for run in runs}
+    ours, theirs = pace(_held_out(results, series)), pace(_held_out(results, (BASELINE, series[1])))
     state = max(run.optimizer_state_bytes for run in runs)
     return Overhead(
         time_share=_sum(runs, "optimizer_wall_seconds") / time,
         flops_share=own / (flops + own),
-        seconds_per_token=time / tokens,
-        against_baseline=time / tokens / pace if comparable else None,
+        seconds_per_token=ours.seconds if ours else None,
+        against_baseline=ours.seconds / theirs.seconds if ours and theirs and ours.device == theirs.device else None,
         state_bytes=state,
         state_bytes_per_parameter=state / runs[0].spec.model.parameters(),
     )
@@ -74,6 +72,17 @@ def predicted_runs(results: Results, series: Series) -> tuple[RunRecord, ...]:
     if validation and validation.predicted:
         ids = validation.predicted.run_ids
     return tuple(record for record in results.records if record.run_id in ids and record.state == "complete")
+
+
+def _held_out(results: Results, series: Series) -> list[RunRecord]:
+    """Every run of ``series`` that the validations count, or the predicted one before there are any."""
+    ids = {run.run_id for run in predicted_runs(results, series)}
+    for validation in results.validations.values():
+        if validation.parametrization == series[1]:
+            own = validation.runs if validation.optimizer == series[0] else ()
+            arms = (*own, *validation.baseline_runs) if series[0] == BASELINE else own
+            ids |= {run_id for arm in arms for run_id in arm.run_ids}
+    return [record for record in results.records if record.run_id in ids]
 
 
 def _sum(runs: Sequence[RunRecord], name: str) -> float:

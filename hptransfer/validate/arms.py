@@ -106,18 +106,27 @@ def horizon(best: Arm, factor: float) -> Arm:
     return Arm("horizon", factor, (other,)).replicated(len(best.specs))
 
 
-def pace(arms: Iterable[Arm], records: Records) -> tuple[float, float] | None:
-    """Seconds of training per token of one optimizer at the target, without evaluation, and their relative standard error.
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of training per token on a device, without evaluation, and their relative standard error."""
 
-    The geometric mean over its finished runs on one worker. It is taken to be as uncertain as that of a single run: what the
-    machine did beside them is not independent from run to run. None without a run whose time is known.
+    seconds: float
+    error: float
+    device: str
+
+
+def pace(runs: Iterable[RunRecord]) -> Pace | None:
+    """That of one optimizer at one width: the geometric mean over its finished runs on one worker.
+
+    It is taken to be as uncertain as that of a single run: what the machine did beside them is not independent from run to
+    run. None without a run whose time is known, and where the runs were on different devices.
     """
-    found = {spec.run_id: records[spec.run_id] for arm in arms for spec in arm.specs}.values()
-    timed = [run for run in found if run.loss is not None and run.workers == 1 and run.training_wall_seconds > 0]
-    if not timed:
+    timed = {run.run_id: run for run in runs if run.loss is not None and run.workers == 1 and run.training_wall_seconds > 0}
+    devices = {run.device for run in timed.values()}
+    if len(devices) != 1:
         return None
-    logs = np.log([run.training_wall_seconds / run.tokens for run in timed])
-    return math.exp(float(logs.mean())), float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
+    logs = np.log([run.training_wall_seconds / run.tokens for run in timed.values()])
+    return Pace(math.exp(float(logs.mean())), float(logs.std(ddof=1)) if len(logs) > 1 else 0.0, devices.pop())
 
 
 def seed_noise(prediction: Prediction, arms: Iterable[Arm], records: Records) -> SeedNoise:

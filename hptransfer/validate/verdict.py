@@ -13,7 +13,7 @@ from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval, Prediction
-from hptransfer.validate.arms import Arm, Records, pace, seed_noise
+from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.regret import regret
 from hptransfer.validate.result import BASELINE, Axis, SeedNoise, Size, Speedup, TargetRun, Validation
@@ -94,11 +94,12 @@ def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
     """The challenger's predicted run against the baseline at its best configuration, over its horizons and over sizes."""
     arms, baseline_arms = protocol.around(name, records), protocol.around(BASELINE, records)
     best, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
-    own = _Side(protocol.predictions[name], seed_noise(protocol.predictions[name], arms, records), pace(arms, records), records)
-    noise, seconds = protocol.baseline_noise(best, rungs, records), pace((*baseline_arms, best, *rungs), records)
-    other = _Side(protocol.predictions[BASELINE], noise, seconds, records)
+    own = _side(protocol.predictions[name], seed_noise(protocol.predictions[name], arms, records), arms, records)
+    noise = protocol.baseline_noise(best, rungs, records)
+    other = _side(protocol.predictions[BASELINE], noise, (*baseline_arms, best, *rungs), records)
 
-    axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or (own.pace and other.pace)]
+    is_timed = own.pace is not None and other.pace is not None and own.pace.device == other.pace.device
+    axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or is_timed]
     ladders = {axis: [other.point(arm, axis) for arm in (best, *rungs)] for axis in axes}
     curve = [(point.tokens, point.val) for point in records[own.prediction.spec.run_id].curve if point.val is not None]
     ours, theirs = own.over_widths(arms[0]), other.over_widths(baseline_arms[0])
@@ -126,25 +127,25 @@ def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
 
 @dataclass(frozen=True)
 class _Side:
-    """One optimizer in a comparison, and what its runs scatter by: ``noise`` of the loss, ``pace`` in seconds per token."""
+    """One optimizer in a comparison, and what its runs scatter by."""
 
     prediction: Prediction
     noise: SeedNoise
-    pace: tuple[float, float] | None
+    pace: Pace | None
     records: Records
 
     def point(self, arm: Arm, axis: Axis) -> Point:
         """An arm's mean loss, and the cost of one of its runs, which is the same for every seed: seconds by the side's pace."""
         loss, record = arm.mean(self.records), self.records[arm.specs[0].run_id]
-        seconds, error = self.pace or (math.nan, 0.0)
         costs: dict[Axis, float] = {
             "tokens": record.tokens,
             "flops": record.flops,
             "flops_with_optimizer": record.flops + record.flops_optimizer,
-            "wall_clock": seconds * record.tokens,
+            "wall_clock": self.pace.seconds * record.tokens if self.pace else math.nan,
         }
         standard_error = self.noise.sd * loss / math.sqrt(len(arm.specs))
-        return Point(costs[axis], loss, standard_error, self.noise.freedom, error if axis == "wall_clock" else 0.0)
+        cost_error = self.pace.error if self.pace and axis == "wall_clock" else 0.0
+        return Point(costs[axis], loss, standard_error, self.noise.freedom, cost_error)
 
     def over_widths(self, predicted: Arm) -> dict[int, Point]:
         """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the
@@ -159,6 +160,10 @@ class _Side:
             for optimum in self.prediction.optima
         }
         return searched | {self.prediction.target.width: self.point(predicted, "flops")}
+
+
+def _side(prediction: Prediction, noise: SeedNoise, arms: Sequence[Arm], records: Records) -> _Side:
+    return _Side(prediction, noise, pace(records[spec.run_id] for arm in arms for spec in arm.specs), records)
 
 
 def _without_optimizer(spec: RunSpec) -> RunSpec:

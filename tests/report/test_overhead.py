@@ -33,6 +33,22 @@ def test_wall_clock_on_another_machine_is_not_compared(full: Results) -> None:
     assert spent is not None and spent.against_baseline is None
 
 
+def test_the_time_per_token_is_that_of_every_run_at_the_width(full: Results) -> None:
+    """As the multiplier on wall-clock has it: the geometric mean over the probes too, and AdamW's over its ladder too."""
+    whole = overhead(full, MUON)
+    horizons = {i for arm in full.validations[MUON].baseline_runs if arm.kind == "horizon" for i in arm.run_ids}
+    probes = {i for arm in full.validations[MUON].runs if arm.kind == "lr_probe" for i in arm.run_ids}
+    assert horizons and probes and whole is not None and whole.against_baseline is not None
+    for slower, direction in ((horizons, -1), (probes, 1)):
+        records = tuple(
+            run.model_copy(update={"training_wall_seconds": 2 * run.training_wall_seconds}) if run.run_id in slower else run
+            for run in full.records
+        )
+        changed = overhead(replace(full, records=records), MUON)
+        assert changed is not None and changed.against_baseline is not None
+        assert direction * (changed.against_baseline - whole.against_baseline) > 0.01
+
+
 def test_nothing_is_said_before_a_predicted_run(unfinished: Results) -> None:
     assert overhead(unfinished, MUON) is None
 

@@ -37,6 +37,15 @@ def test_nothing_is_fetched(report: Path) -> None:
     assert policies == [POLICY] and "default-src 'none'" in POLICY
 
 
+def test_times_that_cannot_be_compared_are_said_to_be_so(full: Results) -> None:
+    muon = full.validations["muon", "mup"]
+    assert muon.speedup is not None and "not timed" not in first_screen(full)
+    multipliers = {axis: value for axis, value in muon.speedup.compute_multiplier.items() if axis != "wall_clock"}
+    untimed = muon.model_copy(update={"speedup": muon.speedup.model_copy(update={"compute_multiplier": multipliers})})
+    found = replace(full, validations=full.validations | {("muon", "mup"): untimed})
+    assert "not timed, or on different devices" in first_screen(found)
+
+
 def test_every_figure_is_on_the_page_with_its_data(report: Path) -> None:
     text = (report / "index.html").read_text()
     figures = {path.stem for path in (report / "figures").glob("*.svg")}

@@ -285,6 +285,17 @@ def test_without_known_times_there_is_no_wall_clock(predictions):
     assert "wall_clock" not in verdict("shampoo", protocol, timeless).speedup.compute_multiplier
 
 
+@pytest.mark.parametrize("moved", ["one run of shampoo", "all of shampoo"])
+def test_times_on_different_devices_are_not_compared(predictions, moved):
+    protocol, records, _ = run_all(predictions)
+    own = {run_id for run_id, record in records.items() if record.spec.optimizer.recipe == "shampoo"}
+    if moved == "one run of shampoo":
+        own = {predictions["shampoo"].spec.run_id}
+    elsewhere = records | {run_id: records[run_id].model_copy(update={"device": "another"}) for run_id in own}
+    found = verdict("shampoo", protocol, elsewhere).speedup.compute_multiplier
+    assert set(found) == {"tokens", "flops", "flops_with_optimizer"}
+
+
 def test_a_run_on_several_workers_says_nothing_of_the_pace(predictions):
     protocol, records, _ = run_all(predictions)
     own = predictions["shampoo"].spec.run_id
