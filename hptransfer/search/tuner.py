@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 import time
@@ -24,7 +25,9 @@ from hptransfer.spec import RunSpec
 from hptransfer.store import ClaimLost, Claims, RunRecord, Store
 from hptransfer.store.claims import BEAT_SECONDS
 
-RESTARTS = 2  # of a run whose process dies or hangs; it goes on from its checkpoint each time
+# Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
+# end a trial whose death is reported twice, as that of a node may be.
+RESTARTS = 2
 
 
 class RunSource(Protocol):
@@ -59,29 +62,13 @@ def run_trials(
         tuner = tune.Tuner(
             tune.with_resources(_trial, {name.lower(): value for name, value in resources.demand().items()}),
             tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, metric="loss", mode="min"),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                callbacks=[searcher.watchdog],
-            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[searcher.watchdog]),
         )
-        results = tuner.fit()
-    if searcher.failed is None:
-        return
-    run_id, why = searcher.failed
-    if why is None:
-        death = next((result.error for result in results if result.error and result.config["run_id"] == run_id), None)
-        hung = f"made no step for {resources.hang_seconds:g} s" if run_id in searcher.watchdog.hung else ""
-        why = f"its process died {RESTARTS + 1} times; {hung or _reason(death)}"
-    raise CheckFailed(f"run {run_id} failed: {why}; what finished is in {store.location}, and the same command goes on")
-
-
-def _reason(death: BaseException | None) -> str:
-    """What Ray knows about the death of a process, in a few words."""
-    words = " ".join(str(death).split())
-    _, found, detail = words.partition("Worker exit detail: ")
-    return (detail if found else words).split(" There are some")[0].rstrip(". ")[:200]
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # lists trials whose runs have long been trained by others
+        tuner.fit()
+    if searcher.failed:
+        run_id, why = searcher.failed
+        raise CheckFailed(f"run {run_id} failed: {why}; what finished is in {store.location}, and the same command goes on")
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
@@ -107,7 +94,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._waits = False  # for what another command trains, or for a node
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
         self.watchdog.look()
-        self.failed: tuple[str, str | None] | None = None  # the run, and why where its process could say so
+        self.failed: tuple[str, str] | None = None  # the run, and why
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         spec = self._next() if self.failed is None else None
@@ -151,6 +138,11 @@ class _Searcher(Searcher):  # type: ignore[misc]
                     found = True
                 elif self.watchdog.elsewhere(spec.run_id):
                     self._waits = True
+                elif len(deaths := self.watchdog.deaths.get(spec.run_id, [])) > RESTARTS:
+                    hung = spec.run_id in self.watchdog.hung
+                    why = f"made no step for {self._resources.hang_seconds:g} s" if hung else deaths[-1]
+                    self.failed = spec.run_id, f"its process died {len(deaths)} times; {why}"
+                    return None
                 else:
                     return spec
         self._asked = time.monotonic()
@@ -161,8 +153,10 @@ class _Searcher(Searcher):  # type: ignore[misc]
         del self._in_flight[run_id]
         outcome = result or {}
         self._profile.trial(outcome)
-        if error or "error" in outcome:
-            self.failed = self.failed or (run_id, outcome.get("error"))
+        if error:
+            return  # its process has died; the run is still missing, and starts again
+        if "error" in outcome:
+            self.failed = self.failed or (run_id, outcome["error"])
         elif outcome.get("elsewhere"):
             self.watchdog.look()
         elif (record := self._store.get(run_id)) is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 
 from hptransfer.cli import console
 from hptransfer.search.cluster import is_dead, kill
@@ -13,12 +15,13 @@ from hptransfer.store import Claims, Holder, Store, Watch
 from hptransfer.store.files import StoreUnreachable
 
 LOOK_SECONDS = 2.0
+NODE_DIED = "its node has died"  # in Ray's words of why an actor died
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after
 
 
 class Watchdog(Callback):  # type: ignore[misc]
     """Looks at the store's claims every few seconds. Runs of this session that make no step for ``hang_seconds`` are killed,
-    and Tune starts them again; runs of other commands are left to them as long as they live."""
+    and started again; runs of other commands are left to them as long as they live."""
 
     def __init__(self, store: Store, session: str, hang_seconds: float, in_flight: Callable[[], Mapping[str, object]]) -> None:
         self._claims, self._session, self._hang_seconds, self._in_flight = Claims(store), session, hang_seconds, in_flight
@@ -29,10 +32,20 @@ class Watchdog(Callback):  # type: ignore[misc]
         self._said: set[str] = set()
         self.dead: dict[str, str] = {}  # runs whose owner is known to be dead, with its last pulse
         self.hung: set[str] = set()  # runs that were killed
+        self.deaths: dict[str, list[str]] = {}  # why a run's processes died, but for those that went with their node
 
     def on_step_begin(self, iteration: int, trials: list[object], **info: object) -> None:
         """Tune's hook, several times a second while trials run."""
         self.tick()
+
+    def on_trial_error(self, iteration: int, trials: list[object], trial: Trial, **info: object) -> None:
+        """Tune's hook: a process has died. That its node went is not held against the run, as Ray does with preempted nodes."""
+        failures = Path(trial.error_file).read_text()  # each with a line before it; Tune has not synced them to where it looks
+        words = " ".join(failures.rpartition("Failure # ")[2].partition("\n")[2].split())
+        if NODE_DIED not in words:
+            _, found, detail = words.partition("Worker exit detail: ")
+            why = (detail if found else words).split(" There are some")[0].rstrip(". ")[:200]
+            self.deaths.setdefault(trial.config["run_id"], []).append(why)
 
     def tick(self) -> None:
         """Look if it is time."""

@@ -130,7 +130,8 @@ def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest
     deadline = time.monotonic() + 120
     shard = None
     while shard is None and time.monotonic() < deadline:
-        shard = next((tmp_path / "cache").glob("hptransfer/*/train_*.bin"), None)
+        shards = (tmp_path / "cache").glob("hptransfer/*/train_*.bin")
+        shard = next((shard for shard in shards if shard.parent.suffix != ".partial"), None)
         time.sleep(0.02)
     assert shard is not None
     shard.write_bytes(b"damaged")
