@@ -91,6 +91,7 @@ def main() -> int:
         *markdown_table(("part", "seconds", "CPU seconds", "MB"), rows),
     ]
     Console().print("\n".join(lines))
+    output.mkdir(parents=True, exist_ok=True)
     (output / f"report_speed-{date}.md").write_text("\n".join(lines) + "\n")
     over = exceeded(seconds=whole[0], megabytes=sizes["index.html"])
     for sentence in over:

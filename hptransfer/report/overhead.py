@@ -8,7 +8,7 @@ from hptransfer.report.results import Results, Series
 from hptransfer.spec import Spec
 from hptransfer.store import RunRecord
 from hptransfer.store.query import tokens_to_loss
-from hptransfer.validate.arms import pace
+from hptransfer.validate.arms import pace, slowdown
 from hptransfer.validate.result import BASELINE
 
 
@@ -46,7 +46,7 @@ def overhead(results: Results, series: Series) -> Overhead | None:
         time_share=_sum(runs, "optimizer_wall_seconds") / time,
         flops_share=own / (flops + own),
         seconds_per_token=ours.seconds if ours else None,
-        against_baseline=ours.seconds / theirs.seconds if ours and theirs and ours.device == theirs.device else None,
+        against_baseline=slowdown(ours, theirs),
         state_bytes=state,
         state_bytes_per_parameter=state / runs[0].spec.model.parameters(),
     )

@@ -64,7 +64,7 @@ def run_trials(
             tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, metric="loss", mode="min"),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[searcher.watchdog]),
         )
-        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # lists trials whose runs have long been trained by others
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # lists trials whose runs later ones have trained
         tuner.fit()
     if searcher.failed:
         run_id, why = searcher.failed

@@ -15,8 +15,8 @@ from hptransfer.store import Claims, Holder, Store, Watch
 from hptransfer.store.files import StoreUnreachable
 
 LOOK_SECONDS = 2.0
-NODE_DIED = "its node has died"  # in Ray's words of why an actor died
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after
+NODE_DIED = "its node has died"  # in Ray's words of why an actor died
 
 
 class Watchdog(Callback):  # type: ignore[misc]

@@ -115,6 +115,11 @@ class Pace:
     device: str
 
 
+def slowdown(own: Pace | None, other: Pace | None) -> float | None:
+    """Seconds per token over the other's; None where one is unknown, and where the devices differ."""
+    return own.seconds / other.seconds if own and other and own.device == other.device else None
+
+
 def pace(runs: Iterable[RunRecord]) -> Pace | None:
     """That of one optimizer at one width: the geometric mean over its finished runs on one worker.
 

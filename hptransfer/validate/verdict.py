@@ -13,7 +13,7 @@ from hptransfer.rules.recipes import ScheduleFree, get_recipe
 from hptransfer.spec import RunSpec
 from hptransfer.store import RunRecord
 from hptransfer.transfer.prediction import Interval, Prediction
-from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise
+from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise, slowdown
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.regret import regret
 from hptransfer.validate.result import BASELINE, Axis, SeedNoise, Size, Speedup, TargetRun, Validation
@@ -98,7 +98,7 @@ def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
     noise = protocol.baseline_noise(best, rungs, records)
     other = _side(protocol.predictions[BASELINE], noise, (*baseline_arms, best, *rungs), records)
 
-    is_timed = own.pace is not None and other.pace is not None and own.pace.device == other.pace.device
+    is_timed = slowdown(own.pace, other.pace) is not None
     axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or is_timed]
     ladders = {axis: [other.point(arm, axis) for arm in (best, *rungs)] for axis in axes}
     curve = [(point.tokens, point.val) for point in records[own.prediction.spec.run_id].curve if point.val is not None]

@@ -1,9 +1,6 @@
 """What the watchdog makes of a death, with Ray's own error and Tune's own trial. The rest is in tests/search/test_faults.py."""
 
 import pytest
-from ray.exceptions import RayActorError
-from ray.train._internal.storage import StorageContext
-from ray.tune.experiment import Trial
 
 from hptransfer.search.watchdog import Watchdog
 from hptransfer.store import Store
@@ -27,6 +24,11 @@ AWAY = "The actor 1b5f is unavailable: The actor is temporarily unavailable: Rpc
     ],
 )
 def test_a_death_is_held_against_a_run_unless_its_node_died(errors, held_against_it, tmp_path, monkeypatch):
+    # Not above: Ray reads its environment when it is imported, and hptransfer.search sets it.
+    from ray.exceptions import RayActorError
+    from ray.train._internal.storage import StorageContext
+    from ray.tune.experiment import Trial
+
     monkeypatch.setattr("ray.train._internal.storage._get_ray_train_session_dir", lambda: str(tmp_path))
     storage = StorageContext(str(tmp_path), experiment_dir_name="search", trial_dir_name="trial")
     trial = Trial("trial", config={"run_id": "abc"}, storage=storage, stub=True)
