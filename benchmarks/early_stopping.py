@@ -23,8 +23,8 @@ import polars as pl
 
 from benchmarks.tables import markdown_table
 from hptransfer.cli import console
-from hptransfer.errors import HptransferError
-from hptransfer.store import RunRecord, Store
+from hptransfer.base.errors import HptransferError
+from hptransfer.runs import RunRecord, Store
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import markdown_table
-from hptransfer.store import Claims, Holder, Store
+from hptransfer.runs import Claims, Holder, Store
 
 ROOT = Path(__file__).parent.parent
 LIMIT_SECONDS = 300.0  # a command that takes longer is stuck

@@ -29,10 +29,10 @@ from benchmarks.peers import ADAM, LR, PEERS, PERIOD, WEIGHT_DECAY, Params, Peer
 from benchmarks.tables import Report, Row, markdown, tables
 from hptransfer.models import build_model
 from hptransfer.models.gpt import GPT
-from hptransfer.optim import ChainOptimizer, build_optimizer
-from hptransfer.rules.recipes import RECIPES
-from hptransfer.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
-from hptransfer.train import machine
+from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
+from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours import machine
 
 DEPTHS = {256: 6, 512: 4}
 CONTEXT = 128

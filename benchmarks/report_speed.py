@@ -30,9 +30,9 @@ from rich.console import Console
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report import build, command
-from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
-from hptransfer.train import machine
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.trainers.ours import machine
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import default_path
 from hptransfer.validate.protocol import Protocol

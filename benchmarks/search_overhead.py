@@ -20,16 +20,16 @@ import torch
 from rich.console import Console
 
 from benchmarks.tables import markdown_table
-from hptransfer.data.corpus import identify
+from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.experiment import load_experiment
 from hptransfer.search import tuner
 from hptransfer.search.cluster import cluster, slots
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import make_studies
-from hptransfer.spec import RunSpec
-from hptransfer.store import Claim, RunRecord, Store
-from hptransfer.train import machine
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import Claim, RunRecord, Store
+from hptransfer.trainers.ours import machine
 
 RECIPES = "adamw,muon,shampoo,soap,signum"
 COLUMNS = ("trials", "wall, s", "first actors, s", "proposals, s", "per trial after that, s")
@@ -76,9 +76,9 @@ def main() -> None:
 
 def untrained_trial(config: dict[str, Any]) -> dict[str, Any]:
     """The real trial with a training that takes no time."""
-    import hptransfer.train
+    import hptransfer.trainers.ours.loop
 
-    hptransfer.train.train = untrained
+    hptransfer.trainers.ours.loop.train = untrained
     return REAL_TRIAL(config)
 
 

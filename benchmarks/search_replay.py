@@ -25,11 +25,11 @@ import polars as pl
 from benchmarks.tables import markdown_table
 from hptransfer.backtest.rules import vertex
 from hptransfer.cli import console
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.search.studies import make_studies
-from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.sweep import gather
 

@@ -20,10 +20,10 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
-from hptransfer.spec import DataSpec, OptimizerSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
-from hptransfer.store.query import runs_of
-from hptransfer.train import machine
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec
+from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.runs.query import runs_of
+from hptransfer.trainers.ours import machine
 
 COLUMNS = ("operation", "before compact, s", "after, s")
 

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from benchmarks.tables import markdown_table
 from hptransfer.cli import console, number
-from hptransfer.data.batches import IGNORED, validation_batches
-from hptransfer.data.corpus import Corpus, load_corpus, open_corpus
-from hptransfer.errors import CheckFailed
+from hptransfer.trainers.ours.data.batches import IGNORED, validation_batches
+from hptransfer.trainers.ours.data.corpus import Corpus, load_corpus, open_corpus
+from hptransfer.base.errors import CheckFailed
 from hptransfer.experiment import load_experiment
-from hptransfer.spec import OptimizerSpec, RunSpec
-from hptransfer.store import RunRecord
-from hptransfer.train import train
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.loop import train
 
 RESULTS = Path(__file__).parent / "results"
 CHOICES = {

@@ -30,10 +30,10 @@ from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import ModelFamily
 from hptransfer.models import build_model
-from hptransfer.optim import build_optimizer
+from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.plan.hardware import HARDWARE
-from hptransfer.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
-from hptransfer.train import machine
+from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours import machine
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}
 RESULTS = Path(__file__).parent / "results"

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hptransfer.errors import HptransferError
+from hptransfer.base.errors import HptransferError
 
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # [a] and :a: are text here
 if not console.is_terminal:

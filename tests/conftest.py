@@ -6,7 +6,7 @@ import pytest
 from records import DATA
 
 from hptransfer.experiment import Experiment
-from hptransfer.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 
 
 @pytest.fixture

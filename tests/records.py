@@ -1,7 +1,7 @@
 """Records of runs that were never trained."""
 
-from hptransfer.spec import DataSpec, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import DataSpec, RunSpec
+from hptransfer.runs import RunRecord
 
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 

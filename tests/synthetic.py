@@ -9,8 +9,8 @@ import numpy as np
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment
-from hptransfer.spec import DataSpec, OptimizerSpec, Parametrization
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, Parametrization
+from hptransfer.runs import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)

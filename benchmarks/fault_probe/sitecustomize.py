@@ -48,10 +48,10 @@ def _hurry_patience(module: ModuleType) -> None:
 
 
 PATCHES = {
-    "hptransfer.store.store": _watch_records,
-    "hptransfer.train.loop": _watch_training,
-    "hptransfer.train.checkpoint": _hurry_checkpoints,
-    "hptransfer.store.files": _hurry_patience,
+    "hptransfer.runs.store": _watch_records,
+    "hptransfer.trainers.ours.loop": _watch_training,
+    "hptransfer.trainers.ours.checkpoint": _hurry_checkpoints,
+    "hptransfer.base.files": _hurry_patience,
 }
 
 

@@ -13,8 +13,8 @@ import polars as pl
 from hptransfer import cli
 from hptransfer.backtest.evaluate import OURS, HeldOut, Rule, calibration, evaluate, pooled
 from hptransfer.backtest.rules import RULES
-from hptransfer.errors import UsageError
-from hptransfer.store import Store
+from hptransfer.base.errors import UsageError
+from hptransfer.runs import Store
 from hptransfer.transfer import table
 from hptransfer.transfer.frame import frame_of
 from hptransfer.transfer.sweep import Array, Sweep

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.config import override, validate
+from hptransfer.base.config import override, validate
 from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
 from hptransfer.coordcheck.measure import measure, shortened
-from hptransfer.data.corpus import load_corpus
-from hptransfer.errors import UsageError
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.rules.recipes import get_recipe
-from hptransfer.search.space import SearchSpace, load_space
-from hptransfer.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, RunSpec
-from hptransfer.store import Store
-from hptransfer.store.query import of_series, runs_of
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.experiment.space import SearchSpace, load_space
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.runs import Store
+from hptransfer.runs.query import of_series, runs_of
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25

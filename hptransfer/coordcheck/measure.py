@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from hptransfer.coordcheck.check import Activation, Run
-from hptransfer.data.batches import batch, validation_batches
-from hptransfer.data.corpus import Corpus, open_corpus
-from hptransfer.errors import UsageError
+from hptransfer.trainers.ours.data.batches import batch, validation_batches
+from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.models import GPT, build_model
-from hptransfer.optim import build_optimizer, clip_gradients
-from hptransfer.spec import Horizon, RunSpec, ScheduleSpec
+from hptransfer.optimizers.engine import build_optimizer, clip_gradients
+from hptransfer.trainers.ours.spec import Horizon, RunSpec, ScheduleSpec
 
 # A check asks how far weights move, not what they learn: a batch of 256 tokens shows it, and leaves width 512 to a CPU.
 SEQUENCES = 4

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hptransfer import __version__
-from hptransfer.spec import RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Prediction
 
 EXPORT_VERSION = 1

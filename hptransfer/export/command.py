@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.errors import UsageError, unknown
+from hptransfer.base.errors import UsageError, unknown
 from hptransfer.export.canonical import export_json
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction, default_path

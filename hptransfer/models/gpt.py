@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hptransfer.models.functions import causal_attention, rms_norm, rotate, rotation
 from hptransfer.models.loss import Reduction, linear_cross_entropy
-from hptransfer.spec import ModelSpec
+from hptransfer.trainers.ours.spec import ModelSpec
 
 EMBEDDING_STD = 0.1
 

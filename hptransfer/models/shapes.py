@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from hptransfer.models.gpt import GPT
-from hptransfer.spec import ModelSpec, RunSpec
+from hptransfer.trainers.ours.spec import ModelSpec, RunSpec
 
 
 def build_model(spec: RunSpec) -> GPT:

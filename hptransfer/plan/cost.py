@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from hptransfer.experiment import ValidationSettings
-from hptransfer.spec import RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 SECONDS_PER_HOUR = 3600
 

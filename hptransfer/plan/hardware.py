@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hptransfer.cli import number
-from hptransfer.errors import unknown
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import unknown
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report.figures import Section, sections
 from hptransfer.report.frames import FRAMES, run_table
 from hptransfer.report.markdown import render_markdown

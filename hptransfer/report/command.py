@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
 from hptransfer.report.build import build, require_folder, write
 from hptransfer.report.compare.command import compare
@@ -15,7 +15,7 @@ from hptransfer.report.live import follow, progress
 from hptransfer.report.results import Results, Series, load_results, with_refusals
 from hptransfer.report.summary import Summary
 from hptransfer.report.terminal import show
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 
 def main(argv: Sequence[str] | None = None) -> None:

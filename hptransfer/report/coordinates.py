@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from hptransfer.config import read_json
+from hptransfer.base.config import read_json
 from hptransfer.experiment import Experiment
-from hptransfer.spec import DataSpec
+from hptransfer.trainers.ours.spec import DataSpec
 
 CHECKS = Path("reports/coordcheck")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hptransfer.report.results import Results, Series
-from hptransfer.spec import Spec
-from hptransfer.store import RunRecord
-from hptransfer.store.query import tokens_to_loss
+from hptransfer.trainers.ours.spec import Spec
+from hptransfer.runs import RunRecord
+from hptransfer.runs.query import tokens_to_loss
 from hptransfer.validate.arms import pace, slowdown
 from hptransfer.validate.result import BASELINE
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import combinations
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report.results import Results, Series, label
-from hptransfer.spec import Spec
+from hptransfer.trainers.ours.spec import Spec
 from hptransfer.validate.result import BASELINE, TargetRun, Validation
 from hptransfer.validate.significance import Sample, equivalent_steps, loss_exponent, p_lower, seeds_needed
 from hptransfer.validate.verdict import annealed

@@ -10,8 +10,8 @@ from typing import Any
 
 import hptransfer
 from hptransfer.report.results import Results, label
-from hptransfer.spec import DataSpec, Spec
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import DataSpec, Spec
+from hptransfer.runs import RunRecord
 
 
 class Cost(Spec):

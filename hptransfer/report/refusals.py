@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hptransfer.errors import HptransferError
+from hptransfer.base.errors import HptransferError
 from hptransfer.experiment import Experiment
-from hptransfer.spec import Parametrization
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import Parametrization
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.command import select
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction

@@ -9,7 +9,7 @@ from typing import Literal
 from hptransfer.report import text
 from hptransfer.report.changes import Change, change
 from hptransfer.report.pairs import Pair
-from hptransfer.spec import Spec
+from hptransfer.trainers.ours.spec import Spec
 from hptransfer.validate.result import Axis, Kind, Multiplier, Validation
 
 LEVEL = 0.05  # one-sided: what is called shown

@@ -9,9 +9,9 @@ from hptransfer.cli import number
 from hptransfer.experiment import Experiment
 from hptransfer.search.profile import process_start
 from hptransfer.search.studies import Studies
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
-from hptransfer.store.query import runs_of
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
+from hptransfer.runs.query import runs_of
 
 
 class Spending:

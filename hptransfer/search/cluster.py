@@ -17,10 +17,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hptransfer.errors import UsageError, first_line
+from hptransfer.base.errors import UsageError, first_line
 from hptransfer.experiment import Resources
-from hptransfer.store import Holder, Store
-from hptransfer.store.claims import is_running
+from hptransfer.runs import Holder, Store
+from hptransfer.runs.claims import is_running
 
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
-from hptransfer.data.corpus import load_corpus
-from hptransfer.errors import CheckFailed
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.base.errors import CheckFailed
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.rules.recipes import get_recipe
+from hptransfer.optimizers.recipes import get_recipe
 from hptransfer.search.budget import Spending
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
-from hptransfer.spec import PARAMETRIZATIONS, DataSpec
-from hptransfer.store import RunRecord, Store
-from hptransfer.store.query import tokens_to_loss
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import tokens_to_loss
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
@@ -116,7 +116,7 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
 
 def _say_what_is_assumed(studies: Studies) -> None:
     """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
-    from hptransfer.optim import optimizer_state_bytes  # torch, which a finished search need not load
+    from hptransfer.optimizers.engine import optimizer_state_bytes  # torch, which a finished search need not load
 
     widest = max(study.width for study in studies.studies)
     for study in studies.studies:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from hptransfer.cli import console, number
-from hptransfer.store import RunRecord
+from hptransfer.runs import RunRecord
 
 
 class Progress:

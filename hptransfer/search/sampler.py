@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from ray.tune.search.optuna import OptunaSearch
 
-from hptransfer.search.space import Point
+from hptransfer.experiment.space import Point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from hptransfer.cli import number
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.search.space import load_space
+from hptransfer.experiment.space import load_space
 from hptransfer.search.study import Study
-from hptransfer.spec import DataSpec, OptimizerSpec, Parametrization, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.runs import RunRecord
 
 
 class Studies:

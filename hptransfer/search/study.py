@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from hptransfer.experiment import SearchSettings
 from hptransfer.search.sampler import propose
-from hptransfer.search.space import Point, SearchSpace
-from hptransfer.spec import OptimizerSpec, Parametrization, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.experiment.space import Point, SearchSpace
+from hptransfer.trainers.ours.spec import OptimizerSpec, Parametrization, RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.design import design, highest_lr
 from hptransfer.transfer.sweep import MIN_RUNS
 

@@ -15,15 +15,15 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hptransfer.cli import console
-from hptransfer.errors import CheckFailed, HptransferError
+from hptransfer.base.errors import CheckFailed, HptransferError
 from hptransfer.experiment import Resources
 from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
-from hptransfer.spec import RunSpec
-from hptransfer.store import ClaimLost, Claims, RunRecord, Store
-from hptransfer.store.claims import BEAT_SECONDS
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
+from hptransfer.runs.claims import BEAT_SECONDS
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
@@ -185,8 +185,8 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     """One run in a Tune actor."""
     import torch
 
-    from hptransfer.data.corpus import open_corpus
-    from hptransfer.train import train
+    from hptransfer.trainers.ours.data.corpus import open_corpus
+    from hptransfer.trainers.ours.loop import train
 
     store, began = _store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.

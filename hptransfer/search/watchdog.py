@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial
 
 from hptransfer.cli import console
 from hptransfer.search.cluster import is_dead, kill
-from hptransfer.store import Claims, Holder, Store, Watch
-from hptransfer.store.files import StoreUnreachable
+from hptransfer.runs import Claims, Holder, Store, Watch
+from hptransfer.base.files import StoreUnreachable
 
 LOOK_SECONDS = 2.0
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.data.corpus import identify
-from hptransfer.errors import UsageError
+from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
-from hptransfer.search.space import load_space
-from hptransfer.spec import OptimizerSpec, Parametrization
+from hptransfer.experiment.space import load_space
+from hptransfer.trainers.ours.spec import OptimizerSpec, Parametrization
 from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
-from hptransfer.store.store import Store
+from hptransfer.runs.store import Store
 
 GROUP = ("optimizer", "parametrization", "width", "state")
 

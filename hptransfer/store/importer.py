@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.errors import UsageError, first_line, unknown
+from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
-from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
-from hptransfer.store.record import RunRecord
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.runs.record import RunRecord
 
 # Recipe, parametrization, lr, weight_decay and embedding_lr_ratio to the optimizer with the search space's fixed options.
 MakeOptimizer = Callable[[str, Parametrization, float, float, float], OptimizerSpec]

@@ -1,5 +1,1 @@
-"""One training loop, plain PyTorch: it runs under Tune, under Train and by itself."""
-
-from hptransfer.train.loop import train
-
-__all__ = ["train"]
+"""The command that trains one run on a cluster."""

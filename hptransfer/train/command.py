@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.config import merge, validate
-from hptransfer.data.corpus import open_corpus
-from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.base.config import merge, validate
+from hptransfer.trainers.ours.data.corpus import open_corpus
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import Resources, load_experiment
 from hptransfer.plan.hardware import peak
-from hptransfer.spec import RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
-from hptransfer.store.query import tokens_to_loss
-from hptransfer.train.launch import Layout, launch
-from hptransfer.train.parallel import Strategy
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.runs.query import tokens_to_loss
+from hptransfer.trainers.ours.launch import Layout, launch
+from hptransfer.trainers.ours.parallel import Strategy
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
 

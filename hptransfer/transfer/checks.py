@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hptransfer.errors import CheckFailed
-from hptransfer.spec import Horizon, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import CheckFailed
+from hptransfer.trainers.ours.spec import Horizon, RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.prediction import Check
 
 MAX_EXTRAPOLATION = 32.0  # in width; no public sweep that the method was tested on reaches further

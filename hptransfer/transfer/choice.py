@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
-from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import Parametrization
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.trainers.ours.spec import Parametrization
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 
 

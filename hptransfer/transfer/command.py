@@ -16,13 +16,13 @@ import scipy
 
 import hptransfer
 from hptransfer import cli
-from hptransfer.config import validate
-from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.base.config import validate
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import Parametrization, RunSpec
-from hptransfer.store import RunRecord, Store
-from hptransfer.store.query import of_series, runs_of
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.trainers.ours.spec import Parametrization, RunSpec
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import of_series, runs_of
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.from_table import predict_table
 from hptransfer.transfer.prediction import Interval, Prediction, default_path

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from hptransfer.errors import CheckFailed
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import CheckFailed
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.checks import preconditions, require
 from hptransfer.transfer.forecast import DRAWS, Fit
 from hptransfer.transfer.group import RULES, Group, fit_group, width_prior

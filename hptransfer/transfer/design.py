@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 from scipy.stats import qmc
 
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from hptransfer.errors import UsageError
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import UsageError
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.checks import horizon_words
 from hptransfer.transfer.sweep import frozen_ratio
 from hptransfer.transfer.table import condition

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.transfer import table
 from hptransfer.transfer.checks import MAX_EXTRAPOLATION
 from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from hptransfer.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
 from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Theory
 from hptransfer.transfer.surface import fit_surface

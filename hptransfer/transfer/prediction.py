@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hptransfer.config import read_json
-from hptransfer.errors import UsageError
-from hptransfer.rules.recipes import Role
-from hptransfer.spec import RunSpec, Spec
+from hptransfer.base.config import read_json
+from hptransfer.base.errors import UsageError
+from hptransfer.optimizers.recipes import Role
+from hptransfer.trainers.ours.spec import RunSpec, Spec
 
 PREDICTION_VERSION = 3
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hptransfer.errors import UsageError
-from hptransfer.spec import RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import RunRecord
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hptransfer.errors import UsageError, first_line, unknown
+from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
 # What one group of runs must share; a column of such a name that varies in a group makes its runs incomparable.

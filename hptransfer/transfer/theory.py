@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from hptransfer.rules.recipes import Sides
-from hptransfer.rules.width import Ratios, block_count
-from hptransfer.spec import RunSpec
+from hptransfer.optimizers.recipes import Sides
+from hptransfer.optimizers.rules.width import Ratios, block_count
+from hptransfer.trainers.ours.spec import RunSpec
 
 
 def theory_drift(spec: RunSpec, role: Literal["hidden", "readout"] = "hidden") -> float:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hptransfer.cli import console, finish, names, number, parser, selection, table
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report import text
-from hptransfer.rules.recipes import get_recipe
-from hptransfer.spec import PARAMETRIZATIONS
-from hptransfer.store import Store
-from hptransfer.store.query import makes
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
+from hptransfer.runs import Store
+from hptransfer.runs.query import makes
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 from hptransfer.validate.result import BASELINE, Validation
 from hptransfer.validate.stage import validate

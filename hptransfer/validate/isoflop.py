@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 
 
 def isoflop_optimum(tpp: Sequence[float], loss: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from scipy import stats
 
 from hptransfer.experiment import ValidationSettings
-from hptransfer.spec import RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.arms import (
     Arm,

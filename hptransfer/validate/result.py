@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hptransfer.spec import Spec
+from hptransfer.trainers.ours.spec import Spec
 from hptransfer.transfer.prediction import Interval
 
 BASELINE = "adamw"

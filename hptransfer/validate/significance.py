@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 
 
 @dataclass(frozen=True)

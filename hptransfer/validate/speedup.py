@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from hptransfer.store.query import cost_to_loss
+from hptransfer.runs.query import cost_to_loss
 from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.regret import LEVEL
 from hptransfer.validate.result import Multiplier

@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 
 from hptransfer.experiment import Experiment, Resources
-from hptransfer.store import RunRecord, Store
+from hptransfer.runs import RunRecord, Store
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
@@ -41,7 +41,7 @@ def _train(
     from hptransfer.search.cluster import cluster, require_slots
     from hptransfer.search.progress import Progress
     from hptransfer.search.tuner import run_trials
-    from hptransfer.train.launch import Layout, launch
+    from hptransfer.trainers.ours.launch import Layout, launch
 
     planned = protocol.planned(records)
     predicted = [spec for prediction in protocol.predictions.values() if (spec := prediction.spec).run_id not in records]

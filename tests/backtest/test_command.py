@@ -14,8 +14,8 @@ import pytest
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.backtest.command import main
-from hptransfer.errors import UsageError
-from hptransfer.store import Store
+from hptransfer.base.errors import UsageError
+from hptransfer.runs import Store
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 public = pytest.mark.skipif(not DATA.is_dir(), reason="the public sweeps are not at hand")

@@ -15,7 +15,7 @@ import yaml
 from own_ray import environment
 
 import hptransfer
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 pytest.importorskip("aiohttp", reason="needs ray[default]: pip install -e '.[dev]'")
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report.factory import experiment, prediction, write_all
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.export.canonical import canonical
 from hptransfer.export.command import main
 from hptransfer.transfer.prediction import Prediction

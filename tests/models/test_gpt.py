@@ -7,7 +7,7 @@ from tiny import VOCAB, tiny_spec
 from hptransfer.models import GPT, build_model
 from hptransfer.models.functions import rotate, rotation
 from hptransfer.models.gpt import Block
-from hptransfer.spec import ModelSpec
+from hptransfer.trainers.ours.spec import ModelSpec
 
 VARIANTS = pytest.mark.parametrize(
     ("activation", "positions"), [("gelu", "rope"), ("relu2", "learned"), ("swiglu", "rope"), ("swiglu", "learned")]

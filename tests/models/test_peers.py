@@ -10,7 +10,7 @@ from tiny import tiny_spec
 
 from hptransfer.experiment import ModelFamily
 from hptransfer.models import GPT, build_model
-from hptransfer.spec import RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 NAMES = {
     "embedding": "model.embed_tokens",

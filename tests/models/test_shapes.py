@@ -8,7 +8,7 @@ from tiny import tiny_spec
 from torch import nn
 
 from hptransfer.models import GPT, build_model, shapes
-from hptransfer.spec import RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 
 def at_width(width: int, activation: str = "gelu", positions: str = "rope") -> RunSpec:

@@ -11,9 +11,9 @@ import yaml
 
 from hptransfer.experiment import Experiment
 from hptransfer.report.results import Results, load_results
-from hptransfer.rules.recipes import ROLES
-from hptransfer.spec import DataSpec, OptimizerSpec, RunSpec
-from hptransfer.store import CurvePoint, RunRecord, Store
+from hptransfer.optimizers.recipes import ROLES
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.transfer.prediction import (
     Check,
     Drift,

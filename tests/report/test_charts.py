@@ -17,8 +17,8 @@ from hptransfer.report.charts import palette, parts
 from hptransfer.report.figures import Figure, Section, sections
 from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
-from hptransfer.rules.recipes import RECIPES
-from hptransfer.spec import PARAMETRIZATIONS
+from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 from hptransfer.transfer.prediction import Interval, Surface
 from hptransfer.validate.result import Multiplier, Speedup
 

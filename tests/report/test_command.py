@@ -8,7 +8,7 @@ import pytest
 from report.factory import experiment, prediction, write_all
 
 from hptransfer import cli
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report.command import main
 
 

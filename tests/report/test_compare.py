@@ -14,7 +14,7 @@ import yaml
 from report.factory import experiment, prediction, search_records, validated, write_all
 from scipy import stats
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
@@ -23,7 +23,7 @@ from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, quantity
 from hptransfer.report.results import Results
-from hptransfer.store import Store
+from hptransfer.runs import Store
 from hptransfer.transfer.prediction import Interval, Prediction
 
 OTHER = {"name": "other", "batch_sequences": 32}

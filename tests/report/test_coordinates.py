@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from report.factory import coordinate_check, experiment, results, write_all
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report.coordinates import read_coordinate_checks
 from hptransfer.report.results import load_results
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 OURS = experiment()
 MUP = [("adamw", "mup"), ("muon", "mup")]

@@ -25,7 +25,7 @@ from hptransfer.report import frames
 from hptransfer.report.frames import compute, heldout, search, width
 from hptransfer.report.results import Results
 from hptransfer.report.verdicts import against_verdict
-from hptransfer.store import RunRecord
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.result import Kind, SeedNoise, Validation
 

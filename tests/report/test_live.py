@@ -16,10 +16,10 @@ import yaml
 from report.factory import BEST_LR, experiment, prediction, record, search_records, spec
 
 from hptransfer import cli
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report import command, live
-from hptransfer.store import Claims, RunRecord, Store
-from hptransfer.store.files import StoreUnreachable
+from hptransfer.runs import Claims, RunRecord, Store
+from hptransfer.base.files import StoreUnreachable
 
 OURS = experiment(("muon",))
 PAGE = Path("reports/sample/index.html")
@@ -94,7 +94,7 @@ def test_the_page_is_made_anew_only_when_the_store_has_changed(folder: Path, mon
 
 def test_what_runs_now_is_told_by_its_claims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("hptransfer.store.claims.time", type("Clock", (), {"monotonic": staticmethod(lambda: clock[0])}))
+    monkeypatch.setattr("hptransfer.runs.claims.time", type("Clock", (), {"monotonic": staticmethod(lambda: clock[0])}))
     store, watch = Store("runs"), live.Watch()
     claims = Claims(store)
     assert live._running(claims.held(), watch) == ("No run is in progress.",)

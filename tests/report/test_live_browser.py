@@ -13,7 +13,7 @@ from hptransfer.report import html
 from hptransfer.report.build import build_page, replace
 from hptransfer.report.command import main
 from hptransfer.report.results import Results
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -8,7 +8,7 @@ from report.factory import experiment, results
 
 from hptransfer.report.overhead import overhead, predicted_runs, tokens_to_target
 from hptransfer.report.results import Results
-from hptransfer.store.query import tokens_to_loss
+from hptransfer.runs.query import tokens_to_loss
 
 ADAMW, MUON = ("adamw", "mup"), ("muon", "mup")
 

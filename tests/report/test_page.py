@@ -18,7 +18,7 @@ from hptransfer.report.provenance import commit
 from hptransfer.report.results import Results, load_results
 from hptransfer.report.runs import failure_rows, failures, section
 from hptransfer.report.summary import summarize
-from hptransfer.store import Store
+from hptransfer.runs import Store
 from hptransfer.transfer.prediction import Interval
 
 DASH = "\N{EN DASH}"

@@ -13,7 +13,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.report.markdown import render_markdown
 from hptransfer.report.results import Results, load_results, with_refusals
 from hptransfer.report.summary import summarize
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 MUON = ("muon", "mup")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from report.factory import experiment, prediction, record, search_records, spec, validated, write_all
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.report.results import load_results
 from hptransfer.report.summary import summarize
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 
 def test_runs_of_other_experiments_in_the_same_store_are_left_out(folder: Path) -> None:

@@ -9,7 +9,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.search import budget
 from hptransfer.search.budget import Spending
 from hptransfer.search.studies import Studies, make_studies
-from hptransfer.store.query import makes
+from hptransfer.runs.query import makes
 
 
 def spending(experiment: Experiment, records: dict, sampler: str = "random", **limits: float) -> tuple[Spending, Studies]:

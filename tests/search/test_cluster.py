@@ -2,7 +2,7 @@
 
 import pytest
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Resources
 from hptransfer.search import cluster
 

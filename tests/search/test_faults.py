@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fault_suite
-from hptransfer.data.corpus import load_corpus
-from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import DataChoice, Experiment, Resources
 from hptransfer.search.cluster import cluster
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials
-from hptransfer.spec import OptimizerSpec, RunSpec
-from hptransfer.store import Claims, Store
-from hptransfer.store.claims import is_running
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.runs import Claims, Store
+from hptransfer.runs.claims import is_running
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -105,7 +105,7 @@ def test_a_run_that_hangs_every_time_ends_the_search_and_says_why(log, experimen
 def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log, experiment, tmp_path):
     """The other command here is a process that claims two of the runs, and neither trains nor releases them."""
     runs, store = Runs(experiment, 3, tokens=4096), Store(tmp_path / "runs")
-    code = "import sys, time; from hptransfer.store import *\n"
+    code = "import sys, time; from hptransfer.runs import *\n"
     code += "for run in sys.argv[2:]: Claims(Store(sys.argv[1])).take(run, session='other')\nprint(flush=True); time.sleep(600)"
     held = [spec.run_id for spec in runs.specs[:2]]
     other = subprocess.Popen([sys.executable, "-c", code, store.uri, *held], stdout=subprocess.PIPE)

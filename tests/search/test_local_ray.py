@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 SCRIPT = """
 import json, os, sys
 from hptransfer.search.cluster import cluster
-from hptransfer.store import Store
+from hptransfer.runs import Store
 import psutil, ray
 
 with cluster(Store(sys.argv[1])):

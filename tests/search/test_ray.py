@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 

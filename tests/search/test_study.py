@@ -6,13 +6,13 @@ import random
 import pytest
 from records import DATA, record_of
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.rules.recipes import RECIPES, get_recipe
+from hptransfer.optimizers.recipes import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
-from hptransfer.search.space import load_space
+from hptransfer.experiment.space import load_space
 from hptransfer.search.study import Study
-from hptransfer.spec import PARAMETRIZATIONS, RunSpec
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, RunSpec
 
 
 def loss_of(spec: RunSpec) -> float | None:

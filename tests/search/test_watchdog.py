@@ -3,7 +3,7 @@
 import pytest
 
 from hptransfer.search.watchdog import Watchdog
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 # Words of Ray 2.60 from real deaths.
 HEAD = "The actor died unexpectedly before finishing this task.\n\tclass_name: ImplicitFunc\n\tpid: 1349\n\tip: 192.0.2.2\n"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.errors import UsageError
-from hptransfer.store import Store
+from hptransfer.base.errors import UsageError
+from hptransfer.runs import Store
 from hptransfer.store.command import main
 from hptransfer.transfer.command import main as transfer
 

@@ -14,9 +14,9 @@ import yaml
 from records import record_of
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.errors import CheckFailed, UsageError
-from hptransfer.store import Store
-from hptransfer.store.query import runs_of
+from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.runs import Store
+from hptransfer.runs.query import runs_of
 from hptransfer.transfer.command import main, select
 from hptransfer.transfer.prediction import read_prediction
 

@@ -8,9 +8,9 @@ import pytest
 from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.errors import CheckFailed, UsageError
-from hptransfer.spec import OptimizerSpec, RunSpec
-from hptransfer.store import RunRecord
+from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Drift, Prediction
 

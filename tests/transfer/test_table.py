@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hptransfer.errors import CheckFailed, UsageError
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.transfer.command import main
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.validate.isoflop import isoflop_optimum
 
 # arXiv 2512.05620, figure 13 (digitised): tokens per parameter and final loss at the compute of 190M, 380M and 640M at 20 TPP.

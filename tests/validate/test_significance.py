@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.validate.significance import (
     TRACK_3,
     Rule,

@@ -10,7 +10,7 @@ import pytest
 from records import DATA, record_of
 from synthetic import Truth, World, draw_world, make_experiment, make_records
 
-from hptransfer.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.arms import SEARCH_FREEDOM

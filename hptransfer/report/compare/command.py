@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.errors import UsageError
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report.build import drawings, require_folder, write
 from hptransfer.report.compare import words
@@ -15,7 +15,7 @@ from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.page import render_markdown, render_page
 from hptransfer.report.compare.result import comparison_of
 from hptransfer.report.results import load_results, with_refusals
-from hptransfer.store import Store
+from hptransfer.runs import Store
 
 
 def compare(args: argparse.Namespace) -> None:

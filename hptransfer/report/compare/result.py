@@ -12,7 +12,7 @@ from scipy import stats
 from hptransfer.experiment import Experiment
 from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
-from hptransfer.spec import RunSpec, Spec
+from hptransfer.trainers.ours.spec import RunSpec, Spec
 from hptransfer.transfer.prediction import Interval, WeightDecay
 from hptransfer.validate.result import Axis, Multiplier
 from hptransfer.validate.significance import welch_freedom

@@ -10,7 +10,7 @@ import polars as pl
 
 from hptransfer.report.frames.columns import Schema, named, tidy
 from hptransfer.report.results import Results, Series
-from hptransfer.store import RunRecord
+from hptransfer.runs import RunRecord
 from hptransfer.validate.result import BASELINE, Multiplier, TargetRun
 from hptransfer.validate.verdict import annealed
 

@@ -11,7 +11,7 @@ from hptransfer.report.changes import change
 from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import RUN_TITLES, plain, run_title
-from hptransfer.store import RunRecord
+from hptransfer.runs import RunRecord
 from hptransfer.validate.result import Kind, TargetRun
 from hptransfer.validate.verdict import annealed
 

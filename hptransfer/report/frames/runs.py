@@ -6,7 +6,7 @@ import polars as pl
 
 from hptransfer.report.frames.columns import SERIES
 from hptransfer.report.results import Results
-from hptransfer.store.record import ROW_SCHEMA
+from hptransfer.runs.record import ROW_SCHEMA
 
 
 def run_table(results: Results) -> pl.DataFrame:

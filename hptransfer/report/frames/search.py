@@ -9,7 +9,7 @@ import polars as pl
 
 from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
 from hptransfer.report.results import Results, Series
-from hptransfer.store import RunRecord
+from hptransfer.runs import RunRecord
 from hptransfer.transfer.prediction import Optimum, Prediction
 
 FIT_POINTS = 61

@@ -1,0 +1,208 @@
+"""A folder on any file system that pyarrow reads: whole files, exclusive creation, and errors as one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from hptransfer.base.errors import UsageError, first_line
+
+T = TypeVar("T")
+
+MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENOTCONN}
+# What object stores answer that no waiting mends, in pyarrow's words.
+REFUSALS = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+
+# How long a write is tried again that a full or absent file system refuses: it may be mended, and what is to be written was
+# paid for.
+PATIENCE_SECONDS = 60.0
+
+# How long a contender's bid on an object store is waited for: far longer than it stands unless its process has died.
+BID_SECONDS = 60.0
+
+
+class Files:
+    """Files by name below ``location``, a folder or URI. Readers see whole files only: a file is written under a temporary
+    name and renamed (on an object store, one PUT)."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+        try:
+            if "://" in self.location:
+                self._fs, self._root = fs.FileSystem.from_uri(self.location)
+            else:
+                self._fs, self._root = fs.LocalFileSystem(), str(Path(self.location).absolute())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UsageError(f"store {self.location}: {first_line(error)}") from None
+        self.is_local = isinstance(self._fs, fs.LocalFileSystem)
+        # The same folder from another process, whatever its working directory.
+        self.uri = self._root if self.is_local else self.location
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        if self.is_local:
+            return os.path.isfile(self._path(name))
+        with self._reaching("read"):
+            return bool(self._fs.get_file_info(self._path(name)).type == fs.FileType.File)
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        """Names of the files in a folder ("" is the root) that end in ``suffix``, sorted."""
+        selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True)
+        names: list[str] = []
+        with self._reaching("read"), suppress(FileNotFoundError):  # the folder came or went in this moment
+            names = [info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        return sorted(f"{folder}/{name}".lstrip("/") for name in names if name.endswith(suffix))
+
+    def read(self, name: str) -> bytes:
+        """The content; FileNotFoundError where there is no such file."""
+        with self._reaching("read"):
+            if self.is_local:
+                return Path(self._path(name)).read_bytes()
+            with self._fs.open_input_stream(self._path(name)) as stream:
+                return bytes(stream.read())
+
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """Write or replace a file, whole or not at all; ``durable``: synced to the disk too."""
+        with self._reaching("written"):
+            self._make_parent(name)
+            if self.is_local:
+                self._replace(self._path(name), content, durable)
+            else:
+                self._put(name, content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file that must not be there; False where another was first.
+
+        On a folder that is one atomic step, also over NFS. pyarrow offers object stores none: there contenders bid.
+        """
+        with self._reaching("written"):
+            self._make_parent(name)
+            return self._link(self._path(name), content) if self.is_local else self._create_alone(name, content)
+
+    def _create_alone(self, name: str, content: bytes) -> bool:
+        """Create with writes and listings alone, on any store where a listing shows what was written before it.
+
+        Whoever sees, between writing its bid and taking it back, neither the file nor another's bid is the only one that can:
+        whoever bids later sees this bid or the file. Two that see each other step back for a random time. A process that
+        died over its bid leaves it behind; another removes it after `BID_SECONDS` by its own clock.
+        """
+        folder, pause, first_seen = name.rpartition("/")[0], 0.05, dict[str, float]()
+        while True:
+            bid = f"{name}.{uuid.uuid4().hex}.bid"
+            try:
+                self._put(bid, content)
+                others = [other for other in self.list(folder, ".bid") if other.startswith(f"{name}.") and other != bid]
+                if self.exists(name):  # looked for after the bids: a winner writes it before its bid goes
+                    return False
+                if not others:
+                    self._put(name, content)
+                    return True
+            finally:
+                with suppress(StoreUnreachable):  # then it is left behind, and what was decided holds
+                    self.delete(bid)
+            for other in others:
+                if time.monotonic() - first_seen.setdefault(other, time.monotonic()) > BID_SECONDS:
+                    self.delete(other)
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, 2.0)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there any more is no error."""
+        with self._reaching("written"), suppress(FileNotFoundError):
+            self._fs.delete_file(self._path(name))
+
+    def move(self, name: str, to: str) -> bool:
+        """Move a file; False where the file system refuses."""
+        try:
+            self._make_parent(to)
+            self._fs.move(self._path(name), self._path(to))
+        except OSError:
+            return False
+        return True
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _make_parent(self, name: str) -> None:
+        """An object store has no folders: pyarrow would write a marker for each, above the store too."""
+        if self._fs.type_name not in ("s3", "gcs", "abfs"):
+            self._fs.create_dir(self._path(name).rsplit("/", 1)[0], recursive=True)
+
+    def _put(self, name: str, content: bytes) -> None:
+        with self._fs.open_output_stream(self._path(name)) as stream:
+            stream.write(content)
+
+    @staticmethod
+    def _replace(path: str, content: bytes, durable: bool) -> None:
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @staticmethod
+    def _link(path: str, content: bytes) -> bool:
+        """A hard link of a whole temporary file: nobody ever sees the file empty."""
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            Path(temporary).write_bytes(content)
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                with open(path, "xb") as file:  # a mounted bucket knows no links
+                    file.write(content)
+        except FileExistsError:
+            # Over NFS a link that was made may be asked for once more: two names say that it is ours (open(2), O_EXCL).
+            return os.path.exists(temporary) and os.stat(temporary).st_nlink == 2
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def _reaching(self, done: str) -> Iterator[None]:
+        """A file system that refuses is the user's to mend: one line. A file that is gone is the caller's business."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowInvalid) as error:
+            why = getattr(error, "strerror", None) or first_line(error)
+            may_pass = getattr(error, "errno", None) in MAY_PASS if self.is_local else not any(word in why for word in REFUSALS)
+            raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """Try again for `PATIENCE_SECONDS` what may pass."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except StoreUnreachable as error:
+            if not error.may_pass or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
+
+
+class StoreUnreachable(UsageError):
+    """The file system refused. ``may_pass``: it is full, read-only or away, and may be well again in a minute."""
+
+    def __init__(self, message: str, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass

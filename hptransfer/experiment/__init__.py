@@ -1,0 +1,21 @@
+"""An experiment: what is compared, at which scales, and what it may cost."""
+
+from hptransfer.experiment.experiment import (
+    DataChoice,
+    Experiment,
+    ModelFamily,
+    Resources,
+    SearchSettings,
+    ValidationSettings,
+    load_experiment,
+)
+
+__all__ = [
+    "DataChoice",
+    "Experiment",
+    "ModelFamily",
+    "Resources",
+    "SearchSettings",
+    "ValidationSettings",
+    "load_experiment",
+]

@@ -1,0 +1,141 @@
+"""Search spaces: one file per recipe with ranges, fixed values, and the source of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+from pydantic import Field, model_validator
+from scipy.stats import qmc
+
+from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
+from hptransfer.base.errors import unknown
+from hptransfer.experiment.experiment import Experiment
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, Spec
+
+Point = dict[str, float]  # values of the searched dimensions by name
+
+
+class Range(Spec):
+    """A searched range, or a fixed value where ``low`` equals ``high``. ``log`` searches the logarithm."""
+
+    low: float = Field(ge=0)
+    high: float
+    scale: Literal["log", "linear"] = "log"
+    source: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.high < self.low:
+            raise ValueError(f"high {self.high} is below low {self.low}")
+        if self.scale == "log" and self.low == 0 < self.high:
+            raise ValueError("low 0 of a log range is not positive")
+        return self
+
+    @property
+    def is_searched(self) -> bool:
+        return self.high > self.low
+
+    def at(self, share: float) -> float:
+        """The value at a share in [0, 1] of the range."""
+        if not self.is_searched:
+            return self.low
+        if self.scale == "linear":
+            return self.low + share * (self.high - self.low)
+        return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+
+
+class Choice(Spec):
+    """A short list of values to choose from, in ascending order."""
+
+    values: tuple[float, ...] = Field(min_length=1)
+    source: str
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if min(self.values) <= 0 or list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"values {list(self.values)} are not positive and ascending")
+        return self
+
+
+class Fixed(Spec):
+    """A value that is not searched."""
+
+    value: float | int | bool | str
+    source: str
+
+
+class SearchSpace(Spec):
+    """What a study of one recipe searches. All values in base coordinates."""
+
+    recipe: str
+    lr: Range
+    weight_decay: Range
+    embedding_lr_ratio: Choice
+    options: dict[str, Fixed] = Field({}, description="by name; adam.beta1 is an option of the embedding's Adam")
+
+    @model_validator(mode="after")
+    def _lr_is_searched(self) -> Self:
+        if self.lr.low <= 0 or not self.lr.is_searched:
+            raise ValueError(f"lr from {self.lr.low} to {self.lr.high} is no range of positive values to search")
+        return self
+
+    def optimizer(self, lr: float, weight_decay: float, ratio: float) -> OptimizerSpec:
+        """The recipe with these hyperparameters and the space's fixed options."""
+        return OptimizerSpec(
+            recipe=self.recipe, lr=lr, weight_decay=weight_decay, embedding_lr_ratio=ratio, options=self.fixed_options()
+        )
+
+    def fixed_options(self) -> dict[str, Any]:
+        """The recipe's options that the space fixes."""
+        options: dict[str, Any] = {}
+        for name, fixed in self.options.items():
+            options = merge(options, nested(name, fixed.value))
+        return options
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The searched dimensions as Optuna's distributions."""
+        return {
+            name: FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
+            for name, searched in self._ranges().items()
+        }
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The ends of the searched ranges."""
+        return {name: (searched.low, searched.high) for name, searched in self._ranges().items()}
+
+    def centre(self) -> Point:
+        """The middle of every range."""
+        return {name: searched.at(0.5) for name, searched in self._ranges().items()}
+
+    def spread(self, count: int, seed: int) -> list[Point]:
+        """``count`` points that fill the ranges evenly: scrambled Sobol."""
+        ranges = self._ranges()
+        shares = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
+        return [{name: ranges[name].at(share) for name, share in zip(ranges, row, strict=True)} for row in shares]
+
+    def _ranges(self) -> dict[str, Range]:
+        both = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return {name: searched for name, searched in both.items() if searched.is_searched}
+
+
+def load_space(recipe: str, parametrization: Parametrization, experiment: Experiment) -> SearchSpace:
+    """search_spaces/<recipe>.yaml with the experiment's own changes over it; in both, what ``parametrizations`` says of one goes
+    over the rest."""
+    path = find_config("search_spaces", recipe)
+    changes = experiment.spaces.get(recipe, {})
+    where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
+    values: dict[str, Any] = {}
+    for layer in (load_yaml(path), changes):
+        shared = {key: value for key, value in layer.items() if key != "parametrizations"}
+        own = layer.get("parametrizations") or {}
+        for name in own:
+            if name not in PARAMETRIZATIONS:
+                raise unknown(f"{where}: parametrization", name, PARAMETRIZATIONS)
+        values = merge(merge(values, shared), own.get(parametrization) or {})
+    space = validate(SearchSpace, values, where)
+    # Options are the recipe's own: a wrong one is found here rather than in a trial.
+    validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
+    return space

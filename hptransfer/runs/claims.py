@@ -1,0 +1,194 @@
+"""Claims: which process trains which run, so that no two ever train the same one.
+
+``claims/<run_id>.<generation>.json`` names the process and its heartbeat; the highest generation holds the run. Taking a
+run, and taking it over from an owner that is dead, is the exclusive creation of the next generation: only one can succeed.
+Whoever trains beats the heart at its steps and stops where another has taken over. Clocks of different machines are never
+compared: others watch whether the heart beats, by their own clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from hptransfer.base.errors import HptransferError
+from hptransfer.base.files import StoreUnreachable, patiently
+from hptransfer.runs.store import Store
+
+BEAT_SECONDS = 5.0
+
+
+class ClaimLost(HptransferError):
+    """Another process has taken the run over."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``beat``: its heartbeat;
+    ``what``: the run in words."""
+
+    run_id: str
+    generation: int
+    token: str
+    session: str
+    host: str
+    pid: int
+    node: str
+    beat: int = 0
+    what: str = ""
+
+    @property
+    def pulse(self) -> str:
+        """Changes with every heartbeat."""
+        return f"{self.token} {self.beat}"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it ran on this machine and its process is gone. Elsewhere nothing can be said: False."""
+        return self.host == this_host() and not is_running(self.pid)
+
+
+FIELDS = {field.name for field in fields(Holder)}  # a newer version may write more
+
+
+class Claims:
+    """The claims of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._files = store.files
+
+    def held(self) -> dict[str, Holder]:
+        """The holder of every run in progress, by run_id."""
+        found: dict[str, Holder] = {}
+        for name in self._files.list("claims", ".json"):
+            # One that was released or is damaged holds nothing; its generation still counts.
+            run_id, _, generation = name.removeprefix("claims/").removesuffix(".json").partition(".")
+            if not generation.isdecimal():
+                continue  # somebody else's file
+            holder = Holder(run_id, int(generation), "", "", "", 0, "")
+            with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
+                content = json.loads(self._files.read(name))
+                holder = Holder(**{key: value for key, value in content.items() if key in FIELDS})
+            if run_id not in found or found[run_id].generation < holder.generation:
+                found[run_id] = holder
+        return found
+
+    def take(
+        self,
+        run_id: str,
+        *,
+        session: str = "",
+        node: str = "",
+        dead: str = "",
+        what: str = "",
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> Claim | None:
+        """Claim a run for this process; None where another holds it. Taken over at once is what the same session held (it
+        has seen that attempt end), what a process held that is gone from this machine, and the holder with the pulse
+        ``dead``, which the caller has found dead."""
+        before = patiently(self.held).get(run_id)
+        if before and not ((session and before.session == session) or before.is_dead or before.pulse in (dead, " 0")):
+            return None
+        generation = before.generation + 1 if before else 0
+        mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node, what=what)
+        claim = Claim(self, mine, beat_seconds)
+        return claim if patiently(lambda: self._files.create(_name(mine), _content(mine))) else None
+
+    def _is_newest(self, mine: Holder) -> bool:
+        if self._files.exists(_name(replace(mine, generation=mine.generation + 1))):
+            return False
+        try:
+            return bool(json.loads(self._files.read(_name(mine)))["token"] == mine.token)
+        except (FileNotFoundError, ValueError, KeyError):
+            return False
+
+    def _write(self, mine: Holder) -> None:
+        self._files.write(_name(mine), _content(mine), durable=False)
+
+    def _remove(self, mine: Holder) -> None:
+        for generation in range(mine.generation + 1):  # its own last: until then it holds the run
+            self._files.delete(_name(replace(mine, generation=generation)))
+
+
+class Claim:
+    """The right to train one run. A context manager: released at the end of the block."""
+
+    def __init__(self, claims: Claims, holder: Holder, beat_seconds: float) -> None:
+        self._claims, self._holder, self._beat_seconds = claims, holder, beat_seconds
+        self._due = time.monotonic() + beat_seconds
+
+    def beat(self) -> None:
+        """Show that the work goes on; called as often as one likes, it writes only now and then. Raises ClaimLost."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._beat_seconds
+        with suppress(StoreUnreachable):  # full or away for a while: no reason to stop training
+            self.confirm()
+            self._holder = replace(self._holder, beat=self._holder.beat + 1)
+            self._claims._write(self._holder)
+
+    def confirm(self) -> None:
+        """Raises ClaimLost where another process has taken the run over."""
+        if not self._claims._is_newest(self._holder):
+            raise ClaimLost(f"run {self._holder.run_id} was taken over by another process")
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(StoreUnreachable, ClaimLost):
+            self.confirm()
+            self._claims._remove(self._holder)
+
+
+class Watch:
+    """Sees, by this process's own clock, how long a heart has stood still."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def still_for(self, holder: Holder) -> float:
+        """Seconds since this holder's heartbeat was first seen as it is now."""
+        now = time.monotonic()
+        pulse, since = self._seen.get(holder.run_id, ("", now))
+        if pulse != holder.pulse:
+            since = now
+        self._seen[holder.run_id] = holder.pulse, since
+        return now - since
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has that process; one that is dead and not yet reaped does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
+    except OSError:  # not Linux, or it went in this moment: seen at the next look
+        return True
+
+
+def this_host() -> str:
+    """This machine, as far as process ids mean the same: a container has its own."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        namespace = ""
+    return f"{socket.gethostname()} {namespace}".strip()
+
+
+def _name(holder: Holder) -> str:
+    return f"claims/{holder.run_id}.{holder.generation}.json"
+
+
+def _content(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()

@@ -1,0 +1,1 @@
+"""What trains a run: ours, and whatever else resolves a point to a job."""

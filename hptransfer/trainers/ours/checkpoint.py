@@ -1,0 +1,94 @@
+"""Checkpoints in the store: an interrupted run goes on from its last one and ends as the straight run would have."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+
+from hptransfer.base.errors import HptransferError
+from hptransfer.optimizers.engine import ChainOptimizer
+from hptransfer.runs import Store
+from hptransfer.base.files import StoreUnreachable
+from hptransfer.trainers.ours.parallel import of_first
+from hptransfer.trainers.ours.state import RunState
+
+# Raise it whenever what a checkpoint holds changes: one in another format is not read.
+FORMAT = 2
+
+# Of a long run's time, at most this share goes into its checkpoints.
+OVERHEAD = 0.05
+
+
+class Checkpoints:
+    """Saves the state of one run every ``seconds``, or less often where saving takes more than a share of `OVERHEAD` of the time;
+    without a store it does nothing.
+
+    A checkpoint is that of one process, whatever number of workers wrote it: another number may go on from it. It holds the
+    step, from which the batches follow, and no random state: nothing is drawn after the initialisation.
+    """
+
+    def __init__(self, store: Store | None, run_id: str, seconds: float = 30.0) -> None:
+        self._store, self._run_id, self._seconds = store, run_id, seconds
+        self._last = time.monotonic()
+
+    def load(self, model: nn.Module, optimizer: ChainOptimizer) -> RunState | None:
+        """Bring model and optimizer to the last saved state and return the run's, or None; a damaged one is named and the run
+        starts over. Each worker reads it."""
+        saved = self._read()
+        step = saved["state"]["step"] if saved else 0
+        if step != of_first(step):
+            raise HptransferError(f"run {self._run_id}: workers read different checkpoints from the store; is it shared by all?")
+        if saved is None:
+            return None
+        set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
+        optimizer.load_state_dict(saved["optimizer"])
+        return RunState.from_dict(saved["state"])
+
+    def _read(self) -> dict[str, Any] | None:
+        content = self._store.read_checkpoint(self._run_id) if self._store else None
+        if content is None:
+            return None
+        try:
+            if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch.load does not look at checksums
+                raise zipfile.BadZipFile(damaged)
+            saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            if saved["format"] == FORMAT:
+                return saved
+            why = f"has format {saved['format']}, not {FORMAT}"
+        except Exception as error:  # torch.load raises whatever the damage provokes
+            why = f"is damaged ({type(error).__name__})"
+        print(f"checkpoint of run {self._run_id} {why}; the run starts over", file=sys.stderr)
+        return None
+
+    def is_due(self) -> bool:
+        """Whether it is time for the next one."""
+        return self._store is not None and time.monotonic() - self._last >= self._seconds
+
+    def save(self, model: nn.Module, optimizer: ChainOptimizer, state: RunState) -> None:
+        """Keep all three, written by rank 0. Collective."""
+        began = time.monotonic()
+        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        saved = {"format": FORMAT, "model": weights, "optimizer": optimizer.full_state_dict(), "state": state.to_dict()}
+        if self._store is not None and weights:  # empty on the other ranks
+            buffer = io.BytesIO()
+            torch.save(saved, buffer)
+            try:
+                self._store.write_checkpoint(self._run_id, buffer.getvalue())
+            except StoreUnreachable as error:  # the run may well finish without
+                print(f"run {self._run_id} goes on without a checkpoint: {error}", file=sys.stderr)
+        self._last = time.monotonic()
+        self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
+
+    def remove(self) -> None:
+        """Forget them: the run has its record. A store that refuses keeps one that nobody will read."""
+        if self._store is not None:
+            with suppress(StoreUnreachable):
+                self._store.remove_checkpoint(self._run_id)

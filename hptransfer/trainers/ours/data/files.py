@@ -1,0 +1,122 @@
+"""The files of a corpus: of one kind, split by their names, identified without reading them whole."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hptransfer.base.errors import UsageError, unknown
+
+Kind = Literal["shards", "text", "jsonl", "parquet"]
+
+SUFFIXES: dict[str, Kind] = {
+    ".bin": "shards",
+    ".jsonl": "jsonl",
+    ".parquet": "parquet",
+    **dict.fromkeys((".txt", ".md", ".rst", ".tex", ".py"), "text"),
+}
+COMPRESSIONS = (".gz", ".bz2", ".zst")
+ENDS_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one kind in the order of their names. Without ``val`` their documents are split one by one."""
+
+    kind: Kind
+    train: tuple[Path, ...]
+    val: tuple[Path, ...]
+    sha256: str
+
+
+def find_files(name: str) -> Files:
+    """The files of ``stdlib``, of a folder (with the folders in it, hidden ones left out), or one file.
+
+    A file whose path inside the folder has the word ``val`` (valid, validation) is validation; of the others those with the word
+    ``train``, where there are any, are training. Where none says so, the last of nanochat's ``shard_*.parquet`` is validation.
+
+    Raises UsageError for an unknown name, and for a folder with no file of a known kind, or with files of several.
+    """
+    if name == "stdlib":
+        root = Path(sysconfig.get_path("stdlib"))
+        paths = _standard_library(root)
+        return Files("text", tuple(paths), (), fingerprint(root, paths))
+    path = Path(name)
+    if path.is_file():
+        root, paths = path.parent, [path]
+    elif path.is_dir():
+        root, paths = path, sorted(found for found in path.rglob("*") if found.is_file() and not _hidden(found.relative_to(path)))
+    elif "/" in name:
+        raise UsageError(f"corpus {name}: no such folder or file in {Path.cwd()}")
+    else:
+        raise unknown("corpus", name, ["stdlib"])
+    kind, paths = _of_one_kind(name, paths)
+    train, val = _split(kind, root, paths)
+    return Files(kind, train, val, fingerprint(root, (*train, *val)))
+
+
+def fingerprint(root: Path, paths: Iterable[Path]) -> str:
+    """Names relative to ``root``, sizes, and both ends of each file identify them: they may be hundreds of GB."""
+    identity = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                head = file.read(ENDS_BYTES)
+                file.seek(max(0, size - ENDS_BYTES))
+                identity.update(f"{path.relative_to(root).as_posix()} {size}".encode() + head + file.read())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return identity.hexdigest()
+
+
+def says(name: str, split: str) -> bool:
+    """Whether a name has the word ``train`` or ``val``: fineweb_val_000000.bin does, evaluation.md does not."""
+    word = {"train": "train", "val": "val|valid|validation"}[split]
+    return re.search(rf"(?<![a-z])({word})(?![a-z])", name.lower()) is not None
+
+
+def _kind(path: Path) -> Kind | None:
+    inner = path.with_suffix("") if path.suffix in COMPRESSIONS else path
+    kind = SUFFIXES.get(inner.suffix)
+    return None if inner != path and kind in ("shards", "parquet") else kind
+
+
+def _of_one_kind(name: str, paths: Sequence[Path]) -> tuple[Kind, list[Path]]:
+    kinds = {path: kind for path in paths if (kind := _kind(path)) is not None}
+    if len(set(kinds.values())) > 1:
+        # A data set's own description is none of its documents.
+        kinds = {path: kind for path, kind in kinds.items() if path.stem.lower() not in ("readme", "license")}
+    found = sorted(set(kinds.values()))
+    if not found:
+        raise UsageError(f"corpus {name}: no file of a known kind ({', '.join(SUFFIXES)})")
+    if len(found) > 1:
+        raise UsageError(f"corpus {name} mixes files of several kinds ({', '.join(found)}); put one kind in a folder of its own")
+    return found[0], list(kinds)
+
+
+def _split(kind: Kind, root: Path, paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    names = {path: path.relative_to(root).as_posix() for path in paths}
+    val = tuple(path for path in paths if says(names[path], "val"))
+    rest = tuple(path for path in paths if path not in val)
+    train = tuple(path for path in rest if says(names[path], "train")) or rest
+    nanochat = kind == "parquet" and all(re.fullmatch(r"shard_\d+\.parquet", path.name) for path in paths)
+    return (train[:-1], train[-1:]) if nanochat and not val and len(train) > 1 else (train, val)
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _standard_library(root: Path) -> list[Path]:
+    """The source files of the running Python's standard library without its tests."""
+    # pydoc_data is one large generated file of English documentation.
+    skipped = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
+    found = (path for path in root.rglob("*.py") if not skipped.intersection(path.relative_to(root).parts))
+    # Build settings of one machine, not library source.
+    return sorted(path for path in found if not path.name.startswith("_sysconfigdata"))

@@ -1,0 +1,400 @@
+"""What determines one training run: `RunSpec` and its parts. Frozen pydantic models; unknown keys are errors.
+
+A `RunSpec` carries base coordinates (``lr``, ``weight_decay``, base shape); ``groups()`` resolves them into the final numbers
+per kind of weight, and ``run_id`` hashes those: a mended rule makes a new run, and two ways to write the same run are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hptransfer.optimizers.rules.conventions import update_factor
+from hptransfer.optimizers.recipes import MuonOptions, Options, Preconditioned, Recipe, Role, ScheduleFree, Sides, get_recipe
+from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
+from hptransfer.optimizers.rules.width import Ratios, block_count
+
+# Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
+NUMERICS_VERSION = 3
+
+Parametrization = Literal["mup", "sp", "spectral"]
+Precision = Literal["float32", "float64", "bfloat16"]
+PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
+
+
+class Spec(BaseModel):
+    """Base of every specification: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # `model_copy` changes what was cached
+            del copied.__dict__[name]
+        return copied
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One kind of weight: its role, the dimensions of that role, and how many the model has."""
+
+    kind: str
+    role: Role
+    d_in: int
+    d_out: int
+    count: int
+
+    @property
+    def size(self) -> int:
+        return self.d_in * self.d_out * self.count
+
+
+class ModelSpec(Spec):
+    """A pre-norm decoder: RMSNorm, no biases, untied zero readout, fixed head dimension."""
+
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0, description="number of layers, two residual blocks each")
+    head_dim: int = Field(gt=0)
+    mlp_ratio: float = Field(gt=0)
+    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
+    positions: Literal["rope", "learned"] = "rope"
+    qk_norm: bool = Field(True, description="RMSNorm of each head's queries and keys, never with gains")
+    norm_gains: bool = Field(False, description="RMSNorm has gains, of the role vector")
+    context: int = Field(gt=0)
+    vocab: int = Field(gt=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.head_dim:
+            raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
+        if self.head_dim % 2 and self.positions == "rope":
+            raise ValueError(f"head_dim {self.head_dim} is odd; rope rotates pairs")
+        return self
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of the MLP's hidden layer: the nearest multiple of 8, which is what a GPU's matrix units take."""
+        return 8 * max(1, round(self.width * self.mlp_ratio / 8))
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Every kind of weight in the model. The torch model is checked against it when it is built."""
+        w, h, n = self.width, self.hidden_width, self.depth
+        kinds = [
+            Weight("embedding", "embedding", self.vocab, w, 1),
+            Weight("attention", "hidden", w, w, 4 * n),
+            Weight("mlp_in", "hidden", w, h, n * (2 if self.activation == "swiglu" else 1)),
+            Weight("mlp_out", "hidden", h, w, n),
+            Weight("readout", "readout", w, self.vocab, 1),
+            Weight("vector", "vector", 1, w, 2 * n + 1 if self.norm_gains else 0),
+        ]
+        if self.positions == "learned":
+            kinds.insert(1, Weight("position", "embedding", self.context, w, 1))
+        return tuple(kinds)
+
+    def parameters(self, convention: ParameterConvention = "all") -> int:
+        """Number of parameters by a named convention."""
+        roles: dict[str, tuple[Role, ...]] = {
+            "all": ("embedding", "hidden", "readout", "vector"),
+            "non_embedding": ("hidden", "vector"),
+            "matrices_and_readout": ("hidden", "readout"),
+        }
+        return sum(weight.size for weight in self.weights() if weight.role in roles[convention])
+
+    @property
+    def flops_per_token(self) -> float:
+        """FLOPs of forward and backward (3 x forward) for one token; full attention, as in arXiv 2512.05620 table 3."""
+        matmuls = 2 * sum(weight.size for weight in self.weights() if weight.role in ("hidden", "readout"))
+        heads = self.width // self.head_dim
+        attention = self.depth * (4 * self.context * self.width + 3 * self.context * heads)
+        return 3.0 * (matmuls + attention)
+
+
+ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
+
+
+class BaseShape(Spec):
+    """The model and run that every ratio is relative to."""
+
+    width: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+    batch_tokens: int = Field(gt=0)
+
+
+class DataSpec(Spec):
+    """Identity of the data: two runs with the same ``sha256`` saw the same tokens."""
+
+    corpus: str
+    tokenizer: str
+    sha256: str
+    vocab: int
+    max_bytes: int | None = None
+
+
+class Horizon(Spec):
+    """How long a run is: a fixed number of tokens, or tokens per parameter by a named parameter convention."""
+
+    policy: Literal["tokens", "tpp"] = "tokens"
+    tokens: int | None = Field(None, gt=0)
+    tpp: float | None = Field(None, gt=0)
+    convention: ParameterConvention = "all"
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if (self.tokens is None) == (self.policy == "tokens") or (self.tpp is None) == (self.policy == "tpp"):
+            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else")
+        return self
+
+    def resolve(self, model: ModelSpec, batch_tokens: int) -> int:
+        """Training tokens: a whole number of batches, at least one."""
+        wanted = self.tokens if self.tokens is not None else (self.tpp or 0) * model.parameters(self.convention)
+        return max(1, round(wanted / batch_tokens)) * batch_tokens
+
+
+class ScheduleSpec(Spec):
+    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape. Weight decay has a factor
+    q(t) of its own besides."""
+
+    shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
+    weight_decay: Literal["constant", "linear", "cosine"] = Field("constant", description="q(t): 1, or from 1 to 0 over the run")
+    warmup_tokens: int = Field(0, ge=0)
+    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
+
+
+class EvaluationSpec(Spec):
+    """Validation loss: ``tokens`` for the final value, an eighth of them at the other ``points`` on the curve."""
+
+    tokens: int = Field(65_536, gt=0)
+    points: int = Field(6, ge=1)
+
+
+class OptimizerSpec(Spec):
+    """A recipe with its hyperparameters in base coordinates."""
+
+    recipe: str
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="independent")
+    embedding_lr_ratio: float = Field(1.0, gt=0, description="embedding and readout LR relative to hidden")
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        self.resolved_options  # noqa: B018  raises here rather than in mid-run
+        return self
+
+    @property
+    def rules(self) -> Recipe:
+        return get_recipe(self.recipe)
+
+    @cached_property
+    def resolved_options(self) -> Options:
+        """The recipe's options with defaults filled in."""
+        return self.rules.options.model_validate(self.options)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Final numbers of one kind of weight: what the optimizer receives."""
+
+    kind: str
+    role: Role
+    lr: float
+    weight_decay: float
+    epsilons: dict[str, float]
+    sides: Sides
+
+
+class RunSpec(Spec):
+    """Everything that determines one training run."""
+
+    model: ModelSpec
+    base: BaseShape
+    data: DataSpec
+    optimizer: OptimizerSpec
+    parametrization: Parametrization = "mup"
+    weight_decay_rule: WeightDecayRule = "inverse_width"
+    horizon: Horizon
+    batch_sequences: int = Field(gt=0)
+    schedule: ScheduleSpec = ScheduleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    precision: Precision = "float32"
+    init_seed: int = 0
+    data_seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.base.width % self.model.head_dim:
+            raise ValueError(f"base width {self.base.width} is not a multiple of head_dim {self.model.head_dim}")
+        if self.model.vocab != self.data.vocab:
+            raise ValueError(f"model vocab {self.model.vocab} differs from the corpus's {self.data.vocab}")
+        if self.schedule.warmup_tokens >= self.tokens:
+            raise ValueError(f"warmup_tokens {self.schedule.warmup_tokens} is not below the horizon of {self.tokens} tokens")
+        if isinstance(self.optimizer.resolved_options, ScheduleFree) and self.schedule.shape != "constant":
+            raise ValueError(
+                f"{self.optimizer.recipe} averages its iterates in place of a schedule: schedule.shape must be constant, "
+                f"not {self.schedule.shape}"
+            )
+        if self.parametrization == "mup":
+            self._check_sides()
+        options = self.optimizer.resolved_options
+        if self.parametrization == "spectral" and isinstance(options, MuonOptions) and options.lr_convention != "none":
+            raise ValueError(f"spectral sets the update's norm: lr_convention {options.lr_convention} would scale it again")
+        return self
+
+    def _check_sides(self) -> None:
+        base, target = self._sides(self.base_model), self._sides(self.model)
+        for weight in self.model.weights():
+            if base[weight.kind] != target[weight.kind]:
+                raise ValueError(
+                    f"no width rule: {weight.kind} ({weight.d_out} x {weight.d_in} at width {self.model.width}) is not "
+                    f"preconditioned along the axes that it is at base width {self.base.width}; change max_preconditioner_dim"
+                )
+
+    @property
+    def title(self) -> str:
+        """The run in words, for people."""
+        optimizer, kind = self.optimizer, "" if self.parametrization == "mup" else f" ({self.parametrization})"
+        values = f"LR {optimizer.lr:.4g}, WD {optimizer.weight_decay:.4g}"
+        values += "" if optimizer.embedding_lr_ratio == 1 else f", embedding LR ratio {optimizer.embedding_lr_ratio:.4g}"
+        return f"{optimizer.recipe}{kind}, width {self.model.width}, {values}"
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.batch_sequences * self.model.context
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens."""
+        return self.horizon.resolve(self.model, self.batch_tokens)
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.batch_tokens
+
+    @property
+    def flops(self) -> float:
+        """Forward and backward FLOPs of the whole run, without the optimizer's."""
+        return self.model.flops_per_token * self.tokens
+
+    @property
+    def base_model(self) -> ModelSpec:
+        return self.model.model_copy(update={"width": self.base.width, "depth": self.base.depth})
+
+    @property
+    def residual_multiplier(self) -> float:
+        """Factor on each residual branch: 1 under sp, else base depth over depth."""
+        return 1.0 if self.parametrization == "sp" else self.base.depth / self.model.depth
+
+    @property
+    def block_size(self) -> int:
+        """Preconditioner block; the base width by default, so that blocks do not grow with width. 0: unblocked."""
+        options = self.optimizer.resolved_options
+        if not isinstance(options, Preconditioned):
+            return 0
+        return self.base.width if options.block_size is None else options.block_size
+
+    def _sides(self, model: ModelSpec) -> dict[str, Sides]:
+        """The preconditioned axes of every kind of weight, by kind."""
+        options, recipe = self.optimizer.resolved_options, self.optimizer.rules
+        return {
+            weight.kind: options.sides(weight.role, weight.d_out, weight.d_in) if recipe.serves(weight.role) else Sides()
+            for weight in model.weights()
+        }
+
+    def ratios(self) -> dict[str, Ratios]:
+        """Ratios target/base of every kind of weight, by kind."""
+        depth = self.model.depth / self.base.depth
+        sides = self._sides(self.model)
+
+        def blocks(base: int, target: int, preconditioned: bool) -> float:
+            return block_count(target, self.block_size) / block_count(base, self.block_size) if preconditioned else 1.0
+
+        return {
+            target.kind: Ratios(
+                d_in=target.d_in / base.d_in,
+                d_out=target.d_out / base.d_out,
+                depth=depth if target.role == "hidden" else 1.0,
+                n_in=blocks(base.d_in, target.d_in, sides[target.kind].right),
+                n_out=blocks(base.d_out, target.d_out, sides[target.kind].left),
+            )
+            for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True)
+        }
+
+    def groups(self) -> tuple[Group, ...]:
+        """The final LR, weight decay and epsilons of every kind of weight; of ``vector`` also where the model has none."""
+        ratios, sides = self.ratios(), self._sides(self.model)
+        return tuple(self._group(base, ratios[base.kind], sides[base.kind]) for base in self.base_model.weights())
+
+    def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> Group:
+        options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
+        lr = self.optimizer.lr * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
+        if isinstance(options, MuonOptions) and role == "hidden":
+            # Another implementation's units are converted at the base shape; from there on the width rule alone speaks.
+            lr *= update_factor(options.lr_convention, base.d_out, base.d_in)
+        if self.parametrization == "mup":
+            lr *= recipe.rule(role, options, sides).lr(ratios)
+        return Group(
+            kind=base.kind,
+            role=role,
+            lr=lr,
+            weight_decay=0.0 if role == "vector" else self.weight_decay,
+            epsilons={
+                name: value * (rule.eps(ratios) if self.parametrization != "sp" else 1.0)
+                for name, (value, rule) in recipe.epsilons(role, options, sides).items()
+            },
+            sides=sides,
+        )
+
+    def unscaled_options(self, groups: tuple[Group, ...] = ()) -> dict[str, Any]:
+        """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
+        final = {name for group in groups or self.groups() for name in group.epsilons} | {"lr_convention"}
+        options = self.optimizer.resolved_options.model_dump(exclude=dict.fromkeys(final, True) | {"adam": {"eps"}})
+        return options | ({"block_size": self.block_size} if "block_size" in options else {})
+
+    @property
+    def weight_decay(self) -> float:
+        """The final independent weight decay of every matrix."""
+        return self.optimizer.weight_decay * weight_decay_multiplier(
+            self.weight_decay_rule,
+            width=self.model.width / self.base.width,
+            tokens=self.tokens / self.base.tokens,
+            batch_tokens=self.batch_tokens / self.base.batch_tokens,
+        )
+
+    @cached_property
+    def run_id(self) -> str:
+        """16 hexadecimal digits of the sha256 over everything that the training sees: resolved numbers, not coordinates."""
+        groups = self.groups()
+        seen = {
+            "numerics": NUMERICS_VERSION,
+            "model": self.model.model_dump(),
+            "data": self.data.sha256,
+            "recipe": self.optimizer.recipe,
+            "options": self.unscaled_options(groups),
+            "groups": [vars(group) for group in groups],
+            "residual_multiplier": self.residual_multiplier,
+            "spectral": self.parametrization == "spectral",
+            "tokens": self.tokens,
+            "batch_sequences": self.batch_sequences,
+            "schedule": self.schedule.model_dump(),
+            "evaluation": self.evaluation.model_dump(),
+            "precision": self.precision,
+            "seeds": [self.init_seed, self.data_seed],
+        }
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
+
+    def at(self, **changes: Any) -> RunSpec:
+        """A copy with dotted fields replaced and validated again: ``spec.at(**{"optimizer.lr": 0.01, "init_seed": 1})``."""
+        data = self.model_dump()
+        for dotted, value in changes.items():
+            *parents, last = dotted.split(".")
+            node = data
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        return RunSpec.model_validate(data)

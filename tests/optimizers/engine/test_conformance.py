@@ -1,0 +1,239 @@
+"""What every recipe must do."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+from tiny import gradients, hidden_optimizer, tiny_corpus, tiny_spec
+
+from hptransfer.trainers.ours.data.batches import batch
+from hptransfer.models import GPT, build_model
+from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
+from hptransfer.optimizers.engine.optimizer import FAST
+from hptransfer.optimizers.engine.recipes import chain
+from hptransfer.optimizers.recipes import RECIPES, ROLES, ScheduleFree
+from hptransfer.trainers.ours.spec import RunSpec
+
+CORPUS = tiny_corpus()
+pytestmark = pytest.mark.parametrize("recipe", RECIPES)
+PARAMETRIZATIONS = pytest.mark.parametrize("parametrization", ["mup", "spectral"])
+
+
+def build(spec: RunSpec) -> tuple[GPT, ChainOptimizer]:
+    model = build_model(spec)
+    return model, build_optimizer(model, spec)
+
+
+def steps(spec: RunSpec, model: GPT, optimizer: torch.optim.Optimizer, first: int, last: int) -> list[float]:
+    losses = []
+    for step in range(first, last):
+        loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=spec.model.context))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+def weights(model: GPT) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def through_a_file(saved: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@PARAMETRIZATIONS
+def test_the_loss_falls_and_the_same_run_gives_the_same_bits(recipe: str, parametrization: str) -> None:
+    """From ln 32 = 3.47 towards the chain's entropy of ln 4 = 1.39."""
+    spec = tiny_spec(recipe, parametrization=parametrization)
+    losses = steps(spec, *build(spec), 0, 30)
+    assert losses[0] == pytest.approx(math.log(32), rel=1e-6)
+    assert sum(losses[-5:]) / 5 < losses[0] - 1.0
+    assert steps(spec, *build(spec), 0, 12) == losses[:12]
+
+
+@PARAMETRIZATIONS
+def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: str) -> None:
+    """Beside the recipe's matrices; their state round-trips. Adam moves an entry by about an LR a step."""
+    spec = tiny_spec(recipe, parametrization=parametrization, **{"model.norm_gains": True})
+    model, optimizer = build(spec)
+    losses = steps(spec, model, optimizer, 0, 30)
+    assert sum(losses[-5:]) / 5 < losses[0] - 1.0
+    gains = torch.stack([parameter.detach() for name, parameter in model.named_parameters() if GPT.kind(name) == "vector"])
+    assert len(gains) == 2 * spec.model.depth + 1
+    lr = next(group for group in optimizer.param_groups if group["kind"] == "vector")["lr"]
+    assert lr < (gains - 1).abs().max() < 30 * lr
+    assert next(group for group in optimizer.param_groups if group["kind"] == "vector")["weight_decay"] == 0
+    again, resumed = build(spec)
+    again.load_state_dict(model.state_dict())
+    resumed.load_state_dict(through_a_file(optimizer.state_dict()))
+    assert steps(spec, again, resumed, 30, 33) == steps(spec, model, optimizer, 30, 33)
+
+
+def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
+    spec = tiny_spec(recipe, precision="bfloat16")
+    model, optimizer = build(spec)
+    losses = steps(spec, model, optimizer, 0, 30)
+    assert sum(losses[-5:]) / 5 < losses[0] - 1.0
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    state = [tensor for tensors in optimizer.state.values() for tensor in tensors.values()]
+    assert {tensor.dtype for tensor in state} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in [*state, weights(model)])
+
+
+def test_every_matrix_moves_as_soon_as_it_has_a_gradient(recipe: str) -> None:
+    """With zero outputs the readout has its first gradient at step 1, the branches' outputs at 2, the rest at 3; the steps
+    before leave everything finite, and what is preconditioned does not have to wait for its next refresh. SOAP's first gradient
+    only builds bases, which delays whatever it serves, and what waits for that."""
+    spec = tiny_spec(recipe, **{"optimizer.weight_decay": 0.0})
+    model, optimizer = build(spec)
+    moved_at: dict[str, int] = {}
+    for step in range(6):
+        loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=spec.model.context))
+        loss.backward()
+        before = {name: (parameter.detach().clone(), parameter.grad) for name, parameter in model.named_parameters()}
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            old, grad = before[name]
+            # Of what plain SGD would do, or of an update with RMS 1.
+            usual = grad.norm() if recipe == "sgd" else math.sqrt(grad.numel())
+            assert parameter.isfinite().all()
+            if (parameter.detach() - old).norm() > 1e-2 * spec.optimizer.lr * usual:
+                moved_at.setdefault(name, step + 1)
+        optimizer.zero_grad()
+    # The readout, the embedding, the branches' outputs, the rest.
+    steps_of = {"soap": (1, 2, 3, 5), "soap-all": (2, 4, 4, 6)}
+    readout, embedding, output, rest = steps_of.get(recipe, (1, 2, 2, 3))
+    wanted = {name: output if "output" in name else rest for name, _ in model.named_parameters()}
+    assert moved_at == wanted | {"readout.weight": readout, "embedding.weight": embedding}
+
+
+@PARAMETRIZATIONS
+def test_zero_gradients_move_nothing(recipe: str, parametrization: str) -> None:
+    """Also beside a matrix that has gradients; and the first gradient may come long after the first step. SOAP's first one moves
+    nothing either."""
+    idle = 1 if recipe.startswith("soap") else 0
+    late, early = (torch.randn(16, 12, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    start = late.clone()
+    optimizer = hidden_optimizer(tiny_spec(recipe, parametrization=parametrization), [late, early], lr=0.1)
+    for step, grad in enumerate(gradients((16, 12), 8, torch.float32)):
+        early.grad, late.grad = grad, (torch.zeros_like(grad) if step < 4 else grad.flip(0))
+        previous, passed = late.clone(), early.clone()
+        optimizer.step()
+        assert step < idle or 0.01 < (early - passed).abs().max() < 1.0
+        if step < 4 + idle:
+            assert torch.equal(late, start)
+        else:
+            assert 0.002 < (late - previous).abs().max() < 1.0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@PARAMETRIZATIONS
+def test_a_state_dict_goes_through_a_file_and_continues_bitwise(recipe: str, parametrization: str, precision: str) -> None:
+    """Over a refresh of the preconditioners at step 10, and with the counters of refreshes and averages."""
+    spec = tiny_spec(recipe, parametrization=parametrization, precision=precision)
+    model, optimizer = build(spec)
+    optimizer.set_schedule(0.5)
+    steps(spec, model, optimizer, 0, 8)
+    saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    other_model, other = build(spec.at(init_seed=9))
+    other_model.load_state_dict(saved["model"])
+    other.load_state_dict(saved["optimizer"])
+    for one in (optimizer, other):
+        one.set_schedule(0.25)
+    assert steps(spec, model, optimizer, 8, 12) == steps(spec, other_model, other, 8, 12)
+    assert torch.equal(weights(model), weights(other_model))
+    with optimizer.averaged(), other.averaged():
+        assert torch.equal(weights(model), weights(other_model))
+    assert other.state_bytes() == optimizer.state_bytes()
+
+
+def test_a_used_optimizer_takes_a_state_dict(recipe: str) -> None:
+    """What it did before leaves no trace."""
+    spec = tiny_spec(recipe)
+    model, optimizer = build(spec)
+    steps(spec, model, optimizer, 0, 4)
+    saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    straight = steps(spec, model, optimizer, 4, 7)
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    assert steps(spec, model, optimizer, 4, 7) == straight
+
+
+@PARAMETRIZATIONS
+def test_stacked_equals_one_by_one(recipe: str, parametrization: str) -> None:
+    """Same-shape matrices are stepped as one stack; each alone ends the same."""
+    shapes = [(16, 16)] * 3 + [(48, 16)] * 2 + [(16, 48)]
+    grads = [gradients(shape, 12, torch.float64, seed) for seed, shape in enumerate(shapes)]
+    together, alone = ([torch.zeros(shape, dtype=torch.float64) for shape in shapes] for _ in range(2))
+    spec = tiny_spec(recipe, parametrization=parametrization)
+    groups = [(together, hidden_optimizer(spec, together, lr=0.1))]
+    groups += [([weight], hidden_optimizer(spec, [weight], lr=0.1)) for weight in alone]
+    for step in range(12):
+        for weight, grad in zip(together + alone, grads + grads, strict=True):
+            weight.grad = grad[step].clone()
+        for _, optimizer in groups:
+            optimizer.step()
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ((ours - theirs).norm() / theirs.norm()).item() < 1e-6
+
+
+@PARAMETRIZATIONS
+def test_every_parameter_is_in_one_group_with_the_final_numbers(recipe: str, parametrization: str) -> None:
+    """Those of the rule table (tests/rules): the LR and weight decay of the group, the epsilons inside its transforms."""
+    changes = {"model.width": 64, "model.depth": 2, "model.positions": "learned", "optimizer.embedding_lr_ratio": 3.0}
+    spec = tiny_spec(recipe, parametrization=parametrization, **changes)
+    model, optimizer = build(spec)
+    resolved = {group.kind: group for group in spec.groups()}
+    kinds = {parameter: GPT.kind(name) for name, parameter in model.named_parameters()}
+    seen = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(seen) == len(set(seen)) == len(kinds)
+    for group in optimizer.param_groups:
+        assert {kinds[parameter] for parameter in group["params"]} == {group["kind"]}
+        wanted = resolved[group["kind"]]
+        assert (group["lr"], group["weight_decay"], group["role"]) == (wanted.lr, wanted.weight_decay, wanted.role)
+        assert group["role"] in ROLES
+        names = [transform.name for transform in chain(spec, wanted)]
+        assert len(names) == len(set(names))
+        inside = [
+            getattr(transform, field)
+            for transform in chain(spec, wanted)
+            for field in ("eps", "graft_eps")
+            if hasattr(transform, field)
+        ]
+        assert sorted(inside) == sorted(wanted.epsilons.values())
+        assert names[-1] == ("rms" if group["role"] == "embedding" else "spectral") or parametrization == "mup"
+    assert len({group["lr"] for group in optimizer.param_groups}) > 1
+
+
+def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
+    """Schedule-free: x, with a constant schedule the plain mean of all z; else the weights as they are. Also after an error,
+    and the run goes on as if nothing had been."""
+    spec = tiny_spec(recipe)
+    model, optimizer = build(spec)
+    fast = []
+    for step in range(5):
+        steps(spec, model, optimizer, step, step + 1)
+        fast.append([optimizer.state[parameter].get(FAST, parameter).detach().clone() for parameter in model.parameters()])
+    before = weights(model)
+    with pytest.raises(KeyError), optimizer.averaged():
+        inside = weights(model)
+        raise KeyError
+    assert torch.equal(weights(model), before)
+    if issubclass(RECIPES[recipe].options, ScheduleFree):
+        mean = torch.cat([torch.stack(values).mean(0).flatten() for values in zip(*fast, strict=True)])
+        torch.testing.assert_close(inside, mean, rtol=1e-5, atol=1e-6)
+        assert (inside - before).norm() > 1e-3 * before.norm()
+    else:
+        assert torch.equal(inside, before)
+    again, other = build(spec)
+    steps(spec, again, other, 0, 5)
+    assert steps(spec, model, optimizer, 5, 7) == steps(spec, again, other, 5, 7)

@@ -1,0 +1,227 @@
+"""Whole runs of 30 steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from tiny import BATCH_TOKENS, VOCAB, tiny_corpus, tiny_spec
+from torch import nn
+
+from hptransfer.base.errors import UsageError
+from hptransfer.models import GPT, build_model
+from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
+from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.trainers.ours import checkpoint, loop
+from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.state import DIVERGENCE_NATS, RunState
+
+CORPUS = tiny_corpus()
+ALL_RECIPES = pytest.mark.parametrize("recipe", RECIPES)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process in mid-run."""
+
+
+def interrupt(spec: RunSpec, store: Store, monkeypatch) -> None:
+    """Train with a checkpoint at every step, until the first point of the curve."""
+
+    def reporter(point: CurvePoint) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "is_due", lambda self: True)
+        with pytest.raises(Killed):
+            train(spec, CORPUS, store=store, reporter=reporter)
+
+
+def seen_steps(monkeypatch) -> list[int]:
+    """The steps whose batches the loop asks for from now on."""
+    steps: list[int] = []
+    plain = loop.batch
+
+    def counting(*args, **kwargs):
+        steps.append(kwargs["step"])
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "batch", counting)
+    return steps
+
+
+def build() -> tuple[GPT, ChainOptimizer]:
+    model = build_model(tiny_spec())
+    return model, build_optimizer(model, tiny_spec())
+
+
+def outcome(record: RunRecord) -> tuple:
+    return record.state, record.loss, record.curve, record.steps, record.optimizer_state_bytes
+
+
+@ALL_RECIPES
+def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
+    spec, store, points = tiny_spec(recipe), Store(tmp_path), []
+    record = train(spec, CORPUS, store=store, reporter=points.append)
+    assert record.state == "complete" and record.reason is None
+    assert record.loss is not None and record.loss < math.log(32) - 0.5
+    assert [point.step for point in record.curve] == [10, 20, 30]
+    assert [point.tokens for point in record.curve] == [10 * BATCH_TOKENS, 20 * BATCH_TOKENS, 30 * BATCH_TOKENS]
+    assert record.curve == tuple(points)
+    assert record.loss == record.curve[-1].val
+    assert (record.run_id, record.steps, record.tokens, record.flops) == (spec.run_id, 30, spec.tokens, spec.flops)
+    assert store.get(spec.run_id) == record
+    assert outcome(train(spec, CORPUS)) == outcome(record)
+    assert train(spec.at(data_seed=1), CORPUS).loss != record.loss
+
+
+def test_bits_per_byte() -> None:
+    """Total nats over the bytes of the very tokens that were evaluated; None where those are unknown."""
+    spec = tiny_spec(**{"evaluation.tokens": 10**6})
+    known = train(spec, dataclasses.replace(CORPUS, token_bytes=np.arange(VOCAB, dtype=np.int32)))
+    targets = CORPUS.val[0][1:]
+    assert known.bits_per_byte == pytest.approx(known.loss * len(targets) / math.log(2) / targets.sum(dtype=int))
+    assert train(spec, CORPUS).bits_per_byte == pytest.approx(known.loss / math.log(2))
+    assert train(spec, dataclasses.replace(CORPUS, token_bytes=None)).bits_per_byte is None
+
+
+@ALL_RECIPES
+@pytest.mark.parametrize("lr", [1e2, 1e10, 1e20])
+def test_a_huge_lr_ends_as_diverged(recipe: str, lr: float, tmp_path) -> None:
+    """A state with its reason and step, never an exception: not even where eigh refuses the gradient (Shampoo, SOAP at 1e20)."""
+    record = train(tiny_spec(recipe, **{"optimizer.lr": lr}), CORPUS, store=Store(tmp_path))
+    assert record.state == "diverged" and record.reason
+    assert record.loss is None and record.bits_per_byte is None
+    assert 0 < record.steps < 30 and record.tokens == record.steps * BATCH_TOKENS
+    assert record.flops == pytest.approx(record.spec.flops * record.steps / 30)
+    assert Store(tmp_path).get(record.run_id) == record
+
+
+def test_a_run_that_ends_far_above_its_start_has_diverged(monkeypatch) -> None:
+    """Also when its training losses look sound."""
+    monkeypatch.setattr(loop, "validation_loss", lambda *args: (math.log(32) + DIVERGENCE_NATS + 0.01, None))
+    record = train(tiny_spec(), CORPUS)
+    assert record.state == "diverged" and record.loss is None and "validation loss" in record.reason
+
+
+def test_the_final_value_is_taken_on_all_validation_tokens_and_the_curve_on_an_eighth(monkeypatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(loop, "validation_loss", lambda *args: asked.append(args[2]) or (2.0, None))
+    train(tiny_spec(), CORPUS)
+    assert asked == [128, 128, 1024]
+
+
+@ALL_RECIPES
+def test_a_resumed_run_ends_bitwise_as_the_straight_one(recipe: str, tmp_path, monkeypatch) -> None:
+    spec, store = tiny_spec(recipe), Store(tmp_path)
+    straight = train(spec, CORPUS)
+    interrupt(spec, store, monkeypatch)
+    assert store.get(spec.run_id) is None
+    assert store.read_checkpoint(spec.run_id) is not None
+    steps = seen_steps(monkeypatch)
+    resumed = train(spec, CORPUS, store=store)
+    assert steps == list(range(9, 30))
+    assert outcome(resumed) == outcome(straight)
+    assert store.read_checkpoint(spec.run_id) is None
+    assert list(tmp_path.glob("checkpoints/*")) == []
+
+
+def test_a_run_interrupted_again_and_again(tmp_path, monkeypatch) -> None:
+    """Each time it goes on from where it was, and the curve has every point once."""
+    spec, store = tiny_spec("shampoo"), Store(tmp_path)
+    straight = train(spec, CORPUS)
+    interrupt(spec, store, monkeypatch)
+    interrupt(spec, store, monkeypatch)
+    steps = seen_steps(monkeypatch)
+    monkeypatch.setattr(Checkpoints, "is_due", lambda self: True)
+    assert outcome(train(spec, CORPUS, store=store)) == outcome(straight)
+    assert steps == list(range(9, 30))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeypatch, capsys) -> None:
+    spec, store = tiny_spec(), Store(tmp_path)
+    interrupt(spec, store, monkeypatch)
+    content = store.read_checkpoint(spec.run_id)
+    store.write_checkpoint(spec.run_id, content[: len(content) // 2])
+    steps = seen_steps(monkeypatch)
+    record = train(spec, CORPUS, store=store)
+    assert f"checkpoint of run {spec.run_id} is damaged" in capsys.readouterr().err
+    assert steps == list(range(30))
+    assert outcome(record) == outcome(train(spec, CORPUS))
+
+
+def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    checkpoints, (model, optimizer) = Checkpoints(Store(tmp_path), "a" * 16, seconds=30), build()
+    now[0] = 29.0
+    assert not checkpoints.is_due()
+    now[0] = 31.0
+    assert checkpoints.is_due()
+    checkpoints.save(model, optimizer, RunState(step=5))
+    assert not checkpoints.is_due() and checkpoints.load(model, optimizer).step == 5
+    now[0] = 99.0
+    assert not Checkpoints(None, "a" * 16).is_due()
+
+
+def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT", 0)
+    Checkpoints(Store(tmp_path), "a" * 16).save(*build(), RunState(step=5))
+    monkeypatch.undo()
+    assert Checkpoints(Store(tmp_path), "a" * 16).load(*build()) is None
+    assert f"checkpoint of run {'a' * 16} has format 0, not {checkpoint.FORMAT}; the run starts over" in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, capsys) -> None:
+    """torch.load would take it."""
+    store = Store(tmp_path)
+    Checkpoints(store, "a" * 16).save(*build(), RunState(step=5))
+    content = bytearray(store.read_checkpoint("a" * 16))
+    content[len(content) // 2] ^= 1
+    store.write_checkpoint("a" * 16, bytes(content))
+    assert Checkpoints(store, "a" * 16).load(*build()) is None
+    assert "is damaged (BadZipFile); the run starts over" in capsys.readouterr().err
+
+
+def test_another_corpus_is_refused() -> None:
+    spec = tiny_spec().at(**{"data.sha256": "2" * 64})
+    with pytest.raises(UsageError, match="sha256 1111111111111111, the run asks for 2222222222222222"):
+        train(spec, CORPUS)
+
+
+def test_a_run_that_compiles_goes_on_as_it_was(monkeypatch) -> None:
+    """What decides about it on an accelerator is asked once, with passes of a whole step that leave no trace and what is left of
+    the run; what it returns is trained from then on."""
+    asked: list[float] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network, self.calls = network, 0
+
+        def forward(self, *args):
+            self.calls += 1
+            return self.network(*args)
+
+    wrapped: list[Compiled] = []
+
+    def accelerate(network, one_pass, spec, world, *, remaining_seconds):
+        one_pass(network)
+        network.zero_grad(set_to_none=True)
+        asked.append(remaining_seconds)
+        wrapped.append(Compiled(network))
+        return wrapped[0]
+
+    spec = tiny_spec("muon")
+    plain = outcome(train(spec, CORPUS, accumulation=2))
+    monkeypatch.setattr(loop, "accelerate", accelerate)
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 12)
+    monkeypatch.setattr(loop, "may_compile", lambda device: True)
+    record = train(spec, CORPUS, accumulation=2)
+    assert outcome(record) == plain
+    assert len(asked) == 1 and 0 < asked[0] < 60
+    assert wrapped[0].calls == 2 * (30 - 12)
