@@ -31,7 +31,8 @@ from hptransfer.models import build_model
 from hptransfer.models.gpt import GPT
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
 from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.trainers.ours import machine
 
 DEPTHS = {256: 6, 512: 4}

@@ -30,7 +30,8 @@ from rich.console import Console
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report import build, command
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.transfer.decision import predict

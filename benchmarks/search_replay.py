@@ -28,7 +28,8 @@ from hptransfer.cli import console
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.search.studies import make_studies
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.runs import RunRecord
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.sweep import gather

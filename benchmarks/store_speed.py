@@ -20,7 +20,8 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.runs.query import runs_of
 from hptransfer.trainers.ours import machine

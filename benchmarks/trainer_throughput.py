@@ -32,7 +32,8 @@ from hptransfer.experiment import ModelFamily
 from hptransfer.models import build_model
 from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.plan.hardware import HARDWARE
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.trainers.ours import machine
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}

@@ -6,7 +6,9 @@ import pytest
 from records import DATA
 
 from hptransfer.experiment import Experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.experiment.experiment import Arm
+from hptransfer.runs import Job
+from hptransfer.trainers.ours.points import resolve
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def experiment() -> Experiment:
 
 
 @pytest.fixture
-def make_run(experiment: Experiment) -> Callable[..., RunSpec]:
-    """A RunSpec of the small experiment."""
+def make_run(experiment: Experiment) -> Callable[..., Job]:
+    """A job of the small experiment."""
 
     def make(
         recipe: str = "adamw",
@@ -39,7 +41,7 @@ def make_run(experiment: Experiment) -> Callable[..., RunSpec]:
         ratio: float = 1.0,
         seed: int = 0,
     ):
-        optimizer = OptimizerSpec(recipe=recipe, lr=lr, weight_decay=weight_decay, embedding_lr_ratio=ratio)
-        return experiment.run_spec(DATA, optimizer, width=width, parametrization="mup", seed=seed)
+        tuned = {"lr": lr, "weight_decay": weight_decay, "embedding_lr_ratio": ratio}
+        return resolve(experiment.point(Arm.of(recipe, "mup"), DATA, width=width, seed=seed, **tuned))
 
     return make

@@ -9,8 +9,10 @@ import numpy as np
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, Parametrization
-from hptransfer.runs import RunRecord
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.settings import DataSpec, Parametrization
+from hptransfer.runs import Record
+from hptransfer.trainers.ours.points import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ def make_records(
     ratio: float = 1.0,
     seeds: int = 1,
     data: DataSpec = DATA,
-) -> list[RunRecord]:
+) -> list[Record]:
     """``runs`` runs per width and seed, scattered evenly over ranges that are factors of the base optimum."""
     rng = np.random.default_rng(seed)
     records = []
@@ -100,11 +102,11 @@ def make_records(
         lrs = truth.lr * np.exp(_scatter(rng, lr_range, runs))
         decays = truth.wd * np.exp(_scatter(rng, wd_range, runs))
         for lr, decay in zip(lrs, decays, strict=True):
-            optimizer = OptimizerSpec(recipe=recipe, lr=lr, weight_decay=decay, embedding_lr_ratio=ratio)
+            tuned = {"lr": lr, "weight_decay": decay, "embedding_lr_ratio": ratio}
             for init_seed in range(seeds):
-                spec = experiment.run_spec(data, optimizer, width=width, parametrization=parametrization, seed=init_seed)
+                point = experiment.point(Arm.of(recipe, parametrization), data, width=width, seed=init_seed, **tuned)
                 ln_loss = truth.ln_loss(width, lr, decay) + truth.noise * rng.standard_normal()
-                records.append(record_of(spec, None if lr >= truth.ceiling else math.exp(ln_loss)))
+                records.append(record_of(resolve(point), None if lr >= truth.ceiling else math.exp(ln_loss)))
     return records
 
 

@@ -10,8 +10,8 @@ from records import record_of
 from hptransfer import cli
 from hptransfer.export.command import main as export
 from hptransfer.report.command import main as report
-from hptransfer.search.command import main as search
 from hptransfer.runs import Store
+from hptransfer.search.command import main as search
 from hptransfer.transfer.command import main as transfer
 from hptransfer.validate.command import main as validate
 

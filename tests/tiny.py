@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hptransfer.trainers.ours.data.corpus import Corpus
-from hptransfer.trainers.ours.data.shards import Tokens
+from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, ScheduleSpec
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.optimizers.engine.recipes import chain, make_optimizer
 from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, EvaluationSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours.data.corpus import Corpus
+from hptransfer.trainers.ours.data.shards import Tokens
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 
 torch.set_num_threads(1)
 

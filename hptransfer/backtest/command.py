@@ -16,7 +16,10 @@ from hptransfer.backtest.rules import RULES
 from hptransfer.base.errors import UsageError
 from hptransfer.runs import Store
 from hptransfer.transfer import table
+from hptransfer.transfer.axes import logarithm, plain
+from hptransfer.transfer.checks import preconditions
 from hptransfer.transfer.frame import frame_of
+from hptransfer.transfer.group import sweep_of
 from hptransfer.transfer.sweep import Array, Sweep
 from hptransfer.transfer.table import Columns
 
@@ -39,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.console.print(f"backtest of {source}: {len(frame)} runs, loss {columns.loss}")
     results = []
     for name, group in table.split_groups(frame, columns).items():
-        for mixed in table.mixtures(group, columns):
-            cli.console.print(f"{name}: mixed runs: {mixed}")
+        for check in preconditions(table.group_of(name, group, columns), None):
+            if not check.ok:
+                cli.console.print(f"{name}: {check.detail}")
         for words, held in _splits(group, columns, args):
             if cells := _evaluate(f"{name}, {words}", group, held, columns, rules):
                 results.append((name, words, cells))
@@ -88,9 +92,9 @@ def _published(text: str, columns: Columns) -> tuple[str, Rule]:
 
     def rule(known: Sweep, x: Array) -> Array:
         scales = zip(columns.scale, x.tolist(), strict=True)
-        frame = pl.DataFrame({"row": [0], **{scale: [table.plain(scale, value)] for scale, value in scales}})
+        frame = pl.DataFrame({"row": [0], **{scale: [plain(scale, value)] for scale, value in scales}})
         values = {hp: table.evaluate(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
-        return table.logarithms(pl.DataFrame({"row": [0], **values}), columns.hp).ravel()
+        return np.array([logarithm(hp, values[hp][0]) for hp in columns.hp])
 
     return name, rule
 
@@ -115,15 +119,20 @@ def _evaluate(words: str, group: pl.DataFrame, held: pl.Series, columns: Columns
     if not held.any() or held.all():
         cli.console.print(f"{words}: skipped, {'all' if held.all() else 'no'} rows are held out")
         return []
-    known, lost = table.sweep_from(group.filter(~held), columns)
-    judged, lost_held = table.sweep_from(group.filter(held), columns)
-    for note in (lost, lost_held):
-        if note:
-            cli.console.print(f"{words}: {note}")
+    known, judged = (_sweep(words, group.filter(rows), columns) for rows in (~held, held))
     if len(known.x) < 2 or len(judged.x) == 0:
         cli.console.print(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
         return []
     return evaluate(known, judged, rules)
+
+
+def _sweep(words: str, frame: pl.DataFrame, columns: Columns) -> Sweep:
+    """The sweep of some rows; what is left out of it is said."""
+    group = table.group_of(words, frame, columns)
+    sweep, dropped = sweep_of(group.records, columns.scale, columns.hp)
+    for note in (*group.notes, *([dropped] if dropped else [])):
+        cli.console.print(f"{words}: {note}")
+    return sweep
 
 
 def _print(results: list[tuple[str, str, list[HeldOut]]]) -> None:
@@ -155,11 +164,11 @@ def _object(name: str, words: str, cells: list[HeldOut], columns: Columns) -> di
 def _cell(cell: HeldOut, columns: Columns) -> dict[str, Any]:
     def named(values: Array) -> dict[str, float | None]:
         pairs = zip(columns.hp, values.tolist(), strict=True)
-        return {hp: None if math.isnan(value) else table.plain(hp, value) for hp, value in pairs}
+        return {hp: None if math.isnan(value) else plain(hp, value) for hp, value in pairs}
 
     covered = [None if math.isnan(value) else bool(value) for value in cell.covered.tolist()]
     return {
-        "scale": {scale: table.plain(scale, value) for scale, value in zip(columns.scale, cell.x.tolist(), strict=True)},
+        "scale": {scale: plain(scale, value) for scale, value in zip(columns.scale, cell.x.tolist(), strict=True)},
         "predicted": {rule: named(value) for rule, value in cell.predicted.items()},
         "regret": {rule: value.value for rule, value in cell.regrets.items()},
         "outside_range": [rule for rule, value in cell.regrets.items() if value.edge],

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hptransfer.backtest.regret import Regret, regret
+from hptransfer.base.intervals import TAIL
 from hptransfer.transfer.forecast import fit_sweep
-from hptransfer.transfer.law import TAIL
 from hptransfer.transfer.sweep import Array, Sweep
 
 OURS = "hptransfer"

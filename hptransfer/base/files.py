@@ -188,6 +188,20 @@ class Files:
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
+def replace(path: Path, content: str) -> None:
+    """Write a local text file, whole or not at all: who has it open sees the old one or the new one. Raises UsageError."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(content, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
 def patiently(write: Callable[[], T]) -> T:
     """Try again for `PATIENCE_SECONDS` what may pass."""
     deadline = time.monotonic() + PATIENCE_SECONDS

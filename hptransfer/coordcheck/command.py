@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.base.config import override, validate
+from hptransfer.base.errors import UsageError
+from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
 from hptransfer.coordcheck.measure import measure, shortened
-from hptransfer.trainers.ours.data.corpus import load_corpus
-from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.experiment.space import SearchSpace, load_space
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.optimizers.recipes import get_recipe
 from hptransfer.runs import Store
 from hptransfer.runs.query import of_series, runs_of
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25

@@ -13,14 +13,15 @@ from multiprocessing import get_context
 import torch
 from torch import Tensor
 
-from hptransfer.coordcheck.check import Activation, Run
-from hptransfer.trainers.ours.data.batches import batch, validation_batches
-from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
 from hptransfer.base.errors import UsageError
+from hptransfer.coordcheck.check import Activation, Run
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.settings import Horizon, ScheduleSpec
 from hptransfer.models import GPT, build_model
 from hptransfer.optimizers.engine import build_optimizer, clip_gradients
-from hptransfer.trainers.ours.spec import Horizon, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours.data.batches import batch, validation_batches
+from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
+from hptransfer.trainers.ours.spec import RunSpec
 
 # A check asks how far weights move, not what they learn: a batch of 256 tokens shows it, and leaves width 512 to a CPU.
 SEQUENCES = 4

@@ -1,32 +1,27 @@
-"""One experiment: model family, widths searched, held-out width, horizon, recipes, seeds and budget, read from YAML."""
+"""One experiment, read from YAML: the arms that are compared, the cells they are searched at, the held-out one, and the budget."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from hptransfer.base.config import find_config, load_yaml, override, validate
-from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
+from hptransfer.base.config import find_config, load_yaml, merge, nested, override, validate
+from hptransfer.base.errors import UsageError, unknown
+from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
+from hptransfer.experiment.space import SearchSpace, load_space
+from hptransfer.optimizers.recipes import get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
-from hptransfer.trainers.ours.spec import (
-    DataSpec,
-    EvaluationSpec,
-    Horizon,
-    ModelSpec,
-    OptimizerSpec,
-    Parametrization,
-    Precision,
-    RunSpec,
-    ScheduleSpec,
-    Spec,
-)
+from hptransfer.runs.point import Number, Point
 
 Preset = Literal["paper", "llama", "speedrun"]
+BASELINE = "adamw"  # the recipe that others are measured against
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 PRESETS: dict[str | None, dict[str, Any]] = {
@@ -36,8 +31,8 @@ PRESETS: dict[str | None, dict[str, Any]] = {
 }
 
 
-class ModelFamily(Spec):
-    """A `ModelSpec` without width and vocabulary. A preset fills in what is not given.
+class ModelFamily(Frozen):
+    """The decoder without width and vocabulary. A preset fills in what is not given.
 
     ``paper``: family A of arXiv 2512.05620 (its section 4 table). ``llama``: the blocks of Llama 2 (arXiv 2307.09288).
     ``speedrun``: those of modded-nanogpt's record of 14 October 2024, untied.
@@ -59,7 +54,7 @@ class ModelFamily(Spec):
         return {**PRESETS.get(data.get("preset"), {}), **data} if isinstance(data, dict) else data
 
 
-class DataChoice(Spec):
+class DataChoice(Frozen):
     """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSONL, Parquet or
     ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
@@ -77,7 +72,7 @@ class DataChoice(Spec):
         )
 
 
-class SearchSettings(Spec):
+class SearchSettings(Frozen):
     """How a study spends its trials. Everything here is part of what makes a study reproducible."""
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
@@ -86,7 +81,7 @@ class SearchSettings(Spec):
     seed: int = Field(0, ge=0)
 
 
-class ValidationSettings(Spec):
+class ValidationSettings(Frozen):
     """What is run at the held-out width."""
 
     seeds: int = Field(3, gt=0)
@@ -108,7 +103,7 @@ class ValidationSettings(Spec):
         return self
 
 
-class Resources(Spec):
+class Resources(Frozen):
     """What one trial gets. As many run at once as the cluster's nodes have room for."""
 
     cpus: float = Field(1, gt=0, description="CPU cores; whole ones are the trial's threads")
@@ -133,15 +128,43 @@ class Resources(Spec):
         return self
 
 
-class Budget(Spec):
+class Budget(Frozen):
     """Where a search stops although trials are left; the same command with more budget goes on."""
 
     hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")
     flops: float | None = Field(None, gt=0, description="forward and backward FLOPs of all of the experiment's runs in the store")
 
 
-class Experiment(Spec):
-    """An experiment file."""
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a named set of settings over those of the experiment. ``changes`` are dotted keys of the experiment file
+    beside the optimizer, its options and the parametrization."""
+
+    name: str
+    optimizer: str
+    parametrization: Parametrization
+    options: dict[str, Any]
+    changes: dict[str, Any]
+
+    @classmethod
+    def of(cls, optimizer: str, parametrization: Parametrization) -> Arm:
+        """The arm of a recipe as it is: named by the recipe, and by the parametrization where that is not muP."""
+        name = optimizer if parametrization == "mup" else f"{optimizer}-{parametrization}"
+        return cls(name, optimizer, parametrization, {}, {})
+
+    @classmethod
+    def read(cls, name: str, settings: Mapping[str, Any], parametrization: Parametrization) -> Arm:
+        """An arm of the experiment file. Raises UsageError where it names no optimizer."""
+        flat = {"parametrization": parametrization, **settings}
+        if "optimizer" not in flat:
+            raise UsageError(f"arms.{name} names no optimizer")
+        options = {key.removeprefix("options."): flat.pop(key) for key in list(flat) if key.startswith("options.")}
+        return cls(name, flat.pop("optimizer"), flat.pop("parametrization"), options, flat)
+
+
+class Experiment(Frozen):
+    """An experiment file. ``optimizers`` x ``parametrizations`` is short for the arms of these names; ``widths`` for
+    ``scales: {width: ...}``."""
 
     name: str
     description: str = ""
@@ -156,7 +179,8 @@ class Experiment(Spec):
     precision: Precision = "float32"
     evaluation: EvaluationSpec = EvaluationSpec()
     target_loss: float | None = Field(None, gt=0, description="validation loss, nats per token; the tokens to it are reported")
-    optimizers: tuple[str, ...] = Field(min_length=1)
+    optimizers: tuple[str, ...] = ()
+    arms: dict[str, dict[str, Any]] = Field({}, description="by name: optimizer, parametrization, options.x, or any other key")
     parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
     weight_decay_rule: WeightDecayRule = "inverse_width"
     search: SearchSettings = SearchSettings()
@@ -164,6 +188,17 @@ class Experiment(Spec):
     resources: Resources = Resources()
     budget: Budget = Budget()
     spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
+    _spaces: dict[str, SearchSpace] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widths_are_a_scale(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "scales" not in data:
+            return data
+        scales = dict(data["scales"]) if isinstance(data["scales"], dict) else {}
+        if set(scales) != {"width"} or "widths" in data:
+            raise ValueError("scales has one searched scale, width, and then there is no widths")
+        return {key: value for key, value in data.items() if key != "scales"} | {"widths": scales["width"]}
 
     @field_validator("name")
     @classmethod
@@ -176,6 +211,12 @@ class Experiment(Spec):
     def _consistent(self) -> Self:
         for recipe in (*self.optimizers, *self.spaces):
             get_recipe(recipe)
+        if not self.optimizers and not self.arms:
+            raise ValueError("there is nothing to search: name optimizers, or arms")
+        for arm in self.compared:
+            get_recipe(arm.optimizer)
+            if not NAME.fullmatch(arm.name):
+                raise ValueError(f"arm {arm.name!r}: a name has letters, digits, dots, underscores and dashes")
         if len(set(self.optimizers)) < len(self.optimizers):
             raise ValueError(f"optimizers {list(self.optimizers)} name a recipe twice")
         if len(set(self.widths)) < len(self.widths):
@@ -191,38 +232,85 @@ class Experiment(Spec):
                 raise ValueError(f"width {width} is not a multiple of head_dim {self.model.head_dim}")
         return self
 
-    def run_spec(
-        self, data: DataSpec, optimizer: OptimizerSpec, *, width: int, parametrization: Parametrization, seed: int = 0
-    ) -> RunSpec:
-        """The run of ``optimizer`` at ``width``; ``seed`` is both init and data seed. Raises UsageError when they do not fit.
+    @property
+    def compared(self) -> tuple[Arm, ...]:
+        """Every arm, in the order of the file."""
+        short = [Arm.of(optimizer, kind) for kind in self.parametrizations for optimizer in self.optimizers]
+        return (*short, *(Arm.read(name, settings, self.parametrizations[0]) for name, settings in self.arms.items()))
 
-        A schedule-free recipe gets the experiment's warm-up and a constant schedule after it.
+    @property
+    def cells(self) -> tuple[dict[str, Number], ...]:
+        """The values of the scales that are searched, the smallest first."""
+        return tuple({"width": width} for width in sorted(self.widths))
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name. Raises UsageError with the nearest name."""
+        found = {arm.name: arm for arm in self.compared}
+        if name not in found:
+            raise unknown(f"arm of experiment {self.name}", name, found)
+        return found[name]
+
+    def baseline(self, arm: Arm) -> Arm | None:
+        """The arm that ``arm`` is measured against: the only one of plain AdamW under the same parametrization."""
+        found = [one for one in self.compared if one.optimizer == BASELINE and one.parametrization == arm.parametrization]
+        return found[0] if len(found) == 1 else None
+
+    def space(self, arm: Arm) -> SearchSpace:
+        """What is searched of an arm."""
+        if arm.name not in self._spaces:
+            self._spaces[arm.name] = load_space(arm.optimizer, arm.parametrization, self.spaces.get(arm.optimizer, {}))
+        return self._spaces[arm.name]
+
+    def point(
+        self,
+        arm: Arm,
+        data: DataSpec,
+        *,
+        width: Number,
+        lr: float,
+        weight_decay: float,
+        embedding_lr_ratio: float = 1.0,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Point:
+        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. ``options`` of
+        the optimizer instead of those that its search space and the arm give.
+
+        A recipe that averages its iterates gets the experiment's warm-up and a constant schedule after it.
         """
-        averages = issubclass(get_recipe(optimizer.recipe).options, ScheduleFree)
-        family = self.model.model_dump(exclude={"preset"}) | {"vocab": data.vocab}
-        base = validate(ModelSpec, family | {"width": self.base_width}, f"experiment {self.name}: model")
-        batch_tokens = self.batch_sequences * base.context
-        fields = {
-            "model": family | {"width": width},
-            "base": {
-                "width": base.width,
-                "depth": base.depth,
-                "tokens": self.horizon.resolve(base, batch_tokens),
-                "batch_tokens": batch_tokens,
+        if arm.changes:
+            changed = self.model_dump(mode="json", exclude_unset=True) | {"arms": {}, "optimizers": [arm.optimizer]}
+            for dotted, value in arm.changes.items():
+                changed = merge(changed, nested(dotted, value))
+            one = validate(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
+        else:
+            one = self
+        given = self.space(arm).fixed_options() if options is None else options
+        schedule = one.schedule
+        if get_recipe(arm.optimizer).averages:
+            schedule = schedule.model_copy(update={"shape": "constant"})
+        batch_tokens = one.batch_sequences * one.model.context
+        tokens = {} if one.horizon.tokens is None else {"tokens": one.horizon.tokens}
+        return Point(
+            scales={"width": width, "depth": one.model.depth, **tokens, "batch_tokens": batch_tokens},
+            hyperparameters={"lr": lr, "weight_decay": weight_decay, "embedding_lr_ratio": embedding_lr_ratio},
+            settings={
+                "trainer": "ours",
+                "optimizer": arm.optimizer,
+                "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), dict(given)),
+                "parametrization": arm.parametrization,
+                "weight_decay_rule": one.weight_decay_rule,
+                "base": {"width": one.base_width},
+                "model": one.model.model_dump(exclude={"preset", "depth"}),
+                "data": data.model_dump(),
+                "horizon": one.horizon.model_dump(exclude={"tokens"}, exclude_none=True) if not tokens else {"policy": "tokens"},
+                "schedule": schedule.model_dump(),
+                "evaluation": one.evaluation.model_dump(),
+                "precision": one.precision,
             },
-            "data": data,
-            "optimizer": optimizer,
-            "parametrization": parametrization,
-            "weight_decay_rule": self.weight_decay_rule,
-            "horizon": self.horizon,
-            "batch_sequences": self.batch_sequences,
-            "schedule": self.schedule.model_copy(update={"shape": "constant"}) if averages else self.schedule,
-            "evaluation": self.evaluation,
-            "precision": self.precision,
-            "init_seed": seed,
-            "data_seed": seed,
-        }
-        return validate(RunSpec, fields, f"experiment {self.name}")
+            init_seed=seed,
+            data_seed=seed,
+        )
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:

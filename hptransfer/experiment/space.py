@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from optuna.distributions import BaseDistribution, FloatDistribution
 from pydantic import Field, model_validator
 from scipy.stats import qmc
 
 from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
 from hptransfer.base.errors import unknown
-from hptransfer.experiment.experiment import Experiment
+from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, Spec
-
-Point = dict[str, float]  # values of the searched dimensions by name
 
 
-class Range(Spec):
+class Range(Frozen):
     """A searched range, or a fixed value where ``low`` equals ``high``. ``log`` searches the logarithm."""
 
     low: float = Field(ge=0)
@@ -47,7 +45,7 @@ class Range(Spec):
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
 
 
-class Choice(Spec):
+class Choice(Frozen):
     """A short list of values to choose from, in ascending order."""
 
     values: tuple[float, ...] = Field(min_length=1)
@@ -60,14 +58,14 @@ class Choice(Spec):
         return self
 
 
-class Fixed(Spec):
+class Fixed(Frozen):
     """A value that is not searched."""
 
     value: float | int | bool | str
     source: str
 
 
-class SearchSpace(Spec):
+class SearchSpace(Frozen):
     """What a study of one recipe searches. All values in base coordinates."""
 
     recipe: str
@@ -82,12 +80,6 @@ class SearchSpace(Spec):
             raise ValueError(f"lr from {self.lr.low} to {self.lr.high} is no range of positive values to search")
         return self
 
-    def optimizer(self, lr: float, weight_decay: float, ratio: float) -> OptimizerSpec:
-        """The recipe with these hyperparameters and the space's fixed options."""
-        return OptimizerSpec(
-            recipe=self.recipe, lr=lr, weight_decay=weight_decay, embedding_lr_ratio=ratio, options=self.fixed_options()
-        )
-
     def fixed_options(self) -> dict[str, Any]:
         """The recipe's options that the space fixes."""
         options: dict[str, Any] = {}
@@ -95,22 +87,15 @@ class SearchSpace(Spec):
             options = merge(options, nested(name, fixed.value))
         return options
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """The searched dimensions as Optuna's distributions."""
-        return {
-            name: FloatDistribution(searched.low, searched.high, log=searched.scale == "log")
-            for name, searched in self._ranges().items()
-        }
-
     def bounds(self) -> dict[str, tuple[float, float]]:
         """The ends of the searched ranges."""
         return {name: (searched.low, searched.high) for name, searched in self._ranges().items()}
 
-    def centre(self) -> Point:
+    def centre(self) -> dict[str, float]:
         """The middle of every range."""
         return {name: searched.at(0.5) for name, searched in self._ranges().items()}
 
-    def spread(self, count: int, seed: int) -> list[Point]:
+    def spread(self, count: int, seed: int) -> list[dict[str, float]]:
         """``count`` points that fill the ranges evenly: scrambled Sobol."""
         ranges = self._ranges()
         shares = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
@@ -121,11 +106,10 @@ class SearchSpace(Spec):
         return {name: searched for name, searched in both.items() if searched.is_searched}
 
 
-def load_space(recipe: str, parametrization: Parametrization, experiment: Experiment) -> SearchSpace:
-    """search_spaces/<recipe>.yaml with the experiment's own changes over it; in both, what ``parametrizations`` says of one goes
+def load_space(recipe: str, parametrization: Parametrization, changes: Mapping[str, Any]) -> SearchSpace:
+    """search_spaces/<recipe>.yaml with an experiment's own changes over it; in both, what ``parametrizations`` says of one goes
     over the rest."""
     path = find_config("search_spaces", recipe)
-    changes = experiment.spaces.get(recipe, {})
     where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
     values: dict[str, Any] = {}
     for layer in (load_yaml(path), changes):

@@ -309,6 +309,11 @@ class Recipe:
     options: type[Options]
     everywhere: bool = False
 
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the iterates takes the place of a schedule."""
+        return issubclass(self.options, ScheduleFree)
+
     def serves(self, role: Role) -> bool:
         """Whether the recipe's own optimizer, rather than Adam, serves the role."""
         return role == "hidden" or (self.everywhere and role != "vector")

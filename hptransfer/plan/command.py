@@ -10,19 +10,20 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import runs_of
 from hptransfer.search.command import chosen_experiment
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, Parametrization, RunSpec
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import runs_of
+from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.command import select
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import frozen_ratio, sweep_of

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hptransfer.cli import number
 from hptransfer.base.errors import unknown
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.cli import number
 from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.spec import RunSpec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hptransfer.base.config import read_json
 from hptransfer.experiment import Experiment
-from hptransfer.trainers.ours.spec import DataSpec
+from hptransfer.experiment.settings import DataSpec
 
 CHECKS = Path("reports/coordcheck")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import StoreUnreachable
 from hptransfer.experiment import Experiment
 from hptransfer.report import text
-from hptransfer.report.build import build_page, replace
+from hptransfer.report.build import build_page
 from hptransfer.report.html import REFRESH_SECONDS
 from hptransfer.report.results import Results, load_results
 from hptransfer.runs import Claims, Store
 from hptransfer.runs.claims import Holder, Watch
-from hptransfer.base.files import StoreUnreachable
 from hptransfer.transfer.prediction import default_path
 
 LOOK_SECONDS = 3.0  # between looks at the store

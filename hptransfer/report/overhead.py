@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hptransfer.base.frozen import Frozen
 from hptransfer.report.results import Results, Series
-from hptransfer.trainers.ours.spec import Spec
 from hptransfer.runs import RunRecord
 from hptransfer.runs.query import tokens_to_loss
 from hptransfer.validate.arms import pace, slowdown
 from hptransfer.validate.result import BASELINE
 
 
-class Overhead(Spec):
+class Overhead(Frozen):
     """Means over the seeds of the predicted run; ``seconds_per_token`` over all runs of the validation, as the multiplier on
     wall-clock has it. ``against_baseline``: over AdamW's; None where that is unknown, and where devices differ."""
 
@@ -24,7 +24,7 @@ class Overhead(Spec):
     state_bytes_per_parameter: float
 
 
-class TokensToLoss(Spec):
+class TokensToLoss(Frozen):
     """Training tokens to the experiment's target loss. ``tokens`` is None where some seed did not reach it in ``trained`` tokens.
     ``mid_schedule``: it was passed before the end; a run with a schedule of that length would have needed no more."""
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from itertools import combinations
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.frozen import Frozen
 from hptransfer.report.results import Results, Series, label
-from hptransfer.trainers.ours.spec import Spec
 from hptransfer.validate.result import BASELINE, TargetRun, Validation
 from hptransfer.validate.significance import Sample, equivalent_steps, loss_exponent, p_lower, seeds_needed
 from hptransfer.validate.verdict import annealed
 
 
-class Pair(Spec):
+class Pair(Frozen):
     """Two predicted runs. ``lower`` and ``higher`` are named by their mean losses; ``difference`` in nats per token, ``relative``
     to the lower one. ``p_value``: one-sided, that ``lower`` is not lower. ``seeds``: of each, to show this difference at 95 %
     with a power of 80 %; None where there is no difference to show. ``tokens``: the factor on AdamW's tokens that brings it from

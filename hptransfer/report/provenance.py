@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import hptransfer
+from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.settings import DataSpec
 from hptransfer.report.results import Results, label
-from hptransfer.trainers.ours.spec import DataSpec, Spec
 from hptransfer.runs import RunRecord
 
 
-class Cost(Spec):
+class Cost(Frozen):
     """What a set of runs cost."""
 
     runs: int
@@ -33,7 +34,7 @@ class Cost(Spec):
         )
 
 
-class Provenance(Spec):
+class Provenance(Frozen):
     """``hptransfer`` and ``commit`` are those that made the report; ``versions`` those that made the runs."""
 
     hptransfer: str

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hptransfer.base.errors import HptransferError
 from hptransfer.experiment import Experiment
-from hptransfer.trainers.ours.spec import Parametrization
+from hptransfer.experiment.settings import Parametrization
 from hptransfer.runs import RunRecord
 from hptransfer.transfer.command import select
 from hptransfer.transfer.decision import predict

@@ -14,9 +14,9 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.report.coordinates import CHECKS, CoordinateCheck, read_coordinate_checks
 from hptransfer.report.refusals import no_prediction, unfair
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import RunRecord, Store
 from hptransfer.runs.query import makes, of_series, runs_of
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 from hptransfer.validate.result import BASELINE, Validation
 

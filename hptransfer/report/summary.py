@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
+from hptransfer.base.frozen import Frozen
+from hptransfer.optimizers.recipes import Role
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
 from hptransfer.report.provenance import Cost, Provenance
 from hptransfer.report.results import Results, Series, label
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
-from hptransfer.optimizers.recipes import Role
-from hptransfer.trainers.ours.spec import Spec
 from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
 from hptransfer.validate.result import BASELINE, Speedup
 
@@ -25,7 +25,7 @@ ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other
 NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
-class Scale(Spec):
+class Scale(Frozen):
     """The scale at which the report speaks. None: known with the first run, which says what the data are."""
 
     target_width: int
@@ -46,7 +46,7 @@ class Scale(Spec):
         return f"{size}, {text.count(self.tokens)} training tokens in batches of {text.count(self.batch_tokens)}"
 
 
-class Answer(Spec):
+class Answer(Frozen):
     """What is known about one optimizer; None and empty where the stage that finds it has not run, or refused.
 
     ``no_prediction``: why its complete search allows none. ``speed``, ``quality`` and ``against`` are the verdicts on its
@@ -108,14 +108,14 @@ class Answer(Spec):
         return tuple(words if words.startswith(f"{self.name} ") else f"{self.name}: {words}" for words in said)
 
 
-class Missing(Spec):
+class Missing(Frozen):
     """Something that an unfinished experiment lacks, in one sentence, and the command that makes it."""
 
     sentence: str
     command: str
 
 
-class Summary(Spec):
+class Summary(Frozen):
     """summary.json."""
 
     experiment: str

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from hptransfer.base.frozen import Frozen
 from hptransfer.report import text
 from hptransfer.report.changes import Change, change
 from hptransfer.report.pairs import Pair
-from hptransfer.trainers.ours.spec import Spec
 from hptransfer.validate.result import Axis, Kind, Multiplier, Validation
 
 LEVEL = 0.05  # one-sided: what is called shown
@@ -19,7 +19,7 @@ MOST_SEEDS = 1000  # beyond it the number of seeds says nothing but "no differen
 Finding = Literal["faster", "slower", "open"]
 
 
-class Verdict(Spec):
+class Verdict(Frozen):
     """A sentence, and whether it is good news."""
 
     text: str

@@ -1,7 +1,21 @@
-"""The store: one record per finished training run, the only state there is."""
+"""Runs: points, jobs and outcomes, and the store of records, which is the only state there is."""
 
 from hptransfer.runs.claims import Claim, ClaimLost, Claims, Holder, Watch
-from hptransfer.runs.record import CurvePoint, RunRecord
+from hptransfer.runs.point import Job, Kind, Point
+from hptransfer.runs.record import CurvePoint, Outcome, Record
 from hptransfer.runs.store import Store
 
-__all__ = ["Claim", "ClaimLost", "Claims", "CurvePoint", "Holder", "RunRecord", "Store", "Watch"]
+__all__ = [
+    "Claim",
+    "ClaimLost",
+    "Claims",
+    "CurvePoint",
+    "Holder",
+    "Job",
+    "Kind",
+    "Outcome",
+    "Point",
+    "Record",
+    "Store",
+    "Watch",
+]

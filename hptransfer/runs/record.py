@@ -1,4 +1,4 @@
-"""The record of one finished run."""
+"""The record of one finished run: the job, and what came of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import polars as pl
 
-from hptransfer.trainers.ours.spec import RunSpec, Spec
+from hptransfer.base.frozen import Frozen
+from hptransfer.runs.point import Job, Point
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 State = Literal["complete", "diverged", "pruned", "failed"]
 
 
-class CurvePoint(Spec):
+class CurvePoint(Frozen):
     """One place on the training curve. Losses in nats per token; ``schedule`` is the LR factor s(t) in [0, 1]."""
 
     step: int
@@ -23,71 +24,100 @@ class CurvePoint(Spec):
     val: float | None = None
 
 
-class RunRecord(Spec):
-    """A `RunSpec`, what came of it, and what it cost. ``loss`` is None unless the state is ``complete``."""
+class Outcome(Frozen):
+    """What came of a run, and what it cost. ``loss`` (nats per token) is None unless the state is ``complete``; any cost is None
+    where it is unknown. ``steps`` and ``tokens``: as far as it went. ``metrics``: further numbers that the trainer reports."""
 
-    schema_version: int = SCHEMA_VERSION
-    run_id: str
-    spec: RunSpec
     state: State
     reason: str | None = None
-    steps: int
-    tokens: int
     loss: float | None = None
     bits_per_byte: float | None = None
+    metrics: dict[str, float] = {}
     curve: tuple[CurvePoint, ...] = ()
-    flops: float
-    flops_optimizer: float
-    training_wall_seconds: float
-    optimizer_wall_seconds: float
-    evaluation_wall_seconds: float = 0.0
-    peak_memory_bytes: int
-    optimizer_state_bytes: int
-    factor_failures: int = 0  # how often the last good root or basis had to be kept
-    device: str
+    steps: int | None = None
+    tokens: int | None = None
+    flops: float | None = None
+    flops_optimizer: float | None = None
+    training_wall_seconds: float | None = None
+    optimizer_wall_seconds: float | None = None
+    evaluation_wall_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    optimizer_state_bytes: int | None = None
+    device: str = ""
     workers: int = 1
-    versions: dict[str, str] = {}
     finished_at: str = ""
 
+
+class Record(Frozen):
+    """A job with its outcome; ``versions`` are those of the packages that trained it."""
+
+    schema_version: int = SCHEMA_VERSION
+    job: Job
+    outcome: Outcome
+    versions: dict[str, str] = {}
+
+    @property
+    def run_id(self) -> str:
+        return self.job.run_id
+
+    @property
+    def point(self) -> Point:
+        return self.job.point
+
+    @property
+    def state(self) -> State:
+        return self.outcome.state
+
+    @property
+    def loss(self) -> float | None:
+        return self.outcome.loss
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Sorts records by when they finished."""
+        return self.outcome.finished_at, self.run_id
+
     def row(self) -> dict[str, Any]:
-        """The record as one flat row: base coordinates, state, losses and cost. ``lr`` and ``weight_decay`` are base values."""
-        spec = self.spec
-        return {
+        """The record as one flat row of `ROW_SCHEMA`: base coordinates, state, losses and cost. What a run does not have is
+        null."""
+        point, outcome = self.point, self.outcome
+        settings, data, base = point.settings, point.settings.get("data") or {}, point.settings.get("base") or {}
+        named = {
             "run_id": self.run_id,
-            "optimizer": spec.optimizer.recipe,
-            "parametrization": spec.parametrization,
-            "width": spec.model.width,
-            "depth": spec.model.depth,
-            "base_width": spec.base.width,
-            "parameters": spec.model.parameters(),
-            "horizon_tokens": spec.tokens,
-            "batch_tokens": spec.batch_tokens,
-            "lr": spec.optimizer.lr,
-            "weight_decay": spec.optimizer.weight_decay,
-            "embedding_lr_ratio": spec.optimizer.embedding_lr_ratio,
-            "init_seed": spec.init_seed,
-            "data_seed": spec.data_seed,
-            "state": self.state,
-            "reason": self.reason,
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "loss": self.loss,
-            "bits_per_byte": self.bits_per_byte,
-            "flops": self.flops,
-            "flops_optimizer": self.flops_optimizer,
-            "training_wall_seconds": self.training_wall_seconds,
-            "optimizer_wall_seconds": self.optimizer_wall_seconds,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "optimizer_state_bytes": self.optimizer_state_bytes,
-            "factor_failures": self.factor_failures,
-            "device": self.device,
-            "corpus": spec.data.corpus,
-            "corpus_sha256": spec.data.sha256,
-            "finished_at": self.finished_at,
+            "optimizer": settings.get("optimizer"),
+            "parametrization": settings.get("parametrization"),
+            "width": point.scales.get("width"),
+            "depth": point.scales.get("depth"),
+            "base_width": base.get("width"),
+            "parameters": self.job.parameters,
+            "horizon_tokens": point.scales.get("tokens"),
+            "batch_tokens": point.scales.get("batch_tokens"),
+            "init_seed": point.init_seed,
+            "data_seed": point.data_seed,
+            "corpus": data.get("corpus"),
+            "corpus_sha256": data.get("sha256"),
         }
+        tuned = {name: point.hyperparameters.get(name) for name in ("lr", "weight_decay", "embedding_lr_ratio")}
+        return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
 
 
-# Column types of `RunRecord.row`: a frame without rows has them too.
+# Columns of `Record.row` that an outcome has under the same name, and the types of all: a frame without rows has them too.
+OUTCOME_COLUMNS: dict[str, Any] = {
+    "state": pl.String,
+    "reason": pl.String,
+    "steps": pl.Int64,
+    "tokens": pl.Int64,
+    "loss": pl.Float64,
+    "bits_per_byte": pl.Float64,
+    "flops": pl.Float64,
+    "flops_optimizer": pl.Float64,
+    "training_wall_seconds": pl.Float64,
+    "optimizer_wall_seconds": pl.Float64,
+    "peak_memory_bytes": pl.Int64,
+    "optimizer_state_bytes": pl.Int64,
+    "device": pl.String,
+    "finished_at": pl.String,
+}
 ROW_SCHEMA: dict[str, Any] = {
     "run_id": pl.String,
     "optimizer": pl.String,
@@ -103,21 +133,7 @@ ROW_SCHEMA: dict[str, Any] = {
     "embedding_lr_ratio": pl.Float64,
     "init_seed": pl.Int64,
     "data_seed": pl.Int64,
-    "state": pl.String,
-    "reason": pl.String,
-    "steps": pl.Int64,
-    "tokens": pl.Int64,
-    "loss": pl.Float64,
-    "bits_per_byte": pl.Float64,
-    "flops": pl.Float64,
-    "flops_optimizer": pl.Float64,
-    "training_wall_seconds": pl.Float64,
-    "optimizer_wall_seconds": pl.Float64,
-    "peak_memory_bytes": pl.Int64,
-    "optimizer_state_bytes": pl.Int64,
-    "factor_failures": pl.Int64,
-    "device": pl.String,
+    **OUTCOME_COLUMNS,
     "corpus": pl.String,
     "corpus_sha256": pl.String,
-    "finished_at": pl.String,
 }

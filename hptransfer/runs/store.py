@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import Files, patiently
-from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, RunRecord
+from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, Record
 
 
 class Store:
@@ -33,32 +33,33 @@ class Store:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def add(self, record: RunRecord) -> None:
+    def add(self, record: Record) -> None:
         """Write one record, whole or not at all. A record of the same run is replaced. A store that is full or away is
         given a minute before that is an error."""
         content = record.model_dump_json().encode()
         patiently(lambda: self.files.write(f"runs/{record.run_id}.json", content))
 
-    def register_prediction(self, digest: str, content: dict[str, Any]) -> None:
-        """Write down a prediction before the runs that test it; one that is there already keeps its time."""
-        if self.registered_at(digest) is None:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            registered = {"registered_at": now, "prediction": content}
-            self.files.write(f"predictions/{digest}.json", json.dumps(registered, indent=1).encode())
+    def register_prediction(self, run_id: str, content: dict[str, Any]) -> None:
+        """Write down a prediction, by the run that it predicts, before that run; one that is there already keeps its time."""
+        registered = {"registered_at": datetime.now(UTC).isoformat(timespec="seconds"), "prediction": content}
+        patiently(lambda: self.files.create(f"predictions/{run_id}.json", json.dumps(registered, indent=1).encode()))
 
-    def registered_at(self, digest: str) -> str | None:
-        """When a prediction was registered (UTC, ISO 8601), or None."""
-        found = self._registered(digest)
-        return str(found["registered_at"]) if found else None
+    def registered_at(self, run_id: str) -> str | None:
+        """When a prediction of that run was registered (UTC, ISO 8601), or None."""
+        name = f"predictions/{run_id}.json"
+        return str(json.loads(self.files.read(name))["registered_at"]) if self.files.exists(name) else None
 
-    def prediction(self, digest: str) -> dict[str, Any] | None:
-        """The content of a registered prediction, or None."""
-        found = self._registered(digest)
-        return dict(found["prediction"]) if found else None
+    def registered_predictions(self) -> list[dict[str, Any]]:
+        """The content of every registered prediction."""
+        return [json.loads(self.files.read(name))["prediction"] for name in self.files.list("predictions", ".json")]
 
-    def _registered(self, digest: str) -> dict[str, Any] | None:
-        name = f"predictions/{digest}.json"
-        return dict(json.loads(self.files.read(name))) if self.files.exists(name) else None
+    # -- decisions -----------------------------------------------------------------------------------------------
+
+    def decide(self, study: str, decision: dict[str, Any]) -> dict[str, Any]:
+        """Write down what a search decided for a study, unless that has been decided already; returns what holds."""
+        name = f"studies/{study}.json"
+        patiently(lambda: self.files.create(name, json.dumps(decision, indent=1).encode()))
+        return dict(json.loads(self.files.read(name)))
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
         """Keep the state of an unfinished run, replacing an older one."""
@@ -80,7 +81,7 @@ class Store:
         """Gather all records into one Parquet file; returns how many it holds. Safe beside a running search and beside
         another ``compact``: a file is removed only after what was read of it is in a new one, and doubles are read once."""
         names = self.files.list("runs", ".json")  # before reading: a run that comes in between stays a file
-        parts = self._part_names()
+        parts = self.part_names()
         records = list(self.records().values())
         frame = _to_frame(records).with_columns(pl.Series("record", [r.model_dump_json() for r in records], dtype=pl.String))
         sink = pa.BufferOutputStream()
@@ -92,26 +93,26 @@ class Store:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def get(self, run_id: str) -> RunRecord | None:
+    def get(self, run_id: str) -> Record | None:
         """The record of one run, or None."""
         if (record := self._single(f"runs/{run_id}.json")) is not None:
             return record
         gathered = self._compacted(["run_id", "record"]).filter(pl.col("run_id") == run_id)
         return _Records(gathered, self._parse).get(run_id)
 
-    def records(self) -> MutableMapping[str, RunRecord]:
+    def records(self) -> MutableMapping[str, Record]:
         """Every readable record by run_id; those that ``compact`` has gathered are parsed when they are asked for."""
         # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
         singles = self._singles()
         return _Records(self._compacted(["run_id", "record"]), self._parse, singles)
 
     def frame(self) -> pl.DataFrame:
-        """One row per run; the columns are those of `RunRecord.row`."""
+        """One row per run; the columns are those of `Record.row`."""
         singles = _to_frame(self._singles())
         compacted = self._compacted(list(ROW_SCHEMA))
         return pl.concat([compacted.filter(~pl.col("run_id").is_in(singles["run_id"].to_list())), singles])
 
-    def require_records(self) -> MutableMapping[str, RunRecord]:
+    def require_records(self) -> MutableMapping[str, Record]:
         """`records`, or a UsageError when there are none."""
         if not (found := self.records()):
             raise UsageError(
@@ -119,10 +120,10 @@ class Store:
             )
         return found
 
-    def _singles(self) -> list[RunRecord]:
+    def _singles(self) -> list[Record]:
         return [record for name in self.files.list("runs", ".json") if (record := self._single(name)) is not None]
 
-    def _single(self, name: str) -> RunRecord | None:
+    def _single(self, name: str) -> Record | None:
         """The record in a file of its own, or None where there is none: no such file, gathered by another process
         meanwhile, or damaged and set aside."""
         try:
@@ -133,13 +134,19 @@ class Store:
             self._set_aside(name, error)
             return None
 
-    def _part_names(self) -> list[str]:
+    def gathered(self, name: str) -> list[str]:
+        """The records in one gathered file, each as JSON text."""
+        part = self._part(name)
+        return [] if part is None else part["record"].to_list()
+
+    def part_names(self) -> list[str]:
+        """The gathered files."""
         return [name for name in self.files.list("", ".parquet") if name.startswith("compact")]
 
     def _compacted(self, columns: list[str]) -> pl.DataFrame:
         """These columns of the gathered records, one row per run."""
         while True:
-            names = self._part_names()
+            names = self.part_names()
             try:
                 parts = [part for name in names if (part := self._part(name)) is not None]
                 break
@@ -157,21 +164,23 @@ class Store:
                 return None
         return self._parts[name]
 
-    def _parse(self, name: str, content: bytes) -> RunRecord:
-        """The record in ``content``. Raises UsageError for a newer schema and ValueError for anything that is no record."""
+    def _parse(self, name: str, content: bytes) -> Record:
+        """The record in ``content``. Raises UsageError for another schema and ValueError for anything that is no record."""
         try:
-            record = RunRecord.model_validate_json(content)
-            version: Any = record.schema_version
+            record = Record.model_validate_json(content)
+            if (version := record.schema_version) == SCHEMA_VERSION:
+                return record
         except ValueError:
             data = json.loads(content)
             version = data.get("schema_version") if isinstance(data, dict) else None
-            if not isinstance(version, int) or version <= SCHEMA_VERSION:
+            if not isinstance(version, int) or version == SCHEMA_VERSION:
                 raise
-        if version > SCHEMA_VERSION:
-            raise UsageError(
-                f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"
-            )
-        return record
+        if version < SCHEMA_VERSION:
+            hint = f"bring it up to date with `python -m hptransfer.store --store {self.location} --upgrade`"
+            raise UsageError(f"store {self.location}: {name} has schema {version}, older than {SCHEMA_VERSION}; {hint}")
+        raise UsageError(
+            f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"
+        )
 
     def _set_aside(self, name: str, error: Exception) -> None:
         why = " ".join(str(error).split())[:120]
@@ -181,17 +190,17 @@ class Store:
         print(f"store {self.location}: {name} is damaged ({why}); {fate}, the rest is read", file=sys.stderr)
 
 
-class _Records(MutableMapping[str, RunRecord]):
+class _Records(MutableMapping[str, Record]):
     """Records by run_id; those of a frame's column ``record`` are parsed when they are asked for."""
 
     def __init__(
-        self, gathered: pl.DataFrame, parse: Callable[[str, bytes], RunRecord], singles: Iterable[RunRecord] = ()
+        self, gathered: pl.DataFrame, parse: Callable[[str, bytes], Record], singles: Iterable[Record] = ()
     ) -> None:
         self._parse = parse
-        found: dict[str, RunRecord | str] = dict(zip(gathered["run_id"], gathered["record"], strict=True))
+        found: dict[str, Record | str] = dict(zip(gathered["run_id"], gathered["record"], strict=True))
         self._found = found | {record.run_id: record for record in singles}
 
-    def __getitem__(self, run_id: str) -> RunRecord:
+    def __getitem__(self, run_id: str) -> Record:
         found = self._found[run_id]
         if isinstance(found, str):
             found = self._found[run_id] = self._parse("a gathered record", found.encode())
@@ -200,7 +209,7 @@ class _Records(MutableMapping[str, RunRecord]):
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._found
 
-    def __setitem__(self, run_id: str, record: RunRecord) -> None:
+    def __setitem__(self, run_id: str, record: Record) -> None:
         self._found[run_id] = record
 
     def __delitem__(self, run_id: str) -> None:
@@ -213,5 +222,5 @@ class _Records(MutableMapping[str, RunRecord]):
         return len(self._found)
 
 
-def _to_frame(records: Iterable[RunRecord]) -> pl.DataFrame:
+def _to_frame(records: Iterable[Record]) -> pl.DataFrame:
     return pl.DataFrame([record.row() for record in records], schema=ROW_SCHEMA, orient="row")

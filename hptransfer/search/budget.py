@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
+from hptransfer.runs import RunRecord
+from hptransfer.runs.query import runs_of
 from hptransfer.search.profile import process_start
 from hptransfer.search.studies import Studies
 from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import RunRecord
-from hptransfer.runs.query import runs_of
 
 
 class Spending:

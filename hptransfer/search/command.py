@@ -6,19 +6,19 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hptransfer.cli import console, finish, names, number, parser, selection, table
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.base.errors import CheckFailed
+from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
 from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import tokens_to_loss
 from hptransfer.search.budget import Spending
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import tokens_to_loss
+from hptransfer.trainers.ours.data.corpus import load_corpus
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:

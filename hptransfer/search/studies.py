@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from hptransfer.cli import number
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import number
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.settings import DataSpec, Parametrization
 from hptransfer.experiment.space import load_space
-from hptransfer.search.study import Study
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, Parametrization, RunSpec
 from hptransfer.runs import RunRecord
+from hptransfer.search.study import Study
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 
 
 class Studies:

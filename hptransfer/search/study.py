@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hptransfer.experiment import SearchSettings
-from hptransfer.search.sampler import propose
+from hptransfer.experiment.settings import Parametrization
 from hptransfer.experiment.space import Point, SearchSpace
-from hptransfer.trainers.ours.spec import OptimizerSpec, Parametrization, RunSpec
 from hptransfer.runs import RunRecord
+from hptransfer.search.sampler import propose
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.design import design, highest_lr
 from hptransfer.transfer.sweep import MIN_RUNS
 

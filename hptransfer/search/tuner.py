@@ -14,16 +14,16 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.search import Searcher
 
-from hptransfer.cli import console
 from hptransfer.base.errors import CheckFailed, HptransferError
+from hptransfer.cli import console
 from hptransfer.experiment import Resources
+from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
+from hptransfer.runs.claims import BEAT_SECONDS
 from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
 from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
-from hptransfer.runs.claims import BEAT_SECONDS
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.

@@ -9,10 +9,10 @@ from pathlib import Path
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from hptransfer.cli import console
-from hptransfer.search.cluster import is_dead, kill
-from hptransfer.runs import Claims, Holder, Store, Watch
 from hptransfer.base.files import StoreUnreachable
+from hptransfer.cli import console
+from hptransfer.runs import Claims, Holder, Store, Watch
+from hptransfer.search.cluster import is_dead, kill
 
 LOOK_SECONDS = 2.0
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after

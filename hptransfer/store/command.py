@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
-from hptransfer.experiment.space import load_space
-from hptransfer.trainers.ours.spec import OptimizerSpec, Parametrization
-from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
 from hptransfer.runs.store import Store
+from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
+from hptransfer.store.upgrade import upgrade
+from hptransfer.trainers.ours.data.corpus import identify
 
 GROUP = ("optimizer", "parametrization", "width", "state")
 
@@ -30,10 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {', '.join((*NUMBERS, *WORDS))}"
     )
     parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
+    parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
     args = parser.parse_args(arguments)
     store = Store(args.store)
     result: dict[str, object] = {"store": store.location}
     written = []
+    if args.upgrade:
+        result["upgraded"] = upgrade(store)
+        written.append(f"{store.location}: {result['upgraded']} records brought up to date")
     if args.table:
         result["imported"], result["already_there"] = counts = _import(args, store)
         written.append(f"{store.location} ({counts[0]} new runs; {counts[1]} of the table were there)")
@@ -53,13 +56,8 @@ def _import(args: argparse.Namespace, store: Store) -> tuple[int, int]:
     pairs = [part.split("=", 1) for part in cli.names(args.columns)]
     if any(len(pair) != 2 for pair in pairs):
         raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
-    data = identify(experiment.data)
-
-    def optimizer(recipe: str, parametrization: Parametrization, lr: float, decay: float, ratio: float) -> OptimizerSpec:
-        return load_space(recipe, parametrization, experiment).optimizer(lr, decay, ratio)
-
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    records = records_from(read_runs(args.table, dict(pairs)), args.table, experiment, data, optimizer, now)
+    records = records_from(read_runs(args.table, dict(pairs)), args.table, experiment, identify(experiment.data), now)
     known = store.records()
     new = [record for record in records if record.run_id not in known]
     for record in new:

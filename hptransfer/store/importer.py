@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
 from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
-from hptransfer.runs.record import RunRecord
-
-# Recipe, parametrization, lr, weight_decay and embedding_lr_ratio to the optimizer with the search space's fixed options.
-MakeOptimizer = Callable[[str, Parametrization, float, float, float], OptimizerSpec]
+from hptransfer.runs import Job, Outcome, Record
+from hptransfer.trainers.ours.points import resolve
 
 NUMBERS = ("width", "lr", "weight_decay", "embedding_lr_ratio", "seed", "loss")
 WORDS = ("optimizer", "parametrization")
@@ -51,20 +50,20 @@ def read_runs(path: str | Path, renamed: Mapping[str, str]) -> pl.DataFrame:
 
 
 def records_from(
-    table: pl.DataFrame, source: str, experiment: Experiment, data: DataSpec, optimizer: MakeOptimizer, imported_at: str
-) -> list[RunRecord]:
+    table: pl.DataFrame, source: str, experiment: Experiment, data: DataSpec, imported_at: str
+) -> list[Record]:
     """One record per row of `read_runs`'s table: the experiment's run at the row's width with its lr and weight_decay, in base
     coordinates. A loss that is empty or not finite is a run that diverged. Raises UsageError in one line that names the row;
     two rows that are the same run must agree in their loss.
     """
-    records: dict[str, tuple[int, RunRecord]] = {}
+    records: dict[str, tuple[int, Record]] = {}
     for number, row in enumerate(table.iter_rows(named=True), start=2):
         where = f"{source} row {number}"
-        spec, loss = _spec(row, where, experiment, data, optimizer), row["loss"]
+        job, loss = _job(row, where, experiment, data), row["loss"]
         if loss is not None and loss <= 0:
             raise UsageError(f"{where}: loss {loss:g} is not positive")
-        record = _record(spec, loss if loss is not None and math.isfinite(loss) else None, source, imported_at)
-        first = records.setdefault(spec.run_id, (number, record))
+        record = _record(job, loss if loss is not None and math.isfinite(loss) else None, source, imported_at)
+        first = records.setdefault(job.run_id, (number, record))
         if first[1].loss != record.loss:
             raise UsageError(
                 f"{where} is the same run as row {first[0]} with another loss; replicates are told apart by a column 'seed'"
@@ -72,45 +71,41 @@ def records_from(
     return [record for _, record in records.values()]
 
 
-def _spec(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataSpec, optimizer: MakeOptimizer) -> RunSpec:
+def _job(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataSpec) -> Job:
     for name in REQUIRED[:2]:
         if row[name] is None or not math.isfinite(row[name]) or row[name] <= 0:
             raise UsageError(f"{where}: {name} {row[name]} is not a positive number")
-    recipe = row.get("optimizer") or experiment.optimizers[0]
+    recipe = row.get("optimizer") or experiment.compared[0].optimizer
     parametrization = row.get("parametrization") or experiment.parametrizations[0]
     if parametrization not in PARAMETRIZATIONS:
         raise unknown(f"{where}: parametrization", parametrization, PARAMETRIZATIONS)
     if row["width"] not in (*experiment.widths, experiment.target_width):
         raise UsageError(f"{where}: width {row['width']:g} is none of the experiment's, {list(experiment.widths)}")
     try:
-        get_recipe(recipe)
-        numbers = row["lr"], row.get("weight_decay") or 0.0, row.get("embedding_lr_ratio") or 1.0
-        made = optimizer(recipe, parametrization, *numbers)
-        return experiment.run_spec(
-            data, made, width=int(row["width"]), parametrization=parametrization, seed=int(row.get("seed") or 0)
+        point = experiment.point(
+            Arm.of(get_recipe(recipe).name, parametrization),
+            data,
+            width=int(row["width"]),
+            lr=row["lr"],
+            weight_decay=row.get("weight_decay") or 0.0,
+            embedding_lr_ratio=row.get("embedding_lr_ratio") or 1.0,
+            seed=int(row.get("seed") or 0),
         )
-    except ValueError as error:  # pydantic's, of several lines
-        raise UsageError(f"{where}: {' '.join(str(error).splitlines()[1:3])}") from None
+        return resolve(point)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _record(spec: RunSpec, loss: float | None, source: str, imported_at: str) -> RunRecord:
-    """Nobody timed it here: seconds and bytes are 0, and the device says where it comes from."""
-    return RunRecord(
-        run_id=spec.run_id,
-        spec=spec,
+def _record(job: Job, loss: float | None, source: str, imported_at: str) -> Record:
+    """Nobody timed it here: what it cost is unknown, and the device says where it comes from."""
+    outcome = Outcome(
         state="diverged" if loss is None else "complete",
         reason="no finite loss in the table" if loss is None else None,
-        steps=spec.steps,
-        tokens=spec.tokens,
         loss=loss,
-        flops=spec.flops,
-        flops_optimizer=0.0,
-        training_wall_seconds=0.0,
-        optimizer_wall_seconds=0.0,
-        peak_memory_bytes=0,
-        optimizer_state_bytes=0,
+        steps=job.steps,
+        tokens=int(job.point["tokens"]),
+        flops=job.flops,
         device=f"imported from {Path(source).name}",
         finished_at=imported_at,
     )
+    return Record(job=job, outcome=outcome)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.base.config import merge, validate
-from hptransfer.trainers.ours.data.corpus import open_corpus
 from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Resources, load_experiment
 from hptransfer.plan.hardware import peak
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.runs.query import tokens_to_loss
+from hptransfer.trainers.ours.data.corpus import open_corpus
 from hptransfer.trainers.ours.launch import Layout, launch
 from hptransfer.trainers.ours.parallel import Strategy
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
 

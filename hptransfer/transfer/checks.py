@@ -2,113 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
-from hptransfer.base.errors import CheckFailed
-from hptransfer.trainers.ours.spec import Horizon, RunSpec
-from hptransfer.runs import RunRecord
+from hptransfer.base.refusals import Refusal, Refused
+from hptransfer.runs.point import Job, Number, Point
+from hptransfer.transfer.axes import logarithm
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Check
 
-MAX_EXTRAPOLATION = 32.0  # in width; no public sweep that the method was tested on reaches further
-# Without these there is nothing to predict from: the runs do not belong together, or the target is out of sight.
-REQUIRED = ("widths", "corpus", "schedule", "extrapolation")
+MAX_EXTRAPOLATION = 32.0  # no public sweep that the method was tested on reaches further
+# Constants without which runs do not belong together; others that differ are a failed check of the prediction.
+ADVISORY = ("block size", "optimizer options")
 
 
-def preconditions(records: Sequence[RunRecord], used: Sequence[RunRecord], target: RunSpec) -> tuple[Check, ...]:
-    """Every precondition; ``used`` are the records at the frozen embedding_lr_ratio, ``target`` the predicted run."""
-    specs = [record.spec for record in used]
-    return (
-        _widths(specs),
-        _same("block size", specs, target, lambda spec: spec.block_size),
-        _same("optimizer options", specs, target, lambda spec: spec.optimizer.resolved_options),
-        _horizons(specs, target),
-        _same("schedule", specs, target, lambda spec: spec.schedule),
-        _batch(specs, target),
-        _same("corpus", specs, target, lambda spec: f"{spec.data.corpus} {spec.data.sha256[:8]}"),
-        _role_ratio(records, used),
-        _theory(target),
-        _extrapolation(specs, target),
-    )
+def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
+    """Every precondition of predicting ``target`` from the group. Only what runs and target have can be checked."""
+    jobs = [record.job for record in group.used]
+    points = [job.point for job in jobs]
+    checks = [_scales(group, points)]
+    for name in dict.fromkeys(name for job in jobs for name in job.constants):
+        checks.append(_same(name, jobs, target))
+    if target and target.point.settings.get("horizon"):
+        checks.append(_horizons(points, target.point))
+    if target and "batch_tokens" in group.scales and "batch_tokens" in target.point.scales:
+        rule = "lr moved by the square-root rule, interval widened by lr* ~ batch^(0.5 +- 0.25)"
+        checks.append(_range("batch", [point["batch_tokens"] for point in points], target.point["batch_tokens"], rule))
+    if group.frozen:
+        checks.append(_frozen(group))
+    if target and target.exponents:
+        words = f"does not cover {'; nor '.join(target.uncovered)}" if target.uncovered else "covers this optimizer and its options"
+        checks.append(Check(name="theory", ok=True, detail=words))
+    if target:
+        checks.append(_extrapolation(group.scales, points, target.point))
+    return tuple(checks)
 
 
-def require(checks: Sequence[Check], recipe: str) -> None:
-    """Raise CheckFailed for the first failed check of `REQUIRED`."""
+def require(checks: Sequence[Check], name: str) -> None:
+    """Raise Refused for the first required check that fails."""
     for check in checks:
-        if check.name in REQUIRED and not check.ok:
-            raise CheckFailed(f"{recipe}: no prediction, {check.name}: {check.detail} (--force goes on all the same)")
+        if check.required and not check.ok:
+            raise Refused(Refusal.of("precondition", name=name, check=check.name, detail=check.detail))
 
 
-def _same(name: str, specs: Sequence[RunSpec], target: RunSpec, read: Callable[[RunSpec], Any]) -> Check:
-    wanted = str(read(target))
-    other = sorted({str(read(spec)) for spec in specs} - {wanted})
-    return Check(
-        name=name,
-        ok=not other,
-        detail=f"target {wanted}, runs also {'; '.join(other)}" if other else f"{wanted} in runs and target",
-    )
+def horizon_words(point: Point) -> str:
+    """A horizon's policy and value."""
+    horizon = point.settings["horizon"]
+    if horizon["policy"] == "tpp":
+        return f"{horizon['tpp']:g} tokens per parameter ({horizon['convention']})"
+    return f"{point['tokens']} tokens"
 
 
-def _widths(specs: Sequence[RunSpec]) -> Check:
-    widths = sorted({spec.model.width for spec in specs})
-    if len(widths) > 1:
-        return Check(name="widths", ok=True, detail=f"runs at {', '.join(map(str, widths))}")
-    return Check(name="widths", ok=False, detail=f"one width, {widths[0]}, shows no drift; search a second one")
+def _scales(group: Group, points: Sequence[Point]) -> Check:
+    """Two cells at least."""
+    names = [name for name in group.scales if len({point.scales.get(name) for point in points}) > 1]
+    if names:
+        ranges = [f"{name} {', '.join(f'{value:.6g}' for value in sorted({p[name] for p in points}))}" for name in names]
+        return Check(name="scales", ok=True, detail=f"runs at {'; '.join(ranges)}", required=True)
+    only = ", ".join(f"{name} {points[0][name]:.6g}" for name in group.scales[:1])
+    return Check(name="scales", ok=False, detail=f"one cell, {only}, shows no drift; add runs at a second one", required=True)
 
 
-def _horizons(specs: Sequence[RunSpec], target: RunSpec) -> Check:
+def _same(name: str, jobs: Sequence[Job], target: Job | None) -> Check:
+    """A constant that runs and target must share."""
+    values = list(dict.fromkeys(job.constants.get(name, "") for job in jobs))
+    required = name not in ADVISORY
+    if target and name in target.constants:
+        wanted = target.constants[name]
+        other = sorted({*values} - {wanted})
+        detail = f"target {wanted}, runs also {'; '.join(other)}" if other else f"{wanted} in runs and target"
+        return Check(name=name, ok=not other, detail=detail, required=required)
+    mixed = len(values) > 1
+    detail = f"runs that do not belong together: {', '.join(values[:4])}" if mixed else f"{values[0]} in all runs"
+    return Check(name=name, ok=not mixed, detail=detail, required=required)
+
+
+def _horizons(points: Sequence[Point], target: Point) -> Check:
     """Tokens beyond the swept ones widen the interval, and the detail says so."""
-    if target.horizon.policy == "tpp" and all(spec.horizon == target.horizon for spec in specs):
-        detail = f"{horizon_words(target.horizon)} in runs and target: tokens grow with width, and the drift holds both"
+    horizon, policies = target.settings["horizon"], [point.settings["horizon"] for point in points]
+    if horizon["policy"] == "tpp" and all(policy == horizon for policy in policies):
+        detail = f"{horizon_words(target)} in runs and target: tokens grow with width, and the drift holds both"
         return Check(name="horizon", ok=True, detail=detail)
-    if any(spec.horizon.policy != target.horizon.policy for spec in specs) and target.horizon.policy == "tpp":
-        policies = sorted({horizon_words(spec.horizon) for spec in specs})
-        detail = f"target {horizon_words(target.horizon)}, runs {'; '.join(policies)}"
-        return Check(name="horizon", ok=False, detail=detail)
+    if horizon["policy"] == "tpp" and any(policy["policy"] != "tpp" for policy in policies):
+        swept = sorted({horizon_words(point) for point in points})
+        return Check(name="horizon", ok=False, detail=f"target {horizon_words(target)}, runs {'; '.join(swept)}")
     rule = "interval widened by lr* ~ tokens^(0 +- 0.25): published laws disagree on the sign"
-    return _range("horizon", [spec.tokens for spec in specs], target.tokens, rule)
+    return _range("horizon", [point["tokens"] for point in points], target["tokens"], rule)
 
 
-def _batch(specs: Sequence[RunSpec], target: RunSpec) -> Check:
-    rule = "lr moved by the square-root rule, interval widened by lr* ~ batch^(0.5 +- 0.25)"
-    return _range("batch", [spec.batch_tokens for spec in specs], target.batch_tokens, rule)
-
-
-def _range(name: str, swept: Sequence[int], target: int, rule: str) -> Check:
+def _range(name: str, swept: Sequence[Number], target: Number, rule: str) -> Check:
     low, high = min(swept), max(swept)
     swept_words = f"{low} tokens in the runs" if low == high else f"{low} to {high} tokens in the runs"
     beyond = "" if low <= target <= high else f": {rule}"
     return Check(name=name, ok=True, detail=f"{target} tokens at the target, {swept_words}{beyond}")
 
 
-def horizon_words(horizon: Horizon) -> str:
-    """A horizon's policy and value."""
-    if horizon.policy == "tpp":
-        return f"{horizon.tpp:g} tokens per parameter ({horizon.convention})"
-    return f"{horizon.tokens} tokens"
+def _frozen(group: Group) -> Check:
+    """What is not fitted was settled on at the smallest cell."""
+    scale, used = group.scales[0], {record.run_id for record in group.used}
+    sizes = [record.point[scale] for record in group.records]
+    left_out = [record for record in group.records if record.run_id not in used]
+    strays = sorted({record.point[scale] for record in left_out if record.point[scale] > min(sizes)})
+    where = f", some at {scale} {', '.join(map(str, strays))}" if strays else ""
+    kept = ", ".join(f"{name} {value:g}" for name, value in group.frozen.items())
+    detail = f"{kept} at {scale} {max(sizes)}; {len(left_out)} runs at others left out{where}"
+    return Check(name="role ratio", ok=not strays, detail=detail)
 
 
-def _role_ratio(records: Sequence[RunRecord], used: Sequence[RunRecord]) -> Check:
-    ratio = used[0].spec.optimizer.embedding_lr_ratio
-    largest = max(record.spec.model.width for record in records)
-    smallest = min(record.spec.model.width for record in records)
-    left_out = [record for record in records if record.spec.optimizer.embedding_lr_ratio != ratio]
-    strays = sorted({record.spec.model.width for record in left_out if record.spec.model.width > smallest})
-    where = f", some at width {', '.join(map(str, strays))}" if strays else ""
-    return Check(
-        name="role ratio",
-        ok=not strays,
-        detail=f"embedding_lr_ratio {ratio:g} at width {largest}; {len(left_out)} runs at others left out{where}",
-    )
-
-
-def _theory(target: RunSpec) -> Check:
-    assumed = target.optimizer.resolved_options.uncovered() if target.parametrization == "mup" else ()
-    detail = f"does not cover {'; nor '.join(assumed)}" if assumed else "covers this optimizer and its options"
-    return Check(name="theory", ok=True, detail=detail)
-
-
-def _extrapolation(specs: Sequence[RunSpec], target: RunSpec) -> Check:
-    factor = target.model.width / max(spec.model.width for spec in specs)
-    detail = f"{factor:.3g}x in width beyond the widest run, {MAX_EXTRAPOLATION:g}x is the most that was ever tested"
-    return Check(name="extrapolation", ok=factor <= MAX_EXTRAPOLATION, detail=detail)
+def _extrapolation(scales: Sequence[str], points: Sequence[Point], target: Point) -> Check:
+    known = [name for name in scales if name in target.scales]
+    beyond = {
+        name: math.exp(logarithm(name, target[name]) - max(logarithm(name, point[name]) for point in points)) for name in known
+    }
+    name = max(beyond, key=lambda one: beyond[one])
+    detail = f"{beyond[name]:.3g}x in {name} beyond the largest run, {MAX_EXTRAPOLATION:g}x is the most that was ever tested"
+    return Check(name="extrapolation", ok=beyond[name] <= MAX_EXTRAPOLATION, detail=detail, required=True)

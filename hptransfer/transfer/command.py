@@ -1,207 +1,267 @@
-"""``python -m hptransfer.transfer``: predict learning rate and weight decay at the target width, from the store or a table."""
+"""``python -m hptransfer.transfer``: predict learning rate and weight decay at a target, from the store or any table of runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import scipy
 
 import hptransfer
 from hptransfer import cli
-from hptransfer.base.config import validate
-from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.base.errors import UsageError
+from hptransfer.base.files import replace
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import Parametrization, RunSpec
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import of_series, runs_of
+from hptransfer.experiment.membership import Members, members
+from hptransfer.experiment.settings import PARAMETRIZATIONS
+from hptransfer.runs import Job, Point, Store
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer import table
+from hptransfer.transfer.axes import cell_words
+from hptransfer.transfer.choice import chosen_arms
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.from_table import predict_table
-from hptransfer.transfer.prediction import Interval, Prediction, default_path
+from hptransfer.transfer.group import Group
+from hptransfer.transfer.prediction import Prediction, default_path
+from hptransfer.transfer.sweep import MIN_RUNS
+from hptransfer.transfer.table import Columns
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one group: a target, what makes a job of the answer, and the file that it goes to (None: to none)."""
+
+    group: Group
+    target: Job | None
+    resolve: Callable[[Point], Job]
+    file: Path | None
+    provenance: dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where an optimum is on the edge of its sweep or a precondition fails; errors are raised."""
     args = _parse(arguments)
-    if args.table:
-        return predict_table(args)
-    target = [f"target_width={args.width}"] if args.width is not None else []
-    experiment = load_experiment(args.experiment, [*args.set, *target])
-    parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
-    recipes = cli.names(args.optimizer) if args.optimizer else experiment.optimizers
-    for recipe in recipes:
-        get_recipe(recipe)
-    if not recipes:
-        raise UsageError("--optimizer names no optimizer")
-    if args.output and len(recipes) > 1:
-        raise UsageError(f"--output {args.output} is one file for {len(recipes)} optimizers; name one with --optimizer")
-    store = Store(args.store)
-    stored, left_out = runs_of(store.require_records().values(), experiment)
-
-    cli.console.print(f"experiment {experiment.name}, store {store.location}, parametrization {parametrization}")
-    cli.console.print(
-        f"searched widths {list(experiment.widths)}, base {experiment.base_width}, target {experiment.target_width}"
-    )
-    if left_out:
-        cli.console.print(f"{left_out} runs on another version of corpus {experiment.data.corpus} left out")
+    questions = _from_table(args) if args.table else _from_store(args)
     predictions: dict[str, Prediction] = {}
-    refused: dict[str, CheckFailed] = {}
-    for recipe in recipes:
-        records, outdated = select(stored, experiment, recipe, parametrization)
-        if missing := sorted(set(experiment.widths) - {record.spec.model.width for record in records}):
-            raise UsageError(
-                f"store {store.location} has no {recipe} runs ({parametrization}) of experiment {experiment.name} at width "
-                f"{', '.join(map(str, missing))}; "
-                f"run `python -m hptransfer.search {cli.selection(args)} --optimizer {recipe}` first"
-            )
-        if outdated:
-            cli.console.print(f"{recipe}: {outdated} runs with other optimizer options than the newest left out")
+    refused: dict[str, Refusal] = {}
+    written: dict[str, str] = {}
+    for question in questions:
+        name = question.group.name
         try:
-            predictions[recipe] = _predict(records, experiment, parametrization, store, args)
-        except CheckFailed as error:
-            refused[recipe] = error
-    width = experiment.target_width
-    elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
-    paths = {recipe: default_path(recipe, parametrization, width) for recipe in recipes}
-    files = {recipe: str(args.output or path.with_stem(path.stem + elsewhere)) for recipe, path in paths.items()}
-    for recipe in refused:
-        Path(files.pop(recipe)).unlink(missing_ok=True)  # an earlier prediction must not pass for this one
-    if not predictions:
-        raise next(iter(refused.values()))
-    for recipe, prediction in predictions.items():
-        _write(files[recipe], prediction)
-    cli.table(
-        f"prediction at width {width} ({parametrization})",
-        ("optimizer", "what", "value", "80 % interval", "note"),
-        _rows(predictions),
-    )
+            predictions[name] = predict(
+                question.group, question.target, question.resolve, force=args.force, provenance=question.provenance
+            )
+        except Refused as error:
+            refused[name] = error.refusal
+        if question.file and name in predictions:
+            written[name] = _write(question.file, predictions[name])
+        elif question.file:
+            _forget(question.file)  # an earlier prediction must not pass for this one
+    for name, prediction in predictions.items():
+        where = f" at {cell_words(prediction.point.scales)}" if prediction.job else ""
+        cli.table(f"{name}: prediction{where}", ("what", "value", "80 % interval", "note"), _rows(prediction))
     for reason in refused.values():
-        cli.console.print(f"refused: {reason}")
-    objects = [{**p.model_dump(mode="json"), "file": files[recipe]} for recipe, p in predictions.items()]
-    several = {"predictions": objects, "refused": {recipe: str(reason) for recipe, reason in refused.items()}}
+        cli.console.print(f"refused: {reason.text}")
+    objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
     cli.finish(
         args,
-        objects[0] if len(recipes) == 1 else several,
-        written=list(files.values()),
-        next_command=_next_command(args, predictions),
+        {"predictions": objects, "refused": {name: reason.text for name, reason in refused.items()}},
+        written=list(written.values()),
+        next_command=None if args.table or not predictions else _next_command(args, predictions),
     )
     failed = any(not check.ok for prediction in predictions.values() for check in prediction.checks)
     return 1 if refused or failed else 0
 
 
-def select(
-    ours: Sequence[RunRecord], experiment: Experiment, recipe: str, parametrization: Parametrization
-) -> tuple[list[RunRecord], int]:
-    """The searched runs of a recipe, and how many were left out because the newest run has other optimizer options."""
-    mine = [r for r in ours if of_series(r.spec, recipe, parametrization) and r.spec.model.width in experiment.widths]
-    newest = max(mine, key=lambda record: (record.finished_at, record.run_id), default=None)
-    same = [r for r in mine if newest and r.spec.optimizer.resolved_options == newest.spec.optimizer.resolved_options]
-    return same, len(mine) - len(same)
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.parser("transfer", "Predict learning rate and weight decay at the target width from the runs in the store.")
-    parser.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
-    parser.add_argument("--parametrization", choices=get_args(Parametrization), help="(the experiment's first)")
+    parser = cli.parser("transfer", "Predict learning rate and weight decay at a target from the runs in the store, or a table.")
+    parser.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
+    parser.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
     parser.add_argument("--width", type=int, metavar="W", help="target width (the experiment's)")
     parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")
-    parser.add_argument("--output", metavar="PATH", help="prediction file (predictions/<recipe>-<width>.json)")
+    parser.add_argument("--output", metavar="PATH", help="prediction file (predictions/<experiment>/<arm>-<width>.json)")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
-    table = parser.add_argument_group("from a table instead of the store")
-    table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
-    table.add_argument("--group", default="", metavar="A,B", help="columns that tell groups apart")
-    table.add_argument("--scale", default="width", metavar="N[,D]", help="columns of scale (width)")
-    table.add_argument("--hp", default="lr", metavar="A[,B]", help="columns to predict; log2_... is a logarithm already (lr)")
-    table.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged. Without it every row is an optimum")
-    table.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
-    table.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
+    columns = parser.add_argument_group("from a table instead of the store")
+    columns.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
+    columns.add_argument("--group", default="", metavar="A,B", help="columns that tell groups apart")
+    columns.add_argument("--scale", default="width", metavar="N[,D]", help="columns of scale (width)")
+    columns.add_argument("--hp", default="lr", metavar="A[,B]", help="columns to predict; log2_... is a logarithm already (lr)")
+    columns.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged. Without it every row is an optimum")
+    columns.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+    columns.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
     return parser.parse_args(arguments)
 
 
-def _predict(
-    records: list[RunRecord], experiment: Experiment, parametrization: Parametrization, store: Store, args: argparse.Namespace
-) -> Prediction:
-    spec = records[0].spec
-    target = experiment.run_spec(spec.data, spec.optimizer, width=experiment.target_width, parametrization=parametrization)
-    changes: dict[str, Any] = {}
-    if args.batch_tokens:
-        if args.batch_tokens <= 0 or args.batch_tokens % target.model.context:
-            raise UsageError(f"--batch-tokens {args.batch_tokens} is no positive multiple of the context, {target.model.context}")
-        changes["batch_sequences"] = args.batch_tokens // target.model.context
-    if args.tokens:
-        changes["horizon"] = {"policy": "tokens", "tokens": args.tokens}
-    if changes:
-        target = validate(RunSpec, target.model_dump() | changes, "the target")
-    provenance = {
-        "versions": {
-            "hptransfer": hptransfer.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
-        "experiment": experiment.name,
-        "store": store.location,
-        "run_ids": sorted(record.run_id for record in records),
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return predict(records, target, force=args.force, provenance=provenance)
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _write(path: str, prediction: Prediction) -> None:
-    """Write the file whole or not at all."""
-    temporary = Path(f"{path}.tmp")
+def _from_table(args: argparse.Namespace) -> list[Question]:
+    """The groups of a table. The job of a prediction is its scales, and nothing else is known of it."""
+    columns = Columns(cli.names(args.group), cli.names(args.scale), cli.names(args.hp), args.loss)
+    if not columns.scale or not columns.hp:
+        raise UsageError("--scale and --hp name one column of the table each, or more")
+    target = _table_target(args, columns)
+    frame = table.read_table(args.table, args.where)
+    parts = table.split_groups(frame, columns)
+    if args.output and len(parts) > 1:
+        raise UsageError(f"--output {args.output} is one file for {len(parts)} groups; keep one with --where")
+    file = Path(args.output) if args.output else None
+    return [
+        Question(table.group_of(name, part, columns), target, _bare, file, _provenance({"table": str(args.table)}))
+        for name, part in parts.items()
+    ]
+
+
+def _bare(point: Point) -> Job:
+    return Job(run_id="", point=point)
+
+
+def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
+    """The target's scales, in the columns' own terms."""
+    text = args.at or (f"width={args.width}" if args.width else "")
+    if not text:
+        return None
+    pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(prediction.model_dump(mode="json"), indent=1) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+        named = {name.strip(): float(value) for name, value in pairs.items()}
+    except ValueError:
+        named = {}
+    if set(named) != set(columns.scale) or any(not 0 < value < math.inf for value in named.values()):
+        wanted = ",".join(f"{name}=VALUE" for name in columns.scale)
+        raise UsageError(f"target {text!r} does not give a positive value to each of --scale; write --at {wanted}")
+    return table.target_of(columns, named)
 
 
-def _next_command(args: argparse.Namespace, recipes: Iterable[str]) -> str:
-    words = ["python -m hptransfer.validate", cli.selection(args), f"--optimizer {','.join(recipes)}"]
-    words += [f"--parametrization {args.parametrization}"] if args.parametrization else []
+def _from_store(args: argparse.Namespace) -> list[Question]:
+    """The arms of an experiment that are asked for."""
+    target = [f"target_width={args.width}"] if args.width is not None else []
+    experiment = load_experiment(args.experiment, [*args.set, *target])
+    experiment, arms = chosen_arms(experiment, args.optimizer, args.parametrization)
+    if args.output and len(arms) > 1:
+        raise UsageError(f"--output {args.output} is one file for {len(arms)} arms; name one with --optimizer")
+    store = Store(args.store)
+    found = members(store.require_records().values(), experiment, resolve)
+    cli.console.print(
+        f"experiment {experiment.name}, store {store.location}; searched widths {list(experiment.widths)}, base "
+        f"{experiment.base_width}, target {experiment.target_width}"
+    )
+    if found.left_out:
+        cli.console.print(f"{found.left_out} runs on another version of corpus {experiment.data.corpus} left out")
+    elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
+    questions = []
+    for arm in arms:
+        group = arm_group(arm.name, found, experiment, f"python -m hptransfer.search {cli.selection(args)} --optimizer {arm.name}")
+        job = target_of(experiment, arm.name, found)
+        if changes := {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}:
+            job = resolve(job.point.at(**changes))
+        path = default_path(experiment.name, arm.name, experiment.target_width)
+        provenance = _provenance({"experiment": experiment.name, "store": store.location, "run_ids": run_ids(group)})
+        file = Path(args.output) if args.output else path.with_stem(path.stem + elsewhere)
+        questions.append(Question(group, job, resolve, file, provenance))
+    return questions
+
+
+def arm_group(name: str, found: Members, experiment: Experiment, command: str) -> Group:
+    """The searched runs of an arm. Raises UsageError, which names the ``command`` that helps, where a width lacks runs."""
+    records = found.searched.get(name, ())
+    where = f"of experiment {experiment.name}" if records else f"of experiment {experiment.name} in the store"
+    group = Group(name, records)
+    used = group.used if records else ()
+    # One run beyond the parameters, or there is nothing to judge the fit by.
+    needed = MIN_RUNS + 1 if len(experiment.widths) == 1 else MIN_RUNS
+    for width in sorted(experiment.widths):
+        complete = sum(record.loss is not None and record.point["width"] == width for record in used)
+        if complete < needed:
+            raise UsageError(f"{name} {where} has {complete} complete runs at width {width} and needs {needed}; go on with `{command}`")
+    return group
+
+
+def target_of(experiment: Experiment, arm: str, found: Members) -> Job:
+    """A run of an arm at the held-out width, hyperparameters as they come."""
+    assert found.data is not None
+    tuned = {"lr": 1.0, "weight_decay": 0.0}
+    return resolve(experiment.point(experiment.arm(arm), found.data, width=experiment.target_width, **tuned))
+
+
+def run_ids(group: Group) -> list[str]:
+    """What a prediction rests on."""
+    return sorted(record.run_id for record in group.records)
+
+
+def _provenance(source: Mapping[str, Any]) -> dict[str, Any]:
+    versions = {
+        "hptransfer": hptransfer.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    return {"versions": versions, **source, "written_at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a prediction, of whatever version."""
+    try:
+        return "prediction_version" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _write(path: Path, prediction: Prediction) -> str:
+    """Write the file whole or not at all. Raises UsageError rather than replace what is no prediction."""
+    if path.exists() and not _is_ours(path):
+        raise UsageError(f"{path} is there and is no prediction file: it is not overwritten; choose another --output")
+    replace(path, json.dumps(prediction.model_dump(mode="json"), indent=1) + "\n")
+    return str(path)
+
+
+def _forget(path: Path) -> None:
+    """Remove an earlier prediction; whatever else has that name stays."""
+    if _is_ours(path):
+        path.unlink(missing_ok=True)
+
+
+def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
+    words = ["python -m hptransfer.validate", cli.selection(args), f"--optimizer {','.join(names)}"]
     words += [f"--width {args.width}"] if args.width is not None else []
     return " ".join(words)
 
 
-def _rows(predictions: dict[str, Prediction]) -> list[tuple[str, str, str, str, str]]:
+def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
     rows = []
-    for recipe, prediction in predictions.items():
-        first, *rest = _rows_of(prediction)
-        rows += [(recipe, *first), *(("", *row) for row in rest)]
-    return rows
-
-
-def _rows_of(prediction: Prediction) -> list[tuple[str, str, str, str]]:
-    width, hyper, drift = prediction.target.width, prediction.hyperparameters, prediction.drift
-    rows = [
-        (f"best lr at width {o.width}", cli.number(o.lr.value), _ends(o.lr), f"{o.runs} runs, {o.diverged} diverged")
-        for o in prediction.optima
-    ]
-    fitted = f"fit {drift.fitted:.3f}, " if drift.fitted is not None else ""
-    ends = "-" if drift.low is None else f"{drift.low:.3f} .. {drift.high:.3f}"
-    rows.append(("drift of lr with width", f"{drift.used:.3f}", ends, f"theory {drift.theory:.3f}, {fitted}used {drift.reason}"))
-    ratio = f"embedding_lr_ratio {hyper.embedding_lr_ratio:g}"
-    rows.append((f"lr at width {width}", cli.number(hyper.lr.value), _ends(hyper.lr), ratio))
-    decay = hyper.weight_decay
-    rows.append((f"weight_decay at width {width}", cli.number(decay.value), _ends(decay), decay.status))
-    regret = f"of the loss; seed noise {prediction.noise:.2%}"
-    rows.append(("expected regret", f"{prediction.expected_regret:.3%}", "-", regret))
+    for optimum in prediction.optima:
+        note = f"{optimum.runs} runs, {optimum.diverged} diverged" if optimum.loss is not None else "given"
+        rows += [(f"best {name} at {optimum.cell}", cli.number(b.value), _ends(b), note) for name, b in optimum.best.items()]
+    for drift in prediction.drifts:
+        ends = "-" if drift.low is None else f"{drift.low:.3f} .. {drift.high:.3f}"
+        expected = "" if drift.theory is None else f"theory {drift.theory:.3f}, "
+        fitted = "" if drift.fitted is None else f"fit {drift.fitted:.3f}, "
+        note = f"{expected}{fitted}used {drift.reason}" if drift.theory is not None else drift.reason
+        rows.append((f"{drift.hyperparameter} ~ {drift.scale}^", f"{drift.used:.3f}", ends, note))
+    for name, estimate in prediction.hyperparameters.items():
+        rows.append((f"predicted {name}", cli.number(estimate.value), _ends(estimate), estimate.words))
+    if prediction.job and prediction.job.kinds:
+        decay = prediction.weight_decay
+        rows.append(("weight_decay, final", cli.number(decay.value), _ends(decay), "by the weight decay rule, independent"))
+    if prediction.expected_regret is not None:
+        rows.append(("expected regret", f"{prediction.expected_regret:.3%}", "-", f"of the loss; seed noise {prediction.noise:.2%}"))
     if (held := prediction.hold_out) is not None:
-        note = f"best there {held.own_lr:.4g}, regret {held.regret:.3%}"
-        rows.append((f"hold-out: width {held.width} from narrower", cli.number(held.predicted_lr), "-", note))
+        note = f"best there {held.own:.4g}, regret {held.regret:.3%}"
+        rows.append((f"hold-out: {held.cell} from smaller ones", cli.number(held.predicted), "-", note))
     rows += [(f"FAILED: {check.name}", "-", "-", check.detail) for check in prediction.checks if not check.ok]
-    return rows
+    return rows + [(note, "", "", "") for note in prediction.notes]
 
 
 def _ends(interval: Interval) -> str:

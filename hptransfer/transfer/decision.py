@@ -1,216 +1,240 @@
-"""From the records of one group to a prediction: the pure function behind ``python -m hptransfer.transfer``."""
+"""From the runs of one group to a prediction: the pure function behind ``python -m hptransfer.transfer``."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from hptransfer.base.errors import CheckFailed
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import RunRecord
+from hptransfer.base.intervals import REACH, Interval, ends, from_logarithms
+from hptransfer.base.refusals import Refusal, Refused
+from hptransfer.runs.point import Job, Point
+from hptransfer.transfer.axes import cell_words, plain, unit
 from hptransfer.transfer.checks import preconditions, require
-from hptransfer.transfer.forecast import DRAWS, Fit
-from hptransfer.transfer.group import RULES, Group, fit_group, width_prior
-from hptransfer.transfer.law import TAIL, UNKNOWN, Law, Line
-from hptransfer.transfer.prediction import (
-    Check,
-    Drift,
-    HoldOut,
-    Hyperparameters,
-    Interval,
-    Optimum,
-    Prediction,
-    RoleNumbers,
-    Target,
-    WeightDecay,
-)
-from hptransfer.transfer.prediction import Surface as SurfaceNumbers
-from hptransfer.transfer.sweep import Array, frozen_ratio
-from hptransfer.transfer.theory import theory_drift
+from hptransfer.transfer.forecast import DRAWS
+from hptransfer.transfer.group import EXPECTED, RULES, Fitted, Group, fit_group, width_prior
+from hptransfer.transfer.law import UNKNOWN, Law
+from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction
 
-BEST_RUNS = 3  # at least so many give the weight decay where the surface does not
+BEST_RUNS = 3  # at least so many give the value of a hyperparameter that the surface does not
 
 
 def predict(
-    records: Sequence[RunRecord],
-    target: RunSpec,
+    group: Group,
+    target: Job | None,
+    resolve: Callable[[Point], Job],
     *,
     draws: int = DRAWS,
     seed: int = 0,
     force: bool = False,
     provenance: dict[str, Any] | None = None,
 ) -> Prediction:
-    """The best lr and weight_decay at ``target``, from the runs of one recipe and parametrization at smaller widths.
+    """The best hyperparameters at ``target``, from the runs of one group at smaller scales; without a target its optima and how
+    they drift.
 
-    ``target`` is the run to predict for; its lr, weight_decay and embedding_lr_ratio are placeholders. The order of the
-    records does not matter, and the same records and seed give the same prediction. Raises UsageError where a width has too
-    few complete runs, CheckFailed where an LR optimum is on the edge of its sweep or beyond, and, unless ``force``, where a
-    precondition fails without which no prediction is made (see `hptransfer.transfer.checks.require`).
+    ``target`` is the run to predict for; its hyperparameters are placeholders. ``resolve`` makes the job of the predicted
+    point. The order of the records does not matter, and the same records and seed give the same prediction. Raises Refused
+    where too few runs finished to fit, where an optimum is on the edge of its sweep or beyond, and, unless ``force``, where a
+    precondition fails without which no prediction is made (see `hptransfer.transfer.checks`).
     """
-    records = sorted(records, key=lambda record: record.run_id)
-    ratio = frozen_ratio(records)
-    used = [record for record in records if record.spec.optimizer.embedding_lr_ratio == ratio]
-    checks = preconditions(records, used, target)
+    checks = preconditions(group, target)
     if not force:
-        require(checks, target.optimizer.recipe)
-
-    group = fit_group(used, target, draws=draws, seed=seed)
-    fit, why = group.fit, group.without_decay
-    law, line = group.law(target, draws=draws, seed=seed), fit.line(draws=draws, seed=seed)
-    inside = _inside_sweeps(fit, target.optimizer.recipe)
-
-    base_decay = _usual_weight_decay(used, fit) if why else math.exp(law.value[1])
-    lr = _interval(law.value[0], law.draws[:, 0])
-    spec = target.at(**{"optimizer.lr": lr.value, "optimizer.weight_decay": base_decay, "optimizer.embedding_lr_ratio": ratio})
-    multiplier = spec.weight_decay / base_decay if base_decay > 0 else 1.0
-    decay = WeightDecay(value=spec.weight_decay, low=None, high=None, status=f"not identified, rule used: {why}")
-    if not why:
-        low, high = np.exp(_interval_ends(law.value[1], law.draws[:, 1]))
-        rule = "" if len(law.weights) == 1 else f"; {_likelier(law)}"
-        decay = WeightDecay(value=spec.weight_decay, low=low * multiplier, high=high * multiplier, status=f"identified{rule}")
+        require(checks, group.name)
+    fitted = fit_group(group, target, draws=draws, seed=seed)
+    fit = fitted.fit
+    inside = (_inside_sweeps(fitted),) if fit else ()
+    law = fitted.law(target, draws=draws, seed=seed) if target else None
+    estimates, job = _estimates(fitted, law), None
+    if target:
+        values = {name: estimate.value for name, estimate in estimates.items()}
+        point = target.point.model_copy(update={"hyperparameters": target.point.hyperparameters | values})
+        job = resolve(point)
+    budget = Counter(cell_words({name: record.point[name] for name in fitted.scales}) for record in group.records)
     return Prediction(
-        optimizer=spec.optimizer.recipe,
-        parametrization=spec.parametrization,
-        target=Target(
-            width=spec.model.width,
-            depth=spec.model.depth,
-            tokens=spec.tokens,
-            batch_tokens=spec.batch_tokens,
-            parameters=spec.model.parameters(),
-        ),
-        hyperparameters=Hyperparameters(lr=lr, weight_decay=decay, embedding_lr_ratio=ratio),
-        drift=_drift(law, line, target),
-        roles=_roles(spec),
-        expected_regret=float(np.mean(fit.middle.regret(law.value - law.draws))),
-        noise=fit.middle.noise.sd,
-        budget=dict(sorted(Counter(record.spec.model.width for record in records).items())),
-        optima=_optima(group),
-        surface=SurfaceNumbers(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])),
-        hold_out=_hold_out(group, draws, seed),
-        checks=(*checks, inside),
-        spec=spec,
+        name=group.name,
+        hyperparameters=estimates,
+        drifts=_drifts(fitted, law, target, draws, seed),
+        expected_regret=float(np.mean(fit.middle.regret(law.value - law.draws))) if fit and law else None,
+        noise=fit.middle.noise.sd if fit else None,
+        budget=dict(sorted(budget.items(), key=lambda item: _natural(item[0]))),
+        optima=_optima(fitted),
+        bowl=Bowl(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])) if fit else None,
+        hold_out=_hold_out(fitted, draws, seed) if fit else None,
+        checks=(*checks, *inside),
+        notes=fitted.notes,
+        job=job,
         provenance=provenance or {},
     )
 
 
-def _likelier(law: Law) -> str:
-    """Which weight decay rule the runs favour."""
-    best = int(np.argmax(law.weights))
-    return f"{law.weights[best]:.0%} for {list(RULES.values())[best]}"
+def _estimates(fitted: Fitted, law: Law | None) -> dict[str, Estimate]:
+    """The value of every hyperparameter at the target: fitted, by a rule alone, or frozen."""
+    if law is None:
+        return {}
+    group, found = fitted.group, {}
+    for k, name in enumerate(fitted.hyperparameters):
+        favoured = f"{law.weights.max():.0%} for {list(RULES.values())[int(np.argmax(law.weights))]}" if k else ""
+        found[name] = Estimate(
+            **_interval(name, law.value[k], law.draws[:, k]).model_dump(),
+            favoured=favoured if len(law.weights) > 1 else "",
+        )
+    if group.optional and fitted.without:
+        value = _usual(group.optional, fitted)
+        found[group.optional] = Estimate(value=value, low=None, high=None, status="rule", why=fitted.without)
+    for name, kept in group.frozen.items():
+        why = Refusal.of("frozen", scale=group.scales[0])
+        found[name] = Estimate(value=kept, low=None, high=None, status="frozen", why=why)
+    return found
 
 
-def _interval_ends(value: float, draws: Array) -> Array:
-    low, high = np.quantile(draws, [TAIL, 1 - TAIL])
-    return np.array([min(low, value), max(high, value)])
+def _interval(name: str, value: float, draws: Any) -> Interval:
+    """An interval in the axis's own terms."""
+    if not unit(name):
+        return from_logarithms(value, draws)
+    low, high = ends(value, draws)
+    return Interval(value=plain(name, value), low=plain(name, low), high=plain(name, high))
 
 
-def _interval(ln_value: float, ln_draws: Array) -> Interval:
-    """80 % interval from draws; it always holds the value."""
-    low, high = np.exp(_interval_ends(ln_value, ln_draws)).tolist()
-    return Interval(value=math.exp(ln_value), low=low, high=high)
+def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
+    """Of every fitted hyperparameter with every scale that varies; of the LR with the first scale always."""
+    line = fitted.line(draws=draws, seed=seed)
+    found = []
+    for k, name in enumerate(fitted.hyperparameters):
+        for s, scale in enumerate(fitted.scales):
+            theory = _theory(name, scale, target)
+            slope = float(line.exponent[s, k])
+            used = (theory or 0.0) + float(law.exponent[s, k]) if law and (theory is not None or k == 0) else slope
+            known = {"hyperparameter": name, "scale": scale, "theory": theory}
+            if math.isnan(slope):
+                if (k, s) == (0, 0):
+                    reason = f"theory: one {scale} shows no drift"
+                    found.append(Drift(**known, fitted=None, low=None, high=None, used=theory or 0.0, reason=reason))
+                continue
+            low, high = float(line.low[s, k]), float(line.high[s, k])
+            reason = "line through the optima alone"
+            if theory is not None:
+                reason = _reason(theory, used, slope, low, high, target)
+            found.append(Drift(**known, fitted=slope, low=low, high=high, used=used, reason=reason))
+    return tuple(found)
 
 
-def _drift(law: Law, line: Line, target: RunSpec) -> Drift:
-    """Of lr with width, in words too."""
-    theory = theory_drift(target)
-    used, fitted = theory + float(law.exponent[0, 0]), float(line.exponent[0, 0])
-    if math.isnan(fitted):
-        reason = "theory: one width shows no drift"
-        return Drift(theory=theory, fitted=None, low=None, high=None, used=used, reason=reason)
-    low, high = float(line.low[0, 0]), float(line.high[0, 0])
+def _theory(name: str, scale: str, target: Job | None) -> float | None:
+    """The exponent that is expected; None where there is no theory."""
+    if target is None or not target.exponents or name != "lr":
+        return None
+    return target.exponents["hidden"] if scale == "width" else EXPECTED.get(scale)
+
+
+def _reason(theory: float, used: float, fitted: float, low: float, high: float, target: Job | None) -> str:
     moved = (used - theory) / (fitted - theory) if fitted != theory else 0.0
     verdict = "contains" if low <= theory <= high else "excludes"
     reason = (
         f"theory moved {min(max(moved, 0.0), 1.0):.0%} of the way to the fit, "
         f"whose 80 % interval [{low:.3f}, {high:.3f}] {verdict} it"
     )
-    if width_prior(target) == UNKNOWN:
-        readout = theory_drift(target, "readout")
+    if target and width_prior(target) == UNKNOWN:
+        readout = target.exponents["readout"]
         reason += f"; theory weighs little: it expects {theory:.3g} of hidden weights and {readout:.3g} of the readout"
-    return Drift(theory=theory, fitted=fitted, low=low, high=high, used=used, reason=reason)
+    return reason
 
 
-def _inside_sweeps(fit: Fit, recipe: str) -> Check:
-    """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess. Above the highest run that
-    finished, a diverged run still bounds the optimum, which is taken up to the middle between the two."""
-    sweep, by_ceiling = fit.sweep, []
-    for i, optimum in enumerate(fit.optimum[:, 0]):
-        width = round(math.exp(sweep.x[i, 0]))
-        low, high, ceiling = (math.exp(bound) for bound in (sweep.low[i, 0], sweep.high[i, 0], sweep.ceiling[i]))
-        if optimum <= sweep.low[i, 0]:
-            raise CheckFailed(
-                f"{recipe} at width {width}: the best lr is at the lower edge of its sweep ({low:.4g}) or below; "
-                f"extend the search to lower lr (--set spaces.{recipe}.lr.low=...)"
+def _inside_sweeps(fitted: Fitted) -> Check:
+    """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess. Above the highest LR that finished,
+    a diverged run still bounds the optimum, which is taken up to the middle between the two."""
+    assert fitted.fit is not None
+    fit, sweep, by_ceiling = fitted.fit, fitted.fit.sweep, []
+    for i, record in enumerate(fitted.cells):
+        cell = cell_words({name: record.point[name] for name in fitted.scales})
+        for k, name in enumerate(fitted.hyperparameters):
+            if name == fitted.group.optional:
+                continue
+            optimum, low, high = fit.optimum[i, k], float(sweep.low[i, k]), float(sweep.high[i, k])
+            ceiling = float(sweep.ceiling[i]) if k == 0 else math.inf
+            values = {"name": fitted.group.name, "cell": cell, "hyperparameter": name}
+            if optimum <= low:
+                raise Refused(Refusal.of("lower_edge", **values, end=plain(name, low)))
+            if optimum < high:
+                continue
+            if not math.isfinite(ceiling):
+                raise Refused(Refusal.of("upper_edge", **values, end=plain(name, high)))
+            if optimum > (high + ceiling) / 2:
+                raise Refused(Refusal.of("divergence_bounds", **values, end=plain(name, high), ceiling=plain(name, ceiling)))
+            by_ceiling.append(
+                f"{cell}: between {plain(name, high):.4g}, the highest that finished, and {plain(name, ceiling):.4g}, which diverged"
             )
-        if optimum < sweep.high[i, 0]:
-            continue
-        where = f"{recipe} at width {width}: the best lr is at the upper edge of its sweep ({high:.4g}) or above"
-        if not math.isfinite(ceiling):
-            raise CheckFailed(f"{where}; extend the search to higher lr (--set spaces.{recipe}.lr.high=...)")
-        if optimum > (sweep.high[i, 0] + sweep.ceiling[i]) / 2:
-            raise CheckFailed(f"{where}, and runs from {ceiling:.4g} on diverged; search in between, as more --trials do")
-        by_ceiling.append(f"width {width}: between {high:.4g}, the highest that finished, and {ceiling:.4g}, which diverged")
-    return Check(name="lr inside its sweep", ok=True, detail="; ".join(by_ceiling) or "between finished runs at every width")
+    detail = "; ".join(by_ceiling) or "between finished runs in every cell"
+    return Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail)
 
 
-def _optima(group: Group) -> tuple[Optimum, ...]:
-    """The LR optimum of each cell; an end of its interval beyond the sweep is not bounded."""
-    fit, sweep, result = group.fit, group.fit.sweep, []
-    for i, spec in enumerate(group.cells):
-        value, reach = fit.optimum[i, 0], -stats.norm.ppf(TAIL) * fit.spread[i, 0]
-        low, high = value - reach, value + reach
-        lr = Interval(
-            value=math.exp(value),
-            low=math.exp(low) if low > sweep.low[i, 0] else None,
-            high=math.exp(high) if high < sweep.high[i, 0] else None,
+def _optima(fitted: Fitted) -> tuple[Optimum, ...]:
+    """The optimum of each cell; an end of an interval beyond the sweep is not bounded."""
+    fit, measured = fitted.fit, fitted.measured
+    spread = np.sqrt(np.diag(measured.covariance)).reshape(measured.optimum.shape)
+    result = []
+    for i, record in enumerate(fitted.cells):
+        best = {}
+        for k, name in enumerate(fitted.hyperparameters):
+            value, reach = float(measured.optimum[i, k]), REACH * float(spread[i, k])
+            low, high = value - reach, value + reach
+            bounded = fit is None or low > fit.sweep.low[i, k], fit is None or high < fit.sweep.high[i, k]
+            in_terms = (lambda one, name=name: plain(name, one)) if unit(name) else math.exp
+            best[name] = Interval(
+                value=in_terms(value), low=in_terms(low) if bounded[0] else None, high=in_terms(high) if bounded[1] else None
+            )
+        result.append(
+            Optimum(
+                scales={name: record.point[name] for name in fitted.scales},
+                best=best,
+                loss=math.exp(fit.middle.offset[i]) if fit else None,
+                runs=fit.sweep.runs(i) if fit else 1,
+                diverged=fit.sweep.diverged[i] if fit else 0,
+                flops=record.job.flops,
+                parameters=record.job.parameters,
+            )
         )
-        loss = math.exp(fit.middle.offset[i])
-        result.append(Optimum(width=spec.model.width, lr=lr, loss=loss, runs=sweep.runs(i), diverged=sweep.diverged[i]))
     return tuple(result)
 
 
-def _hold_out(group: Group, draws: int, seed: int) -> HoldOut | None:
-    """Predict the largest searched width from the narrower ones, by the same steps; None with one width."""
-    held = group.cells[-1]
-    narrower = [i for i, spec in enumerate(group.cells) if spec.model.width < held.model.width]
-    if not narrower:
+def _hold_out(fitted: Fitted, draws: int, seed: int) -> HoldOut | None:
+    """Predict the largest cell from the smaller ones, by the same steps; None with one."""
+    held, scale = fitted.cells[-1], fitted.scales[0]
+    smaller = [i for i, record in enumerate(fitted.cells) if record.point[scale] < held.point[scale]]
+    if not smaller or fitted.fit is None:
         return None
-    law, own = group.take(narrower).law(held, draws=draws, seed=seed), group.fit.optimum[-1]
+    law, own = fitted.take(smaller).law(held.job, draws=draws, seed=seed), fitted.fit.optimum[-1]
+    name = fitted.hyperparameters[0]
     return HoldOut(
-        width=held.model.width,
-        predicted_lr=math.exp(law.value[0]),
-        own_lr=math.exp(own[0]),
-        regret=float(group.fit.middle.regret(law.value - own)),
+        scales={name: held.point[name] for name in fitted.scales},
+        predicted=plain(name, law.value[0]) if unit(name) else math.exp(law.value[0]),
+        own=plain(name, own[0]) if unit(name) else math.exp(own[0]),
+        regret=float(fitted.fit.middle.regret(law.value - own)),
     )
 
 
-def _usual_weight_decay(records: Sequence[RunRecord], fit: Fit) -> float:
-    """The geometric mean of the best runs' weight decay, in base coordinates: those within two standard deviations of the
-    noise of their width's best, and `BEST_RUNS` at least. 0 where some of them have none."""
-    lowest: dict[int, float] = {}
-    for record in records:
-        if record.loss is not None:
-            width = record.spec.model.width
-            lowest[width] = min(record.loss, lowest.get(width, math.inf))
+def _usual(name: str, fitted: Fitted) -> float:
+    """The geometric mean of the best runs' value of a hyperparameter: those within two standard deviations of the noise of their
+    cell's best, and `BEST_RUNS` at least. 0 where some of them have none."""
+    assert fitted.fit is not None
+    lowest: dict[tuple[Any, ...], float] = {}
+    complete = [record for record in fitted.group.used if record.loss is not None]
+
+    def cell(point: Point) -> tuple[Any, ...]:
+        return tuple(point[scale] for scale in fitted.scales)
+
+    for record in complete:
+        lowest[cell(record.point)] = min(record.loss or math.inf, lowest.get(cell(record.point), math.inf))
     ranked = sorted(
-        (math.log(record.loss / lowest[record.spec.model.width]), record.spec.optimizer.weight_decay)
-        for record in records
-        if record.loss is not None
+        (math.log((record.loss or math.inf) / lowest[cell(record.point)]), float(record.point.hyperparameters.get(name, 0.0)))
+        for record in complete
     )
-    near = sum(excess <= 2 * fit.middle.noise.sd for excess, _ in ranked)
-    decays = [decay for _, decay in ranked[: max(BEST_RUNS, near)]]
-    return math.exp(float(np.mean(np.log(decays)))) if min(decays) > 0 else 0.0
+    near = sum(excess <= 2 * fitted.fit.middle.noise.sd for excess, _ in ranked)
+    values = [value for _, value in ranked[: max(BEST_RUNS, near)]]
+    return math.exp(float(np.mean(np.log(values)))) if min(values) > 0 else 0.0
 
 
-def _roles(spec: RunSpec) -> dict[Any, RoleNumbers]:
-    """The numbers of the first kind of weight of each role."""
-    groups = {group.role: group for group in reversed(spec.groups())}
-    return {
-        role: RoleNumbers(lr=group.lr, weight_decay=group.weight_decay, epsilons=group.epsilons)
-        for role, group in reversed(groups.items())
-    }
+def _natural(cell: str) -> tuple[float, ...]:
+    """Cells in the order of their numbers rather than of their digits."""
+    return tuple(float(word.rstrip(",")) for word in cell.split() if word[0].isdigit())

@@ -16,8 +16,7 @@ import numpy as np
 from scipy import stats
 from scipy.stats import qmc
 
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import RunRecord
+from hptransfer.runs import Record
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array
@@ -36,7 +35,7 @@ LEVEL_SD, BEND_SD = 10.0, 1.0  # priors of the offset, in ln loss, and of ln of 
 
 
 def design(
-    records: Sequence[RunRecord], target: RunSpec, ranges: Mapping[str, tuple[float, float]], count: int
+    records: Sequence[Record], target: Job, ranges: Mapping[str, tuple[float, float]], count: int
 ) -> list[dict[str, float]]:
     """The next ``count`` points to run at the width of ``target``, from the records of it and of narrower widths, all at one
     embedding_lr_ratio; ``ranges`` bounds lr and weight_decay. Empty: too few complete runs to say anything.
@@ -44,34 +43,35 @@ def design(
     Once, the run nearest to the optimum is repeated for the noise; all other points are new, and have no weight_decay where
     the loss does not depend on it.
     """
-    complete = Counter(record.spec.model.width for record in records if record.loss is not None)
+    complete = Counter(record.point["width"] for record in records if record.loss is not None)
     # A run beyond those that a width with others beside it needs: this one may be alone.
-    fitted = [record for record in records if complete[record.spec.model.width] > MIN_RUNS]
+    fitted = [record for record in records if complete[record.point["width"]] > MIN_RUNS]
     if not fitted:
         return []
-    group = fit_group(fitted, target)
-    surface, law, names = group.fit.middle, group.law(target), group.fit.sweep.hyperparameters
-    own = [record for record in records if record.spec.model.width == target.model.width]
+    group = fit_group(Group("", tuple(fitted)), target)
+    assert group.fit is not None
+    surface, law, names = group.fit.middle, group.law(target), group.hyperparameters
+    own = [record for record in records if record.point["width"] == target.point["width"]]
     swept = np.exp(group.fit.sweep.low.min(axis=0)).tolist()
     low, high = np.log([(ranges[name][0] or least, ranges[name][1]) for name, least in zip(names, swept, strict=True)]).T
     high[0] = math.log(highest_lr(own, ranges["lr"]))
 
-    done = [record.spec.optimizer for record in own if record.loss is not None]
-    ran = np.reshape([[math.log(getattr(run, name)) for name in names] for run in done], (-1, len(names)))
+    done = [record.point for record in own if record.loss is not None]
+    ran = np.reshape([[math.log(point[name]) for name in names] for point in done], (-1, len(names)))
     again = []
-    seeds = Counter((record.spec.optimizer.lr, record.spec.optimizer.weight_decay) for record in own)
+    seeds = Counter((record.point["lr"], record.point["weight_decay"]) for record in own)
     if len(done) > MIN_RUNS and max(seeds.values()) == 1:
         nearest = int(np.argmin(surface.regret(ran - law.value)))
-        again = [{name: getattr(done[nearest], name) for name in ranges}]
+        again = [{name: float(done[nearest][name]) for name in ranges}]
         ran = np.vstack([ran, ran[nearest]])
     points = np.exp(next_runs(surface, law.draws, ran, low, high, count - len(again)))
     return [*again, *(dict(zip(names, point, strict=True)) for point in points.tolist())]
 
 
-def highest_lr(records: Sequence[RunRecord], bounds: tuple[float, float]) -> float:
+def highest_lr(records: Sequence[Record], bounds: tuple[float, float]) -> float:
     """The highest LR of a range to try, given runs: halfway in ln from the highest that finished to the lowest that diverged."""
-    done = max((record.spec.optimizer.lr for record in records if record.loss is not None), default=bounds[0])
-    lost = [record.spec.optimizer.lr for record in records if record.loss is None and record.spec.optimizer.lr > done]
+    done = max((record.point["lr"] for record in records if record.loss is not None), default=bounds[0])
+    lost = [record.point["lr"] for record in records if record.loss is None and record.point["lr"] > done]
     return min([bounds[1], *(math.sqrt(done * lr) for lr in lost)])
 
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 
 import polars as pl
 
 from hptransfer.base.errors import UsageError
-from hptransfer.runs import RunRecord
+from hptransfer.runs.record import Record
 from hptransfer.transfer.checks import horizon_words
-from hptransfer.transfer.sweep import frozen_ratio
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.table import condition
 
 
-def frame_of(records: Iterable[RunRecord], where: str | None = None) -> pl.DataFrame:
-    """One row per finished run at the embedding_lr_ratio that its search settled on; lr and weight_decay in base coordinates.
+def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFrame:
+    """One row per finished run at the hyperparameters that its search settled on; lr and weight_decay in base coordinates.
     Raises UsageError where nothing is left."""
-    series: dict[tuple[str, str, str], list[RunRecord]] = defaultdict(list)
+    alike: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        series[record.spec.optimizer.recipe, record.spec.parametrization, record.spec.data.sha256].append(record)
+        settings = record.point.settings
+        alike[json.dumps([settings.get(name) for name in ("optimizer", "parametrization", "data")], sort_keys=True)].append(record)
     rows = []
-    for members in series.values():
-        ratio = frozen_ratio(members)
-        for record in sorted(members, key=lambda record: record.run_id):
-            spec = record.spec
-            if spec.optimizer.embedding_lr_ratio == ratio:
-                shared = {"schedule": str(spec.schedule), "horizon": horizon_words(spec.horizon)}
-                rows.append(record.row() | shared | {"corpus": f"{spec.data.corpus} {spec.data.sha256[:8]}"})
+    for members in alike.values():
+        for record in Group("", tuple(members)).used:
+            settings = record.point.settings
+            words = {"corpus": record.job.constants.get("corpus"), "schedule": json.dumps(settings.get("schedule"))}
+            rows.append(record.row() | words | {"horizon": horizon_words(record.point)})
     frame = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
     frame = frame.filter(condition(frame, where)) if where else frame
     if frame.is_empty():

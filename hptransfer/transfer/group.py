@@ -1,24 +1,27 @@
-"""The runs of one group, fitted, and what theory expects of them: everything between records and a decision."""
+"""The runs of one group, whatever they come from, fitted; and what theory expects of them: everything between records and a
+decision."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import RunRecord
+from hptransfer.runs.point import Job, Number, Point
+from hptransfer.runs.record import Record
+from hptransfer.transfer.axes import logarithm
 from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
-from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Theory
+from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Line, Measured, Theory, fit_law, fit_line
 from hptransfer.transfer.surface import fit_surface
-from hptransfer.transfer.sweep import Sweep, scale_of, sweep_of
-from hptransfer.transfer.theory import theory_drift
+from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
-SIGNIFICANCE = 0.05  # of the F test that lets weight decay into the surface
+SIGNIFICANCE = 0.05  # of the F test that lets an optional hyperparameter into the surface
 
 # How the best LR moves with what production changes beside width: exponent that is expected, and the scale of its prior (80 %
 # within 1.64 of it). Batch: the square-root rule; published sweeps measured 0.3 to 0.5. Tokens at a given batch: published
@@ -31,104 +34,222 @@ RULES: dict[WeightDecayRule, str] = {"inverse_width": "weight decay ~ 1/width", 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one recipe and parametrization at one embedding_lr_ratio, fitted.
+    """Runs that belong together: one arm of a store, or one group of a table.
 
-    ``cells`` has one run of each of the sweep's cells, in its order; ``without_decay`` says why weight decay is not in the fit
-    (None: it is).
+    ``scales``: what its cells may differ in. ``hyperparameters``: what is fitted, the LR first; ``optional``: one more that is
+    fitted where the loss depends on it, and left to its rule elsewhere. Whatever else is tuned is kept at what was settled on.
+    ``notes``: what its reader left out, in words. A group whose runs are complete and have no loss holds optima that somebody
+    found.
     """
 
+    name: str
+    records: tuple[Record, ...]
+    scales: tuple[str, ...] = ("width", "tokens", "batch_tokens")
+    hyperparameters: tuple[str, ...] = ("lr",)
+    optional: str | None = "weight_decay"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frozen(self) -> dict[str, Number]:
+        """What was settled on of the hyperparameters that are not fitted: the most frequent at the largest cell; of equals that
+        of the best run. A search varies them in its first trials at the smallest cell and keeps them from there on."""
+        fitted = (*self.hyperparameters, self.optional)
+        names = [name for name in self.records[0].point.hyperparameters if name not in fitted]
+        if not names:
+            return {}
+        largest = max(record.point[self.scales[0]] for record in self.records)
+        losses: dict[tuple[Number, ...], list[float]] = defaultdict(list)
+        for record in self.records:
+            if record.point[self.scales[0]] == largest:
+                losses[tuple(record.point[name] for name in names)].append(math.inf if record.loss is None else record.loss)
+        kept = max(losses, key=lambda values: (len(losses[values]), -min(losses[values])))
+        return dict(zip(names, kept, strict=True))
+
+    @property
+    def used(self) -> tuple[Record, ...]:
+        """The runs that the fit is of: those at what was settled on, in an order of their own."""
+        kept = self.frozen
+        found = (record for record in self.records if all(record.point[name] == value for name, value in kept.items()))
+        return tuple(sorted(found, key=lambda record: record.run_id))
+
+    @property
+    def gives_optima(self) -> bool:
+        """Whether its rows are optima rather than runs."""
+        return all(record.state == "complete" and record.loss is None for record in self.records)
+
+    def varying(self, target: Job | None) -> tuple[str, ...]:
+        """Its scales that differ among runs and target: one that does not says nothing. Tokens that grow with the model by one
+        policy are the model's. The first where none differs."""
+        points = [record.point for record in self.used] + ([target.point] if target else [])
+        policies = [point.settings.get("horizon") for point in points]
+        one_policy = bool(policies[-1]) and policies[-1]["policy"] == "tpp" and all(one == policies[-1] for one in policies)
+        names = [name for name in self.scales if not (name == "tokens" and one_policy)]
+        return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A group's optima, in cells: ``x`` (cells, scales) is ln scale, ``cells`` has one run of each. ``fit`` is None where the
+    optima were given; ``without`` says why the optional hyperparameter is not fitted (None: it is, or there is none)."""
+
+    group: Group
     scales: tuple[str, ...]
-    cells: tuple[RunSpec, ...]
-    fit: Fit
-    without_decay: str | None
+    hyperparameters: tuple[str, ...]
+    x: Array
+    cells: tuple[Record, ...]
+    measured: Measured
+    fit: Fit | None
+    without: Refusal | None
+    notes: tuple[str, ...] = ()
 
-    def law(self, target: RunSpec, *, draws: int = DRAWS, seed: int = 0) -> Law:
-        """The optimum at ``target``, by theory and the fit."""
-        x_target = np.log([scale_of(target, name) for name in self.scales])
-        prior = [width_prior(target) if name == "width" else PRIOR[name] for name in self.scales]
-        return self.fit.law(x_target, self._theories(target), np.array(prior), draws=draws, seed=seed)
+    def line(self, *, draws: int = DRAWS, seed: int = 0) -> Line:
+        """The straight line through the optima alone."""
+        if self.fit:
+            return self.fit.line(draws=draws, seed=seed)
+        return fit_line(self.x, self.measured, draws=draws, rng=np.random.default_rng(seed))
 
-    def take(self, cells: Sequence[int]) -> Group:
-        """The group of some of the cells alone, fitted anew in the same hyperparameters."""
+    def law(self, target: Job, *, draws: int = DRAWS, seed: int = 0) -> Law:
+        """The optimum at ``target``, by theory where there is one, and the fit."""
+        x_target = np.array([logarithm(name, target.point[name]) for name in self.scales])
+        cells, k = self.measured.optimum.shape
+        if target.exponents:
+            theories = self._theories(target)
+            prior = [PRIOR.get(name, UNKNOWN) if name != "width" else width_prior(target) for name in self.scales]
+        else:  # of unknown coordinates nothing is expected
+            theories = [Theory("unknown coordinates", np.zeros((cells + 1, k)))]
+            prior = [UNKNOWN] * len(self.scales)
+        rng = np.random.default_rng(seed)
+        return fit_law(self.x, self.measured, x_target, theories, np.array(prior), draws=draws, rng=rng)
+
+    def take(self, cells: Sequence[int]) -> Fitted:
+        """Some of the cells alone, fitted anew in the same hyperparameters."""
+        assert self.fit is not None
         fit = fit_sweep(self.fit.sweep.take(cells))
-        return Group(self.scales, tuple(self.cells[i] for i in cells), fit, self.without_decay)
+        chosen = tuple(self.cells[i] for i in cells)
+        return replace(self, x=fit.sweep.x, cells=chosen, measured=fit.measured, fit=fit)
 
-    def _theories(self, target: RunSpec) -> list[Theory]:
+    def _theories(self, target: Job) -> list[Theory]:
         """What is expected of the optima, the target's in the last row, in base coordinates."""
-        drift, every = theory_drift(target), (*self.cells, target)
-        exponents = [drift if name == "width" else EXPECTED[name] for name in self.scales]
-        lr = [sum(e * math.log(scale_of(spec, name)) for e, name in zip(exponents, self.scales, strict=True)) for spec in every]
-        if self.without_decay:
+        drift, points = target.exponents["hidden"], [*(record.point for record in self.cells), target.point]
+        exponents = [drift if name == "width" else EXPECTED.get(name, 0.0) for name in self.scales]
+        lr = [sum(e * math.log(point[name]) for e, name in zip(exponents, self.scales, strict=True)) for point in points]
+        if self.hyperparameters != ("lr", "weight_decay"):
             return [Theory("mup" if drift == 0 else "sp", np.array(lr)[:, None])]
         theories = []
         for rule, name in RULES.items():
-            decay = [math.log(_decay_multiplier(rule, spec) / _decay_multiplier(spec.weight_decay_rule, spec)) for spec in every]
+            own = target.point.settings["weight_decay_rule"]
+            decay = [math.log(decay_multiplier(rule, point) / decay_multiplier(own, point)) for point in points]
             theories.append(Theory(name, np.column_stack([lr, decay])))
         return theories
 
 
-def fit_group(records: Sequence[RunRecord], target: RunSpec, *, draws: int = DRAWS, seed: int = 0) -> Group:
-    """The group of records, all at one embedding_lr_ratio. Raises UsageError where a width has too few complete runs.
+def fit_group(group: Group, target: Job | None, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
+    """The optima of a group. Cells with too few complete runs are left out and said; raises Refused where none is left.
 
-    Weight decay is in the fit where the loss depends on it beyond the noise, and its optimum at ``target`` is inside the
-    swept range.
+    The optional hyperparameter is fitted where the loss depends on it beyond the noise, and its optimum at ``target`` is inside
+    the swept range.
     """
-    scales = _scales([record.spec for record in records], target)
-    cells = {tuple(scale_of(record.spec, name) for name in scales): record.spec for record in records}
-    sweep = sweep_of(records, scales)
-    fit, why = _fit(sweep)
-    group = Group(scales, tuple(cells[key] for key in sorted(cells)), fit, why)
-    if why or not (why := _beyond_range(sweep, group.law(target, draws=draws, seed=seed))):
-        return group
-    return replace(group, fit=fit_sweep(sweep.only(0)), without_decay=why)
+    scales = group.varying(target)
+    if group.gives_optima:
+        return _given(group, scales)
+    records, names = group.used, list(group.hyperparameters)
+    by_cell = {tuple(record.point[name] for name in scales): record for record in records}
+    without: Refusal | None = None
+    if group.optional:
+        values = [record.point.hyperparameters.get(group.optional, 0) for record in records]
+        if min(values) > 0 and len(set(values)) > 1:
+            names.append(group.optional)
+        else:
+            without = Refusal.of("not_varied", hyperparameter=group.optional)
+    sweep, dropped = sweep_of(records, scales, names)
+    notes = [*group.notes, *([dropped] if dropped else [])]
+    if len(sweep.x) == 0:
+        raise Refused(Refusal.of("nothing_to_fit", name=group.name, detail="; ".join(notes)))
+    fit = fit_sweep(sweep)
+    if group.optional and without is None:
+        without = _no_dependence(fit)
+        fit = fit_sweep(sweep.only(0)) if without else fit
+    keys = {tuple(round(logarithm(n, v), 9) for n, v in zip(scales, cell, strict=True)): by_cell[cell] for cell in by_cell}
+    chosen = tuple(keys[tuple(round(value, 9) for value in row)] for row in sweep.x.tolist())
+    found = Fitted(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes))
+    if not group.optional or without or target is None:
+        return found
+    if beyond := _beyond_range(sweep, found.law(target, draws=draws, seed=seed)):
+        fit = fit_sweep(sweep.only(0))
+        return replace(found, hyperparameters=fit.sweep.hyperparameters, measured=fit.measured, fit=fit, without=beyond)
+    return found
 
 
-def width_prior(target: RunSpec) -> float:
+def width_prior(target: Job) -> float:
     """Scale of the prior of the correction to theory's exponent of LR with width. Under sp one LR serves weights of which
     theory may expect different exponents; it is not held to then."""
-    return KNOWN if math.isclose(theory_drift(target), theory_drift(target, "readout"), abs_tol=1e-9) else UNKNOWN
+    agree = math.isclose(target.exponents["hidden"], target.exponents["readout"], abs_tol=1e-9)
+    return KNOWN if agree else UNKNOWN
 
 
-def _scales(specs: Sequence[RunSpec], target: RunSpec) -> tuple[str, ...]:
-    """Width, and of tokens and batch what differs anywhere. Tokens that grow with width by one policy are width's."""
-    every = [*specs, target]
-    names = ["width"]
-    if not (target.horizon.policy == "tpp" and all(spec.horizon == target.horizon for spec in specs)):
-        names += ["tokens"] if len({spec.tokens for spec in every}) > 1 else []
-    names += ["batch_tokens"] if len({spec.batch_tokens for spec in every}) > 1 else []
-    return tuple(names)
+def decay_multiplier(rule: WeightDecayRule, point: Point) -> float:
+    """Final weight decay over that in base coordinates."""
+    base = point.settings["base"]
+    return weight_decay_multiplier(
+        rule,
+        width=point["width"] / base["width"],
+        tokens=point["tokens"] / base["tokens"],
+        batch_tokens=point["batch_tokens"] / base["batch_tokens"],
+    )
 
 
-def _fit(sweep: Sweep) -> tuple[Fit, str | None]:
-    """The fit, and why weight decay is not in it, in words (None: it is)."""
-    if len(sweep.hyperparameters) == 1:
-        return fit_sweep(sweep), "weight_decay was not varied, or is 0 in some runs"
-    both = fit_sweep(sweep)
+def sweep_of(
+    records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]
+) -> tuple[Sweep, str | None]:
+    """The complete runs as arrays, and in words which cells were left out because too few of theirs finished."""
+    points = [record.point for record in records]
+    sweep, dropped = gather(
+        scales,
+        hyperparameters,
+        x=[[logarithm(name, point[name]) for name in scales] for point in points],
+        h=[[logarithm(name, point[name]) for name in hyperparameters] for point in points],
+        loss=[math.nan if record.loss is None else record.loss for record in records],
+    )
+    if not dropped:
+        return sweep, None
+    cells = ", ".join(" x ".join(f"{value:.6g}" for value in cell) for cell in dropped)
+    return sweep, f"left out: {' x '.join(scales)} {cells}: fewer than {MIN_RUNS} finished runs"
+
+
+def _given(group: Group, scales: tuple[str, ...]) -> Fitted:
+    """Optima that somebody found. They bring no errors of their own; their scatter about a line gives them."""
+    points = [record.point for record in group.used]
+    x = np.array([[logarithm(name, point[name]) for name in scales] for point in points])
+    h = np.array([[logarithm(name, point[name]) for name in group.hyperparameters] for point in points])
+    dof = len(x) - 1 - int(np.sum(np.ptp(x, axis=0) > 0))
+    if dof < 1:
+        raise Refused(Refusal.of("too_few_optima", name=group.name, optima=len(x)))
+    design = np.column_stack([np.ones(len(x)), x])
+    left = h - design @ np.linalg.lstsq(design, h, rcond=None)[0]
+    covariance = np.kron(np.eye(len(x)), left.T @ left / dof)
+    return Fitted(
+        group, scales, group.hyperparameters, x, group.used, Measured(h, covariance, dof), None, None, group.notes
+    )
+
+
+def _no_dependence(both: Fit) -> Refusal | None:
+    """Why the second hyperparameter is not in the fit (None: it is): an F test against the fit without it."""
     rich = both.middle
-    plain = fit_surface(sweep.only(0), rich.misfit, rich.noise)
+    plain = fit_surface(both.sweep.only(0), rich.misfit, rich.noise)
     extra = plain.dof - rich.dof
     gain = (plain.cost - rich.cost) / extra / max(1.0, rich.cost / max(rich.dof, 1.0))
     if rich.dof < 1 or gain <= stats.f.isf(SIGNIFICANCE, extra, rich.dof):
-        return fit_sweep(sweep.only(0)), "the loss does not depend on it beyond the noise"
-    return both, None
-
-
-def _beyond_range(sweep: Sweep, law: Law) -> str | None:
-    """Why a weight decay that the loss depends on is not identified all the same; None where it is."""
-    low, high = sweep.low[:, 1].min(), sweep.high[:, 1].max()
-    if law.value[1] <= low:
-        return f"its optimum is below the swept range, which begins at {math.exp(low):.4g}"
-    if law.value[1] >= high:
-        return f"its optimum is above the swept range, which ends at {math.exp(high):.4g}"
-    if law.high[1] - law.low[1] > high - low:
-        return "the loss shows no significant minimum in it"
+        return Refusal.of("no_dependence")
     return None
 
 
-def _decay_multiplier(rule: WeightDecayRule, spec: RunSpec) -> float:
-    return weight_decay_multiplier(
-        rule,
-        width=spec.model.width / spec.base.width,
-        tokens=spec.tokens / spec.base.tokens,
-        batch_tokens=spec.batch_tokens / spec.base.batch_tokens,
-    )
+def _beyond_range(sweep: Sweep, law: Law) -> Refusal | None:
+    """Why a hyperparameter that the loss depends on is not identified all the same; None where it is."""
+    low, high = float(sweep.low[:, 1].min()), float(sweep.high[:, 1].max())
+    if law.value[1] <= low:
+        return Refusal.of("below_range", end=math.exp(low))
+    if law.value[1] >= high:
+        return Refusal.of("above_range", end=math.exp(high))
+    if law.high[1] - law.low[1] > high - low:
+        return Refusal.of("no_minimum")
+    return None

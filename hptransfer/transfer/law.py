@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from hptransfer.transfer.sweep import Array
+from hptransfer.base.intervals import TAIL, Array
 
 # Prior of the correction, in units of an exponent d ln hp / d ln scale: Student t with heavy tails. Published muP sweeps
 # drift by a few hundredths, seldom by 0.3; exponents of published laws lie between -1 and 1.
@@ -30,7 +30,6 @@ WANDER = 0.1
 POINTS = 7  # quantiles that stand for the prior
 FREE = 100.0  # prior variance of the level: nothing is known about it
 RESOLUTION = 0.01  # ln; no optimum is known better
-TAIL = 0.1  # on each side of every 80 % interval
 
 
 @dataclass(frozen=True)

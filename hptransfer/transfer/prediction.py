@@ -4,60 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hptransfer.base.config import read_json
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import Role
-from hptransfer.trainers.ours.spec import RunSpec, Spec
+from hptransfer.base.frozen import Frozen
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.runs.point import Job, Kind, Number, Point
+from hptransfer.transfer.axes import cell_words
 
-PREDICTION_VERSION = 3
-
-
-class Interval(Spec):
-    """A value with an 80 % interval. ``None`` at an end: not bounded there."""
-
-    value: float
-    low: float | None
-    high: float | None
+PREDICTION_VERSION = 4
 
 
-class WeightDecay(Interval):
-    """``status`` starts with ``identified``, or says in words why the rule was used."""
+class Estimate(Interval):
+    """A hyperparameter's predicted value. ``status``: fitted to the runs; by a rule alone, because of ``why``; or frozen, what
+    the search settled on. ``favoured``: of two rules that compete, the likelier one in words."""
 
-    status: str
+    status: Literal["fitted", "rule", "frozen"] = "fitted"
+    why: Refusal | None = None
+    favoured: str = ""
 
     @property
-    def is_identified(self) -> bool:
-        """Whether the runs told it, not the rule alone."""
-        return self.status.startswith("identified")
+    def is_fitted(self) -> bool:
+        return self.status == "fitted"
+
+    @property
+    def words(self) -> str:
+        """Where the value comes from."""
+        if self.status == "fitted":
+            return f"identified; {self.favoured}" if self.favoured else "identified"
+        return self.why.text if self.status == "frozen" and self.why else f"not identified, rule used: {self._reason}"
+
+    @property
+    def _reason(self) -> str:
+        return self.why.text if self.why else "it was not searched"
 
 
-class Hyperparameters(Spec):
-    """``lr`` in base coordinates; ``weight_decay`` is the final independent value at the target; the ratio is that of
-    embedding and readout LR to hidden LR, searched at the smallest width and kept."""
+class Drift(Frozen):
+    """Exponent gamma of hp* ~ scale^gamma in the runs' coordinates: ``theory`` (None: there is none), the line through the
+    optima alone with its 80 % interval (None: no drift shows), and the value used, theory corrected by the data."""
 
-    lr: Interval
-    weight_decay: WeightDecay
-    embedding_lr_ratio: float
-
-
-class Target(Spec):
-    """The run that the prediction is for."""
-
-    width: int
-    depth: int
-    tokens: int
-    batch_tokens: int
-    parameters: int
-
-
-class Drift(Spec):
-    """Exponent gamma of lr* ~ width^gamma in base coordinates: theory, the line through the optima alone with its 80 %
-    interval, and the value used, theory corrected by the data."""
-
-    theory: float
+    hyperparameter: str
+    scale: str
+    theory: float | None
     fitted: float | None
     low: float | None
     high: float | None
@@ -65,7 +57,64 @@ class Drift(Spec):
     reason: str
 
 
-class RoleNumbers(Spec):
+class Check(Frozen):
+    """A precondition of transfer. Without a ``required`` one nothing is predicted, unless it is forced."""
+
+    name: str
+    ok: bool
+    detail: str
+    required: bool = False
+
+
+class Optimum(Frozen):
+    """The optimum of one cell, from the joint surface. ``loss``: of the surface there, nats per token; ``flops`` of a run of the
+    cell and ``parameters`` of its model. None where unknown: a table may give the optima alone."""
+
+    scales: dict[str, Number]
+    best: dict[str, Interval]
+    loss: float | None
+    runs: int
+    diverged: int
+    flops: float | None = None
+    parameters: int | None = None
+
+    @property
+    def lr(self) -> Interval:
+        return self.best["lr"]
+
+    @property
+    def width(self) -> Number:
+        return self.scales["width"]
+
+    @property
+    def cell(self) -> str:
+        """The cell in words."""
+        return cell_words(self.scales)
+
+
+class Bowl(Frozen):
+    """ln loss = ln optimum.loss + curvature * d^2, d the ln distance of the first hyperparameter, itself times ``skew`` where
+    d > 0."""
+
+    curvature: float
+    skew: float
+
+
+class HoldOut(Frozen):
+    """The largest searched cell predicted from the smaller ones; of the first hyperparameter."""
+
+    scales: dict[str, Number]
+    predicted: float
+    own: float
+    regret: float
+
+    @property
+    def cell(self) -> str:
+        """The cell in words."""
+        return cell_words(self.scales)
+
+
+class RoleNumbers(Frozen):
     """Final numbers of one role at the target: nothing is left to scale."""
 
     lr: float
@@ -73,59 +122,75 @@ class RoleNumbers(Spec):
     epsilons: dict[str, float]
 
 
-class Check(Spec):
-    """A precondition of transfer."""
+class Prediction(Frozen):
+    """What the runs of one arm, or of one group of a table, say of the optimum at a target.
 
-    name: str
-    ok: bool
-    detail: str
-
-
-class Optimum(Spec):
-    """The LR optimum at one searched width (base coordinates), from the joint surface."""
-
-    width: int
-    lr: Interval
-    loss: float  # of the surface at its optimum, nats per token
-    runs: int
-    diverged: int
-
-
-class Surface(Spec):
-    """ln loss = ln optimum.loss + curvature * d^2, d = ln lr - ln optimum.lr, itself times ``skew`` where d > 0."""
-
-    curvature: float
-    skew: float
-
-
-class HoldOut(Spec):
-    """The largest searched width predicted from the narrower ones."""
-
-    width: int
-    predicted_lr: float
-    own_lr: float
-    regret: float
-
-
-class Prediction(Spec):
-    """One optimizer's hyperparameters at one target."""
+    ``hyperparameters``: in base coordinates, or in a table's own terms; empty without a target. ``expected_regret``: from their
+    uncertainty, relative to the loss; ``noise``: relative standard deviation of the loss, over seeds or around the surface,
+    whichever is larger. ``budget``: finished runs by cell, those at other frozen hyperparameters included. ``job``: the predicted
+    run; for a table its scales alone.
+    """
 
     prediction_version: int = PREDICTION_VERSION
-    optimizer: str
-    parametrization: str
-    target: Target
-    hyperparameters: Hyperparameters
-    drift: Drift
-    roles: dict[Role, RoleNumbers]
-    expected_regret: float  # from the uncertainty of lr, and of weight_decay where it is identified; relative
-    noise: float  # relative standard deviation of the loss: over seeds or around the surface, whichever is larger
-    budget: dict[int, int]  # finished runs per searched width, those at other LR ratios included
+    name: str
+    hyperparameters: dict[str, Estimate]
+    drifts: tuple[Drift, ...]
+    expected_regret: float | None
+    noise: float | None
+    budget: dict[str, int]
     optima: tuple[Optimum, ...]
-    surface: Surface
+    bowl: Bowl | None
     hold_out: HoldOut | None
     checks: tuple[Check, ...]
-    spec: RunSpec  # the predicted run itself
-    provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    job: Job | None
+    provenance: dict[str, Any] = {}
+
+    @property
+    def run(self) -> Job:
+        """The predicted run. Only of predictions that have a target."""
+        assert self.job is not None
+        return self.job
+
+    @property
+    def point(self) -> Point:
+        """The predicted run's point."""
+        return self.run.point
+
+    @property
+    def lr(self) -> Estimate:
+        """In base coordinates."""
+        return self.hyperparameters["lr"]
+
+    @property
+    def weight_decay(self) -> Estimate:
+        """The final independent value at the target, which the weight decay rule makes of the one in base coordinates."""
+        base = self.hyperparameters["weight_decay"]
+        final = self.run.weight_decay
+        factor = final / base.value if base.value > 0 else 1.0
+        ends = {end: None if value is None else value * factor for end, value in (("low", base.low), ("high", base.high))}
+        return base.model_copy(update={"value": final, **ends})
+
+    @property
+    def drift(self) -> Drift:
+        """Of the learning rate with the first scale."""
+        return self.drifts[0]
+
+    @cached_property
+    def roles(self) -> dict[str, RoleNumbers]:
+        """The final numbers of every role whose kinds of weight agree; the others are in the job."""
+        found: dict[str, list[Kind]] = {}
+        for kind in self.run.kinds:
+            found.setdefault(kind.role, []).append(kind)
+        numbers = {
+            role: {(kind.lr, kind.weight_decay, *kind.epsilons.items()): kind for kind in kinds} for role, kinds in found.items()
+        }
+        return {
+            role: RoleNumbers(lr=kind.lr, weight_decay=kind.weight_decay, epsilons=kind.epsilons)
+            for role, kinds in numbers.items()
+            if len(kinds) == 1
+            for kind in kinds.values()
+        }
 
     @property
     def digest(self) -> str:
@@ -134,10 +199,9 @@ class Prediction(Spec):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def default_path(recipe: str, parametrization: str, width: int) -> Path:
+def default_path(experiment: str, arm: str, width: Number) -> Path:
     """Where a prediction is written and looked for unless a path is given."""
-    middle = "" if parametrization == "mup" else f"-{parametrization}"
-    return Path(f"predictions/{recipe}{middle}-{width}.json")
+    return Path(f"predictions/{experiment}/{arm}-{width}.json")
 
 
 def read_prediction(path: str | Path) -> Prediction:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hptransfer.base.errors import UsageError
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import RunRecord
+from hptransfer.base.intervals import Array
 
-Array = NDArray[np.float64]
+__all__ = ["MIN_RUNS", "Array", "Noise", "Sweep", "gather", "replicate_noise"]
 
 MIN_RUNS = 3  # complete runs that a cell needs for its optimum and offset
 
@@ -123,52 +120,6 @@ def gather(
         diverged=tuple(diverged),
     )
     return sweep, [tuple(math.exp(value) for value in row) for row in every[count < MIN_RUNS]]
-
-
-def sweep_of(records: Sequence[RunRecord], scales: Sequence[str] = ("width",)) -> Sweep:
-    """The sweep of one group's records, all at one embedding_lr_ratio, over ``scales`` (see `scale_of`): lr, and weight_decay
-    where it was varied, in base coordinates. Raises UsageError where a width has too few complete runs."""
-    first = records[0].spec
-    widths = sorted({record.spec.model.width for record in records})
-    complete = Counter(record.spec.model.width for record in records if record.loss is not None)
-    for width in widths:
-        # One run beyond the parameters, or there is nothing to judge the fit by.
-        needed = MIN_RUNS + 1 if len(widths) == 1 else MIN_RUNS
-        if complete[width] < needed:
-            ratio = f"embedding_lr_ratio {first.optimizer.embedding_lr_ratio:g}"
-            raise UsageError(
-                f"{first.optimizer.recipe} at width {width} has {complete[width]} complete runs at {ratio} and needs {needed}; "
-                f"go on with `python -m hptransfer.search`"
-            )
-    decays = [record.spec.optimizer.weight_decay for record in records]
-    hyperparameters = ["lr", "weight_decay"] if min(decays) > 0 and len(set(decays)) > 1 else ["lr"]
-    sweep, _ = gather(
-        scales,
-        hyperparameters,
-        x=[[math.log(scale_of(record.spec, name)) for name in scales] for record in records],
-        h=[[math.log(getattr(record.spec.optimizer, name)) for name in hyperparameters] for record in records],
-        loss=[math.nan if record.loss is None else record.loss for record in records],
-    )
-    return sweep
-
-
-def scale_of(spec: RunSpec, name: str) -> float:
-    """``width``, ``tokens`` or ``batch_tokens`` of a run."""
-    return float({"width": spec.model.width, "tokens": spec.tokens, "batch_tokens": spec.batch_tokens}[name])
-
-
-def frozen_ratio(records: Sequence[RunRecord]) -> float:
-    """The embedding_lr_ratio that the search settled on: the most frequent at the largest width; of equals that of the best run.
-
-    Search varies the ratio in its first trials at the smallest width and keeps it from there on, so that the wider
-    widths hold one ratio only.
-    """
-    largest = max(record.spec.model.width for record in records)
-    losses: dict[float, list[float]] = defaultdict(list)
-    for record in records:
-        if record.spec.model.width == largest:
-            losses[record.spec.optimizer.embedding_lr_ratio].append(math.inf if record.loss is None else record.loss)
-    return max(losses, key=lambda ratio: (len(losses[ratio]), -min(losses[ratio])))
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from hptransfer.base.errors import UsageError, first_line, unknown
-from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
+from hptransfer.runs.point import Job, Point
+from hptransfer.runs.record import Outcome, Record
+from hptransfer.transfer.axes import unit
+from hptransfer.transfer.group import Group
 
 # What one group of runs must share; a column of such a name that varies in a group makes its runs incomparable.
 IDENTITY = (
     *("corpus", "dataset", "data", "tokenizer", "schedule", "lr_schedule", "scheduler", "lr_scheduler_type"),
     *("optimizer", "recipe", "parametrization", "model_family"),
 )
-LOGARITHMS = {"log2_": math.log(2.0), "log10_": math.log(10.0), "ln_": 1.0}  # prefixes of columns that are logarithms
 
 
 @dataclass(frozen=True)
@@ -79,70 +79,58 @@ def split_groups(frame: pl.DataFrame, columns: Columns) -> dict[str, pl.DataFram
     return {", ".join(str(value) for value in key): part for key, part in parts.items()}
 
 
-def mixtures(frame: pl.DataFrame, columns: Columns) -> list[str]:
-    """What a group mixes that makes its runs incomparable, in words."""
-    named = {*columns.group, *columns.scale, *columns.hp}
-    found = []
-    for name in frame.columns:
-        if name.lower() in IDENTITY and name not in named and frame[name].n_unique() > 1:
-            values = ", ".join(str(value) for value in frame[name].unique(maintain_order=True).to_list()[:4])
-            found.append(f"{name} is {values}; add it to --group, or keep one of them with --where")
-    return found
+def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
+    """The runs of one group's rows. A loss that is missing, not a number or infinite is a run that diverged; rows without a scale
+    or a hyperparameter are left out and said. Raises UsageError where a value is no positive number."""
+    named = (*columns.scale, *columns.hp)
+    values = {column: _positive(frame, column) for column in named}
+    losses = _numbers(frame, columns.loss) if columns.loss else [None] * len(frame)
+    for row, loss in enumerate(losses):
+        if loss is not None and loss <= 0:
+            raise _wrong(frame, str(columns.loss), row, "is not a positive loss")
+    shared = [column for column in frame.columns if column.lower() in IDENTITY and column not in (*named, *columns.group)]
+    constants = frame.select(shared).to_dicts() if shared else [{}] * len(frame)
+    records = []
+    for row, (number, loss) in enumerate(zip(frame["row"], losses, strict=True)):
+        if any(math.isnan(values[column][row]) for column in named):
+            continue
+        point = Point(
+            scales={column: values[column][row] for column in columns.scale},
+            hyperparameters={column: values[column][row] for column in columns.hp},
+        )
+        words = {key: f"{key} {value}" for key, value in constants[row].items()}
+        finished = loss is not None and math.isfinite(loss)
+        outcome = Outcome(state="complete" if finished or not columns.loss else "diverged", loss=loss if finished else None)
+        records.append(Record(job=Job(run_id=f"row {number:09}", point=point, constants=words), outcome=outcome))
+    if not records:
+        raise UsageError(f"{name}: no row has a value in each of {', '.join(named)}")
+    left = len(frame) - len(records)
+    notes = (f"left out: {left} rows without a value in {', '.join(named)}",) if left else ()
+    return Group(name, tuple(records), columns.scale, columns.hp, None, notes)
 
 
-def sweep_from(frame: pl.DataFrame, columns: Columns) -> tuple[Sweep, str | None]:
-    """The sweep of one group, and what was left out of it, in words. A loss that is missing, not a number or infinite is a
-    run that diverged. Raises UsageError where a value is no positive number."""
-    assert columns.loss is not None
-    x, h = logarithms(frame, columns.scale), logarithms(frame, columns.hp)
-    loss = _numbers(frame, columns.loss)
-    if (loss <= 0).any():
-        raise UsageError(_wrong(frame, columns.loss, loss <= 0, "is not a positive loss"))
-    known = np.isfinite(x).all(axis=1) & np.isfinite(h).all(axis=1)
-    if not known.any():
-        raise UsageError(f"no row has a value in each of {', '.join((*columns.scale, *columns.hp))}")
-    sweep, dropped = gather(columns.scale, columns.hp, x[known], h[known], loss[known])
-    said = []
-    if not known.all():
-        said.append(f"{int(np.sum(~known))} rows without a value in {', '.join((*columns.scale, *columns.hp))}")
-    if dropped:
-        cells = ", ".join(" x ".join(f"{value:.6g}" for value in cell) for cell in dropped)
-        said.append(f"{' x '.join(columns.scale)} {cells}: fewer than {MIN_RUNS} finished runs")
-    return sweep, "left out: " + "; ".join(said) if said else None
+def target_of(columns: Columns, scales: dict[str, float]) -> Job:
+    """A target whose scales alone are known."""
+    return Job(run_id="", point=Point(scales={name: scales[name] for name in columns.scale}, hyperparameters={}))
 
 
-def logarithms(frame: pl.DataFrame, names: Sequence[str]) -> Array:
-    """ln of columns (rows, names); nan where a cell is empty. A name with a prefix of `LOGARITHMS` is one already."""
-    return np.column_stack([_logarithm(frame, name) for name in names])
+def _positive(frame: pl.DataFrame, name: str) -> list[float]:
+    """A column's numbers; nan where a cell is empty. Logarithms may have any sign."""
+    values = [math.nan if value is None else value for value in _numbers(frame, name)]
+    for row, value in enumerate(values):
+        if value <= 0 and not unit(name):
+            raise _wrong(frame, name, row, "is not positive")
+    return values
 
 
-def unit(name: str) -> float:
-    """What one unit of a column is in ln; 0 for a column that is no logarithm."""
-    return next((factor for prefix, factor in LOGARITHMS.items() if name.startswith(prefix)), 0.0)
-
-
-def plain(name: str, ln_value: float) -> float:
-    """A value in the column's own terms from its logarithm, less the last digits that the way there and back costs."""
-    return float(f"{ln_value / unit(name) if unit(name) else math.exp(ln_value):.12g}")
-
-
-def _logarithm(frame: pl.DataFrame, name: str) -> Array:
-    values = _numbers(frame, name)
-    if unit(name):
-        return values * unit(name)
-    if (values <= 0).any():
-        raise UsageError(_wrong(frame, name, values <= 0, "is not positive"))
-    return np.log(values)
-
-
-def _numbers(frame: pl.DataFrame, name: str) -> Array:
+def _numbers(frame: pl.DataFrame, name: str) -> list[Any]:
     column = frame[name]
     numbers = column.cast(pl.Float64, strict=False)
-    if (lost := numbers.is_null() & column.is_not_null()).any():
-        raise UsageError(_wrong(frame, name, lost.to_numpy(), "is not a number"))
-    return numbers.fill_null(math.nan).to_numpy()
+    lost = numbers.is_null() & column.is_not_null()
+    if lost.any():
+        raise _wrong(frame, name, int(lost.arg_max() or 0), "is not a number")
+    return numbers.to_list()
 
 
-def _wrong(frame: pl.DataFrame, name: str, bad: NDArray[np.bool_], what: str) -> str:
-    first = int(np.argmax(bad))
-    return f"row {frame['row'][first]}: {name} {frame[name][first]!r} {what}"
+def _wrong(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:
+    return UsageError(f"row {frame['row'][row]}: {name} {frame[name][row]!r} {what}")

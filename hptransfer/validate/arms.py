@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Kind, SeedNoise, TargetRun
 

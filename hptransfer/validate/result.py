@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hptransfer.trainers.ours.spec import Spec
+from hptransfer.base.frozen import Frozen
 from hptransfer.transfer.prediction import Interval
 
 BASELINE = "adamw"
@@ -27,14 +27,14 @@ class Multiplier(Interval):
     p_value: float | None = None
 
 
-class SeedNoise(Spec):
+class SeedNoise(Frozen):
     """Relative standard deviation of the final loss over seeds at the held-out width, and the degrees of freedom it rests on."""
 
     sd: float
     freedom: int
 
 
-class TargetRun(Spec):
+class TargetRun(Frozen):
     """One configuration at the held-out width and its seeds. ``factor`` is that of a probe (on LR or weight decay) or of a
     horizon (on tokens); 1 otherwise."""
 
@@ -49,7 +49,7 @@ class TargetRun(Spec):
     run_ids: tuple[str, ...]
 
 
-class Size(Spec):
+class Size(Frozen):
     """Both optimizers at one model size, at the best of their searches or, at the held-out width, at their predictions.
 
     ``multiplier`` is what AdamW's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620, section 4),
@@ -65,7 +65,7 @@ class Size(Spec):
     law: Multiplier | None  # None with fewer than three sizes
 
 
-class Speedup(Spec):
+class Speedup(Frozen):
     """What the challenger saves against AdamW.
 
     ``compute_multiplier``: at the held-out width, from AdamW's ladder of horizons. ``law``: on FLOPs, from a power law through
@@ -81,7 +81,7 @@ class Speedup(Spec):
     trend: Interval | None
 
 
-class Validation(Spec):
+class Validation(Frozen):
     """The result for one optimizer. ``baseline_runs`` are AdamW's: predicted, probes and horizons."""
 
     optimizer: str

@@ -10,8 +10,8 @@ from typing import get_args
 
 from hptransfer.cli import number
 from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Interval, Prediction
 from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise, slowdown
 from hptransfer.validate.protocol import Protocol

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hptransfer.transfer.theory import theory_drift
 from tiny import tiny_spec
 
 from hptransfer.optimizers.recipes import RECIPES, Sides
 from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.transfer.theory import theory_drift
 
 # Width 16 -> 64, depth 1 -> 2, so r = 4 and s = 2; the block is 16, the base width, unless the options say another.
 GROWN = {"model.width": 64, "model.depth": 2}

@@ -16,13 +16,13 @@ from records import record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer import cli
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
 from hptransfer.plan.simulate import PUBLIC, expect
-from hptransfer.search.studies import make_studies
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import RunRecord, Store
+from hptransfer.search.studies import make_studies
+from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.validate.protocol import Protocol
 

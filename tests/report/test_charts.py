@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from report.factory import experiment, results, validated
 
+from hptransfer.experiment.settings import PARAMETRIZATIONS
+from hptransfer.optimizers.recipes import RECIPES
 from hptransfer.report import charts, frames
 from hptransfer.report.charts import palette, parts
 from hptransfer.report.figures import Figure, Section, sections
 from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
-from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 from hptransfer.transfer.prediction import Interval, Surface
 from hptransfer.validate.result import Multiplier, Speedup
 

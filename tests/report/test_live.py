@@ -17,9 +17,9 @@ from report.factory import BEST_LR, experiment, prediction, record, search_recor
 
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import StoreUnreachable
 from hptransfer.report import command, live
 from hptransfer.runs import Claims, RunRecord, Store
-from hptransfer.base.files import StoreUnreachable
 
 OURS = experiment(("muon",))
 PAGE = Path("reports/sample/index.html")

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hptransfer.runs.query import tokens_to_loss
 from report.factory import experiment, results
 
 from hptransfer.report.overhead import overhead, predicted_runs, tokens_to_target
 from hptransfer.report.results import Results
-from hptransfer.runs.query import tokens_to_loss
 
 ADAMW, MUON = ("adamw", "mup"), ("muon", "mup")
 

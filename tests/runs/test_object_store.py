@@ -12,8 +12,8 @@ import pytest
 from pyarrow.fs import FileSystem
 from records import record_of
 
-from hptransfer.runs import Claims, Store
 from hptransfer.base.files import StoreUnreachable
+from hptransfer.runs import Claims, Store
 
 boto3 = pytest.importorskip("boto3", reason="comes with moto[s3]")
 server = pytest.importorskip("moto.server", reason="needs moto[s3], flask and flask-cors: pip install -e '.[dev]'")

@@ -3,13 +3,13 @@
 import random
 
 import pytest
+from hptransfer.runs.query import makes
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment
 from hptransfer.search import budget
 from hptransfer.search.budget import Spending
 from hptransfer.search.studies import Studies, make_studies
-from hptransfer.runs.query import makes
 
 
 def spending(experiment: Experiment, records: dict, sampler: str = "random", **limits: float) -> tuple[Spending, Studies]:

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fault_suite
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import DataChoice, Experiment, Resources
+from hptransfer.runs import Claims, Store
+from hptransfer.runs.claims import is_running
 from hptransfer.search.cluster import cluster
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials
+from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.runs import Claims, Store
-from hptransfer.runs.claims import is_running
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 

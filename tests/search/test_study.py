@@ -8,11 +8,12 @@ from records import DATA, record_of
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.settings import PARAMETRIZATIONS
+from hptransfer.experiment.space import load_space
 from hptransfer.optimizers.recipes import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
-from hptransfer.experiment.space import load_space
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 
 def loss_of(spec: RunSpec) -> float | None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hptransfer.search.watchdog import Watchdog
 from hptransfer.runs import Store
+from hptransfer.search.watchdog import Watchdog
 
 # Words of Ray 2.60 from real deaths.
 HEAD = "The actor died unexpectedly before finishing this task.\n\tclass_name: ImplicitFunc\n\tpid: 1349\n\tip: 192.0.2.2\n"

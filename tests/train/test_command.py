@@ -7,14 +7,14 @@ import pytest
 import yaml
 from synthetic import Truth, make_records
 
-from hptransfer.cli import run
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import run
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan.hardware import HARDWARE, peak
-from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.runs import Store
 from hptransfer.train.command import main, transferred
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hptransfer.runs.query import runs_of
 from records import record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.runs import Store
-from hptransfer.runs.query import runs_of
 from hptransfer.transfer.command import main, select
 from hptransfer.transfer.prediction import read_prediction
 

@@ -9,8 +9,8 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import CheckFailed, UsageError
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Drift, Prediction
 

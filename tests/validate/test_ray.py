@@ -7,10 +7,10 @@ import yaml
 from synthetic import Truth, make_records
 
 from hptransfer.cli import run
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.experiment import DataChoice, Experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import default_path, read_prediction
 from hptransfer.validate.command import main

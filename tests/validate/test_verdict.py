@@ -6,8 +6,8 @@ import pytest
 from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.runs import CurvePoint
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.arms import horizon, seed_noise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.report.results import Series
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 
 # Related recipes have related colours. The first of each family is from Okabe and Ito's palette; the others were chosen so that
 # any two of all differ by 16 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a

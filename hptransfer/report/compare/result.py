@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from scipy import stats
 
+from hptransfer.base.frozen import Frozen
 from hptransfer.experiment import Experiment
 from hptransfer.report import text
 from hptransfer.report.results import Results, Series, label
-from hptransfer.trainers.ours.spec import RunSpec, Spec
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Interval, WeightDecay
 from hptransfer.validate.result import Axis, Multiplier
 from hptransfer.validate.significance import welch_freedom
@@ -22,7 +23,7 @@ Agreement = Literal["agree", "differ", "unknown", "not judged"]
 NOT_SETTINGS = ("name", "description")
 
 
-class Setting(Spec):
+class Setting(Frozen):
     """A field that differs, by its dotted name, with its values as --set takes them. None: the experiment does not have it."""
 
     name: str
@@ -30,7 +31,7 @@ class Setting(Spec):
     b: str | None
 
 
-class Quantity(Spec):
+class Quantity(Frozen):
     """One number of both experiments with 80 % intervals, and B's over A's. ``agreement``: whether the interval of the ratio
     holds 1; unknown where one of its ends is not bounded and the other does not decide, not judged where the rules alone change
     the number from one experiment to the other."""
@@ -41,7 +42,7 @@ class Quantity(Spec):
     agreement: Agreement
 
 
-class HeldOut(Spec):
+class HeldOut(Frozen):
     """The predicted run of one optimizer at the held-out width: mean loss in nats per token, and its standard error."""
 
     experiment: str
@@ -55,7 +56,7 @@ class HeldOut(Spec):
     seeds: int
 
 
-class Pairing(Spec):
+class Pairing(Frozen):
     """One optimizer in both experiments. None and empty: not known or refused in one of them, which ``missing`` says.
 
     ``lr`` in base coordinates; ``hidden_lr``, the final one of the hidden matrices, where those coordinates differ.
@@ -82,7 +83,7 @@ class Pairing(Spec):
         return label(self.a) if self.a == self.b else f"{self.optimizer} ({self.a[1]} against {self.b[1]})"
 
 
-class Comparison(Spec):
+class Comparison(Frozen):
     """What comparing two experiments gives. ``not_comparable``: why losses at the held-out widths say nothing about each other;
     ``caveats``: what else must be known to read the numbers."""
 

@@ -15,9 +15,9 @@ import torch
 
 from hptransfer.base.errors import CheckFailed, last_line
 from hptransfer.experiment import Resources
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import Claim, Claims, CurvePoint, RunRecord, Store, Watch
+from hptransfer.runs import Claim, Claims, CurvePoint, Job, Record, Store, Watch
 from hptransfer.trainers.ours.parallel import Strategy, of_first
+from hptransfer.trainers.ours.points import spec_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Layout:
 
 
 def launch(
-    spec: RunSpec, store: Store, layout: Layout | None = None, on_point: Callable[[CurvePoint], None] | None = None
-) -> RunRecord:
+    job: Job, store: Store, layout: Layout | None = None, on_point: Callable[[CurvePoint], None] | None = None
+) -> Record:
     """Train one run as a Ray Train `TorchTrainer` run, and return its record from the store. ``on_point`` is called with every
     point of its curve as it comes. Raises CheckFailed when the run fails, or another process trains it."""
     from ray import get_runtime_context
@@ -54,7 +54,7 @@ def launch(
         trainer = TorchTrainer(
             _worker,
             train_loop_config={
-                "spec": spec.model_dump_json(),
+                "job": job.model_dump_json(),
                 "store": store.uri,
                 "strategy": layout.strategy,
                 "accumulation": layout.accumulation,
@@ -69,7 +69,7 @@ def launch(
                 resources_per_worker=layout.resources.demand(),
             ),
             run_config=RunConfig(
-                name=f"{spec.run_id}-{session}",
+                name=f"{job.run_id}-{session}",
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=layout.failures),
             ),
@@ -78,16 +78,16 @@ def launch(
         try:
             other = trainer.fit().return_value
         except Exception as error:
-            raise CheckFailed(f"run {spec.run_id} failed under Ray Train: {last_line(error)}") from None
+            raise CheckFailed(f"run {job.run_id} failed under Ray Train: {last_line(error)}") from None
         finally:
             points.put(None)
             listener.join()
             points.shutdown()
     if other:
-        raise CheckFailed(f"run {spec.run_id} is trained by {other}; wait for it, or end it and run the same command again")
-    record = store.get(spec.run_id)
+        raise CheckFailed(f"run {job.run_id} is trained by {other}; wait for it, or end it and run the same command again")
+    record = store.get(job.run_id)
     if record is None:
-        raise CheckFailed(f"run {spec.run_id} ended under Ray Train without a record in {store.location}")
+        raise CheckFailed(f"run {job.run_id} ended under Ray Train without a record in {store.location}")
     return record
 
 
@@ -106,7 +106,7 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.trainers.ours.data.corpus import open_corpus
     from hptransfer.trainers.ours.loop import train
 
-    spec, store, points = RunSpec.model_validate_json(config["spec"]), Store(config["store"]), config["points"]
+    spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(config["store"]), config["points"]
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which collectives on objects use

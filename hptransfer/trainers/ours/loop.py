@@ -1,4 +1,4 @@
-"""The training loop: a `RunSpec` in, a `RunRecord` out."""
+"""The training loop: a `RunSpec` in, a record out."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from datetime import UTC, datetime
 import torch
 from torch import nn
 
-from hptransfer.trainers.ours.data.batches import batch, validation_batches
-from hptransfer.trainers.ours.data.corpus import Corpus
+from hptransfer.base.files import patiently
 from hptransfer.models import build_model
 from hptransfer.models.loss import IGNORED
 from hptransfer.optimizers.engine import build_optimizer, clip_gradients, optimizer_flops
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import Claim, CurvePoint, RunRecord, Store
-from hptransfer.base.files import patiently
+from hptransfer.runs import Claim, CurvePoint, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.acceleration import accelerate
 from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.data.batches import batch, validation_batches
+from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.losses import PendingLosses
 from hptransfer.trainers.ours.parallel import Strategy, World
+from hptransfer.trainers.ours.points import job_of
 from hptransfer.trainers.ours.schedule import decay_factor, schedule_factor
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.state import RunState
 
 Reporter = Callable[[CurvePoint], None]
@@ -44,7 +45,7 @@ def train(
     device: torch.device | None = None,
     strategy: Strategy = "ddp",
     accumulation: int = 1,
-) -> RunRecord:
+) -> Record:
     """Train one run on this process (or on all workers of the current torch.distributed group) and return its record.
 
     With a ``store``, the run resumes from its checkpoint there and the record is added to it (by rank 0). Divergence is a
@@ -165,20 +166,19 @@ class _Run:
             val=val if math.isfinite(val) else None,
         )
 
-    def record(self) -> RunRecord:
+    def record(self) -> Record:
         """What came of it. Collective."""
         spec, state, world = self.spec, self.state, self.world
         done = state.step / spec.steps
-        return RunRecord(
-            run_id=spec.run_id,
-            spec=spec,
+        outcome = Outcome(
             state="diverged" if state.diverged else "complete",
             reason=state.diverged,
-            steps=state.step,
-            tokens=state.step * spec.batch_tokens,
             loss=None if state.diverged else state.curve[-1].val,
             bits_per_byte=None if state.diverged else state.bits_per_byte,
+            metrics={"factor_failures": int(world.sum(torch.tensor(self.optimizer.failures, device=world.device)))},
             curve=tuple(state.curve),
+            steps=state.step,
+            tokens=state.step * spec.batch_tokens,
             flops=spec.flops * done,
             flops_optimizer=optimizer_flops(spec) * done,
             training_wall_seconds=state.seconds,
@@ -186,12 +186,11 @@ class _Run:
             evaluation_wall_seconds=state.evaluation_seconds,
             peak_memory_bytes=machine.peak_memory_bytes(world.device),
             optimizer_state_bytes=self.optimizer.state_bytes(),
-            factor_failures=int(world.sum(torch.tensor(self.optimizer.failures, device=world.device))),
             device=machine.describe(world.device),
             workers=world.workers,
-            versions=machine.versions(),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        return Record(job=job_of(spec), outcome=outcome, versions=machine.versions())
 
 
 def may_compile(device: torch.device) -> bool:

@@ -14,8 +14,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from hptransfer.base.errors import UsageError
+from hptransfer.experiment.settings import Precision
 from hptransfer.models import GPT
-from hptransfer.trainers.ours.spec import Precision
 
 Strategy = Literal["ddp", "fsdp"]
 T = TypeVar("T")

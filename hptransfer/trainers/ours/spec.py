@@ -10,33 +10,27 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from hptransfer.optimizers.rules.conventions import update_factor
+from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.settings import (
+    DataSpec,
+    EvaluationSpec,
+    Horizon,
+    ParameterConvention,
+    Parametrization,
+    Precision,
+    ScheduleSpec,
+)
 from hptransfer.optimizers.recipes import MuonOptions, Options, Preconditioned, Recipe, Role, ScheduleFree, Sides, get_recipe
+from hptransfer.optimizers.rules.conventions import update_factor
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
 from hptransfer.optimizers.rules.width import Ratios, block_count
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
 NUMERICS_VERSION = 3
-
-Parametrization = Literal["mup", "sp", "spectral"]
-Precision = Literal["float32", "float64", "bfloat16"]
-PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
-
-
-class Spec(BaseModel):
-    """Base of every specification: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __copy__(self) -> Self:
-        copied = super().__copy__()
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # `model_copy` changes what was cached
-            del copied.__dict__[name]
-        return copied
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Weight:
         return self.d_in * self.d_out * self.count
 
 
-class ModelSpec(Spec):
+class ModelSpec(Frozen):
     """A pre-norm decoder: RMSNorm, no biases, untied zero readout, fixed head dimension."""
 
     width: int = Field(gt=0)
@@ -114,10 +108,7 @@ class ModelSpec(Spec):
         return 3.0 * (matmuls + attention)
 
 
-ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
-
-
-class BaseShape(Spec):
+class BaseShape(Frozen):
     """The model and run that every ratio is relative to."""
 
     width: int = Field(gt=0)
@@ -126,54 +117,7 @@ class BaseShape(Spec):
     batch_tokens: int = Field(gt=0)
 
 
-class DataSpec(Spec):
-    """Identity of the data: two runs with the same ``sha256`` saw the same tokens."""
-
-    corpus: str
-    tokenizer: str
-    sha256: str
-    vocab: int
-    max_bytes: int | None = None
-
-
-class Horizon(Spec):
-    """How long a run is: a fixed number of tokens, or tokens per parameter by a named parameter convention."""
-
-    policy: Literal["tokens", "tpp"] = "tokens"
-    tokens: int | None = Field(None, gt=0)
-    tpp: float | None = Field(None, gt=0)
-    convention: ParameterConvention = "all"
-
-    @model_validator(mode="after")
-    def _one_value(self) -> Self:
-        if (self.tokens is None) == (self.policy == "tokens") or (self.tpp is None) == (self.policy == "tpp"):
-            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else")
-        return self
-
-    def resolve(self, model: ModelSpec, batch_tokens: int) -> int:
-        """Training tokens: a whole number of batches, at least one."""
-        wanted = self.tokens if self.tokens is not None else (self.tpp or 0) * model.parameters(self.convention)
-        return max(1, round(wanted / batch_tokens)) * batch_tokens
-
-
-class ScheduleSpec(Spec):
-    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape. Weight decay has a factor
-    q(t) of its own besides."""
-
-    shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
-    weight_decay: Literal["constant", "linear", "cosine"] = Field("constant", description="q(t): 1, or from 1 to 0 over the run")
-    warmup_tokens: int = Field(0, ge=0)
-    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
-
-
-class EvaluationSpec(Spec):
-    """Validation loss: ``tokens`` for the final value, an eighth of them at the other ``points`` on the curve."""
-
-    tokens: int = Field(65_536, gt=0)
-    points: int = Field(6, ge=1)
-
-
-class OptimizerSpec(Spec):
+class OptimizerSpec(Frozen):
     """A recipe with its hyperparameters in base coordinates."""
 
     recipe: str
@@ -209,7 +153,7 @@ class Group:
     sides: Sides
 
 
-class RunSpec(Spec):
+class RunSpec(Frozen):
     """Everything that determines one training run."""
 
     model: ModelSpec
@@ -269,8 +213,10 @@ class RunSpec(Spec):
 
     @property
     def tokens(self) -> int:
-        """Training tokens."""
-        return self.horizon.resolve(self.model, self.batch_tokens)
+        """Training tokens: a whole number of batches, at least one."""
+        horizon = self.horizon
+        wanted = horizon.tokens if horizon.tokens is not None else (horizon.tpp or 0) * self.model.parameters(horizon.convention)
+        return max(1, round(wanted / self.batch_tokens)) * self.batch_tokens
 
     @property
     def steps(self) -> int:

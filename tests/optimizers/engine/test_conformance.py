@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny import gradients, hidden_optimizer, tiny_corpus, tiny_spec
 
-from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.models import GPT, build_model
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
 from hptransfer.optimizers.engine.optimizer import FAST
 from hptransfer.optimizers.engine.recipes import chain
 from hptransfer.optimizers.recipes import RECIPES, ROLES, ScheduleFree
+from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.spec import RunSpec
 
 CORPUS = tiny_corpus()

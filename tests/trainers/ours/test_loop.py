@@ -14,11 +14,11 @@ from hptransfer.base.errors import UsageError
 from hptransfer.models import GPT, build_model
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
 from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import checkpoint, loop
-from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.state import DIVERGENCE_NATS, RunState
 
 CORPUS = tiny_corpus()

@@ -12,11 +12,11 @@ from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.base.errors import UsageError
 from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import loop
-from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.spec import RunSpec
 
 # What makes the parts of a step that work on rows differ: z beside y, a master copy, decay by sign, a clipped norm.
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
-from trainers.ours.data.conftest import DOCUMENTS, EVERY_BYTE
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from trainers.ours.data.conftest import DOCUMENTS, EVERY_BYTE
 
-from hptransfer.trainers.ours.data.tokenizer import ByteTokenizer, LibraryTokenizer, identify_tokenizer
 from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.data.tokenizer import ByteTokenizer, LibraryTokenizer, identify_tokenizer
 
 TEXTS = [text.replace("\0", "").encode() for text in DOCUMENTS]
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -3,7 +3,7 @@
 import pytest
 
 from hptransfer.runs import CurvePoint
-from hptransfer.runs.query import tokens_to_loss
+from hptransfer.runs.curves import tokens_to_loss
 
 
 def curve(*losses: float | None) -> list[CurvePoint]:

@@ -1,0 +1,36 @@
+"""Values with 80 % intervals: the one place that says how wide an interval is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from hptransfer.base.frozen import Frozen
+
+Array = NDArray[np.float64]
+
+TAIL = 0.1  # on each side of every 80 % interval
+REACH = float(-stats.norm.ppf(TAIL))  # from the middle to an end, in standard deviations
+
+
+class Interval(Frozen):
+    """A value with an 80 % interval. ``None`` at an end: not bounded there."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def ends(value: float, draws: Array) -> tuple[float, float]:
+    """The 80 % interval of draws (n,), stretched where it must be to hold the value."""
+    low, high = np.quantile(draws, [TAIL, 1 - TAIL]).tolist()
+    return min(low, value), max(high, value)
+
+
+def from_logarithms(ln_value: float, ln_draws: Array) -> Interval:
+    """The interval of a positive value from its logarithm and draws of it."""
+    low, high = np.exp(ends(ln_value, ln_draws)).tolist()
+    return Interval(value=math.exp(ln_value), low=low, high=high)

@@ -1,0 +1,79 @@
+"""What is refused, and why, as values: a code with its numbers. Each is worded here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hptransfer.base.errors import CheckFailed
+from hptransfer.base.frozen import Frozen
+
+WORDS = {
+    # No prediction.
+    "precondition": "{name}: no prediction, {check}: {detail} (--force goes on all the same)",
+    "lower_edge": "{name} at {cell}: the best {hyperparameter} is at the lower edge of its sweep ({end:.4g}) or below; add runs "
+    "at lower {hyperparameter}",
+    "upper_edge": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above; add runs "
+    "at higher {hyperparameter}",
+    "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above, and "
+    "runs from {ceiling:.4g} on diverged; add runs in between",
+    "nothing_to_fit": "{name}: nothing to fit; {detail}",
+    "too_few_optima": "{name}: {optima} optima are too few to say how far they scatter; three is the least",
+    # A hyperparameter that is not fitted.
+    "not_varied": "{hyperparameter} was not varied, or is 0 in some runs",
+    "no_dependence": "the loss does not depend on it beyond the noise",
+    "below_range": "its optimum is below the swept range, which begins at {end:.4g}",
+    "above_range": "its optimum is above the swept range, which ends at {end:.4g}",
+    "no_minimum": "the loss shows no significant minimum in it",
+    "frozen": "searched at the smallest {scale}, then kept",
+    # No speedup.
+    "no_baseline": "No speedup is claimed: there is no tuned {baseline} to compare with; search, transfer and validate it too.",
+    "different_runs": "No speedup is claimed: the predictions of {baseline} and {name} are for different runs.",
+    "mid_schedule": "No speedup is claimed: runs of {early} end in mid-schedule (constant), those of {late} annealed.",
+    "checks_failed": "No speedup is claimed: the prediction of {name} fails its checks ({checks}).",
+    "unequal_budgets": "No speedup is claimed: the searches had unequal budgets, {budgets}.",
+    "diverged": "No speedup is claimed: a predicted run of {name} diverged.",
+    "baseline_diverged": "No speedup is claimed: a run of {baseline} at this width diverged.",
+    "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; its best probe, {probe}, is the outermost.",
+    "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment.",
+}
+# The stage that helps, and its options.
+REMEDIES = {
+    "precondition": "transfer --force",
+    "lower_edge": "search --set spaces.{optimizer}.{hyperparameter}.low=...",
+    "upper_edge": "search --set spaces.{optimizer}.{hyperparameter}.high=...",
+    "divergence_bounds": "search --trials N",
+    "nothing_to_fit": "search --trials N",
+}
+
+
+class Refusal(Frozen):
+    """Why something is not said or not done. ``values`` are what the words of its ``code`` need."""
+
+    code: str
+    values: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, code: str, **values: Any) -> Refusal:
+        """The refusal of that code."""
+        return cls(code=code, values=values)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return WORDS[self.code].format(**self.values)
+
+    def remedy(self, optimizer: str) -> str | None:
+        """The stage that helps an arm of ``optimizer``, with its options; None where none is known to."""
+        found = REMEDIES.get(self.code)
+        return found and found.format(**{"hyperparameter": "", **self.values, "optimizer": optimizer})
+
+
+class Refused(CheckFailed):
+    """A refusal on its way to whoever asked."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[Refusal]]:
+        return type(self), (self.refusal,)

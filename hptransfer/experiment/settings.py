@@ -1,0 +1,56 @@
+"""The settings that an experiment gives to every run, beside what its arms change: data, horizon, schedule, evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from hptransfer.base.frozen import Frozen
+
+Parametrization = Literal["mup", "sp", "spectral"]
+Precision = Literal["float32", "float64", "bfloat16"]
+PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
+ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
+
+
+class DataSpec(Frozen):
+    """Identity of the data: two runs with the same ``sha256`` saw the same tokens."""
+
+    corpus: str
+    tokenizer: str
+    sha256: str
+    vocab: int
+    max_bytes: int | None = None
+
+
+class Horizon(Frozen):
+    """How long a run is: a fixed number of tokens, or tokens per parameter by a named parameter convention."""
+
+    policy: Literal["tokens", "tpp"] = "tokens"
+    tokens: int | None = Field(None, gt=0)
+    tpp: float | None = Field(None, gt=0)
+    convention: ParameterConvention = "all"
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if (self.tokens is None) == (self.policy == "tokens") or (self.tpp is None) == (self.policy == "tpp"):
+            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else")
+        return self
+
+
+class ScheduleSpec(Frozen):
+    """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape. Weight decay has a factor
+    q(t) of its own besides."""
+
+    shape: Literal["constant", "linear", "cosine", "trapezoid"] = "linear"
+    weight_decay: Literal["constant", "linear", "cosine"] = Field("constant", description="q(t): 1, or from 1 to 0 over the run")
+    warmup_tokens: int = Field(0, ge=0)
+    cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
+
+
+class EvaluationSpec(Frozen):
+    """Validation loss: ``tokens`` for the final value, an eighth of them at the other ``points`` on the curve."""
+
+    tokens: int = Field(65_536, gt=0)
+    points: int = Field(6, ge=1)
