@@ -193,9 +193,7 @@ class Store:
 class _Records(MutableMapping[str, Record]):
     """Records by run_id; those of a frame's column ``record`` are parsed when they are asked for."""
 
-    def __init__(
-        self, gathered: pl.DataFrame, parse: Callable[[str, bytes], Record], singles: Iterable[Record] = ()
-    ) -> None:
+    def __init__(self, gathered: pl.DataFrame, parse: Callable[[str, bytes], Record], singles: Iterable[Record] = ()) -> None:
         self._parse = parse
         found: dict[str, Record | str] = dict(zip(gathered["run_id"], gathered["record"], strict=True))
         self._found = found | {record.run_id: record for record in singles}

@@ -49,9 +49,7 @@ def read_runs(path: str | Path, renamed: Mapping[str, str]) -> pl.DataFrame:
     return table
 
 
-def records_from(
-    table: pl.DataFrame, source: str, experiment: Experiment, data: DataSpec, imported_at: str
-) -> list[Record]:
+def records_from(table: pl.DataFrame, source: str, experiment: Experiment, data: DataSpec, imported_at: str) -> list[Record]:
     """One record per row of `read_runs`'s table: the experiment's run at the row's width with its lr and weight_decay, in base
     coordinates. A loss that is empty or not finite is a run that diverged. Raises UsageError in one line that names the row;
     two rows that are the same run must agree in their loss.

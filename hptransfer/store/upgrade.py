@@ -43,7 +43,13 @@ def record_of(old: dict[str, Any]) -> Record:
     metrics = {"factor_failures": old.get("factor_failures", 0)}
     outcome = {name: old[name] for name in SAME if name in old} | {"metrics": metrics}
     if old["device"].startswith("imported from"):  # nobody timed it
-        unknown = ("flops_optimizer", "training_wall_seconds", "optimizer_wall_seconds", "peak_memory_bytes", "optimizer_state_bytes")
+        unknown = (
+            "flops_optimizer",
+            "training_wall_seconds",
+            "optimizer_wall_seconds",
+            "peak_memory_bytes",
+            "optimizer_state_bytes",
+        )
         outcome |= dict.fromkeys(unknown)
     return Record.model_validate({"job": job, "outcome": outcome, "versions": old.get("versions", {})})
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Number, Point
-from hptransfer.transfer.axes import logarithm
+from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Check
 
@@ -31,7 +31,9 @@ def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
     if group.frozen:
         checks.append(_frozen(group))
     if target and target.exponents:
-        words = f"does not cover {'; nor '.join(target.uncovered)}" if target.uncovered else "covers this optimizer and its options"
+        words = (
+            f"does not cover {'; nor '.join(target.uncovered)}" if target.uncovered else "covers this optimizer and its options"
+        )
         checks.append(Check(name="theory", ok=True, detail=words))
     if target:
         checks.append(_extrapolation(group.scales, points, target.point))
@@ -59,7 +61,12 @@ def _scales(group: Group, points: Sequence[Point]) -> Check:
     if names:
         ranges = [f"{name} {', '.join(f'{value:.6g}' for value in sorted({p[name] for p in points}))}" for name in names]
         return Check(name="scales", ok=True, detail=f"runs at {'; '.join(ranges)}", required=True)
-    only = ", ".join(f"{name} {points[0][name]:.6g}" for name in group.scales[:1])
+    return one_cell(group.scales[:1], points[0])
+
+
+def one_cell(scales: Sequence[str], point: Point) -> Check:
+    """The check that fails where all runs are in one cell."""
+    only = cell_words({name: point[name] for name in scales})
     return Check(name="scales", ok=False, detail=f"one cell, {only}, shows no drift; add runs at a second one", required=True)
 
 

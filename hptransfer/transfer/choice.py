@@ -14,9 +14,7 @@ from hptransfer.optimizers.recipes import get_recipe
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 
 
-def chosen_arms(
-    experiment: Experiment, text: str | None, parametrization: str | None
-) -> tuple[Experiment, tuple[Arm, ...]]:
+def chosen_arms(experiment: Experiment, text: str | None, parametrization: str | None) -> tuple[Experiment, tuple[Arm, ...]]:
     """The arms that are named, or all of the experiment; those of one parametrization, the experiment's first unless another is
     named. A recipe stands for its arm even where the experiment has none: the experiment comes back with it."""
     kind = parametrization or experiment.parametrizations[0]

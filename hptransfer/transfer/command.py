@@ -96,7 +96,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     columns.add_argument("--group", default="", metavar="A,B", help="columns that tell groups apart")
     columns.add_argument("--scale", default="width", metavar="N[,D]", help="columns of scale (width)")
     columns.add_argument("--hp", default="lr", metavar="A[,B]", help="columns to predict; log2_... is a logarithm already (lr)")
-    columns.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged. Without it every row is an optimum")
+    columns.add_argument(
+        "--loss", metavar="COLUMN", help="final loss; empty or nan: diverged. Without it every row is an optimum"
+    )
     columns.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
     columns.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
     return parser.parse_args(arguments)
@@ -160,7 +162,9 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
     elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
     questions = []
     for arm in arms:
-        group = arm_group(arm.name, found, experiment, f"python -m hptransfer.search {cli.selection(args)} --optimizer {arm.name}")
+        group = arm_group(
+            arm.name, found, experiment, f"python -m hptransfer.search {cli.selection(args)} --optimizer {arm.name}"
+        )
         job = target_of(experiment, arm.name, found)
         if changes := {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}:
             job = resolve(job.point.at(**changes))
@@ -182,7 +186,9 @@ def arm_group(name: str, found: Members, experiment: Experiment, command: str) -
     for width in sorted(experiment.widths):
         complete = sum(record.loss is not None and record.point["width"] == width for record in used)
         if complete < needed:
-            raise UsageError(f"{name} {where} has {complete} complete runs at width {width} and needs {needed}; go on with `{command}`")
+            raise UsageError(
+                f"{name} {where} has {complete} complete runs at width {width} and needs {needed}; go on with `{command}`"
+            )
     return group
 
 
@@ -256,7 +262,9 @@ def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
         decay = prediction.weight_decay
         rows.append(("weight_decay, final", cli.number(decay.value), _ends(decay), "by the weight decay rule, independent"))
     if prediction.expected_regret is not None:
-        rows.append(("expected regret", f"{prediction.expected_regret:.3%}", "-", f"of the loss; seed noise {prediction.noise:.2%}"))
+        rows.append(
+            ("expected regret", f"{prediction.expected_regret:.3%}", "-", f"of the loss; seed noise {prediction.noise:.2%}")
+        )
     if (held := prediction.hold_out) is not None:
         note = f"best there {held.own:.4g}, regret {held.regret:.3%}"
         rows.append((f"hold-out: {held.cell} from smaller ones", cli.number(held.predicted), "-", note))

@@ -13,7 +13,7 @@ from hptransfer.base.intervals import REACH, Interval, ends, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
 from hptransfer.transfer.axes import cell_words, plain, unit
-from hptransfer.transfer.checks import preconditions, require
+from hptransfer.transfer.checks import one_cell, preconditions, require
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import EXPECTED, RULES, Fitted, Group, fit_group, width_prior
 from hptransfer.transfer.law import UNKNOWN, Law
@@ -45,6 +45,8 @@ def predict(
         require(checks, group.name)
     fitted = fit_group(group, target, draws=draws, seed=seed)
     fit = fitted.fit
+    if len(fitted.cells) < 2 and not force:  # others were left out
+        require([one_cell(fitted.scales, fitted.cells[0].point)], group.name)
     inside = (_inside_sweeps(fitted),) if fit else ()
     law = fitted.law(target, draws=draws, seed=seed) if target else None
     estimates, job = _estimates(fitted, law), None

@@ -21,7 +21,9 @@ def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFram
     alike: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         settings = record.point.settings
-        alike[json.dumps([settings.get(name) for name in ("optimizer", "parametrization", "data")], sort_keys=True)].append(record)
+        alike[json.dumps([settings.get(name) for name in ("optimizer", "parametrization", "data")], sort_keys=True)].append(
+            record
+        )
     rows = []
     for members in alike.values():
         for record in Group("", tuple(members)).used:

@@ -198,9 +198,7 @@ def decay_multiplier(rule: WeightDecayRule, point: Point) -> float:
     )
 
 
-def sweep_of(
-    records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]
-) -> tuple[Sweep, str | None]:
+def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Sweep, str | None]:
     """The complete runs as arrays, and in words which cells were left out because too few of theirs finished."""
     points = [record.point for record in records]
     sweep, dropped = gather(
@@ -227,9 +225,7 @@ def _given(group: Group, scales: tuple[str, ...]) -> Fitted:
     design = np.column_stack([np.ones(len(x)), x])
     left = h - design @ np.linalg.lstsq(design, h, rcond=None)[0]
     covariance = np.kron(np.eye(len(x)), left.T @ left / dof)
-    return Fitted(
-        group, scales, group.hyperparameters, x, group.used, Measured(h, covariance, dof), None, None, group.notes
-    )
+    return Fitted(group, scales, group.hyperparameters, x, group.used, Measured(h, covariance, dof), None, None, group.notes)
 
 
 def _no_dependence(both: Fit) -> Refusal | None:

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pyarrow import fs
 
-from hptransfer.runs import ClaimLost, Claims, Store, Watch, claims, files
+from hptransfer.base import files
+from hptransfer.runs import ClaimLost, Claims, Store, Watch, claims
 
 
 @pytest.fixture(params=["folder", "objects"])

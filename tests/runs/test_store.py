@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from records import record_of
 
+from hptransfer.base import files
 from hptransfer.base.errors import UsageError
-from hptransfer.runs import Store, files
+from hptransfer.runs import Store
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_compact_changes_nothing_that_is_read(store, make_run, tmp_path):
     assert store.frame().height == 4
 
 
-@pytest.mark.parametrize("damage", ['{"run_id": "x"', "", "[]", '{"schema_version": 1}', '{"schema_version": 1, "run_id": 3}'])
+@pytest.mark.parametrize("damage", ['{"run_id": "x"', "", "[]", '{"schema_version": 2}', '{"schema_version": 2, "job": 3}'])
 def test_a_damaged_file_is_named_and_set_aside_and_the_rest_is_read(store, make_run, tmp_path, capsys, damage):
     record = record_of(make_run())
     store.add(record)

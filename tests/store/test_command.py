@@ -26,10 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT.model_dump(mode="json", exclude_none=True)))
     rows: list[dict[str, Any]] = []
     for record in make_records(Truth(), EXPERIMENT):
-        spec = record.spec
-        rows.append(
-            {"d_model": spec.model.width, "lr": spec.optimizer.lr, "wd": spec.optimizer.weight_decay, "loss": record.loss}
-        )
+        point = record.point
+        rows.append({"d_model": point["width"], "lr": point["lr"], "wd": point["weight_decay"], "loss": record.loss})
     rows.append({"d_model": 64, "lr": 1.0, "wd": 1e-3, "loss": None})
     pl.DataFrame(rows).write_csv("runs.csv")
     return tmp_path
@@ -48,9 +46,9 @@ def test_imported_runs_predict_as_searched_ones(folder: Path, capsys: pytest.Cap
     assert (printed["imported"], printed["already_there"]) == (25, 0)
     records = Store("runs").records().values()
     assert sum(record.state == "diverged" for record in records) == 1
-    assert {record.device for record in records} == {"imported from runs.csv"}
+    assert {record.outcome.device for record in records} == {"imported from runs.csv"}
     assert transfer(["--experiment", "mine.yaml", "--json"]) == 0
-    lr = json.loads(capsys.readouterr().out)["hyperparameters"]["lr"]
+    lr = json.loads(capsys.readouterr().out)["predictions"][0]["hyperparameters"]["lr"]
     assert abs(math.log(lr["value"] / 0.01)) < 0.15
 
 

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.base.errors import CheckFailed, UsageError
-from hptransfer.runs import RunRecord
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.transfer.decision import predict
+from hptransfer.base.refusals import Refused
+from hptransfer.experiment.experiment import Arm
+from hptransfer.runs import Job, Record
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer import decision
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Drift, Prediction
 
 TWO_WIDTHS = make_experiment()
 
 
-def target_of(records: list[RunRecord], width: int = 256) -> RunSpec:
-    return records[-1].spec.at(**{"model.width": width})
+def target_of(records: list[Record], width: int = 256, **changes: Any) -> Job:
+    return resolve(records[-1].point.at(width=width, **changes))
+
+
+def predict(records: list[Record], target: Job, **options: Any) -> Prediction:
+    """The prediction of one arm."""
+    return decision.predict(Group(records[0].point.settings["optimizer"], tuple(records)), target, resolve, **options)
+
+
+def changed(record: Record, loss: float | None, **changes: Any) -> Record:
+    """A record with another point."""
+    return record_of(resolve(record.point.at(**changes)), loss)
 
 
 def distance(value: float, truth: float) -> float:
@@ -30,13 +43,13 @@ def test_recovers_optimum_drift_and_noise() -> None:
     truth = Truth(gamma=-0.3, noise=0.001, curvature=0.05)
     records = make_records(truth, make_experiment(widths=[64, 128, 256]), runs=20)
     prediction = predict(records, target_of(records, 512))
-    assert distance(prediction.hyperparameters.lr.value, truth.best_lr(512)) < 0.15
+    assert distance(prediction.lr.value, truth.best_lr(512)) < 0.15
     for optimum in prediction.optima:
         assert distance(optimum.lr.value, truth.best_lr(optimum.width)) < 0.05
         assert optimum.loss == pytest.approx(2.0 * (optimum.width / 64) ** -0.1, rel=0.003)
     assert prediction.drift.used == pytest.approx(-0.3, abs=0.1)
     assert prediction.noise == pytest.approx(0.001, rel=0.6)
-    assert prediction.surface.curvature == pytest.approx(0.05, rel=0.3)
+    assert prediction.bowl.curvature == pytest.approx(0.05, rel=0.3)
 
 
 def test_skew_does_not_bias_the_optimum_low() -> None:
@@ -62,7 +75,7 @@ def test_intervals_cover_the_truth() -> None:
     for seed in range(40):
         truth = Truth(gamma=0.1 * math.sin(seed), noise=(0.003, 0.01, 0.03)[seed % 3])
         records = make_records(truth, TWO_WIDTHS, seed=seed)
-        lr = predict(records, target_of(records), draws=24).hyperparameters.lr
+        lr = predict(records, target_of(records), draws=24).lr
         assert lr.low is not None and lr.high is not None
         assert lr.high / lr.low < 3
         covered += lr.low <= truth.best_lr(256) <= lr.high
@@ -93,14 +106,14 @@ def test_clear_drift_overrules_theory() -> None:
     assert drift.theory < drift.used < drift.fitted
     assert drift.used == pytest.approx(0.8, abs=0.2)
     assert "excludes it" in drift.reason
-    assert distance(prediction.hyperparameters.lr.value, Truth(gamma=0.8).best_lr(512)) < 0.2
+    assert distance(prediction.lr.value, Truth(gamma=0.8).best_lr(512)) < 0.2
 
 
 def test_sp_is_expected_to_drift_as_the_hidden_rule_says() -> None:
     records = make_records(Truth(gamma=-1.0), TWO_WIDTHS, recipe="adamw", parametrization="sp", lr_range=(0.05, 8.0))
     prediction = predict(records, target_of(records))
     assert prediction.drift.theory == -1.0
-    assert distance(prediction.hyperparameters.lr.value, 0.01 / 4) < 0.25
+    assert distance(prediction.lr.value, 0.01 / 4) < 0.25
 
 
 def test_theory_weighs_little_where_sp_expects_different_exponents_of_hidden_and_readout() -> None:
@@ -122,13 +135,13 @@ def test_theory_weighs_little_where_sp_expects_different_exponents_of_hidden_and
 
 def test_one_width_takes_theory_and_its_uncertainty() -> None:
     records = make_records(Truth(noise=0.003), make_experiment(widths=[64]))
-    with pytest.raises(CheckFailed, match="one width, 64, shows no drift; search a second one"):
+    with pytest.raises(Refused, match="one cell, width 64, shows no drift; add runs at a second one"):
         predict(records, target_of(records))
     prediction = predict(records, target_of(records), force=True)
-    assert [check.name for check in prediction.checks if not check.ok] == ["widths"]
+    assert [check.name for check in prediction.checks if not check.ok] == ["scales"]
     assert prediction.drift.fitted is None and prediction.hold_out is None
     assert prediction.drift.used == 0.0
-    own, lr = prediction.optima[0].lr, prediction.hyperparameters.lr
+    own, lr = prediction.optima[0].lr, prediction.lr
     assert lr.value == pytest.approx(own.value, rel=1e-6)
     assert own.low is not None and own.high is not None and lr.low is not None and lr.high is not None
     assert lr.high / lr.low > 1.1 * own.high / own.low
@@ -137,7 +150,7 @@ def test_one_width_takes_theory_and_its_uncertainty() -> None:
 def test_four_runs_at_a_width_give_a_wide_answer() -> None:
     many = make_records(Truth(noise=0.01), TWO_WIDTHS, runs=16)
     few = make_records(Truth(noise=0.01), TWO_WIDTHS, runs=4)
-    wide, narrow = (predict(records, target_of(records)).hyperparameters.lr for records in (few, many))
+    wide, narrow = (predict(records, target_of(records)).lr for records in (few, many))
     assert wide.low is not None and wide.high is not None and narrow.low is not None and narrow.high is not None
     assert wide.low < 0.01 < wide.high
     assert wide.high / wide.low > narrow.high / narrow.low
@@ -145,8 +158,11 @@ def test_four_runs_at_a_width_give_a_wide_answer() -> None:
 
 def test_too_few_runs_are_refused() -> None:
     records = make_records(Truth(), TWO_WIDTHS, runs=2)
-    with pytest.raises(UsageError, match=r"muon at width 64 has 2 complete runs .* needs 3"):
+    with pytest.raises(Refused, match=r"muon: nothing to fit; .* width 64, 128: fewer than 3 finished runs"):
         predict(records, target_of(records))
+    enough = [record for record in make_records(Truth(), TWO_WIDTHS) if record.point["width"] == 64]
+    with pytest.raises(Refused, match="one cell, width 64, shows no drift"):
+        predict([*enough, *(record for record in records if record.point["width"] == 128)], target_of(records))
 
 
 def test_diverged_runs_do_not_disturb() -> None:
@@ -155,46 +171,46 @@ def test_diverged_runs_do_not_disturb() -> None:
     assert sum(record.state == "diverged" for record in stormy) >= 4
     prediction = predict(stormy, target_of(stormy))
     assert sum(optimum.diverged for optimum in prediction.optima) == sum(r.state == "diverged" for r in stormy)
-    expected = predict(calm, target_of(calm)).hyperparameters.lr.value
-    assert distance(prediction.hyperparameters.lr.value, expected) < 0.1
+    expected = predict(calm, target_of(calm)).lr.value
+    assert distance(prediction.lr.value, expected) < 0.1
 
 
 def test_an_unlucky_divergence_below_finished_runs_changes_nothing() -> None:
     records = make_records(Truth(noise=0.003), TWO_WIDTHS)
-    spec = records[0].spec.at(**{"optimizer.lr": 0.002})
-    bounded = predict([*records, record_of(spec, None)], target_of(records), draws=50).hyperparameters
+    bounded = predict([*records, changed(records[0], None, lr=0.002)], target_of(records), draws=50).hyperparameters
     assert bounded == predict(records, target_of(records), draws=50).hyperparameters
 
 
 @pytest.mark.parametrize(("lr_range", "direction"), [((1.5, 30.0), "lower"), ((0.03, 0.6), "higher")])
 def test_optimum_on_the_edge_is_refused_with_the_direction(lr_range: tuple[float, float], direction: str) -> None:
     records = make_records(Truth(), TWO_WIDTHS, lr_range=lr_range)
-    with pytest.raises(CheckFailed, match=f"muon at width 64: .* to {direction} lr") as caught:
+    with pytest.raises(Refused, match=f"muon at width 64: .* at {direction} lr") as caught:
         predict(records, target_of(records))
     edge = {"lower": min, "higher": max}[direction]
-    assert f"({edge(r.spec.optimizer.lr for r in records if r.spec.model.width == 64):.4g})" in str(caught.value)
+    end = edge(record.point["lr"] for record in records if record.point["width"] == 64)
+    assert f"({end:.4g})" in str(caught.value)
 
 
 def test_optimum_under_the_ceiling_but_above_every_finished_run_is_refused() -> None:
     records = make_records(Truth(ceiling=0.005), TWO_WIDTHS)
-    with pytest.raises(CheckFailed, match=r"muon at width 64: .* diverged; search in between"):
+    with pytest.raises(Refused, match=r"muon at width 64: .* diverged; add runs in between"):
         predict(records, target_of(records))
 
 
 def test_a_diverged_run_close_above_bounds_the_optimum_as_a_finished_one_would() -> None:
     """The highest run that finished lies a little below the optimum, the lowest that diverged a little above it."""
-    records = [record for record in make_records(Truth(), TWO_WIDTHS) if record.spec.optimizer.lr < 0.0098]
-    wall = [record_of(record.spec.at(**{"optimizer.lr": 0.014}), None) for record in records]
+    records = [record for record in make_records(Truth(), TWO_WIDTHS) if record.point["lr"] < 0.0098]
+    wall = [changed(record, None, lr=0.014) for record in records]
     prediction = predict([*records, *wall], target_of(records), draws=50)
-    assert prediction.hyperparameters.lr.value == pytest.approx(0.01, rel=0.35)
+    assert prediction.lr.value == pytest.approx(0.01, rel=0.35)
     check = next(check for check in prediction.checks if check.name == "lr inside its sweep")
     assert check.ok
 
 
 def test_flat_weight_decay_is_not_identified_and_takes_the_rule() -> None:
     records = make_records(Truth(noise=0.01), TWO_WIDTHS)
-    decay = predict(records, target_of(records)).hyperparameters.weight_decay
-    assert decay.status.startswith("not identified, rule used: ")
+    decay = predict(records, target_of(records)).weight_decay
+    assert decay.words.startswith("not identified, rule used: ")
     assert decay.low is None and decay.high is None
     assert 1e-4 / 4 < decay.value < 1e-2 / 4  # inside the sweep, times 64/256
 
@@ -203,36 +219,36 @@ def test_curved_weight_decay_is_identified_and_scaled() -> None:
     truth = Truth(noise=0.003, wd=7e-4, wd_curvature=0.02)
     records = make_records(truth, TWO_WIDTHS)
     prediction = predict(records, target_of(records))
-    decay = prediction.hyperparameters.weight_decay
-    assert decay.status.startswith("identified") and "1/width" in decay.status
+    decay = prediction.weight_decay
+    assert decay.is_fitted and "1/width" in decay.words
     assert decay.low is not None and decay.high is not None
     assert decay.low < 7e-4 / 4 < decay.high
     assert distance(decay.value, 7e-4 / 4) < 0.3
-    assert prediction.spec.weight_decay == decay.value
-    assert distance(prediction.hyperparameters.lr.value, 0.01) < 0.25
+    assert prediction.run.weight_decay == decay.value
+    assert distance(prediction.lr.value, 0.01) < 0.25
 
 
 def test_weight_decay_optimum_beyond_the_sweep_is_not_identified() -> None:
     records = make_records(Truth(noise=0.002, wd_curvature=0.02), TWO_WIDTHS, wd_range=(0.05, 0.6), runs=20)
-    status = predict(records, target_of(records)).hyperparameters.weight_decay.status
+    status = predict(records, target_of(records)).weight_decay.words
     assert status.startswith("not identified, rule used: ")
     assert "above the swept range" in status or "no significant minimum" in status
 
 
 def test_weight_decay_that_was_not_varied_keeps_its_value() -> None:
     records = make_records(Truth(), TWO_WIDTHS)
-    same = [record_of(r.spec.at(**{"optimizer.weight_decay": 0.0}), r.loss) for r in records]
-    decay = predict(same, target_of(same)).hyperparameters.weight_decay
+    same = [changed(r, r.loss, weight_decay=0.0) for r in records]
+    decay = predict(same, target_of(same)).weight_decay
     assert decay.value == 0.0
-    assert "was not varied" in decay.status
+    assert "was not varied" in decay.words
 
 
 def test_runs_at_other_ratios_are_left_out() -> None:
     kept = make_records(Truth(noise=0.003), TWO_WIDTHS, ratio=4.0)
     misleading = make_records(Truth(lr=0.05), make_experiment(widths=[64]), ratio=1.0, seed=1, runs=20)
     prediction = predict([*misleading, *kept], target_of(kept))
-    assert prediction.hyperparameters.embedding_lr_ratio == prediction.spec.optimizer.embedding_lr_ratio == 4.0
-    assert distance(prediction.hyperparameters.lr.value, 0.01) < 0.1
+    assert prediction.hyperparameters["embedding_lr_ratio"].value == prediction.point["embedding_lr_ratio"] == 4.0
+    assert distance(prediction.lr.value, 0.01) < 0.1
     assert [optimum.runs for optimum in prediction.optima] == [12, 12]
     assert all(check.ok for check in prediction.checks)
 
@@ -241,27 +257,27 @@ def test_hold_out_predicts_the_largest_width_from_the_narrower() -> None:
     records = make_records(Truth(gamma=0.5, noise=0.003), TWO_WIDTHS, lr_range=(0.1, 15.0))
     held = predict(records, target_of(records)).hold_out
     assert held is not None
-    assert held.width == 128
-    assert distance(held.own_lr, Truth(gamma=0.5).best_lr(128)) < 0.1
-    assert distance(held.predicted_lr, 0.01) < 0.2  # one width is left, so that theory is all there is
+    assert held.scales == {"width": 128}
+    assert distance(held.own, Truth(gamma=0.5).best_lr(128)) < 0.1
+    assert distance(held.predicted, 0.01) < 0.2  # one width is left, so that theory is all there is
     assert held.regret == pytest.approx(0.04 * (0.5 * math.log(2)) ** 2, rel=0.7)
 
 
 def test_roles_are_the_final_numbers_of_the_predicted_run() -> None:
     records = make_records(Truth(), TWO_WIDTHS, recipe="adamw", ratio=4.0)
     prediction = predict(records, target_of(records))
-    lr = prediction.hyperparameters.lr.value
+    lr = prediction.lr.value
     assert set(prediction.roles) == {"embedding", "hidden", "readout", "vector"}
     assert prediction.roles["embedding"].lr == pytest.approx(4 * lr)
     assert prediction.roles["hidden"].lr == pytest.approx(lr / 4)
     assert prediction.roles["readout"].lr == pytest.approx(4 * lr / 4)
-    assert prediction.roles["hidden"].weight_decay == prediction.hyperparameters.weight_decay.value
+    assert prediction.roles["hidden"].weight_decay == prediction.weight_decay.value
     assert prediction.roles["vector"].weight_decay == 0
 
 
 def test_failed_preconditions_are_named() -> None:
     records = make_records(Truth(), TWO_WIDTHS, recipe="shampoo")
-    target = target_of(records).at(**{"optimizer.options": {"block_size": 128}})
+    target = target_of(records, options={"block_size": 128})
     failed = {check.name: check.detail for check in predict(records, target, draws=20).checks if not check.ok}
     assert set(failed) == {"block size", "optimizer options"}
     assert "128" in failed["block size"] and "64" in failed["block size"]
@@ -270,15 +286,15 @@ def test_failed_preconditions_are_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schedule.shape": "cosine"}, "no prediction, schedule: target shape='cosine'"),
-        ({"data.sha256": "e" * 64}, "no prediction, corpus: target .* eeeeeeee, runs also"),
-        ({"model.width": 8192}, "no prediction, extrapolation: 64x in width beyond the widest run, 32x is the most"),
+        ({"schedule": {"shape": "cosine"}}, "no prediction, schedule: target shape='cosine'"),
+        ({"data": DATA.model_dump() | {"sha256": "e" * 64}}, "no prediction, corpus: target .* eeeeeeee, runs also"),
+        ({"width": 8192}, "no prediction, extrapolation: 64x in width beyond the largest run, 32x is the most"),
     ],
 )
 def test_runs_that_cannot_speak_for_the_target_are_refused(changes: dict[str, object], words: str) -> None:
     records = make_records(Truth(), TWO_WIDTHS)
-    target = target_of(records).at(**changes)
-    with pytest.raises(CheckFailed, match=words) as caught:
+    target = resolve(target_of(records).point.at(**changes))
+    with pytest.raises(Refused, match=words) as caught:
         predict(records, target)
     assert "--force" in str(caught.value) and "\n" not in str(caught.value)
     assert len([check for check in predict(records, target, draws=20, force=True).checks if not check.ok]) == 1
@@ -286,26 +302,25 @@ def test_runs_that_cannot_speak_for_the_target_are_refused(changes: dict[str, ob
 
 def test_mixed_schedules_in_one_group_are_refused() -> None:
     records = make_records(Truth(), TWO_WIDTHS)
-    mixed = [record_of(r.spec.at(**{"schedule.shape": "cosine"}), r.loss) for r in records[:6]]
-    with pytest.raises(CheckFailed, match=r"no prediction, schedule: .* runs also shape='cosine'"):
+    mixed = [changed(r, r.loss, schedule={"shape": "cosine"}) for r in records[:6]]
+    with pytest.raises(Refused, match=r"no prediction, schedule: .* runs also shape='cosine'"):
         predict([*records[6:], *mixed], target_of(records))
 
 
 def test_tokens_and_batch_beyond_the_swept_ones_widen_the_interval_and_say_so() -> None:
     records = make_records(Truth(noise=0.001), TWO_WIDTHS)
     plain, longer, larger = (
-        predict(records, target_of(records).at(**changes))
-        for changes in ({}, {"horizon.tokens": 8 * 131_072}, {"batch_sequences": 64})
+        predict(records, target_of(records, **changes)) for changes in ({}, {"tokens": 8 * 131_072}, {"batch_tokens": 64 * 128})
     )
 
     def width(prediction: Prediction) -> float:
-        lr = prediction.hyperparameters.lr
+        lr = prediction.lr
         assert lr.low is not None and lr.high is not None
         return math.log(lr.high / lr.low)
 
     assert width(longer) > 1.5 * width(plain) and width(larger) > 1.5 * width(plain)
-    assert distance(longer.hyperparameters.lr.value, plain.hyperparameters.lr.value) < 0.1
-    assert distance(larger.hyperparameters.lr.value, math.sqrt(8) * plain.hyperparameters.lr.value) < 0.1
+    assert distance(longer.lr.value, plain.lr.value) < 0.1
+    assert distance(larger.lr.value, math.sqrt(8) * plain.lr.value) < 0.1
     details = {check.name: check.detail for check in longer.checks}
     assert "1048576 tokens at the target, 131072 tokens in the runs: interval widened by lr* ~ tokens^" in details["horizon"]
     assert "square-root rule" in {check.name: check.detail for check in larger.checks}["batch"]
@@ -317,6 +332,6 @@ def test_tokens_per_parameter_may_grow_with_width() -> None:
     records = make_records(Truth(), experiment)
     checks = {check.name: check for check in predict(records, target_of(records), draws=20).checks}
     assert checks["horizon"].ok and "tokens grow with width" in checks["horizon"].detail
-    optimizer = OptimizerSpec(recipe="muon", lr=0.01)
-    other = make_experiment(horizon={"policy": "tpp", "tpp": 20.0}).run_spec(DATA, optimizer, width=256, parametrization="mup")
+    longer = make_experiment(horizon={"policy": "tpp", "tpp": 10.0})
+    other = resolve(longer.point(Arm.of("muon", "mup"), DATA, width=256, lr=0.01, weight_decay=0.0))
     assert "interval widened" in {c.name: c.detail for c in predict(records, other, draws=20).checks}["horizon"]

@@ -10,12 +10,21 @@ from records import record_of
 from surfaces import KINDS, draw
 from synthetic import Truth, make_experiment, make_records
 
+from hptransfer.runs import Record
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer import group
 from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Measured, Theory, fit_law, fit_line
 from hptransfer.transfer.surface import fit_surface
-from hptransfer.transfer.sweep import Array, frozen_ratio, gather, replicate_noise, sweep_of
+from hptransfer.transfer.sweep import Array, Sweep, gather, replicate_noise
 
 TWO_WIDTHS = make_experiment()
+
+
+def sweep_of(records: list[Record]) -> Sweep:
+    """LR and weight decay over widths."""
+    return group.sweep_of(records, ["width"], ["lr", "weight_decay"])[0]
 
 
 def test_noiseless_surface_is_recovered() -> None:
@@ -73,7 +82,7 @@ def test_replicates_give_the_noise() -> None:
 
 def test_runs_that_differ_in_weight_decay_are_no_replicates() -> None:
     records = make_records(Truth(wd_curvature=0.05), TWO_WIDTHS)
-    same_lr = [record_of(r.spec.at(**{"optimizer.lr": 0.01}), r.loss) for r in records]
+    same_lr = [record_of(resolve(r.point.at(lr=0.01)), r.loss) for r in records]
     assert replicate_noise(sweep_of(same_lr).only(0)) is None
 
 
@@ -88,8 +97,8 @@ def test_residuals_give_the_noise_where_there_are_no_replicates(noise: float) ->
 
 def test_one_bad_run_is_outvoted() -> None:
     records = make_records(Truth(noise=0.002), TWO_WIDTHS)
-    worst = min(range(12), key=lambda i: abs(math.log(records[i].spec.optimizer.lr / 0.01)))
-    records[worst] = record_of(records[worst].spec, 1.3 * (records[worst].loss or 0))
+    worst = min(range(12), key=lambda i: abs(math.log(records[i].point["lr"] / 0.01)))
+    records[worst] = record_of(records[worst].job, 1.3 * (records[worst].loss or 0))
     optimum = fit_sweep(sweep_of(records).only(0)).optimum[:, 0]
     assert optimum == pytest.approx([math.log(0.01)] * 2, abs=0.1)
 
@@ -123,9 +132,9 @@ def test_diverged_runs_bound_the_optimum() -> None:
 def test_single_width_ratio_is_the_majority_and_the_better_of_equals() -> None:
     one_width = make_experiment(widths=[64])
     few, many = (make_records(Truth(), one_width, runs=runs, ratio=ratio) for runs, ratio in ((4, 1.0), (8, 16.0)))
-    assert frozen_ratio([*few, *many]) == 16.0
-    bad = [record_of(r.spec.at(**{"optimizer.embedding_lr_ratio": 4.0}), 2 * (r.loss or 0)) for r in few]
-    assert frozen_ratio([*bad, *few]) == frozen_ratio([*few, *bad]) == 1.0
+    bad = [record_of(resolve(r.point.at(embedding_lr_ratio=4.0)), 2 * (r.loss or 0)) for r in few]
+    for records, ratio in (([*few, *many], 16.0), ([*bad, *few], 1.0), ([*few, *bad], 1.0)):
+        assert Group("muon", tuple(records)).frozen == {"embedding_lr_ratio": ratio}
 
 
 def law(optimum: Array, sd: float, theories: list[Theory], prior: float = KNOWN, target: float = 3.0) -> Law:

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from hptransfer.base.config import validate
+from hptransfer.base.errors import UsageError
 from hptransfer.optimizers.recipes import Sides
 from hptransfer.optimizers.rules.width import Ratios, block_count
 from hptransfer.runs.point import Job, Kind, Number, Point
@@ -23,15 +24,17 @@ def spec_of(point: Point) -> RunSpec:
     """The run of a point; scales and settings that it leaves out (the base's other scales) follow from the rest."""
     scales, settings, tuned = point.scales, point.settings, point.hyperparameters
     model, base, horizon = settings["model"], settings["base"], settings["horizon"]
-    batch_sequences, rest = divmod(scales["batch_tokens"], model["context"])
     where = f"{settings['optimizer']} at width {scales['width']:g}"
+    batch_sequences, rest = divmod(scales["batch_tokens"], model["context"])
+    if rest or batch_sequences < 1:
+        raise UsageError(f"{where}: batch_tokens {scales['batch_tokens']} is no positive multiple of the context, {model['context']}")
     shape = {"depth": scales["depth"], "vocab": settings["data"]["vocab"]}
     fields = {name: settings[name] for name in KEPT} | {
         "model": model | shape | {"width": scales["width"]},
         "base": {"depth": scales["depth"], "tokens": 1, "batch_tokens": scales["batch_tokens"]} | base,
         "optimizer": {"recipe": settings["optimizer"], "options": settings["options"], **tuned},
         "horizon": horizon | ({"tokens": scales["tokens"]} if horizon["policy"] == "tokens" else {}),
-        "batch_sequences": batch_sequences if not rest else 0,
+        "batch_sequences": batch_sequences,
         "init_seed": point.init_seed,
         "data_seed": point.data_seed,
     }
