@@ -1,4 +1,4 @@
-"""One experiment, read from YAML: the arms that are compared, the cells they are searched at, the held-out one, and the budget."""
+"""One experiment, read from YAML: the arms that are compared, the cells that are searched, the held-out one, the budget."""
 
 from __future__ import annotations
 

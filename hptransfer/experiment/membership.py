@@ -40,8 +40,8 @@ class Members:
 
 
 def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve) -> Members:
-    """The runs that ``experiment`` makes, at the widths that it searches and at its target. Of several versions of the corpus that
-    of the newest run is taken."""
+    """The runs that ``experiment`` makes, at the widths that it searches and at its target. Of several versions of the corpus
+    that of the newest run is taken."""
     by_data: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         data = record.point.settings.get("data")
@@ -75,9 +75,11 @@ class _ArmRuns:
     def __init__(self, arm: Arm, experiment: Experiment, data: DataSpec, resolve: Resolve) -> None:
         self._resolve = resolve
         space = experiment.space(arm)
-        tuned = {"lr": space.lr.at(0.5), "weight_decay": space.weight_decay.high, "embedding_lr_ratio": 1.0}
-        at = {width: experiment.point(arm, data, width=width, **tuned) for width in (*experiment.widths, experiment.target_width)}
-        points = {width: resolve(point).point for width, point in at.items()}
+        lr, decay = space.lr.at(0.5), space.weight_decay.high
+        points = {
+            width: resolve(experiment.point(arm, data, width=width, lr=lr, weight_decay=decay)).point
+            for width in (*experiment.widths, experiment.target_width)
+        }
         self._target = points.pop(experiment.target_width)
         self._searched = points
         self._same: dict[tuple[str, Number], bool] = {}

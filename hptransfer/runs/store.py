@@ -172,9 +172,10 @@ class Store:
                 return record
         except ValueError:
             data = json.loads(content)
-            version = data.get("schema_version") if isinstance(data, dict) else None
-            if not isinstance(version, int) or version == SCHEMA_VERSION:
+            found = data.get("schema_version") if isinstance(data, dict) else None
+            if not isinstance(found, int) or found == SCHEMA_VERSION:
                 raise
+            version = found
         if version < SCHEMA_VERSION:
             hint = f"bring it up to date with `python -m hptransfer.store --store {self.location} --upgrade`"
             raise UsageError(f"store {self.location}: {name} has schema {version}, older than {SCHEMA_VERSION}; {hint}")

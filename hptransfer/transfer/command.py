@@ -195,8 +195,7 @@ def arm_group(name: str, found: Members, experiment: Experiment, command: str) -
 def target_of(experiment: Experiment, arm: str, found: Members) -> Job:
     """A run of an arm at the held-out width, hyperparameters as they come."""
     assert found.data is not None
-    tuned = {"lr": 1.0, "weight_decay": 0.0}
-    return resolve(experiment.point(experiment.arm(arm), found.data, width=experiment.target_width, **tuned))
+    return resolve(experiment.point(experiment.arm(arm), found.data, width=experiment.target_width, lr=1.0, weight_decay=0.0))
 
 
 def run_ids(group: Group) -> list[str]:

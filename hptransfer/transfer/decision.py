@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hptransfer.base.intervals import REACH, Interval, ends, from_logarithms
+from hptransfer.base import intervals
+from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
 from hptransfer.transfer.axes import cell_words, plain, unit
@@ -96,7 +97,7 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
     """An interval in the axis's own terms."""
     if not unit(name):
         return from_logarithms(value, draws)
-    low, high = ends(value, draws)
+    low, high = intervals.ends(value, draws)
     return Interval(value=plain(name, value), low=plain(name, low), high=plain(name, high))
 
 
@@ -164,9 +165,8 @@ def _inside_sweeps(fitted: Fitted) -> Check:
                 raise Refused(Refusal.of("upper_edge", **values, end=plain(name, high)))
             if optimum > (high + ceiling) / 2:
                 raise Refused(Refusal.of("divergence_bounds", **values, end=plain(name, high), ceiling=plain(name, ceiling)))
-            by_ceiling.append(
-                f"{cell}: between {plain(name, high):.4g}, the highest that finished, and {plain(name, ceiling):.4g}, which diverged"
-            )
+            ends = f"{plain(name, high):.4g}, the highest that finished, and {plain(name, ceiling):.4g}, which diverged"
+            by_ceiling.append(f"{cell}: between {ends}")
     detail = "; ".join(by_ceiling) or "between finished runs in every cell"
     return Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail)
 

@@ -81,8 +81,8 @@ class Group:
         """Its scales that differ among runs and target: one that does not says nothing. Tokens that grow with the model by one
         policy are the model's. The first where none differs."""
         points = [record.point for record in self.used] + ([target.point] if target else [])
-        policies = [point.settings.get("horizon") for point in points]
-        one_policy = bool(policies[-1]) and policies[-1]["policy"] == "tpp" and all(one == policies[-1] for one in policies)
+        policies = [point.settings.get("horizon") or {} for point in points]
+        one_policy = policies[-1].get("policy") == "tpp" and all(one == policies[-1] for one in policies)
         names = [name for name in self.scales if not (name == "tokens" and one_policy)]
         return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
 

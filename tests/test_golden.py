@@ -1,0 +1,150 @@
+"""The numbers that hptransfer gave before a run became a point: the same stores and tables give them today.
+
+``golden/<experiment>/store`` is a store of a committed experiment as version 89e35fb left it (`make demo` on two cores of an AMD
+EPYC, 26 November 2026), ``golden/*.json`` what its commands printed. Keys have new names since; the functions here that turn
+today's output into the old shape are the map.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hptransfer.backtest.command import main as backtest
+from hptransfer.plan.command import main as plan
+from hptransfer.report.command import main as report
+from hptransfer.store.command import main as store
+from hptransfer.transfer.command import main as transfer
+from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.command import main as validate
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPERIMENTS = sorted(path.parent.name for path in GOLDEN.glob("*/transfer.json"))
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+CLOSE = 1e-9
+# Named otherwise, or not a number of the result: digests, dates, versions, words, places of files.
+NOT_NUMBERS = {"digest", "prediction", "provenance", "file", "reason", "detail", "words", "text", "command", "missing", "source"}
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number, truth value and null by its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in NOT_NUMBERS:
+                yield from leaves(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}[{index}]")
+    elif not isinstance(value, str):
+        yield path, value
+
+
+def assert_same(old: Any, new: Any) -> None:
+    """Every number of ``old`` is in ``new``, to 1e-9, and nothing that was known is unknown."""
+    found, expected = dict(leaves(new)), dict(leaves(old))
+    assert expected
+    missing = expected.keys() - found.keys()
+    assert not missing, sorted(missing)[:5]
+    for path, value in expected.items():
+        if isinstance(value, bool) or value is None:
+            assert found[path] == value, (path, value, found[path])
+        else:
+            assert found[path] is not None and math.isclose(found[path], value, rel_tol=CLOSE, abs_tol=1e-12), (
+                path, value, found[path]
+            )  # fmt: skip
+
+
+def golden(name: str, command: str) -> Any:
+    return json.loads((GOLDEN / name / f"{command}.json").read_text())
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def experiment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A working folder with the store of an experiment, brought up to date."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(GOLDEN / request.param / "store", "runs")
+    assert store(["--upgrade"]) == 0
+    return str(request.param)
+
+
+def printed(capsys: pytest.CaptureFixture[str], main: Any, *arguments: str) -> Any:
+    capsys.readouterr()
+    assert (main([*arguments, "--json"]) or 0) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# -- the map -----------------------------------------------------------------------------------------------------------
+
+
+def old_prediction(prediction: Prediction) -> dict[str, Any]:
+    """Version 3 of the prediction file."""
+    scales, decay = prediction.point.scales, prediction.weight_decay
+    ends = ("value", "low", "high")
+    return {
+        "target": {**scales, "parameters": prediction.run.parameters},
+        "hyperparameters": {
+            "lr": prediction.lr.model_dump(include=set(ends)),
+            "weight_decay": decay.model_dump(include=set(ends)),
+            "embedding_lr_ratio": prediction.hyperparameters["embedding_lr_ratio"].value,
+        },
+        "drift": prediction.drift.model_dump(),
+        "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
+        "expected_regret": prediction.expected_regret,
+        "noise": prediction.noise,
+        "budget": {cell.removeprefix("width "): runs for cell, runs in prediction.budget.items()},
+        "optima": [
+            {"width": o.width, "lr": o.lr.model_dump(), "loss": o.loss, "runs": o.runs, "diverged": o.diverged}
+            for o in prediction.optima
+        ],
+        "surface": prediction.bowl.model_dump() if prediction.bowl else None,
+        "hold_out": (held := prediction.hold_out)
+        and {"width": held.scales["width"], "predicted_lr": held.predicted, "own_lr": held.own, "regret": held.regret},
+        "checks": sorted(check.ok for check in prediction.checks),
+        "spec": {"optimizer": prediction.point.hyperparameters, "init_seed": prediction.point.init_seed},
+    }
+
+
+def shared_keys(old: dict[str, Any]) -> dict[str, Any]:
+    """What of a prediction of version 3 the map holds: its spec is the point's settings now."""
+    spec = {"optimizer": {k: old["spec"]["optimizer"][k] for k in ("lr", "weight_decay", "embedding_lr_ratio")}}
+    kept = {key: value for key, value in old.items() if key not in ("prediction_version", "checks", "spec")}
+    return kept | {"checks": sorted(check["ok"] for check in old["checks"]), "spec": spec}
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+
+def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    old = golden(experiment, "transfer")
+    new = printed(capsys, transfer, "--experiment", experiment)
+    assert [one["optimizer"] for one in old["predictions"]] == [one["name"] for one in new["predictions"]]
+    assert old["refused"] == new["refused"] == {}
+    for before, now in zip(old["predictions"], new["predictions"], strict=True):
+        now.pop("file")
+        prediction = Prediction.model_validate(now)
+        assert_same(shared_keys(before), old_prediction(prediction))
+        assert sorted(prediction.provenance["run_ids"]) == sorted(before["provenance"]["run_ids"])
+
+
+PAPER = ("paper_lr_sweeps.csv", "--group", "parametrization,optimizer", "--hp", "log2_lr_multiplier")
+STEPLAW = ("steplaw_dense.csv", "--scale", "N,D", "--hp", "lr,bs", "--loss", "smooth_loss")
+PUBLISHED = ("--rule", "steplaw:lr=1.79*POW(N,-0.713)*POW(D,0.307);bs=0.58*POW(D,0.571)/2048")
+TABLES = {
+    "paper": (*PAPER, "--hold-out", "width > 512"),
+    "paper-nested": (*PAPER, "--nested"),
+    "steplaw": (*STEPLAW, *PUBLISHED, "--hold-out", "N > 1e9"),
+    "steplaw-each": (*STEPLAW, *PUBLISHED, "--leave-one-out", "N"),
+}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public sweeps are not at hand")
+@pytest.mark.parametrize("name", TABLES)
+def test_backtest_of_the_readmes_tables(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table, *arguments = TABLES[name]
+    assert_same(json.loads((GOLDEN / f"backtest-{name}.json").read_text()), printed(capsys, backtest, str(SHARED / table), *arguments))
