@@ -13,8 +13,8 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
 from hptransfer.runs.store import Store
 from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
-from hptransfer.store.upgrade import upgrade
 from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers.ours.schema1 import upgrade
 
 GROUP = ("optimizer", "parametrization", "width", "state")
 

@@ -1,0 +1,63 @@
+"""Stores of earlier versions: brought up to date, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hptransfer.base.errors import UsageError
+from hptransfer.runs import Store
+from hptransfer.store.command import main
+
+OLD = Path(__file__).parents[2] / "golden" / "quickstart" / "store"
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD, "runs")
+    return Store("runs")
+
+
+def test_an_old_store_is_refused_with_the_command_that_helps(old: Store) -> None:
+    with pytest.raises(UsageError, match=r"has schema 1, older than 2; .* hptransfer\.store --store runs --upgrade"):
+        list(old.records().values())
+
+
+def test_every_run_is_kept_under_its_name(old: Store) -> None:
+    before = {row for part in old.part_names() for row in old.gathered(part)}
+    ids = {json.loads(text)["run_id"]: json.loads(text) for text in before}
+    assert main(["--upgrade"]) == 0
+    records = Store("runs").records()
+    assert set(records) == set(ids) and len(ids) > 50
+    for run_id, record in records.items():
+        assert record.loss == ids[run_id]["loss"] and record.outcome.flops == ids[run_id]["flops"]
+        assert record.point["lr"] == ids[run_id]["spec"]["optimizer"]["lr"]
+        assert len(record.outcome.curve) == len(ids[run_id]["curve"])
+    assert Store("runs").registered_at("add237e29a2769a3")  # the run that the prediction of adamw names
+
+
+def test_again_changes_nothing_and_an_interrupted_one_goes_on(old: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--upgrade"]) == 0
+    first = {run_id: record for run_id, record in Store("runs").records().items()}
+    capsys.readouterr()
+    assert main(["--upgrade", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["upgraded"] == 0
+    for path in OLD.glob("*.parquet"):  # as if the gathered file had not been removed yet
+        shutil.copy(path, "runs")
+    assert main(["--upgrade"]) == 0
+    assert dict(Store("runs").records()) == first
+
+
+def test_runs_of_other_numerics_keep_their_names_and_are_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD, "source")
+    text = Store("source").gathered(Store("source").part_names()[0])[0]
+    (tmp_path / "runs/runs").mkdir(parents=True)
+    (tmp_path / "runs/runs/00000000deadbeef.json").write_text(json.dumps(json.loads(text) | {"run_id": "00000000deadbeef"}))
+    assert main(["--upgrade"]) == 0
+    (record,) = Store("runs").records().values()
+    assert record.run_id == "00000000deadbeef" and record.point.settings["numerics"] == 0
