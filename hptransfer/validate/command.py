@@ -10,7 +10,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment import load_experiment
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.report import text
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     found_all = validate(experiment, stands.predictions, asked, store, workers=args.workers)
     written = _write(found_all, Path(args.output or f"reports/{experiment.name}"))
-    validations = [found_all[name] for name in asked]
+    validations = [found_all[name] for name in asked if name in found_all]
     _print(validations)
     finish(
         args,
@@ -72,7 +72,10 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
         if refused:
             raise Refused(refused[0])
         which = f"{selection(args)} --optimizer {','.join(without)}"
-        raise UsageError(f"no prediction of {', '.join(without)}; go on with `python -m hptransfer.search {which}`")
+        raise UsageError(
+            f"no prediction of {', '.join(without)} as far as searched; go on with `python -m hptransfer.search {which}`, or "
+            "predict from the runs that there are with hptransfer.transfer"
+        )
     for refusal in refused:
         console.print(f"refused: {refusal.text}")
     if missing := [name for name in without if name not in stands.refused]:

@@ -82,7 +82,7 @@ def protocols(experiment: Experiment, predictions: Mapping[str, Prediction], res
     groups: dict[str | None, dict[str, Prediction]] = {}
     for name, prediction in predictions.items():
         baseline = experiment.baseline(experiment.arm(name))
-        groups.setdefault(baseline and baseline.name, {})[name] = prediction
+        groups.setdefault(baseline.name if baseline else None, {})[name] = prediction
     return [Protocol(group, experiment.validation, baseline, resolve) for baseline, group in groups.items()]
 
 
@@ -116,9 +116,8 @@ def given_predictions(files: Sequence[str], experiment: Experiment, resolve: Res
         if prediction.name in found:
             raise UsageError(f"--predictions has two of {prediction.name}")
         if not _is_of(prediction, experiment, resolve):
-            raise UsageError(
-                f"{file}, for {prediction.name}, is no prediction of experiment {experiment.name} at width {experiment.target_width}"
-            )
+            where = f"experiment {experiment.name} at width {experiment.target_width}"
+            raise UsageError(f"{file}, for {prediction.name}, is no prediction of {where}")
         found[prediction.name] = prediction
     return found
 
@@ -173,8 +172,8 @@ def _place(point: Point, *free: str) -> dict[str, Any]:
 def _tested(protocol: Protocol, records: Records) -> Protocol:
     """The arms of a protocol whose runs are all there: together those that nothing is left to do for; while the baseline has
     horizons left, those that need none of them. None while the baseline itself is not run."""
-    names, baseline = begun(protocol, records), protocol.baseline
-    if baseline in protocol.predictions and baseline not in names:
+    names, baseline = begun(protocol, records), protocol.yardstick
+    if baseline is not None and baseline not in names:
         return protocol.of(())
     together = protocol.of(names)
     if not together.missing(records):

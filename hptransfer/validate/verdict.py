@@ -38,7 +38,7 @@ def verdict(name: str, protocol: Protocol, records: Records, registered_at: str 
         and all(_began_after(registered_at, records[job.run_id]) for one in around for job in one.jobs),
         noise=noise,
         regret=_regret(prediction, around, noise, records),
-        speedup=None if refusal or name == protocol.baseline else _speedup(name, protocol, records),
+        speedup=None if refusal or yardstick is None else _speedup(name, yardstick, protocol, records),
         refusal=refusal,
         runs=tuple(one.summary(records, noise) for one in around),
         baseline_runs=_baseline_runs(yardstick, protocol, records) if yardstick else (),
@@ -96,9 +96,8 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
     return None
 
 
-def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
+def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> Speedup:
     """The challenger's predicted run against the baseline at its best configuration, over its horizons and over sizes."""
-    assert (baseline := protocol.yardstick) is not None
     around, baseline_around = protocol.around(name, records), protocol.around(baseline, records)
     best, rungs = protocol.best(baseline, records), protocol.finished_rungs(records)
     own = _side(protocol.predictions[name], seed_noise(protocol.predictions[name], around, records), around, records)
