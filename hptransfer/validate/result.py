@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 from hptransfer.base.frozen import Frozen
-from hptransfer.transfer.prediction import Interval
-
-BASELINE = "adamw"
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 
 Axis = Literal["tokens", "flops", "flops_with_optimizer", "wall_clock"]
 Kind = Literal["predicted", "lr_probe", "weight_decay_probe", "same_hyperparameters", "mup_only", "horizon"]
 
 
 class Multiplier(Interval):
-    """AdamW's compute to the same loss over the compute spent, with an 80 % interval.
+    """The baseline's compute to the same loss over the compute spent, with an 80 % interval.
 
-    Not bracketed: AdamW's runs lie all on one side of the loss. The value is then a bound, and ``bound`` says which ("> x" where
-    its longest run did not reach the loss, "< x" where its shortest already had), or ``extrapolated`` (over sizes, and by a law).
+    Not bracketed: the baseline's runs lie all on one side of the loss. The value is then a bound, and ``bound`` says which ("> x"
+    where its longest run did not reach the loss, "< x" where its shortest already had), or ``extrapolated`` (over sizes, and by a
+    law).
     ``p_value`` is one-sided: how probable it is that there is no speedup at all (multiplier <= 1).
     """
 
@@ -50,10 +50,10 @@ class TargetRun(Frozen):
 
 
 class Size(Frozen):
-    """Both optimizers at one model size, at the best of their searches or, at the held-out width, at their predictions.
+    """Both arms at one model size, at the best of their searches or, at the held-out width, at their predictions.
 
-    ``multiplier`` is what AdamW's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620, section 4),
-    ``law`` a power law through all of its points.
+    ``multiplier`` is what the baseline's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620,
+    section 4), ``law`` a power law through all of its points.
     """
 
     width: int
@@ -66,12 +66,12 @@ class Size(Frozen):
 
 
 class Speedup(Frozen):
-    """What the challenger saves against AdamW.
+    """What the challenger saves against the baseline.
 
-    ``compute_multiplier``: at the held-out width, from AdamW's ladder of horizons. ``law``: on FLOPs, from a power law through
-    the same runs (None with fewer than three). ``within_run``: on tokens, from where the challenger's own training curve passes
-    AdamW's final loss; its schedule has not ended there, so that it can only be a lower bound. ``sizes`` and ``trend``, the
-    exponent of the multiplier in compute over them (None with fewer than three).
+    ``compute_multiplier``: at the held-out width, from the baseline's ladder of horizons. ``law``: on FLOPs, from a power law
+    through the same runs (None with fewer than three). ``within_run``: on tokens, from where the challenger's own training curve
+    passes the baseline's final loss; its schedule has not ended there, so that it can only be a lower bound. ``sizes`` and
+    ``trend``, the exponent of the multiplier in compute over them (None with fewer than three).
     """
 
     compute_multiplier: dict[Axis, Multiplier]
@@ -82,17 +82,20 @@ class Speedup(Frozen):
 
 
 class Validation(Frozen):
-    """The result for one optimizer. ``baseline_runs`` are AdamW's: predicted, probes and horizons."""
+    """The result for one arm. ``baseline``: the arm that it is measured against; None where there is none, or it is the baseline
+    itself. ``baseline_runs`` are that arm's: predicted, probes and horizons."""
 
+    arm: str
     optimizer: str
     parametrization: str
     width: int
+    baseline: str | None = None
     prediction: str  # digest
     preregistered: bool  # whether the prediction was in the store before any run that tests it began
     noise: SeedNoise
     regret: Interval | None  # None: the predicted run diverged; no upper end: the probes do not locate the optimum
     speedup: Speedup | None  # None for the baseline itself, or where it is refused
-    refusal: str | None = None  # why there is no speedup, one sentence
+    refusal: Refusal | None = None  # why there is no speedup
     runs: tuple[TargetRun, ...]
     baseline_runs: tuple[TargetRun, ...] = ()
 
@@ -103,7 +106,7 @@ class Validation(Frozen):
 
     @property
     def chosen(self) -> TargetRun | None:
-        """AdamW's configuration that won over its prediction, which ``baseline_runs`` hold twice: the second time, after
+        """The baseline's configuration that won over its prediction, which ``baseline_runs`` hold twice: the second time, after
         everything around the prediction, with fresh seeds. None where nothing won."""
         around = [run for run in self.baseline_runs if run.kind != "horizon"]
         is_twin = any((run.kind, run.factor) == (around[-1].kind, around[-1].factor) for run in around[:-1])
@@ -111,7 +114,7 @@ class Validation(Frozen):
 
     @property
     def ladder(self) -> tuple[TargetRun, ...]:
-        """AdamW at its best configuration, the predicted or the chosen one, over all of its horizons, shortest first."""
+        """The baseline at its best configuration, the predicted or the chosen one, over all of its horizons, shortest first."""
         start = self.chosen or next((run for run in self.baseline_runs if run.kind == "predicted"), None)
         rungs = [run for run in self.baseline_runs if run.kind == "horizon"]
         return tuple(sorted((*([start] if start else []), *rungs), key=lambda run: run.tokens))
