@@ -261,6 +261,10 @@ class Experiment(Frozen):
             self._spaces[arm.name] = load_space(arm.optimizer, arm.parametrization, self.spaces.get(arm.optimizer, {}))
         return self._spaces[arm.name]
 
+    def target(self, arm: Arm, data: DataSpec) -> Point:
+        """A run of ``arm`` at the held-out width, hyperparameters as they come."""
+        return self.point(arm, data, width=self.target_width, lr=1.0, weight_decay=0.0)
+
     def point(
         self,
         arm: Arm,

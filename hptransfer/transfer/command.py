@@ -30,9 +30,8 @@ from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.choice import chosen_arms
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.group import Group
+from hptransfer.transfer.group import Group, run_ids, too_few_runs
 from hptransfer.transfer.prediction import Prediction, default_path
-from hptransfer.transfer.sweep import MIN_RUNS
 from hptransfer.transfer.table import Columns
 
 
@@ -173,29 +172,17 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
 
 def arm_group(name: str, found: Members, experiment: Experiment, command: str) -> Group:
     """The searched runs of an arm. Raises UsageError, which names the ``command`` that helps, where a width lacks runs."""
-    records = found.searched.get(name, ())
-    where = f"of experiment {experiment.name}" if records else f"of experiment {experiment.name} in the store"
-    group = Group(name, records)
-    used = group.used if records else ()
-    # One run beyond the parameters, or there is nothing to judge the fit by.
-    needed = MIN_RUNS + 1 if len(experiment.widths) == 1 else MIN_RUNS
-    for width in sorted(experiment.widths):
-        complete = sum(record.loss is not None and record.point["width"] == width for record in used)
-        if complete < needed:
-            raise UsageError(f"{name} {where} has {complete} complete runs at width {width} and needs {needed}; go on with `{command}`")
+    group = Group(name, found.searched.get(name, ()))
+    where = f"of experiment {experiment.name}" if group.records else f"of experiment {experiment.name} in the store"
+    if lack := too_few_runs(group, experiment.widths, f"{name} {where}"):
+        raise UsageError(f"{lack.text}; go on with `{command}`")
     return group
 
 
 def target_of(experiment: Experiment, arm: str, found: Members) -> Job:
     """A run of an arm at the held-out width, hyperparameters as they come."""
     assert found.data is not None
-    tuned = {"lr": 1.0, "weight_decay": 0.0}
-    return resolve(experiment.point(experiment.arm(arm), found.data, width=experiment.target_width, **tuned))
-
-
-def run_ids(group: Group) -> list[str]:
-    """What a prediction rests on."""
-    return sorted(record.run_id for record in group.records)
+    return resolve(experiment.target(experiment.arm(arm), found.data))
 
 
 def _provenance(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,23 @@ class Group:
         return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
 
 
+def run_ids(group: Group) -> list[str]:
+    """What a prediction rests on."""
+    return sorted(record.run_id for record in group.records)
+
+
+def too_few_runs(group: Group, widths: Sequence[Number], name: str) -> Refusal | None:
+    """Why the runs of an arm, called ``name``, allow no fit; None where every width has enough complete ones."""
+    used = group.used if group.records else ()
+    # One run beyond the parameters, or there is nothing to judge the fit by.
+    needed = MIN_RUNS + 1 if len(widths) == 1 else MIN_RUNS
+    for width in sorted(widths):
+        complete = sum(record.loss is not None and record.point["width"] == width for record in used)
+        if complete < needed:
+            return Refusal.of("too_few_runs", name=name, complete=complete, width=width, needed=needed)
+    return None
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A group's optima, in cells: ``x`` (cells, scales) is ln scale, ``cells`` has one run of each. ``fit`` is None where the

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hptransfer.transfer.prediction import Interval
+from hptransfer.base.intervals import TAIL, Interval
 
-LEVEL = (0.1, 0.9)  # the ends of every interval: 80 %
 GRID = 81  # places of the optimum, per hyperparameter, that are tried
 SKEWS = (0.75, 1.0, 1.33)  # factors on the skew that are tried: few runs of a search lie far above the optimum
 
@@ -44,12 +43,12 @@ def regret(
     value, spread, squares = _fit(distances, y, here)
 
     worse = squares - squares.min()
-    limit = noise**2 * stats.t.ppf(LEVEL[1], freedom) ** 2
+    limit = noise**2 * stats.t.ppf(1 - TAIL, freedom) ** 2
     possible = worse <= limit
     reach = spread[possible] * np.sqrt(limit - worse[possible])
     low, high = (value[possible] - reach).min(), (value[possible] + reach).max()
     # No regret fixes both places of the optimum: what is not significant by two degrees of freedom may be none.
-    if worse[(lr == 0).ravel() & (decay == 0).ravel()].min() <= noise**2 * 2 * stats.f.ppf(LEVEL[1] - LEVEL[0], 2, freedom):
+    if worse[(lr == 0).ravel() & (decay == 0).ravel()].min() <= noise**2 * 2 * stats.f.ppf(1 - 2 * TAIL, 2, freedom):
         low = 0.0
     best = int(np.argmin(np.where(skews.ravel() == skew, squares, np.inf)))
     point = math.expm1(value[best])

@@ -52,8 +52,8 @@ class TargetRun(Frozen):
 class Size(Frozen):
     """Both arms at one model size, at the best of their searches or, at the held-out width, at their predictions.
 
-    ``multiplier`` is what the baseline's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620, section
-    4), ``law`` a power law through all of its points.
+    ``multiplier`` is what the baseline's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620,
+    section 4), ``law`` a power law through all of its points.
     """
 
     width: int

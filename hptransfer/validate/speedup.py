@@ -1,4 +1,4 @@
-"""The compute multiplier: AdamW's compute to the same loss over the compute spent. Pure."""
+"""The compute multiplier: the baseline's compute to the same loss over the compute spent. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from hptransfer.runs.query import cost_to_loss
-from hptransfer.transfer.prediction import Interval
-from hptransfer.validate.regret import LEVEL
+from hptransfer.base.intervals import TAIL, Interval
+from hptransfer.runs.curves import cost_to_loss
 from hptransfer.validate.result import Multiplier
 
 # Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons. Published: .28 (arXiv
@@ -26,11 +25,11 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Point:
-    """One configuration: cost on one axis, mean loss over its seeds (nats per token) and the standard error of that mean.
+class Spent:
+    """What one configuration cost on one axis, its mean loss over seeds (nats per token) and the standard error of that mean.
 
-    ``freedom``: degrees of freedom of the noise behind the standard error, of which an optimizer's points share one estimate
-    (None: the noise is known). ``cost_error``: relative standard error of the cost, in which all points of an optimizer err
+    ``freedom``: degrees of freedom of the noise behind the standard error, of which an arm's points share one estimate
+    (None: the noise is known). ``cost_error``: relative standard error of the cost, in which all points of an arm err
     together, as they do in seconds per token. Losses are comparable ones: all annealed.
     """
 
@@ -41,7 +40,7 @@ class Point:
     cost_error: float = 0.0
 
 
-def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier:
+def compute_multiplier(baseline: Sequence[Spent], challenger: Spent, *, seed: int = 0) -> Multiplier:
     """Where the baseline's ladder of horizons at one width reaches the challenger's loss, over the challenger's cost.
 
     Between two horizons the loss falls as E + B cost^-beta: the chord of ln cost over ln loss lies above such a curve and would
@@ -70,7 +69,7 @@ def compute_multiplier(baseline: Sequence[Point], challenger: Point, *, seed: in
     )
 
 
-def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> list[Multiplier]:
+def over_sizes(baseline: Sequence[Spent], challenger: Sequence[Spent], *, seed: int = 0) -> list[Multiplier]:
     """The multiplier of each of the challenger's points from the baseline's curve over model sizes, one point per size.
 
     ln cost is piecewise linear in ln loss (arXiv 2512.05620, section 4). Outside the baseline's losses its outer two points are
@@ -84,7 +83,7 @@ def over_sizes(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: 
     return [_of_curve(values, curve, point) for point, values in zip(challenger, multipliers.T, strict=True)]
 
 
-def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) -> Multiplier | None:
+def power_law(baseline: Sequence[Spent], challenger: Spent, *, seed: int = 0) -> Multiplier | None:
     """The multiplier from a power law: least squares of ln loss, which has the noise, on ln cost through all baseline points.
 
     ``extrapolated`` where the challenger's loss is outside theirs, and a bound as in `over_sizes`. The interval holds the noise
@@ -105,7 +104,7 @@ def power_law(baseline: Sequence[Point], challenger: Point, *, seed: int = 0) ->
     return _of_curve(_within_reach(values, curve, challenger), curve, challenger)
 
 
-def trend(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int = 0) -> Interval | None:
+def trend(baseline: Sequence[Spent], challenger: Sequence[Spent], *, seed: int = 0) -> Interval | None:
     """Exponent of the multiplier in compute: slope of the ln multiplier of `over_sizes` on the challenger's ln cost.
 
     The 80 % interval is from the same draws. None with fewer than three sizes, or where a multiplier is only a bound.
@@ -121,7 +120,7 @@ def trend(baseline: Sequence[Point], challenger: Sequence[Point], *, seed: int =
     return Interval(value=float(slopes[0]), low=low, high=high)
 
 
-def within_run(baseline: Point, curve: Sequence[tuple[float, float]]) -> Multiplier | None:
+def within_run(baseline: Spent, curve: Sequence[tuple[float, float]]) -> Multiplier | None:
     """What the challenger's own training curve says: the baseline's cost over the cost at which it passes the baseline's loss.
 
     ``curve``: (cost, validation loss) of one run in the order of training, interpolated linearly. Its schedule has not ended
@@ -131,22 +130,22 @@ def within_run(baseline: Point, curve: Sequence[tuple[float, float]]) -> Multipl
     passed = cost_to_loss(curve, baseline.loss)
     if not passed:
         return None
-    margin = t.ppf(LEVEL[1], baseline.freedom or math.inf) * baseline.standard_error
+    margin = t.ppf(1 - TAIL, baseline.freedom or math.inf) * baseline.standard_error
     later = cost_to_loss(curve, baseline.loss - margin)
     low = baseline.cost / later if later else None
     return Multiplier(value=baseline.cost / passed, low=low, high=None, bracketed=False, bound=">")
 
 
-def _by_cost(points: Sequence[Point]) -> list[Point]:
+def _by_cost(points: Sequence[Spent]) -> list[Spent]:
     return sorted(points, key=lambda point: point.cost)
 
 
-def _outside(curve: Sequence[Point], point: Point) -> bool:
+def _outside(curve: Sequence[Spent], point: Spent) -> bool:
     """Whether a loss lies outside those of a curve."""
     return not min(p.loss for p in curve) <= point.loss <= max(p.loss for p in curve)
 
 
-def _draw(points: Sequence[Point], rng: np.random.Generator) -> Array:
+def _draw(points: Sequence[Spent], rng: np.random.Generator) -> Array:
     """Losses of one optimizer (1 + DRAWS, len(points)): as measured, then drawn.
 
     In a draw the scale of the noise is drawn once for all points and each point is then normal, so that each alone follows a t
@@ -174,7 +173,7 @@ def _along(x: Array, y: Array, target: Array) -> Array:
     return np.asarray(x[rows, left] + share * step)
 
 
-def _log_multipliers(curve: Sequence[Point], challenger: Sequence[Point], seed: int) -> Array:
+def _log_multipliers(curve: Sequence[Spent], challenger: Sequence[Spent], seed: int) -> Array:
     """ln multiplier over sizes (1 + DRAWS, sizes): as measured, then drawn; infinite where nothing can be extrapolated."""
     rng = np.random.default_rng(seed)
     y, own = np.log(np.minimum.accumulate(_draw(curve, rng), axis=1)), np.log(_draw(challenger, rng))
@@ -186,14 +185,14 @@ def _log_multipliers(curve: Sequence[Point], challenger: Sequence[Point], seed: 
         return np.log(np.stack(near, axis=1))
 
 
-def _within_reach(multipliers: Array, curve: Sequence[Point], point: Point) -> Array:
+def _within_reach(multipliers: Array, curve: Sequence[Spent], point: Spent) -> Array:
     """Multipliers that are more than `FARTHEST` times beyond the costs of a curve become 0 or infinite."""
     costs = multipliers * point.cost
     low, high = curve[0].cost / FARTHEST, curve[-1].cost * FARTHEST
     return np.where(costs > high, np.inf, np.where(costs < low, 0.0, multipliers))
 
 
-def _of_curve(values: Array, curve: Sequence[Point], point: Point) -> Multiplier:
+def _of_curve(values: Array, curve: Sequence[Spent], point: Spent) -> Multiplier:
     """The multiplier of a curve that may be extrapolated; where it is 0 or infinite, a bound by the curve's outer cost."""
     low, high, points = np.where(values == 0, -np.inf, values), values, [*curve, point]
     least, most = curve[0].cost / point.cost, curve[-1].cost / point.cost
@@ -213,8 +212,8 @@ def _slope(x: Array, y: Array) -> Array:
 def _ends(value: float, drawn: tuple[Array, Array]) -> tuple[float | None, float | None]:
     """The 80 % interval around a value, from what its draws say of the lower and of the upper end; an infinite end as None. A
     draw without a number (nan) counts as infinite at both."""
-    low = np.quantile(np.where(np.isnan(drawn[0][1:]), -np.inf, drawn[0][1:]), LEVEL[0], method="lower")
-    high = np.quantile(np.where(np.isnan(drawn[1][1:]), np.inf, drawn[1][1:]), LEVEL[1], method="higher")
+    low = np.quantile(np.where(np.isnan(drawn[0][1:]), -np.inf, drawn[0][1:]), TAIL, method="lower")
+    high = np.quantile(np.where(np.isnan(drawn[1][1:]), np.inf, drawn[1][1:]), 1 - TAIL, method="higher")
     return (
         min(float(low), value) if np.isfinite(low) else None,
         max(float(high), value) if np.isfinite(high) else None,
@@ -225,7 +224,7 @@ def _multiplier(
     value: float,
     drawn: tuple[Array, Array],
     shown: NDArray[np.bool_],
-    points: Sequence[Point],
+    points: Sequence[Spent],
     *,
     bound: Literal[">", "<"] | None = None,
     extrapolated: bool = False,

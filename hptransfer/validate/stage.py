@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 
 from hptransfer.experiment import Experiment, Resources
-from hptransfer.runs import RunRecord, Store
+from hptransfer.runs import Record, Store
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
-from hptransfer.validate.verdict import verdict
+from hptransfer.validate.standing import begun, protocols, validations
 
 
 def validate(
-    experiment: Experiment, predictions: Mapping[str, Prediction], store: Store, *, workers: int = 1
-) -> list[Validation]:
-    """Run what the predictions need at the target and say what came of it, one `Validation` per prediction.
+    experiment: Experiment,
+    predictions: Mapping[str, Prediction],
+    asked: Container[str],
+    store: Store,
+    *,
+    workers: int = 1,
+) -> dict[str, Validation]:
+    """Run what the predictions of the arms that are ``asked`` for need at the target, and their baselines', and say what came of
+    all ``predictions``, by arm.
 
-    Each prediction's digest is in the store before its first run starts. The predicted run of the first seed is a Ray Train
-    run; replicates, probes, transfers and the baseline's other horizons are trials.
+    Each prediction is in the store before its first run starts. The predicted run of the first seed is a Ray Train run;
+    replicates, probes, transfers and the baseline's other horizons are trials.
     """
-    for prediction in predictions.values():
-        store.register_prediction(prediction.digest, prediction.model_dump(mode="json"))
-    protocol = Protocol(predictions, experiment.validation)
     records = store.records()
-    if protocol.missing(records):
-        _train(protocol, store, records, workers, experiment.resources)
-    return [verdict(name, protocol, records, store.registered_at(prediction.digest)) for name, prediction in predictions.items()]
+    for whole in protocols(experiment, predictions, resolve):
+        names = {name for name in whole.predictions if name in asked}
+        if not names:
+            continue
+        # With the arms that have run already: the baseline's horizons are for all of them.
+        protocol = whole.of({*names, whole.baseline, *begun(whole, records)})
+        for prediction in protocol.predictions.values():
+            store.register_prediction(prediction.run.run_id, prediction.model_dump(mode="json"))
+        if protocol.missing(records):
+            _train(protocol, store, records, workers, experiment.resources)
+    return validations(experiment, predictions, records, resolve, store.registered_at)
 
 
 def _train(
     protocol: Protocol,
     store: Store,
-    records: MutableMapping[str, RunRecord],
+    records: MutableMapping[str, Record],
     workers: int,
     resources: Resources,
 ) -> None:
@@ -44,15 +56,16 @@ def _train(
     from hptransfer.trainers.ours.launch import Layout, launch
 
     planned = protocol.planned(records)
-    predicted = [spec for prediction in protocol.predictions.values() if (spec := prediction.spec).run_id not in records]
-    progress = Progress(len(planned), sum(spec.flops for spec in planned), lambda record: f"({record.spec.tokens} tokens)")
+    predicted = [job for prediction in protocol.predictions.values() if (job := prediction.run).run_id not in records]
+    flops = sum(job.flops or 0.0 for job in planned)
+    progress = Progress(len(planned), flops, lambda record: f"({record.point['tokens']} tokens)")
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
         # Workers of one run do not share a GPU, as trials may.
         each = resources.model_copy(update={"gpus": math.ceil(resources.gpus)})
         layout = Layout(workers, each)
         require_slots(each, workers)
-        for record in pool.map(lambda spec: launch(spec, store, layout), predicted):
+        for record in pool.map(lambda job: launch(job, store, layout), predicted):
             records[record.run_id] = record
             progress.finished(record)
         run_trials(protocol, store, records, progress, resources=resources)

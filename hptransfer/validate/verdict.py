@@ -1,4 +1,4 @@
-"""From the runs at the target to a verdict: regret, and the speedup over AdamW or why there is none. Pure."""
+"""From the runs at the target to a verdict: regret, and the speedup over the baseline or why there is none. Pure."""
 
 from __future__ import annotations
 
@@ -8,116 +8,123 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import get_args
 
-from hptransfer.cli import number
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.runs import RunRecord
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.transfer.prediction import Interval, Prediction
-from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise, slowdown
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.experiment import BASELINE
+from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.runs import Point, Record
+from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.configurations import Configuration, Pace, Records, pace, seed_noise, slowdown
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.regret import regret
-from hptransfer.validate.result import BASELINE, Axis, SeedNoise, Size, Speedup, TargetRun, Validation
-from hptransfer.validate.speedup import Point, compute_multiplier, over_sizes, power_law, trend, within_run
+from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.validate.speedup import Spent, compute_multiplier, over_sizes, power_law, trend, within_run
 
 
 def verdict(name: str, protocol: Protocol, records: Records, registered_at: str | None = None) -> Validation:
     """What the runs say of one prediction; ``registered_at``: when it came into the store (UTC, ISO 8601)."""
-    prediction, arms = protocol.predictions[name], protocol.around(name, records)
-    noise = seed_noise(prediction, arms, records)
-    refusal = None if name == BASELINE else _refusal(name, protocol, records)
+    prediction, around = protocol.predictions[name], protocol.around(name, records)
+    noise, settings = seed_noise(prediction, around, records), prediction.point.settings
+    yardstick = None if name == protocol.baseline else protocol.yardstick
+    refusal = None if name == protocol.baseline else _refusal(name, protocol, records)
     return Validation(
-        optimizer=name,
-        parametrization=prediction.parametrization,
-        width=prediction.target.width,
+        arm=name,
+        optimizer=settings["optimizer"],
+        parametrization=settings["parametrization"],
+        width=int(prediction.point["width"]),
+        baseline=None if name == protocol.baseline else protocol.baseline,
         prediction=prediction.digest,
         preregistered=registered_at is not None
-        and all(_began_after(registered_at, records[spec.run_id]) for arm in arms for spec in arm.specs),
+        and all(_began_after(registered_at, records[job.run_id]) for one in around for job in one.jobs),
         noise=noise,
-        regret=_regret(prediction, arms, noise, records),
-        speedup=None if refusal or name == BASELINE else _speedup(name, protocol, records),
+        regret=_regret(prediction, around, noise, records),
+        speedup=None if refusal or yardstick is None else _speedup(name, yardstick, protocol, records),
         refusal=refusal,
-        runs=tuple(arm.summary(records, noise) for arm in arms),
-        baseline_runs=_baseline_runs(protocol, records) if name != BASELINE and BASELINE in protocol.predictions else (),
+        runs=tuple(one.summary(records, noise) for one in around),
+        baseline_runs=_baseline_runs(yardstick, protocol, records) if yardstick else (),
     )
 
 
-def _regret(prediction: Prediction, arms: Sequence[Arm], noise: SeedNoise, records: Records) -> Interval | None:
+def _regret(prediction: Prediction, around: Sequence[Configuration], noise: SeedNoise, records: Records) -> Interval | None:
     """From the first seed of the prediction and of its probes; None where the prediction diverged on any seed."""
-    if not arms[0].losses(records):
+    if not around[0].losses(records):
         return None
     points, losses = [], []
-    for arm in arms:
-        loss = arm.first_loss(records)
-        if loss is not None and arm.kind in ("predicted", "lr_probe", "weight_decay_probe"):
-            points.append((1.0, arm.factor) if arm.kind == "weight_decay_probe" else (arm.factor, 1.0))
+    for one in around:
+        loss = one.first_loss(records)
+        if loss is not None and one.kind in ("predicted", "lr_probe", "weight_decay_probe"):
+            points.append((1.0, one.factor) if one.kind == "weight_decay_probe" else (one.factor, 1.0))
             losses.append(loss)
-    return regret(points, losses, noise=noise.sd, freedom=noise.freedom, skew=prediction.surface.skew)
+    skew = prediction.bowl.skew if prediction.bowl else 1.0
+    return regret(points, losses, noise=noise.sd, freedom=noise.freedom, skew=skew)
 
 
-def _baseline_runs(protocol: Protocol, records: Records) -> tuple[TargetRun, ...]:
+def _baseline_runs(name: str, protocol: Protocol, records: Records) -> tuple[TargetRun, ...]:
     """Everything of the baseline at the target: what is around its prediction, its best configuration, its horizons."""
-    around, rungs = protocol.around(BASELINE, records), protocol.rungs(records)
-    best = protocol.best(BASELINE, records)
+    around, rungs = protocol.around(name, records), protocol.finished_rungs(records)
+    best = protocol.best(name, records)
     chosen = [] if best is around[0] or best.missing(records) else [best]
     noise = protocol.baseline_noise(best, rungs, records)
-    return tuple(arm.summary(records, noise) for arm in (*around, *chosen, *rungs))
+    return tuple(one.summary(records, noise) for one in (*around, *chosen, *rungs))
 
 
-def _refusal(name: str, protocol: Protocol, records: Records) -> str | None:
-    """Why no speedup may be claimed, in one sentence, or None."""
-    if BASELINE not in protocol.predictions:
-        return f"No speedup is claimed: there is no tuned {BASELINE} to compare with; search, transfer and validate it too."
-    own, other = protocol.predictions[name], protocol.predictions[BASELINE]
-    if _without_optimizer(own.spec) != _without_optimizer(other.spec):
-        return f"No speedup is claimed: the predictions of {BASELINE} and {name} are for different runs."
-    if annealed(own.spec) != annealed(other.spec):
-        early, late = (name, BASELINE) if annealed(other.spec) else (BASELINE, name)
-        return f"No speedup is claimed: runs of {early} end in mid-schedule (constant), those of {late} annealed."
+def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
+    """Why no speedup may be claimed, or None."""
+    baseline = protocol.yardstick
+    if baseline is None:
+        return Refusal.of("no_baseline", baseline=protocol.baseline or BASELINE)
+    own, other = protocol.predictions[name], protocol.predictions[baseline]
+    if _shared(own.point) != _shared(other.point):
+        return Refusal.of("different_runs", baseline=baseline, name=name)
+    if annealed(own.point) != annealed(other.point):
+        early, late = (name, baseline) if annealed(other.point) else (baseline, name)
+        return Refusal.of("mid_schedule", early=early, late=late)
     for prediction in (own, other):
         if failed := [check.name for check in prediction.checks if not check.ok]:
-            return f"No speedup is claimed: the prediction of {prediction.optimizer} fails its checks ({', '.join(failed)})."
+            return Refusal.of("checks_failed", name=prediction.name, checks=", ".join(failed))
     if unequal := unequal_budgets(own, other):
         return unequal
     if not math.isfinite(protocol.around(name, records)[0].mean(records)):
-        return f"No speedup is claimed: a predicted run of {name} diverged."
-    best = protocol.best(BASELINE, records)
-    if not all(math.isfinite(arm.mean(records)) for arm in (best, *protocol.rungs(records))):
-        return f"No speedup is claimed: a run of {BASELINE} at this width diverged."
-    outermost = protocol.unbracketed(BASELINE, protocol.around(BASELINE, records), records)
-    for arm in outermost.values():
-        what = f"{'LR' if arm.kind == 'lr_probe' else 'weight decay'} x {number(arm.factor)}"
-        return f"No speedup is claimed: {BASELINE} is not tuned at this width; its best probe, {what}, is the outermost."
+        return Refusal.of("diverged", name=name)
+    best = protocol.best(baseline, records)
+    if not all(math.isfinite(one.mean(records)) for one in (best, *protocol.finished_rungs(records))):
+        return Refusal.of("baseline_diverged", baseline=baseline)
+    outermost = protocol.unbracketed(baseline, protocol.around(baseline, records), records)
+    for one in outermost.values():
+        probe = f"{'LR' if one.kind == 'lr_probe' else 'weight decay'} x {one.factor:.4g}"
+        return Refusal.of("baseline_not_tuned", baseline=baseline, probe=probe)
     return None
 
 
-def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
+def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> Speedup:
     """The challenger's predicted run against the baseline at its best configuration, over its horizons and over sizes."""
-    arms, baseline_arms = protocol.around(name, records), protocol.around(BASELINE, records)
-    best, rungs = protocol.best(BASELINE, records), protocol.rungs(records)
-    own = _side(protocol.predictions[name], seed_noise(protocol.predictions[name], arms, records), arms, records)
+    around, baseline_around = protocol.around(name, records), protocol.around(baseline, records)
+    best, rungs = protocol.best(baseline, records), protocol.finished_rungs(records)
+    own = _side(protocol.predictions[name], seed_noise(protocol.predictions[name], around, records), around, records)
     noise = protocol.baseline_noise(best, rungs, records)
-    other = _side(protocol.predictions[BASELINE], noise, (*baseline_arms, best, *rungs), records)
+    other = _side(protocol.predictions[baseline], noise, (*baseline_around, best, *rungs), records)
 
-    is_timed = slowdown(own.pace, other.pace) is not None
-    axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or is_timed]
-    ladders = {axis: [other.point(arm, axis) for arm in (best, *rungs)] for axis in axes}
-    curve = [(point.tokens, point.val) for point in records[own.prediction.spec.run_id].curve if point.val is not None]
-    ours, theirs = own.over_widths(arms[0]), other.over_widths(baseline_arms[0])
+    ladder = (best, *rungs)
+    axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or slowdown(own.pace, other.pace) is not None]
+    axes = [axis for axis in axes if own.knows(axis, around[:1]) and other.knows(axis, ladder)]
+    ladders = {axis: [other.spent(one, axis) for one in ladder] for axis in axes}
+    curve = [(point.tokens, point.val) for point in records[own.prediction.run.run_id].outcome.curve if point.val is not None]
+    ours, theirs = own.over_widths(around[0]), other.over_widths(baseline_around[0])
     widths = sorted(set(ours) & set(theirs))
-    challengers, baselines = [ours[width] for width in widths], [theirs[width] for width in widths]
+    challengers, baselines = [ours[width].spent for width in widths], [theirs[width].spent for width in widths]
     return Speedup(
-        compute_multiplier={axis: compute_multiplier(ladder, own.point(arms[0], axis)) for axis, ladder in ladders.items()},
-        law=power_law(ladders["flops"], own.point(arms[0], "flops")),
+        compute_multiplier={axis: compute_multiplier(ladder, own.spent(around[0], axis)) for axis, ladder in ladders.items()},
+        law=power_law(ladders["flops"], own.spent(around[0], "flops")) if "flops" in ladders else None,
         within_run=within_run(ladders["tokens"][0], curve),
         sizes=tuple(
             Size(
                 width=width,
-                parameters=own.prediction.spec.at(**{"model.width": width}).model.parameters(),
-                flops=ours[width].cost,
-                baseline_loss=theirs[width].loss,
-                loss=ours[width].loss,
+                parameters=ours[width].parameters,
+                flops=ours[width].spent.cost,
+                baseline_loss=theirs[width].spent.loss,
+                loss=ours[width].spent.loss,
                 multiplier=multiplier,
-                law=power_law(baselines, ours[width]),
+                law=power_law(baselines, ours[width].spent),
             )
             for width, multiplier in zip(widths, over_sizes(baselines, challengers), strict=True)
         ),
@@ -126,69 +133,96 @@ def _speedup(name: str, protocol: Protocol, records: Records) -> Speedup:
 
 
 @dataclass(frozen=True)
+class _AtWidth:
+    """One arm at one model size."""
+
+    parameters: int
+    spent: Spent
+
+
+@dataclass(frozen=True)
 class _Side:
-    """One optimizer in a comparison, and what its runs scatter by."""
+    """One arm in a comparison, and what its runs scatter by."""
 
     prediction: Prediction
     noise: SeedNoise
     pace: Pace | None
     records: Records
 
-    def point(self, arm: Arm, axis: Axis) -> Point:
-        """An arm's mean loss, and the cost of one of its runs, which is the same for every seed: seconds by the side's pace."""
-        loss, record = arm.mean(self.records), self.records[arm.specs[0].run_id]
-        costs: dict[Axis, float] = {
-            "tokens": record.tokens,
-            "flops": record.flops,
-            "flops_with_optimizer": record.flops + record.flops_optimizer,
-            "wall_clock": self.pace.seconds * record.tokens if self.pace else math.nan,
-        }
-        standard_error = self.noise.sd * loss / math.sqrt(len(arm.specs))
+    def cost(self, one: Configuration, axis: Axis) -> float | None:
+        """Of one of its runs, which is the same for every seed: seconds by the side's pace. None where it is unknown."""
+        record = self.records[one.jobs[0].run_id]
+        outcome, tokens = record.outcome, record.outcome.tokens or int(record.point["tokens"])
+        if axis == "tokens":
+            return tokens
+        if axis == "wall_clock":
+            return self.pace.seconds * tokens if self.pace else None
+        if axis == "flops" or outcome.flops is None:
+            return outcome.flops
+        return None if outcome.flops_optimizer is None else outcome.flops + outcome.flops_optimizer
+
+    def knows(self, axis: Axis, configurations: Sequence[Configuration]) -> bool:
+        """Whether all costs on an axis are known."""
+        return all(self.cost(one, axis) is not None for one in configurations)
+
+    def spent(self, one: Configuration, axis: Axis) -> Spent:
+        """A configuration's mean loss and known cost."""
+        loss, cost = one.mean(self.records), self.cost(one, axis)
+        assert cost is not None
+        standard_error = self.noise.sd * loss / math.sqrt(len(one.jobs))
         cost_error = self.pace.error if self.pace and axis == "wall_clock" else 0.0
-        return Point(costs[axis], loss, standard_error, self.noise.freedom, cost_error)
+        return Spent(cost, loss, standard_error, self.noise.freedom, cost_error)
 
-    def over_widths(self, predicted: Arm) -> dict[int, Point]:
+    def over_widths(self, predicted: Configuration) -> dict[int, _AtWidth]:
         """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the
-        predicted runs. Empty where the target has another horizon than the search had, or a predicted run diverged."""
-        spec, noise = self.prediction.spec, self.noise
-        if spec.at(**{"model.width": spec.base.width}).tokens != spec.base.tokens or not predicted.losses(self.records):
+        predicted runs. Empty where the target has another horizon than the search had, a predicted run diverged, or the cost is
+        unknown."""
+        optima, job, noise = self.prediction.optima, self.prediction.run, self.noise
+        if "tokens" in optima[0].scales or not predicted.losses(self.records) or not self.knows("flops", [predicted]):
             return {}
-        searched = {
-            optimum.width: Point(
-                spec.at(**{"model.width": optimum.width}).flops, optimum.loss, noise.sd * optimum.loss, noise.freedom
+        found = {
+            int(optimum.width): _AtWidth(
+                optimum.parameters, Spent(optimum.flops, optimum.loss, noise.sd * optimum.loss, noise.freedom)
             )
-            for optimum in self.prediction.optima
+            for optimum in optima
+            if optimum.parameters is not None and optimum.flops is not None and optimum.loss is not None
         }
-        return searched | {self.prediction.target.width: self.point(predicted, "flops")}
+        if job.parameters is not None:
+            found[int(job.point["width"])] = _AtWidth(job.parameters, self.spent(predicted, "flops"))
+        return found
 
 
-def _side(prediction: Prediction, noise: SeedNoise, arms: Sequence[Arm], records: Records) -> _Side:
-    return _Side(prediction, noise, pace(records[spec.run_id] for arm in arms for spec in arm.specs), records)
+def _side(prediction: Prediction, noise: SeedNoise, configurations: Sequence[Configuration], records: Records) -> _Side:
+    return _Side(prediction, noise, pace(records[job.run_id] for one in configurations for job in one.jobs), records)
 
 
-def _without_optimizer(spec: RunSpec) -> RunSpec:
+def _shared(point: Point) -> Point:
     """What two runs must share to be compared: all but the optimizer, and the schedule, which is compared by itself."""
-    return spec.model_copy(update={"optimizer": None, "schedule": None})
+    own = {name: value for name, value in point.settings.items() if name not in ("optimizer", "options", "schedule")}
+    return point.model_copy(update={"hyperparameters": {}, "settings": own})
 
 
-def annealed(spec: RunSpec) -> bool:
+def annealed(point: Point) -> bool:
     """Whether the final loss is that of an LR brought to 0, or of averaged iterates in its stead (arXiv 2405.15682)."""
-    return spec.schedule.shape != "constant" or issubclass(get_recipe(spec.optimizer.recipe).options, ScheduleFree)
+    return point.settings["schedule"]["shape"] != "constant" or get_recipe(point.settings["optimizer"]).averages
 
 
-def unequal_budgets(own: Prediction, baseline: Prediction) -> str | None:
-    """The refusal where two searches finished unequal numbers of runs at some width."""
+def unequal_budgets(own: Prediction, baseline: Prediction) -> Refusal | None:
+    """The refusal where two searches finished unequal numbers of runs in some cell."""
     if own.budget == baseline.budget:
         return None
     each = []
     for prediction in (baseline, own):
-        runs = (f"{runs} runs at width {width}" for width, runs in sorted(prediction.budget.items()))
-        each.append(f"{prediction.optimizer} {', '.join(runs)}")
-    return f"No speedup is claimed: the searches had unequal budgets, {'; '.join(each)}."
+        runs = (f"{runs} runs at {cell}" for cell, runs in prediction.budget.items())
+        each.append(f"{prediction.name} {', '.join(runs)}")
+    return Refusal.of("unequal_budgets", budgets="; ".join(each))
 
 
-def _began_after(registered_at: str, record: RunRecord) -> bool:
+def _began_after(registered_at: str, record: Record) -> bool:
     """Whether a run began after a moment (UTC, ISO 8601), which like its own end is known to a second."""
-    spent = timedelta(seconds=record.training_wall_seconds + record.evaluation_wall_seconds)
-    began = datetime.fromisoformat(record.finished_at) - spent
+    outcome = record.outcome
+    if not outcome.finished_at:
+        return False
+    spent = timedelta(seconds=(outcome.training_wall_seconds or 0.0) + (outcome.evaluation_wall_seconds or 0.0))
+    began = datetime.fromisoformat(outcome.finished_at) - spent
     return began >= datetime.fromisoformat(registered_at) - timedelta(seconds=1)

@@ -1,0 +1,181 @@
+"""What stands for an experiment: of every arm its prediction, or why there is none, and its validation. A function of the runs in
+the store and of the experiment; files of predictions only save the work. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from hptransfer.base.errors import UsageError
+from hptransfer.base.refusals import Refusal, Refused
+from hptransfer.experiment import Experiment
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.membership import Members, Resolve
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.runs import Job, Point, Store
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group, run_ids, too_few_runs
+from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
+from hptransfer.validate.configurations import Records
+from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.result import Validation
+from hptransfer.validate.verdict import verdict
+
+
+@dataclass(frozen=True)
+class Standing:
+    """By arm. An arm that has neither a prediction nor a refusal is not searched to the end. One without a validation has runs
+    left to do at the held-out width, or its baseline has."""
+
+    predictions: dict[str, Prediction]
+    refused: dict[str, Refusal]
+    validations: dict[str, Validation]
+
+
+def standing(
+    experiment: Experiment,
+    found: Members,
+    resolve: Resolve,
+    cached: Iterable[Prediction],
+    registered_at: Callable[[str], str | None],
+    given: Iterable[Prediction] = (),
+) -> Standing:
+    """What stands, for every arm of the experiment, of its runs ``found``.
+
+    ``cached``: predictions that may be current, and then are not made again. ``registered_at``: when a prediction of a run was
+    written to the store. ``given``: predictions that count in the place of their arms' own.
+    """
+    known, named = list(cached), {prediction.name: prediction for prediction in given}
+    predictions, refused = {}, {}
+    for arm in experiment.compared:
+        told = named.get(arm.name) or _prediction(experiment, arm, found, resolve, known)
+        if isinstance(told, Prediction):
+            predictions[arm.name] = told
+        elif told:
+            refused[arm.name] = told
+    records = {record.run_id: record for runs in found.held_out.values() for record in runs}
+    return Standing(predictions, refused, validations(experiment, predictions, records, resolve, registered_at))
+
+
+def validations(
+    experiment: Experiment,
+    predictions: Mapping[str, Prediction],
+    records: Records,
+    resolve: Resolve,
+    registered_at: Callable[[str], str | None],
+) -> dict[str, Validation]:
+    """The validations of all predictions whose runs, and whose baseline's, are there; in the order of the predictions."""
+    found = {}
+    for protocol in protocols(experiment, predictions, resolve):
+        tested = _tested(protocol, records)
+        for name, prediction in tested.predictions.items():
+            found[name] = verdict(name, tested, records, registered_at(prediction.run.run_id))
+    return {name: found[name] for name in predictions if name in found}
+
+
+def protocols(experiment: Experiment, predictions: Mapping[str, Prediction], resolve: Resolve) -> list[Protocol]:
+    """What is run for the predictions: arms with the same baseline are validated together."""
+    groups: dict[str | None, dict[str, Prediction]] = {}
+    for name, prediction in predictions.items():
+        baseline = experiment.baseline(experiment.arm(name))
+        groups.setdefault(baseline.name if baseline else None, {})[name] = prediction
+    return [Protocol(group, experiment.validation, baseline, resolve) for baseline, group in groups.items()]
+
+
+def begun(protocol: Protocol, records: Records) -> list[str]:
+    """The arms around whose predictions everything has run."""
+    return [name for name in protocol.predictions if not any(one.missing(records) for one in protocol.around(name, records))]
+
+
+def known_predictions(experiment: Experiment, store: Store) -> list[Prediction]:
+    """The predictions of the experiment's default files, and those that the store has; not what other versions wrote."""
+    found = []
+    for arm in experiment.compared:
+        try:
+            found.append(read_prediction(default_path(experiment.name, arm.name, experiment.target_width)))
+        except UsageError:
+            continue
+    for content in store.registered_predictions():
+        try:
+            found.append(Prediction.model_validate(content))
+        except ValidationError:
+            continue
+    return found
+
+
+def given_predictions(files: Sequence[str], experiment: Experiment, resolve: Resolve) -> dict[str, Prediction]:
+    """Prediction files that a user names, by arm. Raises UsageError for one that is not of the experiment at its held-out width,
+    where its horizon is free, and for two of one arm."""
+    found: dict[str, Prediction] = {}
+    for file in files:
+        prediction = read_prediction(file)
+        if prediction.name in found:
+            raise UsageError(f"--predictions has two of {prediction.name}")
+        if not _is_of(prediction, experiment, resolve):
+            where = f"experiment {experiment.name} at width {experiment.target_width}"
+            raise UsageError(f"{file}, for {prediction.name}, is no prediction of {where}")
+        found[prediction.name] = prediction
+    return found
+
+
+def _prediction(
+    experiment: Experiment, arm: Arm, found: Members, resolve: Resolve, cached: Sequence[Prediction]
+) -> Prediction | Refusal | None:
+    """That of an arm: a cached one that is current, or, of a complete search, a new one or why there is none."""
+    group = Group(arm.name, found.searched.get(arm.name, ()))
+    if found.data is None or not group.records:
+        return None
+    target = resolve(experiment.target(arm, found.data))
+    for prediction in cached:
+        if _is_current(prediction, group, target):
+            return prediction
+    finished = Counter(record.point["width"] for record in group.records)
+    if any(finished[width] < experiment.search.trials for width in experiment.widths):
+        return None
+    if lack := too_few_runs(group, experiment.widths, arm.name):
+        return lack
+    try:
+        provenance = {"experiment": experiment.name, "run_ids": run_ids(group)}
+        return predict(group, target, resolve, provenance=provenance)
+    except Refused as error:
+        return error.refusal
+
+
+def _is_current(prediction: Prediction, group: Group, target: Job) -> bool:
+    """Whether a prediction is for that target, and rests on the very runs of the group."""
+    return (
+        (prediction.name, prediction.provenance.get("run_ids")) == (group.name, run_ids(group))
+        and prediction.job is not None
+        and _place(prediction.point) == _place(target.point)
+    )
+
+
+def _is_of(prediction: Prediction, experiment: Experiment, resolve: Resolve) -> bool:
+    """Whether a prediction is for the held-out run of one of the experiment's arms, at any horizon."""
+    arm = next((arm for arm in experiment.compared if arm.name == prediction.name), None)
+    data = prediction.job and prediction.point.settings.get("data")
+    if arm is None or not data or not experiment.data.names(DataSpec.model_validate(data)):
+        return False
+    target = resolve(experiment.target(arm, DataSpec.model_validate(data))).point
+    return _place(prediction.point, "tokens", "horizon") == _place(target, "tokens", "horizon")
+
+
+def _place(point: Point, *free: str) -> dict[str, Any]:
+    """The scales and settings of a point but those that are ``free``."""
+    return {name: value for name, value in (point.scales | point.settings).items() if name not in free}
+
+
+def _tested(protocol: Protocol, records: Records) -> Protocol:
+    """The arms of a protocol whose runs are all there: together those that nothing is left to do for; while the baseline has
+    horizons left, those that need none of them. None while the baseline itself is not run."""
+    names, baseline = begun(protocol, records), protocol.yardstick
+    if baseline is not None and baseline not in names:
+        return protocol.of(())
+    together = protocol.of(names)
+    if not together.missing(records):
+        return together
+    return protocol.of([name for name in names if not protocol.of((name, baseline)).missing(records)])
