@@ -195,7 +195,8 @@ def _conditions(frame: pl.DataFrame) -> str:
     sentences = []
     for where, part in frame.group_by(shared, maintain_order=True):
         widths, base, corpus, seeds = where
-        lrs = [f"{arm} {plain(lr)}" for arm, lr in part.unique("arm", keep="first", maintain_order=True).select("arm", "lr").iter_rows()]
+        rates = part.group_by("arm", maintain_order=True).agg(pl.col("lr").first())
+        lrs = [f"{arm} {plain(lr)}" for arm, lr in rates.iter_rows()]
         sentences.append(
             f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {listing(lrs)}."
         )
@@ -210,8 +211,13 @@ def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -
     left = [answer for answer in answers if answer.arm not in set(checked["arm"])]
     if not left:
         return ()
-    command = f"python -m hptransfer.coordcheck{options} --optimizer {left[0].optimizer} --parametrization {left[0].parametrization}"
-    return (Missing(sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.", command=command),)
+    which = f"--optimizer {left[0].optimizer} --parametrization {left[0].parametrization}"
+    return (
+        Missing(
+            sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.",
+            command=f"python -m hptransfer.coordcheck{options} {which}",
+        ),
+    )
 
 
 def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Figure]:

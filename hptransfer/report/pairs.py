@@ -63,7 +63,7 @@ def _sample(validation: Validation) -> Sample | None:
 
 
 def _ladder(results: Results, one: str, other: str) -> list[TargetRun]:
-    """The annealed runs of several horizons of the baseline that two arms share, the most with which a multiplier was measured."""
+    """The annealed runs of several horizons of the baseline that two arms share, the most with which a speedup was measured."""
     baseline = results.baseline(one)
     told = results.predictions.get(baseline or "")
     if told is None or not annealed(told.point) or results.baseline(other) != baseline:

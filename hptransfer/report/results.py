@@ -48,7 +48,7 @@ class Results:
     def baseline(self, arm: str) -> str | None:
         """The arm that an arm is measured against, which may be itself."""
         found = self.experiment.baseline(self.experiment.arm(arm))
-        return found and found.name
+        return found.name if found else None
 
 
 def load_results(
@@ -62,8 +62,8 @@ def load_results(
 ) -> Results:
     """What stands of ``experiment`` in the store. Prediction ``files`` count in the place of their arms' own predictions.
 
-    Raises UsageError when the store holds no run of the experiment, unless ``allow_empty``: a page that follows a search waits for
-    the first one, and without ``anew`` has of complete searches only what was predicted already.
+    Raises UsageError when the store holds no run of the experiment, unless ``allow_empty``: a page that follows a search waits
+    for the first one. Without ``anew`` complete searches have only what was predicted already.
     """
     records = store.records() if allow_empty else store.require_records()
     found = members(records.values(), experiment, resolve)

@@ -114,9 +114,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
     """Bars: by how much the loss changes against the prediction's, with the noise; diverged runs in words."""
     legend = Legend(frame, NARROW)
     changes = ("change", "change_low", "change_high")
-    rows = frame.select(
-        "arm", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes)
-    )
+    rows = frame.select("arm", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes))
     known = pl.concat([rows[name] for name in changes]).drop_nulls()
     low, high = (min(0.0, number(known.min())), max(0.0, number(known.max()))) if len(known) else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0

@@ -59,7 +59,8 @@ class HeldOut(Frozen):
 
 
 class Pairing(Frozen):
-    """One arm in both experiments, or one recipe under two parametrizations. None and empty: not known or refused in one of them, which ``missing`` says.
+    """One arm in both experiments, or one recipe under two parametrizations. None and empty: not known or refused in one of
+    them, which ``missing`` says.
 
     ``lr`` in base coordinates; ``hidden_lr``, the final one of the hidden matrices, where those coordinates differ.
     ``losses`` are those of the predicted runs, nats per token; ``loss`` is B's over A's minus 1, None where the runs are not

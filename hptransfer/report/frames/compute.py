@@ -84,9 +84,7 @@ def _made(run: TargetRun, by_id: dict[str, Record]) -> list[Record]:
     return [by_id[run_id] for run_id in run.run_ids if run_id in by_id]
 
 
-def _point(
-    arm: Arm, kind: str, records: Sequence[Record], loss: float | None, error: float | None = None
-) -> dict[str, Any]:
+def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, error: float | None = None) -> dict[str, Any]:
     job = records[0].job
     flops = mean(record.outcome.flops for record in records)
     own = mean(record.outcome.flops_optimizer for record in records)

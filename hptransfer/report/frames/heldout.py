@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.report.changes import change
 from hptransfer.experiment.experiment import Arm
+from hptransfer.report.changes import change
 from hptransfer.report.frames.columns import Schema, named, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import RUN_TITLES, plain, run_title
