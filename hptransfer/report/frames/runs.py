@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -12,22 +13,25 @@ from hptransfer.runs.record import ROW_SCHEMA
 
 
 def run_table(results: Results) -> pl.DataFrame:
-    """Every run of the experiment with its cost, those that diverged or failed too. A run of several arms, as those at the base
-    shape and those at the held-out width are, is that of the first that has its parametrization."""
+    """Every run of the experiment with its cost, and what else its trainer measured; those that diverged or failed too."""
+    held_out = {record.run_id for records in results.members.held_out.values() for record in records}
+    rows = [
+        record.outcome.metrics | record.row() | {"arm": arm, "held_out": record.run_id in held_out}
+        for arm, record in _with_arms(results)
+    ]
+    measured = dict.fromkeys((name for record in results.records for name in record.outcome.metrics), pl.Float64)
+    schema = measured | {"arm": pl.String, **ROW_SCHEMA, "held_out": pl.Boolean}
+    frame = pl.DataFrame(rows, schema=schema, orient="row").sort("arm", "width", "lr", "finished_at")
+    return frame.select("arm", *ROW_SCHEMA, "held_out", *(name for name in measured if name not in ROW_SCHEMA))
+
+
+def _with_arms(results: Results) -> Iterator[tuple[str, Record]]:
+    """Every run with its arm; of several, as at the base shape, the first that has its parametrization."""
     members = results.members
-    held_out = {record.run_id for records in members.held_out.values() for record in records}
-    rows: dict[str, tuple[bool, dict[str, Any]]] = {}
+    found: dict[str, dict[str, str]] = {}
     for arm in results.arms:
         for record in (*members.searched.get(arm.name, ()), *members.held_out.get(arm.name, ())):
-            is_own = record.point.settings.get("parametrization") == arm.parametrization
-            if record.run_id not in rows or is_own > rows[record.run_id][0]:
-                rows[record.run_id] = is_own, _row(record, arm.name, record.run_id in held_out)
-    frame = pl.DataFrame([row for _, row in rows.values()], schema=SCHEMA, orient="row")
-    return frame.sort("arm", "width", "lr", "finished_at")
-
-
-SCHEMA: dict[str, Any] = {"arm": pl.String, **ROW_SCHEMA, "held_out": pl.Boolean}
-
-
-def _row(record: Record, arm: str, held_out: bool) -> dict[str, Any]:
-    return {"arm": arm, **record.row(), "held_out": held_out}
+            found.setdefault(record.run_id, {}).setdefault(arm.parametrization, arm.name)
+    for record in results.records:
+        arms = found[record.run_id]
+        yield arms.get(record.point.settings.get("parametrization", ""), next(iter(arms.values()))), record
