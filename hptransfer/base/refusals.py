@@ -35,6 +35,7 @@ WORDS = {
     "diverged": "No speedup is claimed: a predicted run of {name} diverged.",
     "baseline_diverged": "No speedup is claimed: a run of {baseline} at this width diverged.",
     "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; its best probe, {probe}, is the outermost.",
+    "several_baselines": "No speedup is claimed: {arms} are all of {baseline}, and which one is the baseline is not said.",
     "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment.",
 }
 # The stage that helps, and its options.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import replace
 from hptransfer.report.figures import Section, sections
 from hptransfer.report.frames import FRAMES, run_table
 from hptransfer.report.markdown import render_markdown
@@ -89,17 +88,3 @@ def _earlier(folder: Path) -> set[str]:
         return {figure for name in OWN if (folder / name).is_file() for figure in FIGURE.findall((folder / name).read_text())}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{folder}: the report there cannot be read: {error}") from None
-
-
-def replace(path: Path, content: str) -> None:
-    """Write a file whole or not at all: who has it open sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(content, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None

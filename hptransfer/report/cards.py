@@ -1,4 +1,4 @@
-"""The first screen of the page: what to set, what it saves, and how sure that is, per optimizer."""
+"""The first screen of the page: what to set, what it saves, and how sure that is, per arm."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from hptransfer.report import html, text
 from hptransfer.report.charts import colour
 from hptransfer.report.summary import Answer
 from hptransfer.report.verdicts import Verdict, headline
-from hptransfer.validate.result import BASELINE
 
 MOST_CARDS = 2  # that fit on the first screen side by side
+SOURCES = {"fitted": "identified", "rule": "not identified, rule used", "frozen": "kept"}  # of a value without an interval
 UNTIMED = "not timed, or on different devices"
 
 
-def answers(optimizers: Sequence[Answer]) -> str:
+def answers(arms: Sequence[Answer]) -> str:
     """Cards for two; for more a table of all of them first."""
-    cards = f'<div class="answers">{"".join(map(_card, optimizers))}</div>'
-    if len(optimizers) <= MOST_CARDS:
+    cards = f'<div class="answers">{"".join(map(_card, arms))}</div>'
+    if len(arms) <= MOST_CARDS:
         return cards
-    return f'{_overview(optimizers)}<h2 class="cards">Each optimizer</h2>{cards}'
+    return f'{_overview(arms)}<h2 class="cards">Each arm</h2>{cards}'
 
 
-def _overview(optimizers: Sequence[Answer]) -> str:
-    columns = ("optimizer", "learning rate", "weight decay", "measured regret", "speedup over AdamW")
+def _overview(arms: Sequence[Answer]) -> str:
+    columns = ("arm", "learning rate", "weight decay", "measured regret", "speedup over AdamW")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    body = "".join(map(_overview_rows, optimizers))
+    body = "".join(map(_overview_rows, arms))
     return f'<div class="scroll flat overview" tabindex="0"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
 def _overview_rows(answer: Answer) -> str:
-    link = f'<a href="#{_anchor(answer)}">{escape(answer.name)}</a>'
+    link = f'<a href="#{_anchor(answer)}">{escape(answer.arm)}</a>'
     cells = "".join(
         f'<td data-name="{escape(name)}"><b>{escape(value)}</b> <span>{escape(sure)}</span></td>'
         for name, value, sure, _ in _numbers(answer)
@@ -44,14 +44,14 @@ def _overview_rows(answer: Answer) -> str:
 
 
 def _anchor(answer: Answer) -> str:
-    return f"answer-{answer.optimizer}-{answer.parametrization}"
+    return f"answer-{answer.arm}"
 
 
 def _card(answer: Answer) -> str:
     digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
-    body = _paragraph(answer.saving, "said soft" if answer.optimizer == BASELINE and answer.speed else "verdict")
-    body += _known(answer) if answer.hyperparameters else ""
-    head = f"<h2>{escape(answer.name)}{digest}</h2>"
+    body = _paragraph(answer.saving, "said soft" if answer.is_baseline and answer.speed else "verdict")
+    body += _known(answer) if answer.weight_decay else ""
+    head = f"<h2>{escape(answer.arm)}{digest}</h2>"
     return f'<article class="card" id="{_anchor(answer)}" style="--hue: {colour(answer.optimizer)}">{head}{body}</article>'
 
 
@@ -59,7 +59,7 @@ def _known(answer: Answer) -> str:
     numbers = "".join(
         f"<div><dt>{escape(name)}</dt><dd><b>{escape(value)}</b><span>{escape(sure)}</span><small>{escape(note)}</small></dd></div>"
         for name, value, sure, note in _numbers(answer)
-        if (name, answer.optimizer) != ("Speedup", BASELINE)
+        if not (answer.is_baseline and name == "Speedup")
     )
     final = html.table(
         ("final values", "learning rate", "weight decay", "epsilon"),
@@ -73,11 +73,12 @@ def _known(answer: Answer) -> str:
 
 
 def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
-    """The four numbers of an optimizer: name, value, how sure, and a note."""
+    """The four numbers of an arm: name, value, how sure, and a note."""
     unknown = [(name, "-", "", "") for name in ("Learning rate", "Weight decay", "Measured regret", "Speedup")]
-    if answer.hyperparameters is None or answer.expected_regret is None:
+    decay = answer.weight_decay
+    if decay is None or answer.expected_regret is None:
         return unknown
-    lr, decay = answer.hyperparameters.lr, answer.hyperparameters.weight_decay
+    lr = answer.hyperparameters["lr"]
     known = decay.low is not None or decay.high is not None
     regret = ("Measured regret", "-", "", f"expected {text.percent(answer.expected_regret)}")
     if answer.regret:
@@ -86,7 +87,7 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
     if answer.speedup and (found := headline(answer.speedup.compute_multiplier)):
         axis, multiplier = found
         speedup = (speedup[0], text.multiplier(multiplier), text.multiplier_bounds(multiplier), text.AXES[axis])
-    status = "" if known else f", {decay.status.split(':')[0]}"
+    status = "" if known else f", {SOURCES[decay.status]}"
     return [
         ("Learning rate", text.plain(lr.value), text.bounds(lr), "base coordinates"),
         ("Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", f"final value{status}"),
@@ -118,7 +119,10 @@ def _overhead(answer: Answer) -> str:
     words = (
         f"The optimizer itself: {text.share(spent.time_share)} of the training time, {text.share(spent.flops_share)} of the FLOPs"
     )
-    if spent.against_baseline is not None and answer.optimizer != BASELINE:
+    if spent.against_baseline is not None and not answer.is_baseline:
         words += f", {text.times(spent.against_baseline)} AdamW's seconds per token"
-    words += f"; its state {text.size(spent.state_bytes)} ({text.plain(spent.state_bytes_per_parameter, 2)} bytes per parameter)."
-    return _paragraph(Verdict(text=words), "said soft")
+    if spent.state_bytes is not None:
+        words += f"; its state {text.size(spent.state_bytes)}"
+    if spent.state_bytes_per_parameter is not None:
+        words += f" ({text.plain(spent.state_bytes_per_parameter, 2)} bytes per parameter)"
+    return _paragraph(Verdict(text=f"{words}."), "said soft")

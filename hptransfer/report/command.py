@@ -12,18 +12,19 @@ from hptransfer.experiment import load_experiment
 from hptransfer.report.build import build, require_folder, write
 from hptransfer.report.compare.command import compare
 from hptransfer.report.live import follow, progress
-from hptransfer.report.results import Results, Series, load_results, with_refusals
+from hptransfer.report.results import Results, load_results, options_of
 from hptransfer.report.summary import Summary
 from hptransfer.report.terminal import show
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the store, the predictions and the validations; write the report's folder."""
+    """Read the store, see what stands of it, and write the report's folder."""
     parser = cli.parser("report", "Report what an experiment found: one offline page, Markdown, figures and tables.")
     parser.add_argument("--output", metavar="FOLDER", help="report folder (reports/<experiment>/)")
     parser.add_argument(
-        "--predictions", nargs="+", default=[], metavar="FILE", help="prediction files (predictions/<recipe>-<width>.json)"
+        "--predictions", nargs="+", default=[], metavar="FILE", help="instead of those that the runs in the store give"
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--live", action="store_true", help="follow a search that runs: a page that keeps itself up to date")
@@ -41,8 +42,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(args.output or Path("reports") / experiment.name)
     store, options = Store(args.store), " " + cli.selection(args)
     require_folder(folder, "report.md")
-    read = follow(experiment, store, folder, args.predictions, options) if args.live else None
-    results = with_refusals(read or load_results(experiment, store, folder, args.predictions))
+    last = follow(experiment, store, resolve, folder, args.predictions, options) if args.live else None
+    try:
+        results = load_results(experiment, store, resolve, args.predictions)
+    except UsageError:
+        if last is None:
+            raise
+        results = last  # the store is away, or empty
     cli.console.print(
         f"experiment {experiment.name}, held-out width {experiment.target_width}, store {args.store}, report {folder}",
     )
@@ -56,15 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _next(results: Results, summary: Summary, options: str) -> str:
-    """The command that makes what is missing first, or that exports the optimizer of the lowest loss at the held-out width."""
+    """The command that makes what is missing first, or that exports the arm of the lowest loss at the held-out width."""
     if summary.missing:
         return summary.missing[0].command
-    optimizer, parametrization = min(results.series, key=lambda series: _loss(results, series))
-    which = "" if parametrization == "mup" else f" --parametrization {parametrization}"
-    return f"python -m hptransfer.export{options} --optimizer {optimizer}{which} --target json"
+    lowest = min(results.arms, key=lambda arm: _loss(results, arm.name))
+    return f"python -m hptransfer.export{options}{options_of(results.experiment, lowest)} --target json"
 
 
-def _loss(results: Results, series: Series) -> float:
+def _loss(results: Results, arm: str) -> float:
     """The mean loss of a predicted run; infinite where it diverged."""
-    run = results.validations[series].predicted
+    run = results.validations[arm].predicted
     return math.inf if run is None or run.loss is None else run.loss

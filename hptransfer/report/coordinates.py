@@ -44,12 +44,11 @@ class CoordinateCheck(_Part):
     slopes: tuple[Slope, ...]
 
 
-def read_coordinate_checks(folder: Path, experiment: Experiment) -> tuple[CoordinateCheck, ...]:
-    """The checks that ``folder`` holds of the experiment's optimizers, in their order, made at its base width and on its corpus.
-    Raises UsageError for a damaged file."""
-    names = (
-        f"{optimizer}-{parametrization}" for parametrization in experiment.parametrizations for optimizer in experiment.optimizers
-    )
-    paths = (folder / f"{name}.json" for name in names)
-    found = (read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck") for path in paths if path.is_file())
-    return tuple(check for check in found if check.base_width == experiment.base_width and experiment.data.names(check.corpus))
+def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, CoordinateCheck]:
+    """The checks that ``folder`` holds of the experiment's arms, in their order, made at its base width and on its corpus; those
+    of a recipe are an arm's that sets nothing else. Raises UsageError for a damaged file."""
+    plain = [arm for arm in experiment.compared if not arm.options and not arm.changes]
+    paths = ((arm.name, folder / f"{arm.optimizer}-{arm.parametrization}.json") for arm in plain)
+    found = ((arm, read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck")) for arm, path in paths if path.is_file())
+    ours = (check for check in found if check[1].base_width == experiment.base_width and experiment.data.names(check[1].corpus))
+    return dict(ours)

@@ -15,10 +15,8 @@ from hptransfer.report import charts
 from hptransfer.report.charts.parts import in_words
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
 from hptransfer.report.frames.search import NEAR_BEST_LR
-from hptransfer.report.results import Series, label
 from hptransfer.report.summary import ALONE, Answer, Missing, Summary
 from hptransfer.report.text import BESIDE_THE_LADDER, listing, percent, plain
-from hptransfer.validate.result import BASELINE
 
 FIGURE_WIDTH = 640
 SVG_THEME = charts.theme(ink="#222222", background="#ffffff", font="sans-serif")
@@ -64,7 +62,7 @@ class Section:
 def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str) -> tuple[Section, ...]:
     """The evidence; ``options`` are appended to the commands that make what is missing."""
     width = summary.scale.target_width
-    refusals = tuple(f"{label(answer.series)}: {answer.refusal}" for answer in summary.optimizers if answer.refusal)
+    refusals = tuple(f"{answer.arm}: {answer.refusal.text}" for answer in summary.arms if answer.refusal)
 
     def absent(shown: Sequence[Figure | str], sentence: str, stage: str) -> tuple[Missing, ...]:
         return () if shown else (Missing(sentence=sentence, command=f"python -m hptransfer.{stage}{options}"),)
@@ -79,10 +77,10 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
     saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
     training = tuple(_training(frames["training_curves"]))
     lost = tuple(
-        f"{label(series)}: its predicted run diverged on some seed, so that nothing is compared with it."
-        for series, _ in _by_series(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") == "diverged"))
+        f"{arm}: its predicted run diverged on some seed, so that nothing is compared with it."
+        for arm, _ in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") == "diverged"))
     )
-    alone = () if any(answer.optimizer != BASELINE for answer in summary.optimizers) else (ALONE.text,)
+    alone = () if any(not answer.is_baseline for answer in summary.arms) else (ALONE.text,)
     return (
         Section(
             "learning-rate",
@@ -118,7 +116,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "How the first steps move the activations, against width: under a right parametrization not at all, slope 0. "
             "The band is the tolerance, bars are the range over seeds, faint steps are shown but not judged.",
             checks,
-            _unchecked(frames["coordinate_checks"], summary.optimizers, options),
+            _unchecked(frames["coordinate_checks"], summary.arms, options),
         ),
         Section(
             "held-out",
@@ -157,33 +155,33 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
 
 
 def _lr_curves(frames: Mapping[str, pl.DataFrame]) -> Iterable[Figure]:
-    for series, part in _by_series(frames["lr_curves"]):
+    for arm, part in _by_arm(frames["lr_curves"]):
         if part["loss"].is_not_null().any():
-            fit, basins, told = (_only(frames[name], series) for name in ("lr_fit", "lr_basins", "predictions"))
+            fit, basins, told = (frames[name].filter(arm=arm) for name in ("lr_fit", "lr_basins", "predictions"))
             note = "".join(f"Dotted: the prediction for width {width}; shaded: its 80 % interval." for width in told["width"])
-            title = f"{label(series)}: loss against learning rate"
-            yield Figure(_name("lr-curves", series), title, note, charts.lr_curves(part, fit, basins, told))
+            title = f"{arm}: loss against learning rate"
+            yield Figure(f"lr-curves-{arm}", title, note, charts.lr_curves(part, fit, basins, told))
 
 
 def _weight_decay(frames: Mapping[str, pl.DataFrame]) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
-    """The charts, and a sentence for every series without one."""
+    """The charts, and a sentence for every arm without one."""
     figures, sentences = [], []
-    for series, told in _by_series(frames["predictions"]):
-        part = _only(frames["weight_decay_curves"], series)
+    for arm, told in _by_arm(frames["predictions"]):
+        part = frames["weight_decay_curves"].filter(arm=arm)
         if part["weight_decay"].n_unique() < 2:
-            sentences.append(f"{label(series)}: fewer than two weight decays were tried near the best learning rate.")
+            sentences.append(f"{arm}: fewer than two weight decays were tried near the best learning rate.")
             continue
         status = told["weight_decay_status"][0]
         note = f"Dotted: the prediction for width {told['width'][0]}, {status}."
-        title = f"{label(series)}: loss against weight decay"
-        figures.append(Figure(_name("weight-decay", series), title, note, charts.weight_decay_curves(part, told)))
+        title = f"{arm}: loss against weight decay"
+        figures.append(Figure(f"weight-decay-{arm}", title, note, charts.weight_decay_curves(part, told)))
     return tuple(figures), tuple(sentences)
 
 
 def _optimum(frame: pl.DataFrame) -> Iterable[Figure]:
-    for series, part in _by_series(frame):
-        title = f"{label(series)}: best learning rate against width"
-        yield Figure(_name("optimum-against-width", series), title, "", charts.optimum_against_width(part))
+    for arm, part in _by_arm(frame):
+        title = f"{arm}: best learning rate against width"
+        yield Figure(f"optimum-against-width-{arm}", title, "", charts.optimum_against_width(part))
 
 
 def _coordinates(frame: pl.DataFrame) -> Iterable[Figure]:
@@ -197,25 +195,29 @@ def _conditions(frame: pl.DataFrame) -> str:
     sentences = []
     for where, part in frame.group_by(shared, maintain_order=True):
         widths, base, corpus, seeds = where
-        rates = part.unique(["optimizer", "parametrization"], maintain_order=True)
-        lrs = [f"{label((row['optimizer'], row['parametrization']))} {plain(row['lr'])}" for row in rates.iter_rows(named=True)]
+        rates = part.group_by("arm", maintain_order=True).agg(pl.col("lr").first())
+        lrs = [f"{arm} {plain(lr)}" for arm, lr in rates.iter_rows()]
         sentences.append(
             f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {listing(lrs)}."
         )
-    for series, part in _by_series(frame.filter(pl.col("outcome") == "fails")):
+    for arm, part in _by_arm(frame.filter(pl.col("outcome") == "fails")):
         places = [f"{role} at t = {step}" for role, step in part.select("role", "step").iter_rows()]
-        sentences.append(f"{label(series)} fails: {listing(places)}.")
+        sentences.append(f"{arm} fails: {listing(places)}.")
     return " ".join(sentences)
 
 
 def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -> tuple[Missing, ...]:
-    """The series of the experiment without a coordinate check, in one sentence."""
-    done = set(checked.select("optimizer", "parametrization").iter_rows())
-    left = [answer.series for answer in answers if answer.series not in done]
+    """The arms of the experiment without a coordinate check, in one sentence."""
+    left = [answer for answer in answers if answer.arm not in set(checked["arm"])]
     if not left:
         return ()
-    command = f"python -m hptransfer.coordcheck{options} --optimizer {left[0][0]} --parametrization {left[0][1]}"
-    return (Missing(sentence=f"There is no coordinate check of {listing([label(series) for series in left])}.", command=command),)
+    which = f"--optimizer {left[0].optimizer} --parametrization {left[0].parametrization}"
+    return (
+        Missing(
+            sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.",
+            command=f"python -m hptransfer.coordcheck{options} {which}",
+        ),
+    )
 
 
 def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Figure]:
@@ -240,7 +242,7 @@ def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Fig
 
 
 def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
-    if not frame.is_empty():
+    if frame["compute"].is_not_null().any():
         chosen = "AdamW's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
         note = f"{chosen} {_ends(frame)}" if "chosen" in frame["kind"] else _ends(frame)
         yield Figure("loss-against-compute", "Final loss against training compute", note, charts.loss_against_compute(frame))
@@ -263,7 +265,7 @@ def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
 
 def _ends(frame: pl.DataFrame) -> str:
     """Whether the final losses are annealed."""
-    flat = [label(series) for series, _ in _by_series(frame.filter(~pl.col("annealed")))]
+    flat = [arm for arm, _ in _by_arm(frame.filter(~pl.col("annealed")))]
     if not flat:
         return "Final losses are annealed."
     return f"At a constant LR, not annealed, and not to be compared with annealed losses: {listing(flat)}."
@@ -272,19 +274,12 @@ def _ends(frame: pl.DataFrame) -> str:
 def _training(frame: pl.DataFrame) -> Iterable[Figure]:
     if not frame.is_empty():
         yield Figure("training-by-tokens", "Validation loss by tokens", _ends(frame), charts.training_curves(frame, "tokens"))
+    if frame["wall_seconds"].is_not_null().any():
         note = "Seconds of training without evaluation, in proportion to steps."
         by_wall_clock = charts.training_curves(frame, "wall_seconds")
         yield Figure("training-by-wall-clock", "Validation loss by wall-clock", note, by_wall_clock)
 
 
-def _by_series(frame: pl.DataFrame) -> Iterable[tuple[Series, pl.DataFrame]]:
-    for series in frame.select("optimizer", "parametrization").unique(maintain_order=True).iter_rows():
-        yield series, _only(frame, series)
-
-
-def _only(frame: pl.DataFrame, series: Series) -> pl.DataFrame:
-    return frame.filter(pl.col("optimizer") == series[0], pl.col("parametrization") == series[1])
-
-
-def _name(chart: str, series: Series) -> str:
-    return f"{chart}-{series[0]}" if series[1] == "mup" else f"{chart}-{series[0]}-{series[1]}"
+def _by_arm(frame: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
+    for arm in frame["arm"].unique(maintain_order=True):
+        yield arm, frame.filter(arm=arm)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
-from hptransfer.base.files import StoreUnreachable
+from hptransfer.base.files import StoreUnreachable, replace
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.membership import Resolve
 from hptransfer.report import text
 from hptransfer.report.build import build_page
 from hptransfer.report.html import REFRESH_SECONDS
@@ -32,6 +33,7 @@ Stamp = tuple[object, ...]
 def follow(
     experiment: Experiment,
     store: Store,
+    resolve: Resolve,
     folder: Path,
     predictions: Sequence[str],
     options: str,
@@ -47,7 +49,7 @@ def follow(
     _require_place(store)
     last: Results | None = None
     with suppress(KeyboardInterrupt):
-        for found in _looks(experiment, store, folder, predictions, options, sleep):
+        for found in _looks(experiment, store, resolve, folder, predictions, options, sleep):
             last = found
     if last is None:
         raise KeyboardInterrupt
@@ -57,6 +59,7 @@ def follow(
 def _looks(
     experiment: Experiment,
     store: Store,
+    resolve: Resolve,
     folder: Path,
     predictions: Sequence[str],
     options: str,
@@ -69,10 +72,10 @@ def _looks(
         took = 0.0
         try:
             claims = Claims(store).held()
-            lines, stamp = _running(claims, watch), _stamp(experiment, store, folder, predictions, claims)
+            lines, stamp = _running(claims, watch), _stamp(experiment, store, predictions, claims)
             if (lines, stamp) != shown:
                 began = time.process_time()
-                results = load_results(experiment, store, folder, predictions, allow_empty=True)
+                results = load_results(experiment, store, resolve, predictions, allow_empty=True, anew=False)
                 if seen and not results.records:
                     raise StoreUnreachable(f"store {store.location} has lost the {seen} runs that were in it", may_pass=True)
                 seen = len(results.records)
@@ -102,10 +105,10 @@ def progress(results: Results) -> tuple[int, int]:
     experiment = results.experiment
     trials, widths = experiment.search.trials, experiment.widths
     done = 0
-    for series in results.series:
-        finished = Counter(record.spec.model.width for record in results.swept(series))
+    for arm in results.arms:
+        finished = Counter(record.point["width"] for record in results.searched(arm.name))
         done += sum(min(trials, finished[width]) for width in widths)
-    return done, trials * len(widths) * len(results.series)
+    return done, trials * len(widths) * len(results.arms)
 
 
 def _require_place(store: Store) -> None:
@@ -119,14 +122,12 @@ def _require_place(store: Store) -> None:
         raise UsageError(f"store {store.location}: there is no folder {place.parent}")
 
 
-def _stamp(experiment: Experiment, store: Store, folder: Path, predictions: Sequence[str], claims: dict[str, Holder]) -> Stamp:
-    """Changes when a run comes in, starts or is gathered, and when a prediction or a validation is written."""
-    runs = tuple(store.files.list("runs", ".json")), tuple(store.files.list("", ".parquet"))
-    paths = [default_path(o, p, experiment.target_width) for o in experiment.optimizers for p in experiment.parametrizations]
-    written = [
-        path.stat().st_mtime_ns for path in (*map(Path, predictions), *paths, *folder.glob("validation-*.json")) if path.is_file()
-    ]
-    return *runs, tuple(written), tuple(claims)
+def _stamp(experiment: Experiment, store: Store, predictions: Sequence[str], claims: dict[str, Holder]) -> Stamp:
+    """Changes when a run comes in, starts or is gathered, and when a prediction is written."""
+    listed = [tuple(store.files.list(*where)) for where in (("runs", ".json"), ("", ".parquet"), ("predictions", ".json"))]
+    paths = [default_path(experiment.name, arm.name, experiment.target_width) for arm in experiment.compared]
+    written = [path.stat().st_mtime_ns for path in (*map(Path, predictions), *paths) if path.is_file()]
+    return *listed, tuple(written), tuple(claims)
 
 
 def _waiting(store: Store) -> str:

@@ -23,18 +23,18 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
         "",
     ]
     lines += [f"- {_absent(part)}" for part in summary.missing] + ([""] if summary.missing else [])
-    columns = ("optimizer", "learning rate", "weight decay", "expected regret", "measured regret")
+    columns = ("arm", "learning rate", "weight decay", "expected regret", "measured regret")
     axes = [f"multiplier, {name}" for name in text.AXES.values()]
-    lines += table((*columns, *axes), [_row(answer) for answer in summary.optimizers])
-    for answer in summary.optimizers:
+    lines += table((*columns, *axes), [_row(answer) for answer in summary.arms])
+    for answer in summary.arms:
         lines += [f"- {statement}" for statement in answer.statements]
     lines += [""]
     lines += ["## Final values by role", ""]
     lines += table(
-        ("optimizer", "role", "learning rate", "weight decay", "epsilon"),
+        ("arm", "role", "learning rate", "weight decay", "epsilon"),
         [
-            (answer.name, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
-            for answer in summary.optimizers
+            (answer.arm, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
+            for answer in summary.arms
             for role, n in answer.roles.items()
         ],
     )
@@ -63,16 +63,16 @@ def evidence(section: Section) -> list[str]:
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
-    name, found = answer.name, answer.hyperparameters
-    if found is None or answer.expected_regret is None:
-        return (name, *["-"] * (4 + len(text.AXES)))
+    found, decay = answer.hyperparameters, answer.weight_decay
+    if decay is None or answer.expected_regret is None:
+        return (answer.arm, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"
     multipliers = answer.speedup.compute_multiplier if answer.speedup else {}
     speedups = (multipliers.get(axis) for axis in text.AXES)
     return (
-        name,
-        f"{text.plain(found.lr.value)} {text.bounds(found.lr)}",
-        f"{text.plain(found.weight_decay.value)} {text.bounds(found.weight_decay)}",
+        answer.arm,
+        f"{text.plain(found['lr'].value)} {text.bounds(found['lr'])}",
+        f"{text.plain(decay.value)} {text.bounds(decay)}",
         text.percent(answer.expected_regret),
         measured,
         *map(text.multiplier_in_full, speedups),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report import html, text
 from hptransfer.report.overhead import TokensToLoss
 from hptransfer.report.pairs import Pair
 from hptransfer.report.summary import Answer, Summary
-from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.result import Size
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # caption, columns, rows
@@ -24,7 +24,7 @@ def section(summary: Summary) -> str:
 
 def number_tables(summary: Summary) -> list[Table]:
     """The tables that have rows."""
-    answers = summary.optimizers
+    answers = summary.arms
     tables = [
         multiplier_table(answers),
         size_table(answers),
@@ -38,18 +38,18 @@ def number_tables(summary: Summary) -> list[Table]:
 
 def multiplier_table(answers: Sequence[Answer]) -> Table:
     """Every axis, the law, and the bound from within the run."""
-    columns = ("optimizer", *text.AXES.values(), "by a power law", "within its run")
+    columns = ("arm", *text.AXES.values(), "by a power law", "within its run")
     rows = []
     for answer in answers:
         if speedup := answer.speedup:
             axes = (speedup.compute_multiplier.get(axis) for axis in text.AXES)
-            rows.append((answer.name, *map(text.multiplier_in_full, (*axes, speedup.law, speedup.within_run))))
+            rows.append((answer.arm, *map(text.multiplier_in_full, (*axes, speedup.law, speedup.within_run))))
     return f"What AdamW needs for the same loss, as a multiple. {text.BESIDE_THE_LADDER}", columns, rows
 
 
 def size_table(answers: Sequence[Answer]) -> Table:
     """Both optimizers at every size, and the multipliers over sizes."""
-    columns = ("optimizer", "width", "parameters", "loss", "AdamW's loss", "interpolated over sizes", "by a power law")
+    columns = ("arm", "width", "parameters", "loss", "AdamW's loss", "interpolated over sizes", "by a power law")
     rows = [_size(answer, size) for answer in answers if answer.speedup for size in answer.speedup.sizes]
     caption = (
         "Over model sizes, at the best of each search or, at the held-out width, at the predictions: AdamW's compute to the same "
@@ -61,14 +61,14 @@ def size_table(answers: Sequence[Answer]) -> Table:
 def _size(answer: Answer, size: Size) -> tuple[str, ...]:
     losses = (f"{size.loss:.4f}", f"{size.baseline_loss:.4f}")
     multipliers = map(text.multiplier_in_full, (size.multiplier, size.law))
-    return answer.name, str(size.width), text.count(size.parameters), *losses, *multipliers
+    return answer.arm, str(size.width), text.count(size.parameters), *losses, *multipliers
 
 
 def trend_table(answers: Sequence[Answer]) -> Table:
     """How each multiplier moves with compute."""
-    found = [(answer.name, answer.speedup.trend) for answer in answers if answer.speedup and answer.speedup.trend]
+    found = [(answer.arm, answer.speedup.trend) for answer in answers if answer.speedup and answer.speedup.trend]
     rows: list[tuple[str, ...]] = [(name, f"{trend.value:+.3f} {_signed(trend)}", _trend(trend)) for name, trend in found]
-    return "Over these sizes the multiplier goes as compute to this power.", ("optimizer", "exponent", "what it says"), rows
+    return "Over these sizes the multiplier goes as compute to this power.", ("arm", "exponent", "what it says"), rows
 
 
 def _signed(trend: Interval) -> str:
@@ -84,16 +84,16 @@ def _trend(trend: Interval) -> str:
 
 def overhead_table(answers: Sequence[Answer]) -> Table:
     """What each optimizer costs by itself."""
-    columns = ("optimizer", "of training time", "of FLOPs", "time per token", "over AdamW's", "state", "bytes per parameter")
+    columns = ("arm", "of training time", "of FLOPs", "time per token", "over AdamW's", "state", "bytes per parameter")
     rows: list[tuple[str, ...]] = [
         (
-            answer.name,
+            answer.arm,
             text.share(spent.time_share),
             text.share(spent.flops_share),
-            "-" if spent.seconds_per_token is None else text.seconds(spent.seconds_per_token),
-            "-" if spent.against_baseline is None else text.times(spent.against_baseline),
-            text.size(spent.state_bytes),
-            text.plain(spent.state_bytes_per_parameter, 3),
+            text.known(spent.seconds_per_token, text.seconds),
+            text.known(spent.against_baseline, text.times),
+            text.known(spent.state_bytes, text.size),
+            text.known(spent.state_bytes_per_parameter, text.plain),
         )
         for answer in answers
         if (spent := answer.overhead)
@@ -103,10 +103,10 @@ def overhead_table(answers: Sequence[Answer]) -> Table:
 
 def target_table(answers: Sequence[Answer]) -> Table:
     """Tokens to the experiment's target loss."""
-    found = [(answer.name, answer.target_loss) for answer in answers if answer.target_loss]
+    found = [(answer.arm, answer.target_loss) for answer in answers if answer.target_loss]
     loss = f"{found[0][1].loss:g}" if found else ""
     caption = f"Training tokens of the predicted run to a loss of {loss} nats per token."
-    return caption, ("optimizer", "tokens", "how to read it"), [(name, *target_words(target)) for name, target in found]
+    return caption, ("arm", "tokens", "how to read it"), [(name, *target_words(target)) for name, target in found]
 
 
 def target_words(target: TokensToLoss) -> tuple[str, str]:
@@ -139,7 +139,7 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
             text.probability(pair.p_value),
             " and ".join(map(str, pair.runs)),
             "-" if pair.seeds is None else f"{pair.seeds:,}",
-            "-" if pair.tokens is None else text.times(pair.tokens),
+            text.known(pair.tokens, text.times),
         )
         for pair in pairs
     ]

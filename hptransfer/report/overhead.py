@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hptransfer.base.frozen import Frozen
-from hptransfer.report.results import Results, Series
-from hptransfer.runs import RunRecord
-from hptransfer.runs.query import tokens_to_loss
-from hptransfer.validate.arms import pace, slowdown
-from hptransfer.validate.result import BASELINE
+from hptransfer.report.results import Results, mean
+from hptransfer.runs import Record
+from hptransfer.runs.curves import tokens_to_loss
+from hptransfer.validate.configurations import pace, slowdown
 
 
 class Overhead(Frozen):
@@ -20,8 +17,8 @@ class Overhead(Frozen):
     flops_share: float  # of the optimizer in all FLOPs
     seconds_per_token: float | None
     against_baseline: float | None
-    state_bytes: int
-    state_bytes_per_parameter: float
+    state_bytes: int | None
+    state_bytes_per_parameter: float | None
 
 
 class TokensToLoss(Frozen):
@@ -34,56 +31,54 @@ class TokensToLoss(Frozen):
     mid_schedule: bool
 
 
-def overhead(results: Results, series: Series) -> Overhead | None:
-    """Of the predicted run of ``series``; None before one has finished."""
-    runs = predicted_runs(results, series)
-    time, own, flops = (_sum(runs, name) for name in ("training_wall_seconds", "flops_optimizer", "flops"))
-    if not time or not flops:
+def overhead(results: Results, arm: str) -> Overhead | None:
+    """Of the predicted run of ``arm``; None before one has finished, and where its costs are unknown."""
+    runs = predicted_runs(results, arm)
+    names = ("training_wall_seconds", "optimizer_wall_seconds", "flops", "flops_optimizer")
+    time, own_time, flops, own = (mean(getattr(run.outcome, name) for run in runs) for name in names)
+    if not time or not flops or own_time is None or own is None:
         return None
-    ours, theirs = pace(_held_out(results, series)), pace(_held_out(results, (BASELINE, series[1])))
-    state = max(run.optimizer_state_bytes for run in runs)
+    baseline = results.baseline(arm)
+    ours, theirs = pace(_held_out(results, arm)), pace(_held_out(results, baseline)) if baseline else None
+    state = max((held for run in runs if (held := run.outcome.optimizer_state_bytes) is not None), default=None)
+    parameters = runs[0].job.parameters
     return Overhead(
-        time_share=_sum(runs, "optimizer_wall_seconds") / time,
+        time_share=own_time / time,
         flops_share=own / (flops + own),
         seconds_per_token=ours.seconds if ours else None,
         against_baseline=slowdown(ours, theirs),
         state_bytes=state,
-        state_bytes_per_parameter=state / runs[0].spec.model.parameters(),
+        state_bytes_per_parameter=state / parameters if state is not None and parameters else None,
     )
 
 
-def tokens_to_target(results: Results, series: Series) -> TokensToLoss | None:
+def tokens_to_target(results: Results, arm: str) -> TokensToLoss | None:
     """None where the experiment has no target loss, or no predicted run has finished."""
-    target, runs = results.experiment.target_loss, predicted_runs(results, series)
+    target, runs = results.experiment.target_loss, predicted_runs(results, arm)
     if target is None or not runs:
         return None
-    reached = [tokens for run in runs if (tokens := tokens_to_loss(run.curve, target)) is not None]
-    validation = results.validations.get(series)
+    reached = [tokens for run in runs if (tokens := tokens_to_loss(run.outcome.curve, target)) is not None]
+    validation = results.validations.get(arm)
     seeds = len(validation.predicted.run_ids) if validation and validation.predicted else 1
-    mean = sum(reached) / len(reached) if len(reached) == seeds else None  # a seed that diverged did not reach it
-    trained = runs[0].spec.tokens
-    return TokensToLoss(loss=target, tokens=mean, trained=trained, mid_schedule=mean is not None and mean < trained)
+    tokens = mean(reached) if len(reached) == seeds else None  # a seed that diverged did not reach it
+    trained = int(runs[0].point["tokens"])
+    return TokensToLoss(loss=target, tokens=tokens, trained=trained, mid_schedule=tokens is not None and tokens < trained)
 
 
-def predicted_runs(results: Results, series: Series) -> tuple[RunRecord, ...]:
+def predicted_runs(results: Results, arm: str) -> tuple[Record, ...]:
     """The finished runs of the prediction, every seed that the validation counts."""
-    prediction, validation = results.predictions.get(series), results.validations.get(series)
-    ids: tuple[str, ...] = (prediction.spec.run_id,) if prediction else ()
+    prediction, validation = results.predictions.get(arm), results.validations.get(arm)
+    ids: tuple[str, ...] = (prediction.run.run_id,) if prediction else ()
     if validation and validation.predicted:
         ids = validation.predicted.run_ids
     return tuple(record for record in results.records if record.run_id in ids and record.state == "complete")
 
 
-def _held_out(results: Results, series: Series) -> list[RunRecord]:
-    """Every run of ``series`` that the validations count, or the predicted one before there are any."""
-    ids = {run.run_id for run in predicted_runs(results, series)}
-    for validation in results.validations.values():
-        if validation.parametrization == series[1]:
-            own = validation.runs if validation.optimizer == series[0] else ()
-            arms = (*own, *validation.baseline_runs) if series[0] == BASELINE else own
-            ids |= {run_id for arm in arms for run_id in arm.run_ids}
+def _held_out(results: Results, arm: str) -> list[Record]:
+    """Every run of ``arm`` that the validations count, or the predicted one before there are any."""
+    ids = {run.run_id for run in predicted_runs(results, arm)}
+    for name, validation in results.validations.items():
+        own = validation.runs if name == arm else ()
+        lent = validation.baseline_runs if validation.baseline == arm else ()
+        ids |= {run_id for run in (*own, *lent) for run_id in run.run_ids}
     return [record for record in results.records if record.run_id in ids]
-
-
-def _sum(runs: Sequence[RunRecord], name: str) -> float:
-    return float(sum(getattr(run, name) for run in runs))

@@ -21,7 +21,7 @@ def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.Dat
     body = f"""{html.live(live)}
 {_header(summary, sections, bool(in_numbers))}
 {_notice(summary.missing)}
-{answers(summary.optimizers)}
+{answers(summary.arms)}
 {"".join(map(html.section, sections))}
 {"".join(parts)}
 {_provenance(summary)}"""
@@ -54,30 +54,31 @@ def _notice(missing: Sequence[Missing]) -> str:
 
 def _checks(summary: Summary) -> str:
     rows = []
-    for answer in summary.optimizers:
-        name = answer.name
+    for answer in summary.arms:
+        name = answer.arm
         rows += [(name, check.name, "ok" if check.ok else "failed", check.detail) for check in answer.checks]
         if drift := answer.drift:
             fitted = "no fit"
             if drift.fitted is not None:
                 fitted = f"fit alone {drift.fitted:+.3f} [{_signed(drift.low)}, {_signed(drift.high)}]"
-            detail = f"theory {drift.theory:+.3f}, {fitted}, used {drift.used:+.3f}: {drift.reason}"
+            theory = "no theory" if drift.theory is None else f"theory {drift.theory:+.3f}"
+            detail = f"{theory}, {fitted}, used {drift.used:+.3f}: {drift.reason}"
             rows.append((name, "drift of the best LR with width", "", detail))
         if hold_out := answer.hold_out:
-            lrs = f"LR {text.plain(hold_out.predicted_lr)} for its own {text.plain(hold_out.own_lr)}"
+            lrs = f"LR {text.plain(hold_out.predicted)} for its own {text.plain(hold_out.own)}"
             detail = f"{lrs}, regret {text.percent(hold_out.regret)}"
-            rows.append((name, f"width {hold_out.width} from the narrower ones", "", detail))
-        if answer.hyperparameters:
-            rows.append((name, "weight decay", "", answer.hyperparameters.weight_decay.status))
+            rows.append((name, f"{hold_out.cell} from the smaller ones", "", detail))
+        if answer.weight_decay:
+            rows.append((name, "weight decay", "", answer.weight_decay.words))
         if answer.budget:
-            budget = ", ".join(f"{runs} at width {width}" for width, runs in answer.budget.items())
+            budget = ", ".join(f"{runs} at {cell}" for cell, runs in answer.budget.items())
             rows.append((name, "runs of the search", "", budget))
         if answer.noise is not None:
             rows.append((name, "noise of the loss between seeds", "", text.percent(answer.noise)))
     if not rows:
         body = '<p class="absent">Checks come with a prediction.</p>'
     else:
-        body = html.framed(html.table(("optimizer", "check", "", "detail"), rows, wrap=(1, 3)))
+        body = html.framed(html.table(("arm", "check", "", "detail"), rows, wrap=(1, 3)))
     return html.part("checks", "Checks", "What the predictions rest on.", body)
 
 
@@ -87,6 +88,7 @@ def _provenance(summary: Summary) -> str:
     for name, cost in summary.cost.items():
         flops = f"{text.plain(cost.flops)} FLOPs of training and {text.plain(cost.flops_optimizer)} of optimizers"
         spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops}"
+        spent += f"; {cost.unknown} of them do not say all of it" if cost.unknown else ""
         rows.append((f"Cost, {'validation' if name == 'held_out' else name}", spent))
     if data := origin.corpus:
         rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))

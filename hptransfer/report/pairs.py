@@ -1,4 +1,4 @@
-"""Every two optimizers at the held-out width, at the same tokens: is one loss lower than the other, and what would show it."""
+"""Every two arms at the held-out width, at the same tokens: is one loss lower than the other, and what would show it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import combinations
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.frozen import Frozen
-from hptransfer.report.results import Results, Series, label
-from hptransfer.validate.result import BASELINE, TargetRun, Validation
+from hptransfer.report.results import Results
+from hptransfer.validate.result import TargetRun, Validation
 from hptransfer.validate.significance import Sample, equivalent_steps, loss_exponent, p_lower, seeds_needed
 from hptransfer.validate.verdict import annealed
 
@@ -35,23 +35,23 @@ class Pair(Frozen):
 
 
 def pairs(results: Results) -> tuple[Pair, ...]:
-    """All pairs of series whose predicted runs finished on every seed, and whose noise is known. A loss amid a schedule is not
+    """All pairs of arms whose predicted runs finished on every seed, and whose noise is known. A loss amid a schedule is not
     compared with an annealed one."""
     samples = [
-        (series, found, annealed(results.predictions[series].spec))
-        for series in results.series
-        if (validation := results.validations.get(series)) and (found := _sample(validation))
+        (arm.name, found, annealed(results.predictions[arm.name].point))
+        for arm in results.arms
+        if (validation := results.validations.get(arm.name)) and (found := _sample(validation))
     ]
     pairs = (sorted(two, key=lambda item: item[1].mean) for two in combinations(samples, 2))
     return tuple(
-        _pair(lower[:2], higher[:2], _ladder(results, lower[0][1]) if lower[2] and lower[0][1] == higher[0][1] else [])
+        _pair(lower[:2], higher[:2], _ladder(results, lower[0], higher[0]) if lower[2] else [])
         for lower, higher in pairs
         if lower[2] == higher[2]
     )
 
 
 def pair_of(found: Iterable[Pair], one: str, other: str) -> Pair | None:
-    """The comparison of two series by their labels."""
+    """The comparison of two arms by their names."""
     return next((pair for pair in found if pair.names == {one, other}), None)
 
 
@@ -62,12 +62,13 @@ def _sample(validation: Validation) -> Sample | None:
     return Sample(run.loss, noise.sd * run.loss, len(run.losses), noise.freedom)
 
 
-def _ladder(results: Results, parametrization: str) -> list[TargetRun]:
-    """AdamW's annealed runs of several horizons, the most with which a multiplier was measured."""
-    baseline = results.predictions.get((BASELINE, parametrization))
-    if baseline is None or not annealed(baseline.spec):
+def _ladder(results: Results, one: str, other: str) -> list[TargetRun]:
+    """The annealed runs of several horizons of the baseline that two arms share, the most with which a speedup was measured."""
+    baseline = results.baseline(one)
+    told = results.predictions.get(baseline or "")
+    if told is None or not annealed(told.point) or results.baseline(other) != baseline:
         return []
-    measured = [found for series, found in results.validations.items() if series[1] == parametrization and found.speedup]
+    measured = [found for found in results.validations.values() if found.baseline == baseline and found.speedup]
     return max(([run for run in found.ladder if run.loss is not None] for found in measured), key=len, default=[])
 
 
@@ -82,12 +83,12 @@ def _tokens(lower: float, higher: float, ladder: Sequence[TargetRun]) -> float |
     return None
 
 
-def _pair(lower: tuple[Series, Sample], higher: tuple[Series, Sample], ladder: Sequence[TargetRun]) -> Pair:
+def _pair(lower: tuple[str, Sample], higher: tuple[str, Sample], ladder: Sequence[TargetRun]) -> Pair:
     one, other = lower[1], higher[1]
     difference = other.mean - one.mean
     return Pair(
-        lower=label(lower[0]),
-        higher=label(higher[0]),
+        lower=lower[0],
+        higher=higher[0],
         difference=difference,
         relative=difference / one.mean,
         p_value=p_lower(one, other),

@@ -11,26 +11,29 @@ from typing import Any
 import hptransfer
 from hptransfer.base.frozen import Frozen
 from hptransfer.experiment.settings import DataSpec
-from hptransfer.report.results import Results, label
-from hptransfer.runs import RunRecord
+from hptransfer.report.results import Results
+from hptransfer.runs import Record
 
 
 class Cost(Frozen):
-    """What a set of runs cost."""
+    """What a set of runs cost. ``unknown``: how many of them do not say all of it; what they do not say is not in the sums."""
 
     runs: int
     wall_seconds: float
     flops: float
     flops_optimizer: float
+    unknown: int
 
     @classmethod
-    def of(cls, records: Iterable[RunRecord]) -> Cost:
-        records = list(records)
+    def of(cls, records: Iterable[Record]) -> Cost:
+        costs = [(o.training_wall_seconds, o.flops, o.flops_optimizer) for o in (record.outcome for record in records)]
+        wall_seconds, flops, flops_optimizer = (sum(cost[part] or 0.0 for cost in costs) for part in range(3))
         return cls(
-            runs=len(records),
-            wall_seconds=sum(record.training_wall_seconds for record in records),
-            flops=sum(record.flops for record in records),
-            flops_optimizer=sum(record.flops_optimizer for record in records),
+            runs=len(costs),
+            wall_seconds=wall_seconds,
+            flops=flops,
+            flops_optimizer=flops_optimizer,
+            unknown=sum(None in cost for cost in costs),
         )
 
 
@@ -49,18 +52,19 @@ class Provenance(Frozen):
     @classmethod
     def of(cls, results: Results) -> Provenance:
         versions: dict[str, set[str]] = {}
-        for record in results.records:
+        records = results.records
+        for record in records:
             for name, version in record.versions.items():
                 versions.setdefault(name, set()).add(version)
         return cls(
             hptransfer=hptransfer.__version__,
             commit=commit(Path(hptransfer.__file__).parent),
             versions={name: tuple(sorted(found)) for name, found in sorted(versions.items())},
-            corpus=results.records[0].spec.data if results.records else None,
-            runs_on_other_corpora=results.left_out,
-            devices=dict(Counter(record.device for record in results.records).most_common()),
-            last_run_at=max((record.finished_at for record in results.records), default=None),
-            predictions={label(series): prediction.provenance for series, prediction in results.predictions.items()},
+            corpus=results.members.data,
+            runs_on_other_corpora=results.members.left_out,
+            devices=dict(Counter(record.outcome.device for record in records).most_common()),
+            last_run_at=records[-1].outcome.finished_at if records else None,
+            predictions={arm: prediction.provenance for arm, prediction in results.predictions.items()},
         )
 
 

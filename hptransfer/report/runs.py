@@ -8,11 +8,10 @@ from typing import Any
 import polars as pl
 
 from hptransfer.report import html, text
-from hptransfer.report.frames.columns import with_series
 
 # Name on the page, column of `frames.run_table`, and how page.js writes it.
 COLUMNS = (
-    ("optimizer", "series", "text"),
+    ("arm", "arm", "text"),
     ("width", "width", "text"),
     ("LR", "lr", "plain"),
     ("WD", "weight_decay", "plain"),
@@ -45,12 +44,12 @@ def section(runs: pl.DataFrame) -> str:
 
 def run_data(runs: pl.DataFrame) -> list[dict[str, Any]]:
     """The columns: ``values`` in the order of the rows, or their places in ``names`` where few different ones repeat."""
-    frame = with_series(runs).with_columns((pl.col("flops") + pl.col("flops_optimizer")).alias("all_flops"))
+    frame = runs.with_columns((pl.col("flops") + pl.col("flops_optimizer")).alias("all_flops"))
     data = []
     for name, column, kind in COLUMNS:
         values = [float(f"{value:.6g}") if isinstance(value, float) else value for value in frame[column].to_list()]
         entry: dict[str, Any] = {"name": name, "kind": kind, "values": values}
-        if column in ("series", "state", "reason"):
+        if column in ("arm", "state", "reason"):
             names = list(dict.fromkeys(values))
             places = {value: place for place, value in enumerate(names)}
             entry |= {"values": [places[value] for value in values], "names": names}
@@ -63,7 +62,7 @@ def failures(runs: pl.DataFrame) -> str:
     rows = failure_rows(runs)
     if not rows:
         return ""
-    columns = ("state", "runs", "reason of the first", "optimizers", "first run")
+    columns = ("state", "runs", "reason of the first", "arms", "first run")
     body = html.framed(html.table(columns, rows, wrap=(2, 3)))
     lost = sum(int(row[1].replace(",", "")) for row in rows)
     intro = f"{lost:,} of {len(runs):,} runs have no loss. A diverged run bounds the learning rates that are stable."
@@ -71,8 +70,8 @@ def failures(runs: pl.DataFrame) -> str:
 
 
 def failure_rows(runs: pl.DataFrame) -> list[tuple[str, str, str, str, str]]:
-    """State, count, the first reason, optimizers and the first run of each kind of failure, the most frequent first."""
-    lost = with_series(runs).filter(pl.col("state") != "complete")
+    """State, count, the first reason, arms and the first run of each kind of failure, the most frequent first."""
+    lost = runs.filter(pl.col("state") != "complete")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in lost.sort("finished_at", "run_id").iter_rows(named=True):
         reason = run["reason"] or "no reason was recorded"
@@ -82,7 +81,7 @@ def failure_rows(runs: pl.DataFrame) -> list[tuple[str, str, str, str, str]]:
             state,
             f"{len(group):,}",
             group[0]["reason"],
-            ", ".join(dict.fromkeys(run["series"] for run in group)),
+            ", ".join(dict.fromkeys(run["arm"] for run in group)),
             _first(group[0]),
         )
         for (state, _), group in sorted(groups.items(), key=lambda item: -len(item[1]))

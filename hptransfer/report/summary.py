@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,15 +9,17 @@ from typing import Any
 from pydantic import Field
 
 from hptransfer.base.frozen import Frozen
-from hptransfer.optimizers.recipes import Role
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
 from hptransfer.report.provenance import Cost, Provenance
-from hptransfer.report.results import Results, Series, label
+from hptransfer.report.results import Results, options_of
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
-from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
-from hptransfer.validate.result import BASELINE, Speedup
+from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
+from hptransfer.validate.result import Speedup
 
 NO_PREDICTION = Verdict(text="No prediction yet.")
 ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other optimizer whose saving could be measured.")
@@ -47,27 +48,32 @@ class Scale(Frozen):
 
 
 class Answer(Frozen):
-    """What is known about one optimizer; None and empty where the stage that finds it has not run, or refused.
+    """What is known about one arm; None and empty where the stage that finds it has not run, or refused.
 
-    ``no_prediction``: why its complete search allows none. ``speed``, ``quality`` and ``against`` are the verdicts on its
-    compute multiplier, on its prediction, and on the prediction against transfers without a fit.
+    ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the final
+    ``weight_decay`` at the target. ``no_prediction``: why its complete search allows none; ``refusal``: why there is no speedup.
+    ``speed``, ``quality`` and ``against`` are the verdicts on its compute multiplier, on its prediction, and on the prediction
+    against transfers without a fit.
     """
 
+    arm: str
     optimizer: str
     parametrization: str
+    baseline: str | None = None
     prediction: str | None = None  # digest
-    hyperparameters: Hyperparameters | None = None
-    roles: dict[Role, RoleNumbers] = Field({})
+    hyperparameters: dict[str, Estimate] = Field({})
+    weight_decay: Estimate | None = None
+    roles: dict[str, RoleNumbers] = Field({})
     drift: Drift | None = None
     expected_regret: float | None = None
     noise: float | None = None
-    budget: dict[int, int] = Field({})  # finished runs per searched width
+    budget: dict[str, int] = Field({})  # finished runs per searched cell
     hold_out: HoldOut | None = None
     checks: tuple[Check, ...] = ()
     regret: Interval | None = None
     speedup: Speedup | None = None
-    refusal: str | None = None
-    no_prediction: str | None = None
+    refusal: Refusal | None = None
+    no_prediction: Refusal | None = None
     speed: Verdict | None = None
     quality: Verdict | None = None
     against: Verdict | None = None
@@ -75,18 +81,14 @@ class Answer(Frozen):
     target_loss: TokensToLoss | None = None
 
     @property
-    def name(self) -> str:
-        return label(self.series)
-
-    @property
-    def series(self) -> Series:
-        return self.optimizer, self.parametrization
+    def is_baseline(self) -> bool:
+        return self.arm == self.baseline
 
     @property
     def saving(self) -> Verdict:
-        """What is said of the optimizer's speed, or why nothing can be."""
+        """What is said of the arm's speed, or why nothing can be."""
         if self.no_prediction:
-            return Verdict(text=self.no_prediction, tone="bad")
+            return Verdict(text=text.no_prediction(self.no_prediction), tone="bad")
         return self.speed or (NOT_TESTED if self.hyperparameters else NO_PREDICTION)
 
     @property
@@ -102,10 +104,10 @@ class Answer(Frozen):
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """All that was found of the optimizer, by its name, in the order of reading."""
+        """All that was found of the arm, by its name, in the order of reading."""
         found = [] if self.saving in (NOT_TESTED, NO_PREDICTION) else [self.saving]
         said = (verdict.text for verdict in (*found, *self.judgement, *self.failures))
-        return tuple(words if words.startswith(f"{self.name} ") else f"{self.name}: {words}" for words in said)
+        return tuple(words if words.startswith(f"{self.arm} ") else f"{self.arm}: {words}" for words in said)
 
 
 class Missing(Frozen):
@@ -121,7 +123,7 @@ class Summary(Frozen):
     experiment: str
     description: str
     scale: Scale
-    optimizers: tuple[Answer, ...]
+    arms: tuple[Answer, ...]
     pairs: tuple[Pair, ...]
     runs: dict[str, int]
     cost: dict[str, Cost]
@@ -132,99 +134,97 @@ class Summary(Frozen):
 def summarize(results: Results, options: str = "") -> Summary:
     """The summary of ``results``; ``options`` are appended to the commands that it names."""
     target, experiment, compared = results.target, results.experiment, pairs(results)
-    held_out = [record for record in results.records if record.spec.model.width == experiment.target_width]
-    searched = [record for record in results.records if record.spec.model.width != experiment.target_width]
+    records = results.records
+    held_out = [record for record in records if record.point["width"] == experiment.target_width]
+    searched = [record for record in records if record.point["width"] != experiment.target_width]
     return Summary(
         experiment=experiment.name,
         description=experiment.description,
         scale=Scale(
             target_width=experiment.target_width,
             depth=experiment.model.depth,
-            parameters=target.model.parameters() if target else None,
-            tokens=target.tokens if target else None,
+            parameters=target.parameters if target else None,
+            tokens=int(target.point["tokens"]) if target else None,
             batch_tokens=experiment.batch_sequences * experiment.model.context,
             context=experiment.model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
         ),
-        optimizers=tuple(_answer(results, series, compared) for series in results.series),
+        arms=tuple(_answer(results, arm, compared) for arm in results.arms),
         pairs=compared,
-        runs=dict(sorted(Counter(record.state for record in results.records).items())),
-        cost={"search": Cost.of(searched), "held_out": Cost.of(held_out), "total": Cost.of(results.records)},
+        runs=dict(sorted(Counter(record.state for record in records).items())),
+        cost={"search": Cost.of(searched), "held_out": Cost.of(held_out), "total": Cost.of(records)},
         provenance=Provenance.of(results),
         missing=tuple(_missing(results, options)),
     )
 
 
-def _answer(results: Results, series: Series, compared: Sequence[Pair]) -> Answer:
-    found: dict[str, Any] = {"optimizer": series[0], "parametrization": series[1]}
-    found |= {"overhead": overhead(results, series), "target_loss": tokens_to_target(results, series)}
-    if prediction := results.predictions.get(series):
-        same = ("hyperparameters", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
-        found |= {"prediction": prediction.digest} | {name: getattr(prediction, name) for name in same}
-    if validation := results.validations.get(series):
-        found |= {name: getattr(validation, name) for name in ("regret", "speedup", "refusal")}
+def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
+    name = arm.name
+    found: dict[str, Any] = {"arm": name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}
+    found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
+    found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
+    if prediction := results.predictions.get(name):
+        same = ("hyperparameters", "weight_decay", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
+        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
+    if validation := results.validations.get(name):
+        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal")}
         when = "before" if validation.preregistered else "after"
         detail = f"the prediction was written to the store {when} the first run that tests it began"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
         found |= {"quality": prediction_verdict(validation), "against": against_verdict(validation)}
-    return Answer(**found, no_prediction=results.refused.get(series), speed=_speed(results, series, compared))
+    return Answer(**found, speed=_speed(results, name, compared))
 
 
-def _speed(results: Results, series: Series, compared: Sequence[Pair]) -> Verdict | None:
+def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | None:
     """The verdict on a multiplier, or why there is none; None where it has not been measured."""
-    if series[0] == BASELINE and series in results.predictions:
-        is_alone = set(results.experiment.optimizers) == {BASELINE}
+    baseline, validation = results.baseline(arm), results.validations.get(arm)
+    if arm == baseline and arm in results.predictions:
+        is_alone = all(results.baseline(other.name) == other.name for other in results.arms)
         return ALONE if is_alone else Verdict(text="The baseline that the others are measured against.")
-    validation, name = results.validations.get(series), label(series)
     if validation and validation.refusal:
-        return Verdict(text=validation.refusal, tone="bad")
+        return Verdict(text=validation.refusal.text, tone="bad")
     if validation and validation.speedup:
-        pair = pair_of(compared, name, label((BASELINE, series[1])))
-        return speed_verdict(name, validation.width, validation.speedup.compute_multiplier, pair)
-    if BASELINE not in results.experiment.optimizers:
-        return Verdict(text=f"No speedup is claimed: {BASELINE} is not among the optimizers of this experiment.", tone="bad")
+        pair = pair_of(compared, arm, baseline) if baseline else None
+        return speed_verdict(arm, validation.width, validation.speedup.compute_multiplier, pair)
+    if baseline is None:
+        return Verdict(text=_no_baseline(results, arm).text, tone="bad")
     return None
 
 
+def _no_baseline(results: Results, arm: str) -> Refusal:
+    kind = results.experiment.arm(arm).parametrization
+    several = [one.name for one in results.arms if (one.optimizer, one.parametrization) == (BASELINE, kind)]
+    if several:
+        return Refusal.of("several_baselines", baseline=BASELINE, arms=text.listing(several))
+    return Refusal.of("baseline_not_compared", baseline=BASELINE)
+
+
 def _missing(results: Results, options: str) -> Iterable[Missing]:
-    """What is missing, optimizers that miss the same together."""
-    if not results.records:
+    """What is missing, arms that miss the same together."""
+    if not results.members.records:
         sentence = "The search has not finished a run yet."
         yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
         return
-    groups: dict[tuple[str, str, str], list[Series]] = {}
-    for series in results.series:
-        for stage, lack in _lacks(results, series):
-            groups.setdefault((stage, lack, series[1]), []).append(series)
-    for (stage, lack, parametrization), members in groups.items():
-        which = f" --optimizer {','.join(optimizer for optimizer, _ in members)}"
-        which += "" if parametrization == "mup" else f" --parametrization {parametrization}"
-        names = text.listing([label(series) for series in members])
-        yield Missing(sentence=f"{names}: {lack}.", command=f"python -m hptransfer.{stage}{options}{which}")
+    groups: dict[tuple[str, str, str], list[Arm]] = {}
+    for arm in results.arms:
+        for stage, lack in _lacks(results, arm):
+            groups.setdefault((stage, lack, arm.parametrization), []).append(arm)
+    for (stage, lack, _), arms in groups.items():
+        command = f"python -m hptransfer.{stage}{options}{options_of(results.experiment, *arms)}"
+        yield Missing(sentence=f"{text.listing([arm.name for arm in arms])}: {lack}.", command=command)
 
 
-def _lacks(results: Results, series: Series) -> Iterable[tuple[str, str]]:
-    """What one optimizer lacks, and the stage that makes it."""
-    trials, finished = results.experiment.search.trials, Counter(record.spec.model.width for record in results.swept(series))
+def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
+    """What one arm lacks, and the stage that makes it."""
+    trials, finished = results.experiment.search.trials, Counter(run.point["width"] for run in results.searched(arm.name))
     widths = sorted(results.experiment.widths)
     short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
     if short:
         yield "search", f"the search has {', '.join(short)}"
-    if series in results.refused:
-        yield _remedy(results.refused[series]), "the search allows no prediction"
-    elif series not in results.predictions:
+    if arm.name in results.refused:
+        yield results.refused[arm.name].remedy(arm.optimizer) or "search", "the search allows no prediction"
+    elif arm.name not in results.predictions:
         yield "transfer", "there is no prediction yet"
-    elif series in results.stale:
-        yield "validate", "the validation tested an earlier prediction, so none of it is shown"
-    elif series not in results.validations:
+    elif arm.name not in results.validations:
         yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"
-
-
-def _remedy(reason: str) -> str:
-    """The stage that helps a search which is complete, with the option that the refusal names."""
-    if "--force" in reason:
-        return "transfer --force"
-    if found := re.search(r"--set [^\s)]+", reason):
-        return f"search {found.group()}"
-    return "search --trials N" if "--trials" in reason else "search"

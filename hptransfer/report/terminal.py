@@ -9,12 +9,12 @@ from hptransfer.report.verdicts import headline
 
 
 def show(summary: Summary) -> None:
-    """Print one table and what is said of each optimizer, on stderr."""
-    columns = ("optimizer", "LR", "80 %", "WD", "regret", "80 %", "speedup", "80 %", "p-value")
+    """Print one table and what is said of each arm, on stderr."""
+    columns = ("arm", "LR", "80 %", "WD", "regret", "80 %", "speedup", "80 %", "p-value")
     title = f"{summary.experiment} at width {summary.scale.target_width}: {summary.scale.words}"
-    cli.table(title, columns, [_row(answer) for answer in summary.optimizers])
+    cli.table(title, columns, [_row(answer) for answer in summary.arms])
     cli.console.print(text.COORDINATES, markup=False)
-    for answer in summary.optimizers:
+    for answer in summary.arms:
         for statement in answer.statements:
             cli.console.print(statement, markup=False)
     for part in summary.missing:
@@ -22,15 +22,15 @@ def show(summary: Summary) -> None:
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
-    found = answer.hyperparameters
-    if found is None:
-        return answer.name, *["-"] * 8
+    found, decay = answer.hyperparameters, answer.weight_decay
+    if decay is None:
+        return answer.arm, *["-"] * 8
     regret = ("-", "-") if answer.regret is None else (text.percent(answer.regret.value), text.percent_bounds(answer.regret))
     return (
-        answer.name,
-        text.plain(found.lr.value),
-        text.bounds(found.lr),
-        text.plain(found.weight_decay.value),
+        answer.arm,
+        text.plain(found["lr"].value),
+        text.bounds(found["lr"]),
+        text.plain(decay.value),
         *regret,
         *_speedup(answer),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from hptransfer.transfer.prediction import Interval
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun
 
 DASH = "\N{EN DASH}"
@@ -36,6 +38,16 @@ def run_title(run: TargetRun) -> str:
     """What a run at the held-out width is for: predicted, LR x 0.5, WD x 2, tokens x 4, same hyperparameters, muP alone."""
     factor = f" x {plain(run.factor, 2)}" if run.kind in ("lr_probe", "weight_decay_probe", "horizon") else ""
     return RUN_TITLES[run.kind] + factor
+
+
+def no_prediction(refusal: Refusal) -> str:
+    """Why a complete search allows no prediction, in one sentence."""
+    return f"No prediction: {refusal.text}."
+
+
+def known(value: float | None, words: Callable[[float], str]) -> str:
+    """A number in words; a dash where it is unknown."""
+    return "-" if value is None else words(value)
 
 
 def plain(value: float, digits: int = 3) -> str:

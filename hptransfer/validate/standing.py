@@ -43,16 +43,19 @@ def standing(
     cached: Iterable[Prediction],
     registered_at: Callable[[str], str | None],
     given: Iterable[Prediction] = (),
+    *,
+    anew: bool = True,
 ) -> Standing:
     """What stands, for every arm of the experiment, of its runs ``found``.
 
     ``cached``: predictions that may be current, and then are not made again. ``registered_at``: when a prediction of a run was
-    written to the store. ``given``: predictions that count in the place of their arms' own.
+    written to the store. ``given``: predictions that count in the place of their arms' own. Without ``anew`` nothing is fitted: of a
+    complete search without a current prediction nothing is said.
     """
     known, named = list(cached), {prediction.name: prediction for prediction in given}
     predictions, refused = {}, {}
     for arm in experiment.compared:
-        told = named.get(arm.name) or _prediction(experiment, arm, found, resolve, known)
+        told = named.get(arm.name) or _prediction(experiment, arm, found, resolve, known, anew)
         if isinstance(told, Prediction):
             predictions[arm.name] = told
         elif told:
@@ -123,9 +126,9 @@ def given_predictions(files: Sequence[str], experiment: Experiment, resolve: Res
 
 
 def _prediction(
-    experiment: Experiment, arm: Arm, found: Members, resolve: Resolve, cached: Sequence[Prediction]
+    experiment: Experiment, arm: Arm, found: Members, resolve: Resolve, cached: Sequence[Prediction], anew: bool
 ) -> Prediction | Refusal | None:
-    """That of an arm: a cached one that is current, or, of a complete search, a new one or why there is none."""
+    """That of an arm: a cached one that is current, or, of a complete search and ``anew``, a new one or why there is none."""
     group = Group(arm.name, found.searched.get(arm.name, ()))
     if found.data is None or not group.records:
         return None
@@ -134,7 +137,7 @@ def _prediction(
         if _is_current(prediction, group, target):
             return prediction
     finished = Counter(record.point["width"] for record in group.records)
-    if any(finished[width] < experiment.search.trials for width in experiment.widths):
+    if not anew or any(finished[width] < experiment.search.trials for width in experiment.widths):
         return None
     if lack := too_few_runs(group, experiment.widths, arm.name):
         return lack

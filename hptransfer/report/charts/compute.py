@@ -25,7 +25,6 @@ from hptransfer.report.charts.parts import (
     span,
     tip,
 )
-from hptransfer.report.frames.columns import with_series
 from hptransfer.report.text import AXES
 
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
@@ -37,21 +36,21 @@ POINT_KINDS = {
 }
 ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
 METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
-DODGE = 0.08  # between optimizers at the same width, ln
+DODGE = 0.08  # between arms at the same width, ln
 ONE = pl.DataFrame({"one": [1.0]})
 TIMES = "format(datum.value, '~g') + 'x'"
 
 
 def loss_against_compute(frame: pl.DataFrame) -> Chart:
-    """Final losses of every optimizer against training compute, the optimizer's own included; both axes logarithmic."""
-    frame = with_series(frame)
+    """Final losses of every arm against training compute, the optimizer's own included; both axes logarithmic."""
+    frame = frame.filter(pl.col("compute").is_not_null())
     most = number(frame["compute"].max())
     unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if most >= size), ("FLOP", 1.0))
     kind = pl.col("kind")
     rungs = kind.is_in(["horizon", "chosen"])
-    has_ladder = (kind == "horizon").any().over("series") & ~(kind == "chosen").any().over("series")
+    has_ladder = (kind == "horizon").any().over("arm") & ~(kind == "chosen").any().over("arm")
     rows = frame.sort("compute").select(
-        "series",
+        "arm",
         kind.replace_strict(POINT_KINDS),
         "width",
         "tokens",
@@ -93,16 +92,16 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
 def multipliers(frame: pl.DataFrame) -> Chart:
     """Compute multipliers over AdamW per axis with intervals; an arrow where only a bound is known."""
     names = [ROWS.get((axis, method), AXES[axis]) for axis, method in frame.select("axis", "method").iter_rows()]
-    frame = with_series(frame).with_columns(pl.Series("row", names, dtype=pl.String))
+    frame = frame.with_columns(pl.Series("row", names, dtype=pl.String))
     order = [name for name in (*AXES.values(), *ROWS.values()) if name in set(names)]
-    rows = frame.select("series", "row", "value", "low", "high", "p_value", pl.col("bound").fill_null("="))
+    rows = frame.select("arm", "row", "value", "low", "high", "p_value", pl.col("bound").fill_null("="))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
     low, high = min(0.9, number(values.min()) / 1.1), max(1.15, number(values.max()) * 1.1)
     axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("value:Q", title="multiplier over AdamW", scale=log_scale(low, high), axis=axis)
     y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))
     legend = Legend(frame, NARROW)
-    offset = alt.YOffset("series:N", sort=legend.names)
+    offset = alt.YOffset("arm:N", sort=legend.names)
     tooltip = [
         legend.tooltip,
         alt.Tooltip("row:N", title="on"),
@@ -137,13 +136,12 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
     """The compute multiplier on FLOPs at every model width with intervals: between sizes (points and solid lines, hollow where
     it is extrapolated), by a power law (dashed) and from the ladder of horizons (diamonds). What is only a bound is a triangle
     that points to where the multiplier is, and no line goes through it."""
-    frame = with_series(frame)
     legend = Legend(frame)
     gap, place = legend.dodge(DODGE)
-    shift = pl.col("series").replace_strict(place, return_dtype=pl.Float64)
+    shift = pl.col("arm").replace_strict(place, return_dtype=pl.Float64)
     shift = shift + pl.when(method="ladder").then(gap / 2).otherwise(0.0)
     rows = frame.select(
-        "series",
+        "arm",
         "method",
         pl.col("method").replace_strict(METHODS).alias("words"),
         "width",

@@ -6,17 +6,16 @@ import altair as alt
 import polars as pl
 
 from hptransfer.report.charts.parts import NARROW, Chart, Legend, inline, layers, number, only, tip
-from hptransfer.report.frames.columns import with_series
 
 
 def coordinate_checks(frame: pl.DataFrame) -> Chart:
-    """The slope of every role and step, of every optimizer, with its range over seeds. The band is the tolerance; steps
+    """The slope of every role and step, of every arm, with its range over seeds. The band is the tolerance; steps
     that are not judged are faint."""
     titles = pl.format("{}, t = {}", "role", "step").alias("title")
-    frame = with_series(frame).with_columns(titles)
+    frame = frame.with_columns(titles)
     legend = Legend(frame, NARROW)
     rows = frame.filter(pl.col("slope").is_not_null()).select(
-        "series",
+        "arm",
         "title",
         "slope",
         "slope_low",
@@ -38,7 +37,7 @@ def coordinate_checks(frame: pl.DataFrame) -> Chart:
         axis=alt.Axis(tickCount=6),
     )
     y = alt.Y("title:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))
-    offset = alt.YOffset("series:N", sort=legend.names)
+    offset = alt.YOffset("arm:N", sort=legend.names)
     tooltip = [
         legend.tooltip,
         alt.Tooltip("title:N", title="role and step"),

@@ -21,24 +21,23 @@ from hptransfer.report.charts.parts import (
     only,
     tip,
 )
-from hptransfer.report.frames.columns import with_series
 
 CURVE_POINTS = 150  # of a curve, in the chart
 AGAINST = {"tokens": "training tokens", "wall_seconds": "training wall time (seconds)"}
 RELATIVE = {"lr_probe": "learning rate", "weight_decay_probe": "weight decay"}
-DODGE = 0.045  # between optimizers at the same place of a log axis, ln
+DODGE = 0.045  # between arms at the same place of a log axis, ln
 
 
 def training_curves(frame: pl.DataFrame, against: str) -> Chart:
     """Validation loss along training at the held-out width, ``against`` tokens or wall_seconds; dots are final losses."""
-    frame = with_series(frame)
+    frame = frame.filter(pl.col(against).is_not_null())
     final = frame.filter("is_final")["loss"]
     low = number(frame["loss"].min())
     high = min(number(frame["loss"].max()), 1.3 * (number(final.max()) if len(final) else low))
     every = (pl.len().over("run_id") / CURVE_POINTS).ceil().cast(pl.Int64)
     kept = (pl.int_range(pl.len()).reverse().over("run_id") % every == 0) | pl.col("is_final")
     thin = frame.filter(kept).select(
-        "series", "purpose", "seed", against, "loss", "run_id", pl.when("is_final").then(True).alias("final")
+        "arm", "purpose", "seed", against, "loss", "run_id", pl.when("is_final").then(True).alias("final")
     )
     labels = "datum.value == 0 ? '0' : replace(format(datum.value, '~s'), 'G', 'B')"
     x = alt.X(f"{against}:Q", title=AGAINST[against], axis=alt.Axis(labelExpr=labels, tickCount=5))
@@ -69,11 +68,11 @@ def training_curves(frame: pl.DataFrame, against: str) -> Chart:
 def regret(frame: pl.DataFrame, kind: str) -> Chart:
     """Loss above the lowest of the prediction and its probes, against the factor on the predicted LR or weight decay (``kind``
     is that of the probes), with one standard error. Diverged runs are crosses at the top."""
-    frame = with_series(frame.filter(pl.col("kind").is_in([kind, "predicted"])))
+    frame = frame.filter(pl.col("kind").is_in([kind, "predicted"]))
     legend = Legend(frame)
     _, place = legend.dodge(DODGE)
     rows = frame.select(
-        "series",
+        "arm",
         "title",
         "lr",
         "weight_decay",
@@ -81,7 +80,7 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
         "standard_error",
         "state",
         *(pl.col(name) * 100 for name in ("regret", "regret_low", "regret_high")),
-        (pl.col("factor") * pl.col("series").replace_strict(place, return_dtype=pl.Float64).exp()).alias("x"),
+        (pl.col("factor") * pl.col("arm").replace_strict(place, return_dtype=pl.Float64).exp()).alias("x"),
         pl.when(kind="predicted").then(True).alias("told"),
     )
     factors = sorted(frame["factor"].unique())
@@ -113,12 +112,9 @@ def regret(frame: pl.DataFrame, kind: str) -> Chart:
 
 def perturbations(frame: pl.DataFrame) -> Chart:
     """Bars: by how much the loss changes against the prediction's, with the noise; diverged runs in words."""
-    frame = with_series(frame)
     legend = Legend(frame, NARROW)
     changes = ("change", "change_low", "change_high")
-    rows = frame.select(
-        "series", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes)
-    )
+    rows = frame.select("arm", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes))
     known = pl.concat([rows[name] for name in changes]).drop_nulls()
     low, high = (min(0.0, number(known.min())), max(0.0, number(known.max()))) if len(known) else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
@@ -126,7 +122,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
     x = alt.X("change:Q", title="change of the loss (%)", scale=scale, axis=alt.Axis(tickCount=6))
     titles = _order(frame)
     y = alt.Y("title:N", title=None, sort=titles, axis=alt.Axis(grid=False, labelLimit=150))
-    offset = alt.YOffset("series:N", sort=legend.names)
+    offset = alt.YOffset("arm:N", sort=legend.names)
     tooltip = [
         *_run(legend),
         tip("change", "change, %", "+.2f"),

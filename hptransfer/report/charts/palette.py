@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hptransfer.experiment.settings import PARAMETRIZATIONS
-from hptransfer.report.results import Series
 
 # Related recipes have related colours. The first of each family is from Okabe and Ito's palette; the others were chosen so that
 # any two of all differ by 16 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a
@@ -27,14 +28,25 @@ def colour(optimizer: str) -> str:
     return COLOURS[optimizer]
 
 
-def shape(series: Series) -> str:
-    """The mark of a series: different within a family, and between the parametrizations of one recipe."""
-    return _SHAPES[_place(series)]
+def places(arms: Iterable[tuple[str, str]]) -> list[int]:
+    """Which mark and which line each arm has, by recipe and parametrization: different within a family, and between the arms of
+    one recipe."""
+    found: list[tuple[str, int]] = []
+    for optimizer, parametrization in arms:
+        first = _RANK[optimizer] + _SHIFT[parametrization]
+        free = (place for place in range(first, first + len(_SHAPES)) if (optimizer, place % len(_SHAPES)) not in found)
+        found.append((optimizer, next(free, first) % len(_SHAPES)))
+    return [place for _, place in found]
 
 
-def dash(series: Series) -> list[int]:
-    """The line of a series, by the same rule as its mark."""
-    return _DASHES[_place(series)]
+def shape(place: int) -> str:
+    """The mark at a place."""
+    return _SHAPES[place]
+
+
+def dash(place: int) -> list[int]:
+    """The line at a place."""
+    return _DASHES[place]
 
 
 def shades(hue: str, n: int) -> list[str]:
@@ -43,8 +55,3 @@ def shades(hue: str, n: int) -> list[str]:
     strengths = [0.2 + 0.8 * i / (n - 1) if n > 1 else 1.0 for i in range(n)]
     mixed = ([round(s * c + (1 - s) * g) for c, g in zip(full, _GREY, strict=True)] for s in strengths)
     return ["#" + "".join(f"{value:02x}" for value in rgb) for rgb in mixed]
-
-
-def _place(series: Series) -> int:
-    optimizer, parametrization = series
-    return (_RANK[optimizer] + _SHIFT[parametrization]) % len(_SHAPES)

@@ -9,8 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.palette import colour, dash, shape
-from hptransfer.report.results import label
+from hptransfer.report.charts.palette import colour, dash, places, shape
 from hptransfer.report.text import DASH
 
 Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
@@ -66,27 +65,23 @@ def only(condition: str, pick: alt.Parameter | None = None) -> alt.Chart:
 
 
 class Legend:
-    """Colour, mark and line of every series of a frame from `with_series`, and the choice among them that its legend offers."""
+    """Colour, mark and line of every arm of a frame, and the choice among them that its legend offers."""
 
     def __init__(self, frame: pl.DataFrame, room: int = PHONE) -> None:
         """``room``: pixels beside the labels of the y axis on a phone."""
-        series = list(frame.select("optimizer", "parametrization").unique(maintain_order=True).iter_rows())
-        self.names = [label(one) for one in series]
+        arms = frame.unique("arm", keep="first", maintain_order=True)
+        self.names = arms["arm"].to_list()
+        marks = places(arms.select("optimizer", "parametrization").iter_rows())
         legend = alt.Legend(title=None, columns=columns(self.names, room))
-        self.colour = alt.Color(
-            "series:N", scale=alt.Scale(domain=self.names, range=[colour(one[0]) for one in series]), legend=legend
-        )
-        self.shape = alt.Shape(
-            "series:N", scale=alt.Scale(domain=self.names, range=[shape(one) for one in series]), legend=legend
-        )
-        self.dash = alt.StrokeDash(
-            "series:N", scale=alt.Scale(domain=self.names, range=[dash(one) for one in series]), legend=legend
-        )
-        self.pick = alt.selection_point(name="optimizers", fields=["series"], bind="legend")
-        self.tooltip = alt.Tooltip("series:N", title="optimizer")
+        hues, shapes, dashes = map(colour, arms["optimizer"]), map(shape, marks), map(dash, marks)
+        self.colour = alt.Color("arm:N", scale=alt.Scale(domain=self.names, range=list(hues)), legend=legend)
+        self.shape = alt.Shape("arm:N", scale=alt.Scale(domain=self.names, range=list(shapes)), legend=legend)
+        self.dash = alt.StrokeDash("arm:N", scale=alt.Scale(domain=self.names, range=list(dashes)), legend=legend)
+        self.pick = alt.selection_point(name="arms", fields=["arm"], bind="legend")
+        self.tooltip = alt.Tooltip("arm:N", title="arm")
 
     def dodge(self, gap: float) -> tuple[float, dict[str, float]]:
-        """How far (ln) each series is moved aside at the same place of a log axis, and the distance between two neighbours:
+        """How far (ln) each arm is moved aside at the same place of a log axis, and the distance between two neighbours:
         ``gap``, or less where they are many."""
         gap = min(gap, 0.2 / len(self.names))
         return gap, {name: gap * (i - (len(self.names) - 1) / 2) for i, name in enumerate(self.names)}

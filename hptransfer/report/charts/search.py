@@ -33,7 +33,7 @@ RUN_TOOLTIP = [
 
 
 def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, predictions: pl.DataFrame) -> Chart:
-    """Loss against LR at every searched width of one series: runs, fitted bowls, minima and basins, and the LR predicted for the
+    """Loss against LR at every searched width of one arm: runs, fitted bowls, minima and basins, and the LR predicted for the
     held-out width. Runs that diverged and runs above the frame stand at its top."""
     widths = sorted(curves["width"].unique())
     minima = curves.filter("is_minimum")["loss"]
@@ -94,7 +94,7 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
 
 
 def weight_decay_curves(curves: pl.DataFrame, predictions: pl.DataFrame) -> Chart:
-    """Loss above the lowest of its width against weight decay, of one series, for runs near the best LR: within the band a run
+    """Loss above the lowest of its width against weight decay, of one arm, for runs near the best LR: within the band a run
     cannot be told from the best. The weight decay of the prediction is marked, with its interval where it is identified."""
     widths = sorted(curves["width"].unique())
     noise = 100 * 2 * number(predictions["noise"][0])

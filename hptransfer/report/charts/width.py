@@ -10,7 +10,7 @@ from hptransfer.report.charts.parts import Chart, inline, interval_tips, layers,
 
 
 def optimum_against_width(frame: pl.DataFrame) -> Chart:
-    """The LR optimum of one series at every width, the line that was used with its band, theory's line and the prediction."""
+    """The LR optimum of one arm at every width, the line that was used with its band, theory's line and the prediction."""
     hue = colour(frame["optimizer"][0])
     widths = sorted(frame.filter(pl.col("kind").is_in(["optimum", "prediction"]))["width"].unique())
     values = pl.concat([frame[name] for name in ("lr", "low", "high")]).drop_nulls()

@@ -1,4 +1,4 @@
-"""The charts of a comparison: the first experiment in its optimizer's colour with circles and whole lines, the second greyed
+"""The charts of a comparison: the first experiment in its recipe's colour with circles and whole lines, the second greyed
 with squares and dashes."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Both:
 
 
 def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
-    """The LR optima of one optimizer at every width in both experiments, the lines used and the predictions."""
+    """The LR optima of one arm at every width in both experiments, the lines used and the predictions."""
     both = Both(names, colour(frame["optimizer"][0]))
     known = pl.col("kind") != "fit"
     widths = sorted(frame.filter(known)["width"].unique())
@@ -78,10 +78,10 @@ def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
 
 
 def predictions(frame: pl.DataFrame, names: Sequence[str], title: str) -> Chart:
-    """One predicted quantity of every optimizer in both experiments, with 80 % intervals."""
+    """One predicted quantity of every arm in both experiments, with 80 % intervals."""
     values = pl.concat([frame[name] for name in ("value", "low", "high")])
     tooltip = [
-        alt.Tooltip("name:N", title="optimizer"),
+        alt.Tooltip("arm:N"),
         alt.Tooltip("experiment:N"),
         tip("value", title),
         *interval_tips(),
@@ -102,7 +102,7 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
         "value:Q", title=LOSS, scale=alt.Scale(domain=[low - margin, high + margin], nice=False), axis=alt.Axis(tickCount=6)
     )
     tooltip = [
-        alt.Tooltip("name:N", title="optimizer"),
+        alt.Tooltip("arm:N"),
         alt.Tooltip("experiment:N"),
         alt.Tooltip("width:Q", format="d"),
         alt.Tooltip("tokens:Q", format=","),
@@ -114,7 +114,7 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
 
 
 def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
-    """The compute multipliers of one optimizer over AdamW in both experiments; a triangle where only a bound is known."""
+    """The compute multipliers of one arm over AdamW in both experiments; a triangle where only a bound is known."""
     both = Both(names, hue)
     rows = frame.with_columns(pl.col("axis").replace_strict(AXES), bound=pl.col("bound").fill_null("bracketed"))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
@@ -148,15 +148,15 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
 
 
 def _beside(frame: pl.DataFrame, names: Sequence[str], x: alt.X, tooltip: list[alt.Tooltip]) -> Chart:
-    """A row per ``name``, the experiments below each other in it: ``value`` with ``low`` and ``high``. ``optimizer`` gives the
+    """A row per ``arm``, the experiments below each other in it: ``value`` with ``low`` and ``high``. ``optimizer`` gives the
     colour."""
     both = Both(names)
-    optimizers = dict(frame.select("name", "optimizer").unique(maintain_order=True).iter_rows())
-    rows = frame.with_columns(key=pl.concat_str("name", "experiment", separator=" of "))
-    keys = [f"{row} of {name}" for row, name in product(optimizers, names)]
-    tones = [tone for optimizer in optimizers.values() for tone in shades(colour(optimizer), 2)[::-1]]
+    arms = dict(frame.select("arm", "optimizer").unique(maintain_order=True).iter_rows())
+    rows = frame.with_columns(key=pl.concat_str("arm", "experiment", separator=" of "))
+    keys = [f"{row} of {name}" for row, name in product(arms, names)]
+    tones = [tone for optimizer in arms.values() for tone in shades(colour(optimizer), 2)[::-1]]
     hue = alt.Color("key:N", scale=alt.Scale(domain=keys, range=tones), legend=None)
-    y = alt.Y("name:N", title=None, sort=list(optimizers), axis=alt.Axis(grid=False, labelLimit=160))
+    y = alt.Y("arm:N", title=None, sort=list(arms), axis=alt.Axis(grid=False, labelLimit=160))
     (low := x.copy(deep=False))["shorthand"] = "low:Q"
     ends = only("isValid(datum.low) && isValid(datum.high)", both.pick).mark_rule(strokeWidth=2.5)
     return layers(
@@ -166,5 +166,5 @@ def _beside(frame: pl.DataFrame, names: Sequence[str], x: alt.X, tooltip: list[a
         .mark_point(size=95, filled=True, opacity=1)
         .encode(x, y, both.offset, hue, both.shape, tooltip=tooltip)
         .add_params(both.pick),
-        height=max(150, 52 * len(optimizers) + 30),
+        height=max(150, 52 * len(arms) + 30),
     )

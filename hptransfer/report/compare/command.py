@@ -13,9 +13,10 @@ from hptransfer.report.compare import words
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.page import render_markdown, render_page
-from hptransfer.report.compare.result import comparison_of
-from hptransfer.report.results import load_results, with_refusals
+from hptransfer.report.compare.result import comparison_of, paired
+from hptransfer.report.results import load_results
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -24,8 +25,7 @@ def compare(args: argparse.Namespace) -> None:
     names = _names(args.compare, experiments)
     _require_two(args.compare, experiments)
     store = Store(args.store)
-    homes = ((one, Path("reports") / one.name) for one in experiments)
-    results = [with_refusals(load_results(one, store, home, allow_empty=True)) for one, home in homes]
+    results = [load_results(one, store, resolve, allow_empty=True) for one in experiments]
     if not any(found.records for found in results):
         raise UsageError(f"store {store.location} holds no run of {names[0]} and none of {names[1]}: there is nothing to compare")
     folder = Path(args.output or f"reports/compare-{experiments[0].name}-{experiments[1].name}")
@@ -41,7 +41,7 @@ def compare(args: argparse.Namespace) -> None:
     }
     files |= {f"tables/{name}.csv": frame.write_csv() for name, frame in frames.items()}
     written = write(folder, files | drawings(evidence))
-    for pairing in comparison.optimizers:
+    for pairing in comparison.arms:
         ratio = f"{names[1]} / {names[0]}"
         cli.table(f"{pairing.name}; intervals 80 %", ("", names[0], names[1], ratio), words.rows(pairing))
     if comparison.settings:
@@ -62,6 +62,6 @@ def _require_two(arguments: list[str], experiments: list[Experiment]) -> None:
     a, b = experiments
     if a == b:
         raise UsageError(f"--compare {arguments[0]} {arguments[1]}: they are the same experiment")
-    if not set(a.optimizers) & set(b.optimizers):
-        both = f"{', '.join(a.optimizers)} and {', '.join(b.optimizers)}"
-        raise UsageError(f"--compare {arguments[0]} {arguments[1]}: they have no optimizer in common ({both})")
+    if not paired(a, b):
+        both = " and ".join(", ".join(arm.name for arm in one.compared) for one in experiments)
+        raise UsageError(f"--compare {arguments[0]} {arguments[1]}: they have no arm in common ({both})")

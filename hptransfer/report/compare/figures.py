@@ -26,8 +26,8 @@ def sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tupl
     optima = tuple(_optima(frames["optimum_against_width"], comparison))
     multipliers = tuple(_multipliers(frames["multipliers"], comparison))
     losses = tuple(_held_out(frames["held_out"], comparison))
-    nothing = "No optimizer has been predicted in both experiments yet."
-    unmeasured = [f"{pairing.name}: {sentence}" for pairing in comparison.optimizers for sentence in pairing.missing]
+    nothing = "No arm has been predicted in both experiments yet."
+    unmeasured = [f"{pairing.name}: {sentence}" for pairing in comparison.arms for sentence in pairing.missing]
     refused = comparison.not_comparable or "No predicted run at a held-out width has finished yet."
     return (
         _section("predictions", "Predicted values", f"With 80 % intervals; {told}", predicted, nothing),
@@ -56,7 +56,7 @@ def _predictions(frame: pl.DataFrame, names: tuple[str, str]) -> Iterable[Figure
 
 
 def _optima(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
-    for pairing in comparison.optimizers:
+    for pairing in comparison.arms:
         part = frame.filter(pl.col("pairing") == pairing.name)
         if not part.is_empty():
             note = "Two optima at one width are drawn beside it."
@@ -74,8 +74,8 @@ def _held_out(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
 
 
 def _multipliers(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure]:
-    for pairing in comparison.optimizers:
-        part = frame.filter(pl.col("optimizer") == pairing.name)
+    for pairing in comparison.arms:
+        part = frame.filter(pl.col("arm") == pairing.name)
         if not part.is_empty():
             chart = charts.multipliers(part, (comparison.a, comparison.b), colour(pairing.optimizer))
             yield Figure(
@@ -84,4 +84,4 @@ def _multipliers(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure
 
 
 def _file(name: str) -> str:
-    return name.replace(" (", "-").replace(")", "").replace(" ", "-")
+    return name.replace(" ", "-")

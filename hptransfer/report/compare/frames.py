@@ -9,7 +9,7 @@ import polars as pl
 
 from hptransfer.report import frames
 from hptransfer.report.compare.result import Comparison
-from hptransfer.report.results import Results, label
+from hptransfer.report.results import Results
 
 Frame = Callable[[Results, Results, Comparison], pl.DataFrame]
 
@@ -20,25 +20,24 @@ def settings(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
 
 
 def predictions(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
-    """Predicted values per optimizer and experiment with 80 % intervals; ``experiment`` is ``ratio`` for B over A."""
+    """Predicted values per arm and experiment with 80 % intervals; ``experiment`` is ``ratio`` for B over A."""
     rows: list[dict[str, Any]] = []
-    for pairing in comparison.optimizers:
+    for pairing in comparison.arms:
         for quantity, found in (("lr", pairing.lr), ("hidden_lr", pairing.hidden_lr), ("weight_decay", pairing.weight_decay)):
             if found:
                 parts = ((comparison.a, found.a), (comparison.b, found.b), ("ratio", found.ratio))
-                same = {"name": pairing.name, "optimizer": pairing.optimizer, "quantity": quantity, "agreement": found.agreement}
+                same = {"arm": pairing.name, "optimizer": pairing.optimizer, "quantity": quantity, "agreement": found.agreement}
                 rows += [same | {"experiment": one} | interval.model_dump() for one, interval in parts]
-    return _frame(rows, ("name", "optimizer", "quantity", "agreement", "experiment"), ("value", "low", "high"))
+    return _frame(rows, ("arm", "optimizer", "quantity", "agreement", "experiment"), ("value", "low", "high"))
 
 
 def optima(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
-    """Optima, predictions and the lines used, of both experiments, for the optimizers that both have."""
+    """Optima, predictions and the lines used, of both experiments, for the arms that both have."""
     found: list[pl.DataFrame] = []
     for name, results, side in ((comparison.a, a, "a"), (comparison.b, b, "b")):
         frame = frames.FRAMES["optimum_against_width"](results).filter(pl.col("kind") != "theory")
-        for pairing in comparison.optimizers:
-            optimizer, parametrization = getattr(pairing, side)
-            part = frame.filter(pl.col("optimizer") == optimizer, pl.col("parametrization") == parametrization)
+        for pairing in comparison.arms:
+            part = frame.filter(arm=getattr(pairing, side))
             found.append(part.with_columns(pairing=pl.lit(pairing.name), experiment=pl.lit(name)))
     return pl.concat(found)
 
@@ -46,21 +45,21 @@ def optima(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
 def multipliers(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
     """Compute multipliers over AdamW per axis, of both experiments."""
     rows = [
-        {"optimizer": pairing.name, "axis": axis, "experiment": name} | value.model_dump(exclude={"extrapolated"})
-        for pairing in comparison.optimizers
+        {"arm": pairing.name, "axis": axis, "experiment": name} | value.model_dump(exclude={"extrapolated"})
+        for pairing in comparison.arms
         for axis, pair in pairing.multipliers.items()
         for name, value in zip((comparison.a, comparison.b), pair, strict=True)
         if value
     ]
-    frame = _frame(rows, ("optimizer", "axis", "experiment", "bound"), ("value", "low", "high", "p_value"), ("bracketed",))
+    frame = _frame(rows, ("arm", "axis", "experiment", "bound"), ("value", "low", "high", "p_value"), ("bracketed",))
     return frame
 
 
 def held_out(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
-    """The predicted runs at the held-out widths, of every optimizer of either experiment."""
-    rows = (run.model_dump() | {"name": label((run.optimizer, run.parametrization))} for run in comparison.held_out)
+    """The predicted runs at the held-out widths, of every arm of either experiment."""
+    rows = (run.model_dump() for run in comparison.held_out)
     frame = _frame(
-        rows, ("experiment", "name", "optimizer", "parametrization"), ("loss", "standard_error", "width", "tokens", "seeds")
+        rows, ("experiment", "arm", "optimizer", "parametrization"), ("loss", "standard_error", "width", "tokens", "seeds")
     )
     return frame.with_columns(pl.col("width", "tokens", "seeds").cast(pl.Int64))
 

@@ -24,7 +24,7 @@ def render_page(comparison: Comparison, sections: Sequence[Section]) -> str:
 </header>
 <ul class="findings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in words.findings(comparison))}</ul>
 {_caveats(comparison.caveats)}
-<div class="answers compared">{"".join(_card(comparison, pairing) for pairing in comparison.optimizers)}</div>
+<div class="answers compared">{"".join(_card(comparison, pairing) for pairing in comparison.arms)}</div>
 {html.part("settings", "Settings", words.settings(comparison), _settings(comparison))}
 {"".join(map(html.section, sections))}"""
     figures = [figure for section in sections for figure in section.figures]
@@ -35,7 +35,7 @@ def render_markdown(comparison: Comparison, sections: Sequence[Section]) -> str:
     """compare.md, with links to the figures beside it."""
     lines = [f"# {comparison.a} against {comparison.b}", "", f"{_runs(comparison)} {INTRO}", ""]
     lines += [f"- {sentence}" for sentence in (*words.findings(comparison), *comparison.caveats)] + [""]
-    for pairing in comparison.optimizers:
+    for pairing in comparison.arms:
         lines += [f"## {pairing.name}", ""]
         lines += markdown.table(_columns(comparison), words.rows(pairing))
         lines += [f"{note}\n" for note in pairing.notes]

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from scipy import stats
 
 from hptransfer.base.frozen import Frozen
+from hptransfer.base.intervals import Interval
 from hptransfer.experiment import Experiment
 from hptransfer.report import text
-from hptransfer.report.results import Results, Series, label
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.transfer.prediction import Interval, WeightDecay
+from hptransfer.report.results import Results
+from hptransfer.runs import Point
+from hptransfer.transfer.prediction import Estimate
 from hptransfer.validate.result import Axis, Multiplier
 from hptransfer.validate.significance import welch_freedom
 from hptransfer.validate.verdict import annealed
@@ -43,9 +44,10 @@ class Quantity(Frozen):
 
 
 class HeldOut(Frozen):
-    """The predicted run of one optimizer at the held-out width: mean loss in nats per token, and its standard error."""
+    """The predicted run of one arm at the held-out width: mean loss in nats per token, and its standard error."""
 
     experiment: str
+    arm: str
     optimizer: str
     parametrization: str
     width: int
@@ -57,7 +59,8 @@ class HeldOut(Frozen):
 
 
 class Pairing(Frozen):
-    """One optimizer in both experiments. None and empty: not known or refused in one of them, which ``missing`` says.
+    """One arm in both experiments, or one recipe under two parametrizations. None and empty: not known or refused in one of
+    them, which ``missing`` says.
 
     ``lr`` in base coordinates; ``hidden_lr``, the final one of the hidden matrices, where those coordinates differ.
     ``losses`` are those of the predicted runs, nats per token; ``loss`` is B's over A's minus 1, None where the runs are not
@@ -65,8 +68,8 @@ class Pairing(Frozen):
     """
 
     optimizer: str
-    a: Series
-    b: Series
+    a: str
+    b: str
     lr: Quantity | None = None
     hidden_lr: Quantity | None = None
     weight_decay: Quantity | None = None
@@ -79,8 +82,8 @@ class Pairing(Frozen):
 
     @property
     def name(self) -> str:
-        """The optimizer, with the parametrizations where they are not muP in both."""
-        return label(self.a) if self.a == self.b else f"{self.optimizer} ({self.a[1]} against {self.b[1]})"
+        """The arm, or both where they differ."""
+        return self.a if self.a == self.b else f"{self.a} against {self.b}"
 
 
 class Comparison(Frozen):
@@ -90,7 +93,7 @@ class Comparison(Frozen):
     a: str
     b: str
     settings: tuple[Setting, ...]
-    optimizers: tuple[Pairing, ...]
+    arms: tuple[Pairing, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     held_out: tuple[HeldOut, ...]
@@ -102,21 +105,22 @@ class Comparison(Frozen):
 
 def comparison_of(a: Results, b: Results, names: tuple[str, str]) -> Comparison:
     """The comparison of two experiments, called ``names``."""
-    reason = _not_comparable(a, b, names)
+    reason, both = _not_comparable(a, b, names), paired(a.experiment, b.experiment)
     held_out = [*_held_out(a, names[0]), *_held_out(b, names[1])]
-    shared = {record.run_id for record in a.records} & {record.run_id for record in b.records}
+    runs_a, runs_b = ({record.run_id for record in found.records} for found in (a, b))
+    shared = len(runs_a & runs_b)
     return Comparison(
         a=names[0],
         b=names[1],
         settings=tuple(differing(a.experiment, b.experiment)),
-        optimizers=tuple(_pairing(a, b, *series, names, is_comparable=reason is None) for series in paired(a, b)),
-        only_a=tuple(o for o in a.experiment.optimizers if o not in b.experiment.optimizers),
-        only_b=tuple(o for o in b.experiment.optimizers if o not in a.experiment.optimizers),
+        arms=tuple(_pairing(a, b, *pair, names, is_comparable=reason is None) for pair in both),
+        only_a=tuple(arm.name for arm in a.arms if arm.name not in [one for one, _ in both]),
+        only_b=tuple(arm.name for arm in b.arms if arm.name not in [other for _, other in both]),
         held_out=tuple(sorted(held_out, key=lambda run: run.loss)) if reason is None else tuple(held_out),
         not_comparable=reason,
-        caveats=tuple(_caveats(a, b, names, len(shared))),
-        runs=(len(a.records), len(b.records)),
-        shared_runs=len(shared),
+        caveats=tuple(_caveats(a, b, names, shared)),
+        runs=(len(runs_a), len(runs_b)),
+        shared_runs=shared,
     )
 
 
@@ -128,13 +132,15 @@ def differing(a: Experiment, b: Experiment) -> Iterable[Setting]:
             yield Setting(name=name, a=flat_a.get(name), b=flat_b.get(name))
 
 
-def paired(a: Results, b: Results) -> list[tuple[Series, Series]]:
-    """The optimizers of both, each under the parametrizations that both have; where there is none, under the first of each."""
-    found: list[tuple[Series, Series]] = []
-    for optimizer in (o for o in a.experiment.optimizers if o in b.experiment.optimizers):
-        ours, theirs = a.experiment.parametrizations, b.experiment.parametrizations
-        both = [(p, p) for p in ours if p in theirs] or [(ours[0], theirs[0])]
-        found += [((optimizer, one), (optimizer, other)) for one, other in both]
+def paired(a: Experiment, b: Experiment) -> list[tuple[str, str]]:
+    """The arms that both have, by name, those of one recipe together; of a recipe that they have under other parametrizations
+    alone, the first of each."""
+    found: list[tuple[str, str]] = []
+    for optimizer in dict.fromkeys(arm.optimizer for arm in a.compared):
+        ours, theirs = ([arm for arm in one.compared if arm.optimizer == optimizer] for one in (a, b))
+        both = [(arm.name, arm.name) for arm in ours if arm.name in {other.name for other in theirs}]
+        apart = not {arm.parametrization for arm in ours} & {arm.parametrization for arm in theirs}
+        found += both or ([(ours[0].name, theirs[0].name)] if theirs and apart else [])
     return found
 
 
@@ -170,27 +176,28 @@ def loss_ratio(a: HeldOut, b: HeldOut) -> Interval:
     return Interval(value=value, low=value - half, high=value + half)
 
 
-def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[str, str], *, is_comparable: bool) -> Pairing:
+def _pairing(a: Results, b: Results, of_a: str, of_b: str, names: tuple[str, str], *, is_comparable: bool) -> Pairing:
     missing: list[str] = []
     told = a.predictions.get(of_a), b.predictions.get(of_b)
     tested = a.validations.get(of_a), b.validations.get(of_b)
-    for name, results, series, prediction, validation in zip(names, (a, b), (of_a, of_b), told, tested, strict=True):
-        if prediction is None:
-            reason = results.refused.get(series)
-            missing.append(f"{name}: {reason}" if reason else f"{name} has no prediction for {label(series)} yet.")
+    for name, results, arm, prediction, validation in zip(names, (a, b), (of_a, of_b), told, tested, strict=True):
+        if refused := results.refused.get(arm):
+            missing.append(f"{name}: {text.no_prediction(refused)}")
+        elif prediction is None:
+            missing.append(f"{name} has no prediction for {arm} yet.")
         elif validation is None:
-            missing.append(f"{name} has not tested its prediction for {label(series)} yet.")
+            missing.append(f"{name} has not tested its prediction for {arm} yet.")
         elif validation.refusal:
-            missing.append(f"{name}: {validation.refusal}")
+            missing.append(f"{name}: {validation.refusal.text}")
     found: dict[str, Any] = {}
     if told[0] and told[1]:
-        lr, decay = ([getattr(p.hyperparameters, name) for p in told if p] for name in ("lr", "weight_decay"))
-        same_base, same_target = (len({of(p.spec) for p in told if p}) == 1 for of in (_coordinates, _size))
+        lr, decay = ([getattr(p, name) for p in told if p] for name in ("lr", "weight_decay"))
+        same_base, same_target = (len({of(p.point) for p in told if p}) == 1 for of in (_coordinates, _size))
         found["lr"] = quantity(*lr, judged=same_base)
         found["weight_decay"] = quantity(*decay, judged=same_target)
         found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
         if not same_base:
-            final = (_scaled(p.hyperparameters.lr, p.roles["hidden"].lr) for p in told if p)
+            final = (_scaled(p.lr, p.roles["hidden"].lr) for p in told if p)
             found["hidden_lr"] = quantity(*final, judged=same_target)
         if not same_target:
             found["notes"] += ("Final values are not judged: from one held-out run to the other the rules alone change them.",)
@@ -202,42 +209,44 @@ def _pairing(a: Results, b: Results, of_a: Series, of_b: Series, names: tuple[st
     axes: Iterable[Axis] = (axis for axis in text.AXES if any(axis in speedup for speedup in speedups))
     found["multipliers"] = {axis: tuple(speedup.get(axis) for speedup in speedups) for axis in axes}
     found["regret"] = tuple(validation.regret if validation else None for validation in tested)
-    return Pairing(optimizer=of_a[0], a=of_a, b=of_b, missing=tuple(missing), **found)
+    return Pairing(optimizer=a.experiment.arm(of_a).optimizer, a=of_a, b=of_b, missing=tuple(missing), **found)
 
 
-def _decay_notes(names: tuple[str, str], decay: Sequence[WeightDecay]) -> Iterable[str]:
+def _decay_notes(names: tuple[str, str], decay: Sequence[Estimate]) -> Iterable[str]:
     """Where the runs did not tell the weight decay, and the rule gave it."""
     for name, found in zip(names, decay, strict=True):
-        same = decay[0].status == decay[1].status
-        if not found.is_identified:
-            yield f"Weight decay of {'both' if same else name}: {found.status}."
+        same = decay[0].words == decay[1].words
+        if not found.is_fitted:
+            yield f"Weight decay of {'both' if same else name}: {found.words}."
 
 
-def _coordinates(spec: RunSpec) -> tuple[Any, ...]:
+def _coordinates(point: Point) -> tuple[Any, ...]:
     """What turns a learning rate in base coordinates into a final one."""
-    return spec.parametrization, spec.base.width, spec.base.depth
+    base = point.settings["base"]
+    return point.settings["parametrization"], base["width"], base["depth"]
 
 
-def _size(spec: RunSpec) -> tuple[Any, ...]:
+def _size(point: Point) -> tuple[Any, ...]:
     """What the rules turn base values into final ones by, beside the base."""
-    decay = (spec.tokens, spec.batch_tokens) if spec.weight_decay_rule == "constant_tau" else ()
-    return spec.model.width, spec.model.depth, *decay
+    decay = (point["tokens"], point["batch_tokens"]) if point.settings["weight_decay_rule"] == "constant_tau" else ()
+    return point["width"], point["depth"], *decay
 
 
 def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
-    return (run for series in results.series if (run := _run(results, series, name)) is not None)
+    return (run for arm in results.arms if (run := _run(results, arm.name, name)) is not None)
 
 
-def _run(results: Results, series: Series, name: str) -> HeldOut | None:
-    """The predicted run of a series; None where it has not finished on every seed."""
-    validation = results.validations.get(series)
+def _run(results: Results, arm: str, name: str) -> HeldOut | None:
+    """The predicted run of an arm; None where it has not finished on every seed."""
+    validation = results.validations.get(arm)
     run = validation.predicted if validation else None
     if validation is None or run is None or run.loss is None or run.standard_error is None:
         return None
     return HeldOut(
         experiment=name,
-        optimizer=series[0],
-        parametrization=series[1],
+        arm=arm,
+        optimizer=validation.optimizer,
+        parametrization=validation.parametrization,
         width=validation.width,
         tokens=run.tokens,
         loss=run.loss,
@@ -257,8 +266,8 @@ def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | Non
         return f"Losses at the held-out width are not compared: {names[0]} and {names[1]} differ in {text.listing(parts)}."
     ends: dict[bool, list[str]] = {}
     for name, results in zip(names, (a, b), strict=True):
-        for series in results.validations:
-            ends.setdefault(annealed(results.predictions[series].spec), []).append(f"{label(series)} of {name}")
+        for arm in results.validations:
+            ends.setdefault(annealed(results.predictions[arm].point), []).append(f"{arm} of {name}")
     if len(ends) < 2:
         return None
     amid = f"those of {text.listing(ends[False])} end in mid-schedule (constant)"
@@ -267,9 +276,9 @@ def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | Non
 
 def _text(results: Results) -> Mapping[str, Any] | None:
     """What the validation loss is measured on."""
-    if not results.records:
+    data, experiment = results.members.data, results.experiment
+    if data is None:
         return None
-    data, experiment = results.records[-1].spec.data, results.experiment
     return {
         "corpus": data.corpus,
         "tokenizer": data.tokenizer,
@@ -282,21 +291,15 @@ def _text(results: Results) -> Mapping[str, Any] | None:
 
 def _caveats(a: Results, b: Results, names: tuple[str, str], shared: int) -> Iterable[str]:
     if a.target and b.target:
-        sizes = [
-            (r.target_width, t.model.parameters(), t.tokens) for r, t in ((a.experiment, a.target), (b.experiment, b.target))
-        ]
+        sizes = [(t.point["width"], t.parameters, t.point["tokens"]) for t in (a.target, b.target)]
         if sizes[0] != sizes[1]:
             words = [
-                f"{n} width {w}, {text.count(p)} parameters, {text.count(t)} tokens"
+                f"{n} width {w}, {text.known(p, text.count)} parameters, {text.count(t)} tokens"
                 for n, (w, p, t) in zip(names, sizes, strict=True)
             ]
             yield f"The held-out runs are not of one size ({'; '.join(words)}): a lower loss need not be the better setting."
     if shared:
         yield f"{shared} runs are in both: what rests on them differs by less than the intervals of the ratios say."
-    for name, results in zip(names, (a, b), strict=True):
-        if results.stale:
-            which = text.listing([label(series) for series in results.stale])
-            yield f"{name}: the validation of {which} tested another prediction than the one at hand, so none of it is shown."
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report import text
 from hptransfer.report.compare.result import Comparison, HeldOut, Pairing, Quantity, loss_ratio
-from hptransfer.report.results import label
-from hptransfer.transfer.prediction import Interval
 
 ABSENT = "-"
 
@@ -15,9 +14,9 @@ Row = tuple[str, str, str, str]  # what, A, B, B over A
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """The answer, one sentence each: who ended lowest, and per optimizer whether the predictions agree."""
+    """The answer, one sentence each: who ended lowest, and per arm whether the predictions agree."""
     found = list(_lowest(comparison))
-    for pairing in comparison.optimizers:
+    for pairing in comparison.arms:
         judged = (
             ("learning rates", pairing.lr),
             ("learning rates of hidden matrices", pairing.hidden_lr),
@@ -44,7 +43,7 @@ def settings(comparison: Comparison) -> str:
 
 
 def rows(pairing: Pairing) -> list[Row]:
-    """The table of one optimizer."""
+    """The table of one arm."""
     found: list[Row] = [("learning rate", *_cells(pairing.lr))]
     if pairing.hidden_lr:
         found.append(("learning rate of hidden matrices", *_cells(pairing.hidden_lr)))
@@ -58,8 +57,8 @@ def rows(pairing: Pairing) -> list[Row]:
 
 
 def run_words(run: HeldOut) -> str:
-    """A held-out run by its optimizer and experiment."""
-    return f"{label((run.optimizer, run.parametrization))} of {run.experiment}"
+    """A held-out run by its arm and experiment."""
+    return f"{run.arm} of {run.experiment}"
 
 
 def _lowest(comparison: Comparison) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""What every frame begins with: the optimizer and the parametrization of its rows."""
+"""What every frame begins with: the arm of its rows, with its optimizer and parametrization."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.report.results import label
-from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.result import Validation
+from hptransfer.experiment.experiment import Arm
 
 Schema = dict[str, type[pl.DataType]]
-SERIES: Schema = {"optimizer": pl.String, "parametrization": pl.String}
+ARM: Schema = {"arm": pl.String, "optimizer": pl.String, "parametrization": pl.String}
 
 
 def tidy(rows: Iterable[dict[str, Any]], columns: Schema) -> pl.DataFrame:
-    """A frame of `SERIES` and ``columns``, which has them without rows too; keys that are absent are null."""
-    return pl.DataFrame(list(rows), schema=SERIES | columns, orient="row")
+    """A frame of `ARM` and ``columns``, which has them without rows too; keys that are absent are null."""
+    return pl.DataFrame(list(rows), schema=ARM | columns, orient="row")
 
 
-def with_series(frame: pl.DataFrame) -> pl.DataFrame:
-    """With a column ``series``, the names that people read."""
-    names = [label(series) for series in frame.select(*SERIES).iter_rows()]
-    return frame.with_columns(pl.Series("series", names, dtype=pl.String))
-
-
-def named(source: Prediction | Validation) -> dict[str, str]:
-    """The series of a prediction or a validation, as a row begins."""
-    return {"optimizer": source.optimizer, "parametrization": source.parametrization}
+def named(arm: Arm) -> dict[str, Any]:
+    """How a row of an arm begins."""
+    return {"arm": arm.name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}

@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from hptransfer.experiment.experiment import Arm
 from hptransfer.report.frames.columns import Schema, named, tidy
-from hptransfer.report.results import Results, Series
-from hptransfer.runs import RunRecord
-from hptransfer.validate.result import BASELINE, Multiplier, TargetRun
+from hptransfer.report.results import Results, mean
+from hptransfer.runs import Record
+from hptransfer.runs.point import Number
+from hptransfer.validate.result import Multiplier, TargetRun
 from hptransfer.validate.verdict import annealed
 
 _MULTIPLIER: Schema = {
@@ -29,25 +31,25 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     """Final losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at the held-out
     width; horizon, AdamW's ladder there; chosen, its configuration that won over the prediction and that the ladder then starts
     from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over ``seeds``. A
-    diverged run has no place here."""
+    diverged run has no place here. A cost is null where it is unknown."""
     by_id = {record.run_id: record for record in results.records}
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
-    for series in results.series:
-        best: dict[int, RunRecord] = {}
-        for record in results.swept(series):
-            width = record.spec.model.width
+    for arm in results.arms:
+        best: dict[Number, Record] = {}
+        for record in results.searched(arm.name):
+            width = record.point["width"]
             if record.loss is not None and record.loss < _loss(best.get(width)):
                 best[width] = record
-        rows.extend(_point(series, "search", [best[width]], best[width].loss) for width in sorted(best))
-        prediction, validation = results.predictions.get(series), results.validations.get(series)
+        rows.extend(_point(arm, "search", [best[width]], best[width].loss) for width in sorted(best))
+        prediction, validation = results.predictions.get(arm.name), results.validations.get(arm.name)
         if validation is None:
-            told = by_id.get(prediction.spec.run_id) if prediction else None
+            told = by_id.get(prediction.run.run_id) if prediction else None
             if told and told.loss is not None:
-                rows.append(_point(series, "predicted", [told], told.loss))
+                rows.append(_point(arm, "predicted", [told], told.loss))
             continue
-        baseline = (BASELINE, series[1])
-        own = [(series, run, "predicted") for run in validation.runs if run.kind == "predicted"]
+        own = [(arm, run, "predicted") for run in validation.runs if run.kind == "predicted"]
+        baseline = results.experiment.arm(validation.baseline or arm.name)
         ladder = [
             (baseline, run, "horizon" if run.kind == "horizon" else "chosen")
             for run in validation.ladder
@@ -74,34 +76,30 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     return tidy(rows, schema)
 
 
-def _loss(record: RunRecord | None) -> float:
+def _loss(record: Record | None) -> float:
     return math.inf if record is None or record.loss is None else record.loss
 
 
-def _made(run: TargetRun, by_id: dict[str, RunRecord]) -> list[RunRecord]:
+def _made(run: TargetRun, by_id: dict[str, Record]) -> list[Record]:
     return [by_id[run_id] for run_id in run.run_ids if run_id in by_id]
 
 
-def _point(
-    series: Series, kind: str, records: Sequence[RunRecord], loss: float | None, error: float | None = None
-) -> dict[str, Any]:
-    spec = records[0].spec
-    flops = sum(record.flops for record in records) / len(records)
-    own = sum(record.flops_optimizer for record in records) / len(records)
-    return {
-        "optimizer": series[0],
-        "parametrization": series[1],
+def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, error: float | None = None) -> dict[str, Any]:
+    job = records[0].job
+    flops = mean(record.outcome.flops for record in records)
+    own = mean(record.outcome.flops_optimizer for record in records)
+    return named(arm) | {
         "kind": kind,
-        "width": spec.model.width,
-        "parameters": spec.model.parameters(),
-        "tokens": spec.tokens,
+        "width": job.point["width"],
+        "parameters": job.parameters,
+        "tokens": job.point["tokens"],
         "flops": flops,
         "flops_optimizer": own,
-        "compute": flops + own,
+        "compute": None if flops is None or own is None else flops + own,
         "loss": loss,
         "standard_error": error,
         "seeds": len(records),
-        "annealed": annealed(spec),
+        "annealed": annealed(job.point),
     }
 
 
@@ -109,7 +107,7 @@ def multipliers(results: Results) -> pl.DataFrame:
     """Compute multipliers over AdamW at the held-out width. ``method``: ladder, from AdamW's runs of several horizons, on every
     axis; law, from a power law through them, on FLOPs; within_run, from the curve of the run itself, on tokens."""
     rows = []
-    for validation in results.validations.values():
+    for name, validation in results.validations.items():
         if validation.speedup is None:
             continue
         found: list[tuple[str, str, Multiplier | None]] = [
@@ -118,7 +116,7 @@ def multipliers(results: Results) -> pl.DataFrame:
             ("tokens", "within_run", validation.speedup.within_run),
         ]
         rows += [
-            named(validation) | {"axis": axis, "method": method} | multiplier.model_dump()
+            named(results.experiment.arm(name)) | {"axis": axis, "method": method} | multiplier.model_dump()
             for axis, method, multiplier in found
             if multiplier is not None
         ]
@@ -128,13 +126,13 @@ def multipliers(results: Results) -> pl.DataFrame:
 def multiplier_over_scale(results: Results) -> pl.DataFrame:
     """Compute multipliers on FLOPs at every model size. ``method``: sizes, from AdamW's losses over sizes, piecewise; law,
     from a power law through them; ladder, at the held-out width, from AdamW's horizons there. ``trend`` is the exponent of
-    the multiplier in compute, the same in all rows of a series."""
+    the multiplier in compute, the same in all rows of an arm."""
     rows: list[dict[str, Any]] = []
-    for validation in results.validations.values():
+    for name, validation in results.validations.items():
         if validation.speedup is None or not validation.speedup.sizes:
             continue
         trend = validation.speedup.trend
-        common: dict[str, Any] = dict(named(validation))
+        common = named(results.experiment.arm(name))
         if trend is not None:
             common = common | {"trend": trend.value, "trend_low": trend.low, "trend_high": trend.high}
         for size in validation.speedup.sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from hptransfer.report.frames.columns import tidy
+from hptransfer.report.frames.columns import named, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import listing
 
@@ -13,9 +13,8 @@ def coordinate_checks(results: Results) -> pl.DataFrame:
     """The slope of every role and step of the coordinate checks beside the report, its range over seeds, and under which
     conditions it was measured, which need not be those of the experiment."""
     rows = [
-        {
-            "optimizer": check.optimizer,
-            "parametrization": check.parametrization,
+        named(results.experiment.arm(name))
+        | {
             "role": slope.role,
             "step": slope.step,
             "slope": slope.slope,
@@ -32,7 +31,7 @@ def coordinate_checks(results: Results) -> pl.DataFrame:
             "corpus": check.corpus.corpus,
             "corpus_sha256": check.corpus.sha256,
         }
-        for check in results.coordinate_checks
+        for name, check in results.coordinate_checks.items()
         for slope in check.slopes
     ]
     return tidy(

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from hptransfer.experiment.experiment import Arm
 from hptransfer.report.changes import change
-from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
+from hptransfer.report.frames.columns import Schema, named, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import RUN_TITLES, plain, run_title
-from hptransfer.runs import RunRecord
+from hptransfer.runs import Record
 from hptransfer.validate.result import Kind, TargetRun
 from hptransfer.validate.verdict import annealed
 
@@ -23,33 +24,34 @@ def training_curves(results: Results) -> pl.DataFrame:
     """Validation loss along the predicted runs and AdamW's ladder of horizons; wall seconds are in proportion to steps.
     ``annealed``: whether the last loss of the run is that of an LR brought to 0."""
     by_id = {record.run_id: record for record in results.records}
-    chosen: dict[str, tuple[RunRecord, str]] = {}
-    for series, prediction in results.predictions.items():
-        if series not in results.validations and (record := by_id.get(prediction.spec.run_id)):
-            chosen[record.run_id] = record, "predicted"
-    for validation in results.validations.values():
-        for run in (*validation.runs, *validation.baseline_runs):
+    chosen: dict[str, tuple[Arm, Record, str]] = {}
+    for name, prediction in results.predictions.items():
+        if name not in results.validations and (record := by_id.get(prediction.run.run_id)):
+            chosen[record.run_id] = results.experiment.arm(name), record, "predicted"
+    for name, validation in results.validations.items():
+        own = [(name, run) for run in validation.runs]
+        for whose, run in (*own, *((validation.baseline or name, run) for run in validation.baseline_runs)):
             if run.kind in ("predicted", "horizon") or run == validation.chosen:
                 title = f"AdamW's best, {run_title(run)}" if run == validation.chosen else run_title(run)
                 for run_id in run.run_ids:
                     if run_id in by_id:
-                        chosen.setdefault(run_id, (by_id[run_id], title))
+                        chosen.setdefault(run_id, (results.experiment.arm(whose), by_id[run_id], title))
     rows = [
-        {
-            "optimizer": record.spec.optimizer.recipe,
-            "parametrization": record.spec.parametrization,
+        named(arm)
+        | {
             "purpose": purpose,
             "run_id": record.run_id,
-            "seed": record.spec.init_seed,
+            "seed": record.point.init_seed,
             "tokens": point.tokens,
-            "wall_seconds": record.training_wall_seconds * point.step / record.steps,
+            "wall_seconds": seconds and seconds * point.step / record.outcome.steps,
             "loss": point.val,
-            "is_final": point.step == record.steps and record.state == "complete",
-            "annealed": annealed(record.spec),
+            "is_final": point.step == record.outcome.steps and record.state == "complete",
+            "annealed": annealed(record.point),
         }
-        for record, purpose in chosen.values()
-        for point in record.curve
-        if point.val is not None and record.steps
+        for arm, record, purpose in chosen.values()
+        for seconds in [record.outcome.training_wall_seconds]
+        for point in record.outcome.curve
+        if point.val is not None and record.outcome.steps
     ]
     schema: Schema = {
         "purpose": pl.String,
@@ -71,12 +73,12 @@ def regret(results: Results) -> pl.DataFrame:
     ``regret_high`` are one standard error of the run itself. A diverged run has no regret.
     """
     rows: list[dict[str, Any]] = []
-    for validation in results.validations.values():
+    for name, validation in results.validations.items():
         runs = [run for run in validation.runs if run.kind in ("predicted", *PROBES)]
         changes = [change(run, validation.predicted, validation.noise.sd) for run in runs]
         lowest = min((found.value for found in changes if found), default=0.0)
         for run, found in zip(runs, changes, strict=True):
-            row = named(validation) | _numbers(run)
+            row = named(results.experiment.arm(name)) | _numbers(run)
             if found:
                 error = (run.standard_error or 0.0) / (run.loss or math.inf)
                 shifts = {"regret": 0.0, "regret_low": -error, "regret_high": error}
@@ -89,7 +91,7 @@ def regret(results: Results) -> pl.DataFrame:
         "regret_low": pl.Float64,
         "regret_high": pl.Float64,
     }
-    return tidy(rows, schema).sort(*SERIES, "kind", "factor", maintain_order=True)
+    return tidy(rows, schema).sort("arm", "kind", "factor", maintain_order=True)
 
 
 def perturbations(results: Results) -> pl.DataFrame:
@@ -100,11 +102,11 @@ def perturbations(results: Results) -> pl.DataFrame:
     sides. A diverged run has no change.
     """
     rows: list[dict[str, Any]] = []
-    for validation in results.validations.values():
+    for name, validation in results.validations.items():
         for run in validation.runs:
             if run.kind not in (*PROBES, *TRANSFERS):
                 continue
-            row = named(validation) | _numbers(run)
+            row = named(results.experiment.arm(name)) | _numbers(run)
             if found := change(run, validation.predicted, validation.noise.sd):
                 shifts = {"change": 0.0, "change_low": -found.error, "change_high": found.error}
                 row |= {name: math.expm1(found.value + shift) for name, shift in shifts.items()}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
-from hptransfer.report.frames.columns import SERIES, Schema, named, tidy
-from hptransfer.report.results import Results, Series
-from hptransfer.runs import RunRecord
-from hptransfer.transfer.prediction import Optimum, Prediction
+from hptransfer.experiment.experiment import Arm
+from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.results import Results
+from hptransfer.runs import Record
+from hptransfer.runs.point import Number
+from hptransfer.transfer.prediction import Bowl, Optimum, Prediction
 
+RATIO = "embedding_lr_ratio"
 FIT_POINTS = 61
 BASIN = 2.0  # standard deviations of the noise: what lies lower cannot be told from the minimum
 NEAR_BEST_LR = 0.005  # relative loss that the learning rate may cost a run whose weight decay is looked at
@@ -21,21 +25,19 @@ def lr_curves(results: Results) -> pl.DataFrame:
     """Every run at a searched width; ``is_minimum`` marks the lowest loss of each width, ``is_at_ratio`` the runs at the
     embedding LR ratio of the prediction, through which the bowl is fitted (all of them where there is no prediction)."""
     rows: list[dict[str, Any]] = []
-    for series in results.series:
-        records = results.swept(series)
-        prediction = results.predictions.get(series)
+    for arm in results.arms:
+        records = results.searched(arm.name)
+        prediction = results.predictions.get(arm.name)
         lowest = _lowest(records)
         for record in records:
-            spec = record.spec
-            ratio, width = spec.optimizer.embedding_lr_ratio, spec.model.width
             rows.append(
-                _run(record, series)
+                _run(record, arm)
                 | {
-                    "embedding_lr_ratio": ratio,
-                    "seed": spec.init_seed,
+                    "embedding_lr_ratio": record.point.hyperparameters.get(RATIO),
+                    "seed": record.point.init_seed,
                     "state": record.state,
-                    "is_minimum": record.loss is not None and record.loss == lowest[width],
-                    "is_at_ratio": prediction is None or ratio == prediction.hyperparameters.embedding_lr_ratio,
+                    "is_minimum": record.loss is not None and record.loss == lowest[record.point["width"]],
+                    "is_at_ratio": prediction is None or _is_at_ratio(record, prediction),
                 }
             )
     schema: Schema = {
@@ -50,18 +52,18 @@ def lr_curves(results: Results) -> pl.DataFrame:
         "is_at_ratio": pl.Boolean,
         "run_id": pl.String,
     }
-    return tidy(rows, schema).sort(*SERIES, "width", "lr", "run_id")
+    return tidy(rows, schema).sort("arm", "width", "lr", "run_id")
 
 
 def lr_fit(results: Results) -> pl.DataFrame:
     """The fitted skewed bowl of each searched width, over the range of learning rates swept there."""
     rows = []
-    for series, prediction in results.predictions.items():
-        for optimum, low, high in _swept_lrs(results, series, prediction):
+    for arm, prediction, bowl, _ in _fitted(results):
+        for optimum, low, high in _swept_lrs(results, prediction):
             for i in range(FIT_POINTS):
                 lr = low * (high / low) ** (i / (FIT_POINTS - 1))
-                loss = optimum.loss * math.exp(_lr_cost(prediction, optimum, lr))
-                rows.append(named(prediction) | {"width": optimum.width, "lr": lr, "loss": loss})
+                loss = (optimum.loss or math.nan) * math.exp(_lr_cost(bowl, optimum, lr))
+                rows.append(named(arm) | {"width": optimum.width, "lr": lr, "loss": loss})
     return tidy(rows, {"width": pl.Int64, "lr": pl.Float64, "loss": pl.Float64})
 
 
@@ -69,15 +71,15 @@ def lr_basins(results: Results) -> pl.DataFrame:
     """The learning rates at which the fitted bowl of a width is within ``relative_height`` of its minimum, which is `BASIN`
     standard deviations of the loss; a basin ends at the last learning rate swept, beyond which nothing is known."""
     rows = []
-    for series, prediction in results.predictions.items():
-        height = BASIN * prediction.noise
-        reach = math.sqrt(math.log1p(height) / prediction.surface.curvature) if prediction.surface.curvature > 0 else math.inf
-        for optimum, low, high in _swept_lrs(results, series, prediction):
+    for arm, prediction, bowl, noise in _fitted(results):
+        height = BASIN * noise
+        reach = math.sqrt(math.log1p(height) / bowl.curvature) if bowl.curvature > 0 else math.inf
+        for optimum, low, high in _swept_lrs(results, prediction):
             low = max(low, optimum.lr.value * math.exp(-reach))
-            if reach / prediction.surface.skew < math.log(high / optimum.lr.value):
-                high = optimum.lr.value * math.exp(reach / prediction.surface.skew)
+            if reach / bowl.skew < math.log(high / optimum.lr.value):
+                high = optimum.lr.value * math.exp(reach / bowl.skew)
             numbers = {"width": optimum.width, "lr": optimum.lr.value, "low": low, "high": high}
-            rows.append(named(prediction) | numbers | {"loss": optimum.loss, "relative_height": height})
+            rows.append(named(arm) | numbers | {"loss": optimum.loss, "relative_height": height})
     schema: Schema = {
         "width": pl.Int64,
         "lr": pl.Float64,
@@ -97,23 +99,23 @@ def weight_decay_curves(results: Results) -> pl.DataFrame:
     Without weight decay there is no place on a log axis, and without a prediction no bowl: such runs are left out.
     """
     rows: list[dict[str, Any]] = []
-    for series, prediction in results.predictions.items():
+    for arm, prediction, bowl, noise in _fitted(results):
         optima = {optimum.width: optimum for optimum in prediction.optima}
-        widest = max(NEAR_BEST_LR, BASIN * prediction.noise)
+        widest = max(NEAR_BEST_LR, BASIN * noise)
         found: list[dict[str, Any]] = []
-        for record in results.swept(series):
-            optimizer, width = record.spec.optimizer, record.spec.model.width
-            if record.loss is None or width not in optima or optimizer.weight_decay <= 0:
+        for record in results.searched(arm.name):
+            width = record.point["width"]
+            if record.loss is None or width not in optima or record.point["weight_decay"] <= 0:
                 continue
-            cost = _lr_cost(prediction, optima[width], optimizer.lr)
-            if optimizer.embedding_lr_ratio == prediction.hyperparameters.embedding_lr_ratio and math.expm1(cost) <= widest:
+            cost = _lr_cost(bowl, optima[width], record.point["lr"])
+            if _is_at_ratio(record, prediction) and math.expm1(cost) <= widest:
                 mended = {"lr_cost": math.expm1(cost), "loss_at_best_lr": record.loss * math.exp(-cost)}
-                found.append(_run(record, series) | mended)
+                found.append(_run(record, arm) | mended)
         for width in optima:
             lowest = min((row["loss_at_best_lr"] for row in found if row["width"] == width), default=math.nan)
             for row in (row for row in found if row["width"] == width):
                 excess = row["loss_at_best_lr"] / lowest - 1
-                is_within = excess <= BASIN * prediction.noise
+                is_within = excess <= BASIN * noise
                 rows.append(row | {"excess": excess, "is_minimum": excess == 0, "is_within_noise": is_within})
     schema: Schema = {
         "width": pl.Int64,
@@ -127,22 +129,20 @@ def weight_decay_curves(results: Results) -> pl.DataFrame:
         "is_within_noise": pl.Boolean,
         "run_id": pl.String,
     }
-    return tidy(rows, schema).sort(*SERIES, "width", "weight_decay", "run_id")
+    return tidy(rows, schema).sort("arm", "width", "weight_decay", "run_id")
 
 
 def predictions(results: Results) -> pl.DataFrame:
     """What was predicted at the held-out width, with 80 % intervals, LR and weight decay in base coordinates;
     ``weight_decay_final`` is the value that the run at that width has."""
     rows = []
-    for prediction in results.predictions.values():
-        lr, decay = prediction.hyperparameters.lr, prediction.hyperparameters.weight_decay
-        base = prediction.spec.optimizer.weight_decay
-        scale = base / decay.value if decay.value > 0 else 1.0
+    for name, prediction in results.predictions.items():
+        lr, decay, final = prediction.lr, prediction.hyperparameters["weight_decay"], prediction.weight_decay
         rows.append(
-            named(prediction)
-            | {"width": prediction.target.width, "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high, "weight_decay": base}
-            | {"weight_decay_low": decay.low and decay.low * scale, "weight_decay_high": decay.high and decay.high * scale}
-            | {"weight_decay_final": decay.value, "weight_decay_status": decay.status, "noise": prediction.noise}
+            named(results.experiment.arm(name))
+            | {"width": prediction.point["width"], "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high}
+            | {"weight_decay": decay.value, "weight_decay_low": decay.low, "weight_decay_high": decay.high}
+            | {"weight_decay_final": final.value, "weight_decay_status": final.words, "noise": prediction.noise}
         )
     schema: Schema = {
         "width": pl.Int64,
@@ -159,37 +159,43 @@ def predictions(results: Results) -> pl.DataFrame:
     return tidy(rows, schema)
 
 
-def _run(record: RunRecord, series: Series) -> dict[str, Any]:
-    """The columns that runs have in every frame; the series is the one they are shown in."""
-    optimizer = record.spec.optimizer
-    return dict(zip(SERIES, series, strict=True)) | {
-        "width": record.spec.model.width,
-        "lr": optimizer.lr,
-        "weight_decay": optimizer.weight_decay,
-        "loss": record.loss,
-        "run_id": record.run_id,
-    }
+def _run(record: Record, arm: Arm) -> dict[str, Any]:
+    """The columns that runs have in every frame; the arm is the one they are shown in."""
+    tuned = {name: record.point[name] for name in ("width", "lr", "weight_decay")}
+    return named(arm) | tuned | {"loss": record.loss, "run_id": record.run_id}
 
 
-def _lowest(records: tuple[RunRecord, ...]) -> dict[int, float]:
-    lowest: dict[int, float] = {}
+def _is_at_ratio(record: Record, prediction: Prediction) -> bool:
+    """Whether a run is among those that the bowl is fitted through."""
+    kept = prediction.hyperparameters.get(RATIO)
+    return kept is None or record.point.hyperparameters.get(RATIO) == kept.value
+
+
+def _lowest(records: tuple[Record, ...]) -> dict[Number, float]:
+    lowest: dict[Number, float] = {}
     for record in records:
         if record.loss is not None:
-            width = record.spec.model.width
+            width = record.point["width"]
             lowest[width] = min(record.loss, lowest.get(width, math.inf))
     return lowest
 
 
-def _swept_lrs(results: Results, series: Series, prediction: Prediction) -> list[tuple[Optimum, float, float]]:
+def _fitted(results: Results) -> Iterator[tuple[Arm, Prediction, Bowl, float]]:
+    """Every prediction with its arm, its bowl, and the noise around that."""
+    for name, prediction in results.predictions.items():
+        if prediction.bowl and prediction.noise is not None:
+            yield results.experiment.arm(name), prediction, prediction.bowl, prediction.noise
+
+
+def _swept_lrs(results: Results, prediction: Prediction) -> list[tuple[Optimum, float, float]]:
     """Every fitted optimum whose width has runs, with the lowest and the highest learning rate of those."""
-    lrs: dict[int, list[float]] = {}
-    for record in results.swept(series):
-        lrs.setdefault(record.spec.model.width, []).append(record.spec.optimizer.lr)
+    lrs: dict[Number, list[float]] = {}
+    for record in results.searched(prediction.name):
+        lrs.setdefault(record.point["width"], []).append(record.point["lr"])
     return [(o, min(lrs[o.width]), max(lrs[o.width])) for o in prediction.optima if o.width in lrs]
 
 
-def _lr_cost(prediction: Prediction, optimum: Optimum, lr: float) -> float:
-    """ln loss of the fitted bowl at ``lr`` above that at its optimum (see `hptransfer.transfer.prediction.Surface`)."""
+def _lr_cost(bowl: Bowl, optimum: Optimum, lr: float) -> float:
+    """ln loss of the fitted bowl at ``lr`` above that at its optimum."""
     distance = math.log(lr / optimum.lr.value)
-    side = prediction.surface.skew if distance > 0 else 1.0
-    return prediction.surface.curvature * (side * distance) ** 2
+    return bowl.curvature * ((bowl.skew if distance > 0 else 1.0) * distance) ** 2

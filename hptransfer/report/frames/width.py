@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report.frames.columns import Schema, named, tidy
 from hptransfer.report.results import Results
-from hptransfer.transfer.prediction import Interval, Prediction
+from hptransfer.transfer.prediction import Prediction
 
 BAND_POINTS = 25
 
@@ -25,13 +26,13 @@ def optimum_against_width(results: Results) -> pl.DataFrame:
     it grow with the square of the distance, and the band narrower on the way to the target.
     """
     rows: list[dict[str, Any]] = []
-    for prediction in results.predictions.values():
-        target, lr = prediction.target.width, prediction.hyperparameters.lr
-        drift = prediction.drift
+    for name, prediction in results.predictions.items():
+        target, lr, drift = int(prediction.point["width"]), prediction.lr, prediction.drift
+        own = named(results.experiment.arm(name))
         for optimum in prediction.optima:
-            rows.append(named(prediction) | {"kind": "optimum", "width": optimum.width} | _ends(optimum.lr))
-        rows.append(named(prediction) | {"kind": "prediction", "width": target} | _ends(lr))
-        widths = [optimum.width for optimum in prediction.optima]
+            rows.append(own | {"kind": "optimum", "width": optimum.width} | _ends(optimum.lr))
+        rows.append(own | {"kind": "prediction", "width": target} | _ends(lr))
+        widths = [int(optimum.width) for optimum in prediction.optima]
         centre = math.exp(sum(map(math.log, widths)) / len(widths)) if widths else float(target)
         at_centre = lr.value * (centre / target) ** drift.used
         for width in _between(min([*widths, target]), max([*widths, target])):
@@ -40,10 +41,11 @@ def optimum_against_width(results: Results) -> pl.DataFrame:
                 "low": _end(prediction, width, centre, on_line, upper=False),
                 "high": _end(prediction, width, centre, on_line, upper=True),
             }
-            rows.append(named(prediction) | {"kind": "fit", "width": width, "lr": on_line} | ends)
+            rows.append(own | {"kind": "fit", "width": width, "lr": on_line} | ends)
         rows.extend(
-            named(prediction) | {"kind": "theory", "width": width, "lr": at_centre * (width / centre) ** drift.theory}
+            own | {"kind": "theory", "width": width, "lr": at_centre * (width / centre) ** drift.theory}
             for width in (*widths, target)
+            if drift.theory is not None
         )
     schema: Schema = {"kind": pl.String, "width": pl.Int64, "lr": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return tidy(rows, schema)
@@ -57,14 +59,14 @@ def _between(low: int, high: int) -> list[int]:
 def _end(prediction: Prediction, width: int, centre: float, on_line: float, upper: bool) -> float | None:
     """One edge of the band; None where the prediction has no such end."""
     sign = 1 if upper else -1
-    lr = prediction.hyperparameters.lr
+    lr = prediction.lr
     at_target = _half(lr, upper)
     if at_target is None:
         return None
     halves = [half for optimum in prediction.optima if (half := _half(optimum.lr, upper)) is not None]
     level = math.sqrt(sum(half**2 for half in halves)) / len(halves) if halves else at_target
     level = min(level, at_target)
-    reach = abs(math.log(prediction.target.width / centre))
+    reach = abs(math.log(prediction.point["width"] / centre))
     share = abs(math.log(width / centre)) / reach if reach > 0 else 1.0
     return on_line * math.exp(sign * math.sqrt(level**2 + share * (at_target**2 - level**2)))
 
