@@ -7,47 +7,49 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from hptransfer.base.errors import UsageError
-from hptransfer.base.errors import UsageError
-from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import BASELINE, Arm
-from hptransfer.experiment.membership import Members, members
-from hptransfer.experiment.settings import PARAMETRIZATIONS
+from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
-from hptransfer.runs import Job, Record, Store
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import runs_of
 from hptransfer.search.command import chosen_experiment
-from hptransfer.search.studies import Studies, make_studies
+from hptransfer.search.studies import make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.group import Group, fit_group
+from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.transfer.command import select
+from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.sweep import frozen_ratio, sweep_of
+from hptransfer.transfer.theory import theory_drift
+from hptransfer.validate.result import BASELINE
 
 
 @dataclass(frozen=True)
 class Series:
-    """The studies of one arm, the smallest cell first, with a run of each, and a run of the arm at the target."""
+    """The studies of one recipe and parametrization, the smallest width first, and a run of it at the target."""
 
-    arm: Arm
+    recipe: str
+    parametrization: Parametrization
     studies: tuple[Study, ...]
-    runs: tuple[Job, ...]
-    target: Job
+    target: RunSpec
 
     def setting(self, experiment: Experiment) -> Setting:
         """What a simulation needs to know."""
-        space = experiment.space(self.arm)
+        space = self.studies[0].space
         return Setting(
-            widths=tuple(int(run.point["width"]) for run in self.runs),
+            widths=tuple(study.width for study in self.studies),
             base=experiment.base_width,
             target=experiment.target_width,
             span=math.log(space.lr.high / space.lr.low),
-            theory=self.target.exponents["hidden"],
-            readout=self.target.exponents["readout"],
+            theory=theory_drift(self.target),
+            readout=theory_drift(self.target, "readout"),
             compared=len(space.embedding_lr_ratio.values),
             first_look=self.studies[0].first_look,
             batch=experiment.search.batch,
@@ -57,13 +59,12 @@ class Series:
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     experiment = chosen_experiment(args)
-    found = members(Store(args.store).records().values(), experiment, resolve)
-    records = found.records
+    records, _ = runs_of(Store(args.store).records().values(), experiment)
     speed, devices = _speed(args, records)
     series = _series(experiment)
 
-    def rate(job: Job) -> float:
-        return speed.of(job) * devices
+    def rate(spec: RunSpec) -> float:
+        return speed.of(spec) * devices
 
     plans = [_stages(one, experiment, rate) for one in series]
     every = [stage for stages in plans for stage in stages]
@@ -73,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(f"{len(records)} of its runs are in the store: what search and validate find there is not run again")
     table(
         "cost",
-        ["arm", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
-        [*map(_row, every), ["total", "", "", *_numbers(whole)]],
+        ["optimizer", "parametrization", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
+        [*map(_row, every), ["total", "", "", "", *_numbers(whole)]],
     )
     at_once = "1 device" if devices == 1 else f"{devices} devices"
     console.print(
@@ -82,15 +83,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         "FLOPs: the model's, forward and backward; the optimizer's own come on top"
     )
     known: dict[tuple[Setting, Shape], list[Expectation]] = {}
-    expected = [_expected(one, experiment, found, rate, known) for one in series]
+    expected = [_expected(one, experiment, records, rate, known) for one in series]
     table(
         f"expected at width {experiment.target_width}: means over {STUDIES} simulated studies",
-        ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
+        ["optimizer", "parametrization", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
         [row for one in expected for row in _expected_rows(one)],
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
-    if not any(arm.optimizer == BASELINE for arm in experiment.compared):
+    if BASELINE not in experiment.optimizers:
         console.print(f"no {BASELINE} in this plan: a compute multiplier needs one that is searched and validated too")
     finish(
         args,
@@ -129,11 +130,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, int]:
+def _speed(args: argparse.Namespace, records: Sequence[RunRecord]) -> tuple[Speed, int]:
     """The speed of one device, and how many there are."""
     if args.flops_per_second is not None:
         speed = given(args.flops_per_second)
-    elif args.hardware or not (timed := [record for record in records if (record.outcome.training_wall_seconds or 0) > 0]):
+    elif args.hardware or not (timed := [record for record in records if record.training_wall_seconds > 0]):
         speed = named(args.hardware or "cpu", args.utilization)
     else:
         speed = recorded(timed)
@@ -142,69 +143,69 @@ def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, 
 
 def _series(experiment: Experiment) -> list[Series]:
     data = identify(experiment.data)
-    studies = make_studies(experiment, data)
-    return [_one_series(arm, experiment, data, studies) for arm in experiment.compared]
+    found = []
+    for (recipe, parametrization), members in groupby(
+        make_studies(experiment, data).studies, key=lambda study: (study.recipe, study.parametrization)
+    ):
+        studies = tuple(members)
+        middle = _middle(studies[0]).optimizer
+        target = experiment.run_spec(data, middle, width=experiment.target_width, parametrization=parametrization)
+        found.append(Series(recipe, parametrization, studies, target))
+    return found
 
 
-def _one_series(arm: Arm, experiment: Experiment, data: DataSpec, studies: Studies) -> Series:
-    """With runs in the middle of the searched range; all of a cell cost the same."""
-    own = tuple(study for study in studies.studies if study.arm.name == arm.name)
-    space = experiment.space(arm)
-    tuned = {"lr": space.lr.at(0.5), "weight_decay": 0.0, "embedding_lr_ratio": space.embedding_lr_ratio.values[0]}
-
-    def run(width: int) -> Job:
-        return resolve(experiment.point(arm, data, width=width).at(**tuned))
-
-    return Series(arm, own, tuple(run(width) for width in sorted(experiment.widths)), run(experiment.target_width))
+def _middle(study: Study) -> RunSpec:
+    """A run of the study; the others cost the same."""
+    space = study.space
+    return study.make_run(space.optimizer(space.lr.at(0.5), 0.0, space.embedding_lr_ratio.values[0]), 0)
 
 
 def _stages(series: Series, experiment: Experiment, rate: Rate) -> list[Stage]:
     """Its searches, its validation, and of the baseline the ladder where there is something to compare with."""
-    name, settings, trials = series.arm.name, experiment.validation, experiment.search.trials
-    stages = [Stage(name, "search", run.point["width"], cost_of(run, trials, rate)) for run in series.runs]
+    names, settings = (series.recipe, series.parametrization), experiment.validation
+    stages = [Stage(*names, "search", study.width, cost_of(_middle(study), study.trials, rate)) for study in series.studies]
     width = experiment.target_width
-    stages.append(Stage(name, "validation", width, validation_cost(series.target, settings, rate)))
-    challengers = [arm for arm in experiment.compared if experiment.baseline(arm) == series.arm and arm != series.arm]
-    if challengers:
-        stages.append(Stage(name, "ladder", width, ladder_cost(series.target, settings, rate, resolve)))
+    stages.append(Stage(*names, "validation", width, validation_cost(series.target, settings, rate)))
+    if series.recipe == BASELINE and len(experiment.optimizers) > 1:
+        stages.append(Stage(*names, "ladder", width, ladder_cost(series.target, settings, rate)))
     return stages
 
 
 def _expected(
     series: Series,
     experiment: Experiment,
-    found: Members,
+    records: Sequence[RunRecord],
     rate: Rate,
     known: dict[tuple[Setting, Shape], list[Expectation]],
 ) -> dict[str, Any]:
     """Regret and interval for the experiment's trials, half and twice as many; and what these would cost at the target."""
     trials = experiment.search.trials
     budgets = sorted({max(1, trials // 2), trials, 2 * trials})
-    key = series.setting(experiment), _shape(series, found)
+    key = series.setting(experiment), _shape(series, experiment, records)
     if key not in known:
         known[key] = expect(*key, budgets)
-    each = sum(run.flops or 0.0 for run in series.runs)
+    each = sum(_middle(study).flops for study in series.studies)
     return {
-        "arm": series.arm.name,
+        "optimizer": series.recipe,
+        "parametrization": series.parametrization,
         "source": key[1].source,
         "budgets": [{**asdict(one), "search_flops": one.trials * each} for one in known[key]],
-        "target_sweep": asdict(cost_of(series.target, trials, rate)) | {"over_search": (series.target.flops or 0.0) / each},
+        "target_sweep": asdict(cost_of(series.target, trials, rate)) | {"over_search": series.target.flops / each},
     }
 
 
-def _shape(series: Series, found: Members) -> Shape:
+def _shape(series: Series, experiment: Experiment, records: Sequence[RunRecord]) -> Shape:
     """The surface's shape by the runs that are there, else by public sweeps."""
-    mine = found.searched.get(series.arm.name, ())
+    mine, _ = select(records, experiment, series.recipe, series.parametrization)
     if not mine:
         return PUBLIC
-    group = Group(series.arm.name, mine, scales=("width",))
+    ratio = frozen_ratio(mine)
+    used = [record for record in mine if record.spec.optimizer.embedding_lr_ratio == ratio]
     try:
-        fitted = fit_group(group, None)
-    except Refused:  # too few of them
+        fit = fit_sweep(sweep_of(used))
+    except UsageError:  # too few of them
         return PUBLIC
-    if fitted.fit is None or fitted.notes:
-        return PUBLIC
-    return shape_of(fitted.rich or fitted.fit, f"{series.arm.name} by the fit of {len(group.used)} runs in the store")
+    return shape_of(fit, f"{series.recipe} under {series.parametrization} by the fit of {len(used)} runs in the store")
 
 
 def _named(stage: Stage) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def _named(stage: Stage) -> dict[str, Any]:
 
 
 def _row(stage: Stage) -> list[Any]:
-    return [stage.arm, stage.stage, stage.width, *_numbers(stage.cost)]
+    return [stage.optimizer, stage.parametrization, stage.stage, stage.width, *_numbers(stage.cost)]
 
 
 def _numbers(cost: Cost) -> list[str]:
@@ -226,7 +227,8 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
         known = one["regret"] is not None
         rows.append(
             [
-                expected["arm"],
+                expected["optimizer"],
+                expected["parametrization"],
                 str(one["trials"]),
                 number(one["search_flops"]),
                 f"{100 * one['regret']:.3f} % +- {100 * one['standard_error']:.3f}" if known else "too few runs",
