@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from scipy.stats import qmc
 
 from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
 from hptransfer.base.errors import unknown
@@ -87,21 +86,12 @@ class SearchSpace(Frozen):
             options = merge(options, nested(name, fixed.value))
         return options
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """The ends of the searched ranges."""
-        return {name: (searched.low, searched.high) for name, searched in self._ranges().items()}
-
     def centre(self) -> dict[str, float]:
         """The middle of every range."""
-        return {name: searched.at(0.5) for name, searched in self._ranges().items()}
+        return {name: searched.at(0.5) for name, searched in self.ranges().items()}
 
-    def spread(self, count: int, seed: int) -> list[dict[str, float]]:
-        """``count`` points that fill the ranges evenly: scrambled Sobol."""
-        ranges = self._ranges()
-        shares = qmc.Sobol(len(ranges), rng=seed).random_base2(math.ceil(math.log2(count)))[:count]
-        return [{name: ranges[name].at(share) for name, share in zip(ranges, row, strict=True)} for row in shares]
-
-    def _ranges(self) -> dict[str, Range]:
+    def ranges(self) -> dict[str, Range]:
+        """The ranges that are searched."""
         both = {"lr": self.lr, "weight_decay": self.weight_decay}
         return {name: searched for name, searched in both.items() if searched.is_searched}
 

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, patiently
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, Record
 
@@ -56,10 +56,16 @@ class Store:
     # -- decisions -----------------------------------------------------------------------------------------------
 
     def decide(self, study: str, decision: dict[str, Any]) -> dict[str, Any]:
-        """Write down what a search decided for a study, unless that has been decided already; returns what holds."""
+        """Write down what a search decided for a study, unless that has been decided already; returns what holds. Raises
+        UsageError where the file is damaged."""
         name = f"studies/{study}.json"
-        patiently(lambda: self.files.create(name, json.dumps(decision, indent=1).encode()))
-        return dict(json.loads(self.files.read(name)))
+        if not self.files.exists(name):
+            patiently(lambda: self.files.create(name, json.dumps(decision, indent=1).encode()))
+        try:
+            return dict(json.loads(self.files.read(name)))
+        except (ValueError, TypeError) as error:
+            why = first_line(error)
+            raise UsageError(f"store {self.location}: {name} is damaged ({why}); without it, it is made again") from None
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
         """Keep the state of an unfinished run, replacing an older one."""

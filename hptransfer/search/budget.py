@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
-from hptransfer.runs import RunRecord
-from hptransfer.runs.query import runs_of
+from hptransfer.experiment.membership import members
+from hptransfer.runs import Job, Record
 from hptransfer.search.profile import process_start
+from hptransfer.search.progress import cost
 from hptransfer.search.studies import Studies
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.trainers.ours.points import resolve
 
 
 class Spending:
@@ -22,25 +23,25 @@ class Spending:
     shown to the studies.
     """
 
-    def __init__(self, experiment: Experiment, studies: Studies, records: Mapping[str, RunRecord]) -> None:
+    def __init__(self, experiment: Experiment, studies: Studies, records: Mapping[str, Record]) -> None:
         self._studies, self._budget = studies, experiment.budget
         self._deadline = process_start() + 3600 * self._budget.hours if self._budget.hours else None
         if self._budget.flops is not None:
             own = {record.run_id for study in studies.studies for record in study.runs(records)}
-            others = (record for record in runs_of(records.values(), experiment)[0] if record.run_id not in own)
-            studies.grant(self._budget.flops - sum(record.spec.flops for record in others))
+            others = (record for record in members(records.values(), experiment, resolve).records if record.run_id not in own)
+            studies.grant(self._budget.flops - sum(cost(record.job) for record in others))
 
-    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+    def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """What could start now and may be paid for."""
         missing = self._studies.missing(records)
         return [] if self._deadline is not None and time.time() >= self._deadline else missing
 
-    def spent(self, records: Mapping[str, RunRecord]) -> str | None:
+    def spent(self, records: Mapping[str, Record]) -> str | None:
         """What is left undone for want of budget, in one line; None: nothing."""
         left = [(study, n) for study in self._studies.studies if (n := study.trials - len(study.runs(records)))]
         if not left:
             return None
-        undone = ", ".join(f"{study.recipe} {study.parametrization} width {study.width}: {n}" for study, n in left)
+        undone = ", ".join(f"{study.arm.name} width {study.width}: {n}" for study, n in left)
         limits = {"hours": self._budget.hours, "flops": self._budget.flops}
         given = " and ".join(f"{number(value)} {name}" for name, value in limits.items() if value is not None)
         return f"the budget of {given} is spent; trials left undone: {undone}; the same command with more budget goes on"

@@ -6,43 +6,58 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hptransfer.base.config import validate
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
-from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import tokens_to_loss
+from hptransfer.optimizers.recipes import RECIPES, get_recipe
+from hptransfer.runs import Record, Store
+from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.trainers.ours.points import spec_of
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `chosen_experiment` reads."""
+    parser.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
+    parser.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
+    parser.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
+    parser.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width")
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
-    """The experiment with the command line's choices over it; those that the next stages must share go into ``args.set``."""
+    """The experiment with the command line's choices over it, and no other arms; what the next stages must share goes into
+    ``args.set``."""
     if args.parametrization:
         args.set.append(f"parametrizations=[{args.parametrization}]")
     if args.widths:
         args.set.append(f"widths={args.widths}".replace(" ", ""))
-    settings = list(args.set)
-    if args.optimizer:
-        for recipe in names(args.optimizer):
-            get_recipe(recipe)
-        settings.append(f"optimizers=[{args.optimizer}]")
-    if args.trials is not None:
-        settings.append(f"search.trials={args.trials}")
-    return load_experiment(args.experiment, settings)
+    trials = [] if args.trials is None else [f"search.trials={args.trials}"]
+    experiment = load_experiment(args.experiment, [*args.set, *trials])
+    if not args.optimizer:
+        return experiment
+    short, known = [], {arm.name: arm for arm in experiment.compared}
+    arms: dict[str, Any] = {}
+    for name in names(args.optimizer):
+        if name in experiment.arms:
+            arms[name] = experiment.arms[name]
+        elif name in known and name not in RECIPES:
+            arms[name] = {"optimizer": known[name].optimizer, "parametrization": known[name].parametrization}
+        else:
+            short.append(get_recipe(name).name)
+    fields = experiment.model_dump(mode="json", exclude_unset=True) | {"optimizers": short, "arms": arms}
+    return validate(Experiment, fields, f"--optimizer {args.optimizer}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("search", __doc__ or "")
-    options.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
-    options.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
-    options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
-    options.add_argument("--trials", type=int, metavar="N", help="finished runs per recipe, parametrization and width")
+    add_options(options)
     options.add_argument("--profile", action="store_true", help="say where the wall time went")
     args = options.parse_args(argv)
     experiment = chosen_experiment(args)
@@ -51,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile = Profile()
 
     corpus = load_corpus(experiment.data)
-    studies = make_studies(experiment, corpus.spec)
+    studies = make_studies(experiment, corpus.spec, store)
     records = store.records()
     known = set(records)
     studies.missing(records)
@@ -62,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         from hptransfer.search.cluster import cluster, slots
         from hptransfer.search.tuner import run_trials
 
-        planned, flops = _planned(studies, records)
-        progress = Progress(planned, flops, lambda record: studies.best_line(record, records))
+        planned, left = _planned(studies, records)
+        progress = Progress(planned, left, lambda record: studies.best_line(record, records))
         profile.mark("imports and corpus")
         with cluster(store):
             profile.mark("Ray start")
@@ -79,23 +94,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         found |= {f"tokens to {target:g}": "tokens_to_target_loss"}
     table(
         "best run of each study (lr and weight decay in base coordinates)",
-        ["optimizer", "parametrization", "width", *counts, *found],
+        ["arm", "width", *counts, *found],
         [
             [
-                *(row[key] for key in ("optimizer", "parametrization", "width", *counts.values())),
+                *(row[key] for key in ("arm", "width", *counts.values())),
                 *((row["best"] or {}).get(key) or "-" for key in found.values()),
             ]
             for row in result
         ],
     )
     spent = budget.spent(records)
+    first = [arm.name for arm in experiment.compared if arm.parametrization == experiment.compared[0].parametrization]
     finish(
         args,
         {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
         next_command=None
         if spent
-        else f"python -m hptransfer.transfer {selection(args)} --optimizer {','.join(experiment.optimizers)}",
+        else f"python -m hptransfer.transfer {selection(args)} --optimizer {args.optimizer or ','.join(first)}",
     )
     if spent:
         raise CheckFailed(spent)
@@ -104,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -> None:
     model, search = experiment.model, experiment.search
     console.print(
-        f"experiment {experiment.name}: {', '.join(experiment.optimizers)} under {', '.join(experiment.parametrizations)}; "
+        f"experiment {experiment.name}: {', '.join(arm.name for arm in experiment.compared)}; "
         f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
         f"head dimension {model.head_dim}, MLP ratio {number(model.mlp_ratio)}, context {model.context}\n"
         f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
@@ -122,21 +138,21 @@ def _say_what_is_assumed(studies: Studies) -> None:
     for study in studies.studies:
         if study.width != widest:
             continue
-        spec = study.make_run(study.space.optimizer(study.space.lr.at(0.5), 0.0, study.space.embedding_lr_ratio.values[0]), 0)
-        adamw = spec.at(optimizer={"recipe": "adamw", "lr": 1.0}, schedule={})
-        held, compared = optimizer_state_bytes(spec), optimizer_state_bytes(adamw)
+        point = study.job.point
+        adamw = point.at(optimizer="adamw", options={}, schedule={})
+        held, compared = optimizer_state_bytes(spec_of(point)), optimizer_state_bytes(spec_of(adamw))
         console.print(
-            f"{study.recipe} under {study.parametrization}: {number(held / 1e6)} MB of optimizer state at width {widest}, "
+            f"{study.arm.name}: {number(held / 1e6)} MB of optimizer state at width {widest}, "
             f"AdamW {number(compared / 1e6)} MB ({number(held / compared)}x)"
         )
-        if study.parametrization == "mup" and (assumed := spec.optimizer.resolved_options.uncovered()):
-            console.print(f"{study.recipe}: theory does not cover {'; nor '.join(assumed)}")
+        if study.job.uncovered:
+            console.print(f"{study.arm.name}: theory does not cover {'; nor '.join(study.job.uncovered)}")
 
 
-def _planned(studies: Studies, records: Mapping[str, RunRecord]) -> tuple[int, float]:
-    """Runs still to do within the budget, and their FLOPs."""
+def _planned(studies: Studies, records: Mapping[str, Record]) -> tuple[int, float]:
+    """Runs still to do within the budget, and their cost."""
     left = [(study, max(0, min(study.granted, study.trials) - len(study.runs(records)))) for study in studies.studies]
-    return int(sum(count for _, count in left)), sum(count * study.flops_per_run for study, count in left)
+    return int(sum(count for _, count in left)), sum(count * study.cost_per_run for study, count in left)
 
 
 def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:
@@ -153,24 +169,23 @@ def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:
     return {"profile": result}
 
 
-def _summary(study: Study, records: Mapping[str, RunRecord], known: set[str], target: float | None) -> dict[str, Any]:
+def _summary(study: Study, records: Mapping[str, Record], known: set[str], target: float | None) -> dict[str, Any]:
     runs = study.runs(records)
     best = study.best
     return {
-        "optimizer": study.recipe,
-        "parametrization": study.parametrization,
+        "arm": study.arm.name,
+        "optimizer": study.arm.optimizer,
+        "parametrization": study.arm.parametrization,
         "width": study.width,
         "runs_total": len(runs),
         "runs_new": sum(record.run_id not in known for record in runs),
         "run_ids": [record.run_id for record in runs],
         "diverged": sum(record.state == "diverged" for record in runs),
         "best": {
-            "lr": best.spec.optimizer.lr,
-            "weight_decay": best.spec.optimizer.weight_decay,
-            "embedding_lr_ratio": best.spec.optimizer.embedding_lr_ratio,
+            **best.point.hyperparameters,
             "loss": best.loss,
             "run_id": best.run_id,
-            "tokens_to_target_loss": tokens_to_loss(best.curve, target) if target is not None else None,
+            "tokens_to_target_loss": tokens_to_loss(best.outcome.curve, target) if target is not None else None,
         }
         if best
         else None,

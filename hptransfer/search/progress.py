@@ -7,28 +7,33 @@ import time
 from collections.abc import Callable
 
 from hptransfer.cli import console, number
-from hptransfer.runs import RunRecord
+from hptransfer.runs import Job, Record
+
+
+def cost(job: Job) -> float:
+    """FLOPs of a run; 1 where its trainer does not know them, so that all count alike."""
+    return 1.0 if job.flops is None else job.flops
 
 
 class Progress:
-    """``planned`` runs are expected; the time left is their FLOPs at the speed seen so far."""
+    """``planned`` runs are expected; the time left is their `cost` at the speed seen so far."""
 
-    def __init__(self, planned: int, planned_flops: float, label: Callable[[RunRecord], str]) -> None:
-        self._planned, self._flops, self._label = planned, planned_flops, label
+    def __init__(self, planned: int, planned_cost: float, label: Callable[[Record], str]) -> None:
+        self._planned, self._cost, self._label = planned, planned_cost, label
         self._began = time.monotonic()
-        self._done, self._done_flops = 0, 0.0
+        self._done, self._done_cost = 0, 0.0
 
-    def finished(self, record: RunRecord) -> None:
+    def finished(self, record: Record) -> None:
         """Say that a run has finished."""
         self._done += 1
-        self._done_flops += record.spec.flops
+        self._done_cost += cost(record.job)
         elapsed = time.monotonic() - self._began
-        left = elapsed * max(0.0, self._flops - self._done_flops) / self._done_flops
+        left = elapsed * max(0.0, self._cost - self._done_cost) / self._done_cost
         outcome = record.state if record.loss is None else f"loss {record.loss:.4f}"
-        spec = record.spec.optimizer
+        row = record.row()
         console.print(
-            f"{self._done:>3}/{self._planned}  {spec.recipe:<8} {record.spec.parametrization} width {record.spec.model.width:<4} "
-            f"lr {number(spec.lr):<8} wd {number(spec.weight_decay):<8} ratio {number(spec.embedding_lr_ratio):<3} "
+            f"{self._done:>3}/{self._planned}  {row['optimizer']:<8} {row['parametrization']} width {row['width']:<4} "
+            f"lr {number(row['lr']):<8} wd {number(row['weight_decay']):<8} ratio {number(row['embedding_lr_ratio']):<3} "
             f"{outcome:<14} {self._label(record)}  {_clock(left)} left"
         )
 

@@ -1,46 +1,76 @@
-"""Optuna as nothing but a sampler: proposals from observations, rebuilt from the store for each batch."""
+"""The samplers by name, and the runs of a study as Optuna sees them."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from ray.tune.search.optuna import OptunaSearch
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hptransfer.experiment.space import Point
+from hptransfer.experiment.space import SearchSpace
+from hptransfer.runs import Record
+from hptransfer.search.design import RUN_ID, DesignSampler
+
+if TYPE_CHECKING:
+    from hptransfer.search.study import Study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+Values = dict[str, float]  # of the searched dimensions, by name
 
-def propose(
-    sampler: Literal["gp", "tpe", "random"],
-    distributions: dict[str, BaseDistribution],
-    observations: Sequence[tuple[Point, float]],
-    *,
-    count: int,
-    seed: int,
-) -> list[Point]:
-    """``count`` points, given (point, value) pairs to minimise; the same arguments give the same points.
+# By name: the sampler of a study's next batch, given a seed that is that batch's own.
+SAMPLERS: dict[str, Callable[[Study, int], BaseSampler]] = {
+    "design": lambda study, seed: DesignSampler(
+        study.distributions,
+        target=study.job,
+        narrower=study.shown,
+        batch=study.settings.batch,
+        seed=study.seed,
+        known={record.run_id: record for _, record in study.finished},
+    ),
+    "gp": lambda study, seed: GPSampler(seed=seed, n_startup_trials=1),
+    "tpe": lambda study, seed: TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True),
+    "random": lambda study, seed: RandomSampler(seed=seed),
+}
 
-    The points asked for earlier in the batch count as running trials, so a batch spreads out.
-    """
+
+def distributions(space: SearchSpace) -> dict[str, FloatDistribution]:
+    """The searched dimensions as Optuna's distributions."""
+    return {name: FloatDistribution(one.low, one.high, log=one.scale == "log") for name, one in space.ranges().items()}
+
+
+def propose(study: Study, seed: int, count: int) -> list[Values]:
+    """``count`` points for the next batch; the same finished runs give the same points. Those asked for earlier are running
+    trials, so that a batch spreads out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        search = OptunaSearch(distributions, metric="value", mode="min", sampler=_sampler(sampler, seed))
-        for point, value in observations:
-            search.add_evaluated_point(point, value)
-        return [dict(search.suggest(str(index)) or {}) for index in range(count)]
+        asked = optuna.create_study(sampler=SAMPLERS[study.settings.sampler](study, seed))
+        asked.add_trials(trials(study))
+        return [dict(asked.ask(dict(study.distributions)).params) for _ in range(count)]
 
 
-def _sampler(name: Literal["gp", "tpe", "random"], seed: int) -> BaseSampler:
-    match name:
-        case "gp":
-            return GPSampler(seed=seed, n_startup_trials=1)
-        case "tpe":
-            return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
-        case "random":
-            return RandomSampler(seed=seed)
+def trials(study: Study) -> Sequence[FrozenTrial]:
+    """The finished runs in the order of proposal. A run at a ratio that was not kept has failed as a trial: samplers do not hear
+    of it."""
+    return [_trial(study, values, record) for values, record in study.finished]
+
+
+def _trial(study: Study, values: Values, record: Record) -> FrozenTrial:
+    counts = study.is_comparable(record)
+    return create_trial(
+        state=TrialState.COMPLETE if counts else TrialState.FAIL,
+        value=ln_loss(record) if counts else None,
+        params=values,
+        distributions=dict(study.distributions),
+        user_attrs={RUN_ID: record.run_id},
+    )
+
+
+def ln_loss(record: Record) -> float:
+    """What a sampler minimises. A diverged run counts as one that learned nothing: finite, so that it is heard."""
+    return math.log(record.loss if record.loss is not None else math.log(record.point.settings["data"]["vocab"]))

@@ -1,38 +1,35 @@
-"""All studies of a search: which run comes next, over recipes, parametrizations and widths."""
+"""All studies of a search: which run comes next, over arms and cells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.settings import DataSpec, Parametrization
-from hptransfer.experiment.space import load_space
-from hptransfer.runs import RunRecord
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.runs import Job, Record, Store
+from hptransfer.runs.point import Number
+from hptransfer.search.progress import cost
+from hptransfer.search.sampler import Values
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.points import resolve
 
 
 class Studies:
-    """All studies of a command. The smallest width of each (recipe, parametrization) searches the LR ratio for the others."""
+    """All studies of a command. The smallest width of each arm searches the LR ratio for the others."""
 
     def __init__(self, studies: Sequence[Study]) -> None:
         self.studies = studies
 
-    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+    def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """Runs that could start now, the longest first: the wide studies are the critical path, and short runs fill the gaps
         that their batches leave."""
-        found: list[RunSpec] = []
-        ratios: dict[tuple[str, str], float | None] = {}
-        for study in self.studies:
-            key = (study.recipe, study.parametrization)
-            if not study.searches_ratio:
-                study.ratio = ratios[key]
-            found += study.missing(records)
-            ratios.setdefault(key, study.ratio)
-        return sorted(found, key=lambda spec: spec.flops, reverse=True)
+        found = [job for study in self.studies for job in study.missing(records)]
+        return sorted(found, key=cost, reverse=True)
 
     def grant(self, flops: float) -> None:
         """Let the trials cost ``flops`` in all. Which ones fit depends neither on how fast any of them is nor on which have been
@@ -41,7 +38,7 @@ class Studies:
             study.granted = 0
         left = flops * (1 + 1e-9)
         for study in self._in_order():
-            left -= study.flops_per_run
+            left -= study.cost_per_run
             if left < 0:
                 return
             study.granted += 1
@@ -49,68 +46,68 @@ class Studies:
     def _in_order(self) -> Iterator[Study]:
         """The studies, each once per trial: batch by batch, in rounds over those that could start one by then."""
         counts = {id(study): 0 for study in self.studies}
-        compared: set[tuple[str, str]] = set()
         going = True
         while going:
             going = False
             for study in self.studies:
-                count, key = counts[id(study)], (study.recipe, study.parametrization)
+                count = counts[id(study)]
                 waits = any(counts[id(one)] < max(one.first_look, count) for one in study.narrower)
-                if waits or not (study.searches_ratio or key in compared):
+                if waits or (study.ratio_from and not counts[id(study.ratio_from)]):
                     continue
-                compared.add(key)
                 for _ in range(study.batch_size(count)):
                     yield study
                     counts[id(study)] += 1
                     going = True
 
-    def best_line(self, record: RunRecord, records: Mapping[str, RunRecord]) -> str:
+    def best_line(self, record: Record, records: Mapping[str, Record]) -> str:
         """The best so far of the study that a record belongs to, in words."""
         study = next(study for study in self.studies if study.has(record))
         best = min(study.complete(records), key=lambda run: run.loss or math.inf, default=None)
-        return f"best {best.loss:.4f} at lr {number(best.spec.optimizer.lr)}" if best else "none complete yet"
+        return f"best {best.loss:.4f} at lr {number(best.point['lr'])}" if best else "none complete yet"
 
 
-def make_studies(experiment: Experiment, data: DataSpec) -> Studies:
-    """One study per recipe, parametrization and width, the smallest width first."""
+def make_studies(experiment: Experiment, data: DataSpec, store: Store | None = None) -> Studies:
+    """One study per arm and cell, the smallest first. What they decide is written to ``store``."""
+    return Studies([study for arm in experiment.compared for study in _studies_of(arm, experiment, data, store)])
+
+
+def _studies_of(arm: Arm, experiment: Experiment, data: DataSpec, store: Store | None) -> list[Study]:
+    space, search = experiment.space(arm), experiment.search
+    if search.trials < (ratios := len(space.embedding_lr_ratio.values)):
+        raise UsageError(
+            f"search.trials {search.trials} is too few: the first {ratios} compare {arm.optimizer}'s embedding_lr_ratio"
+        )
     studies: list[Study] = []
-    for recipe in experiment.optimizers:
-        for parametrization in experiment.parametrizations:
-            space = load_space(recipe, parametrization, experiment)
-            if experiment.search.trials < (ratios := len(space.embedding_lr_ratio.values)):
-                raise UsageError(
-                    f"search.trials {experiment.search.trials} is too few: "
-                    f"the first {ratios} compare {recipe}'s embedding_lr_ratio"
-                )
-            group: list[Study] = []
-            for width in sorted(experiment.widths):
+    for cell in experiment.cells:
+        studies.append(
+            Study(
+                arm=arm,
+                cell=cell,
+                space=space,
+                settings=search,
+                make_run=partial(_run, experiment, arm, data, cell),
+                narrower=tuple(studies) if search.sampler == "design" else (),
+                ratio_from=studies[0] if studies else None,
+                store=store,
+            )
+        )
+    if len(studies) > 1 and search.trials < (first := studies[0].first_look):
+        raise UsageError(
+            f"search.trials {search.trials} is too few: wider widths start from the first {first} runs of the "
+            f"smallest ({ratios} compare embedding_lr_ratio, {first - ratios} go over the range); "
+            f"more trials, or one width, or search.sampler tpe, gp or random"
+        )
+    return studies
 
-                def make_run(
-                    optimizer: OptimizerSpec, number: int, width: int = width, parametrization: Parametrization = parametrization
-                ) -> RunSpec:
-                    return experiment.run_spec(
-                        data, optimizer, width=width, parametrization=parametrization, seed=experiment.search.seed + number
-                    )
 
-                group.append(
-                    Study(
-                        recipe=recipe,
-                        parametrization=parametrization,
-                        width=width,
-                        space=space,
-                        settings=experiment.search,
-                        trials=experiment.search.trials,
-                        make_run=make_run,
-                        narrower=tuple(group) if experiment.search.sampler == "design" else (),
-                        searches_ratio=width == min(experiment.widths),
-                        ratio=None,
-                    )
-                )
-            if len(group) > 1 and experiment.search.trials < (first := group[0].first_look):
-                raise UsageError(
-                    f"search.trials {experiment.search.trials} is too few: wider widths start from the first {first} runs of the "
-                    f"smallest ({ratios} compare embedding_lr_ratio, {first - ratios} go over the range); "
-                    f"more trials, or one width, or search.sampler tpe, gp or random"
-                )
-            studies += group
-    return Studies(studies)
+def _run(experiment: Experiment, arm: Arm, data: DataSpec, cell: Mapping[str, Number], values: Values, seed: int) -> Job:
+    point = experiment.point(
+        arm,
+        data,
+        width=cell["width"],
+        lr=values["lr"],
+        weight_decay=values["weight_decay"],
+        embedding_lr_ratio=values["embedding_lr_ratio"],
+        seed=experiment.search.seed + seed,
+    )
+    return resolve(point)

@@ -1,123 +1,220 @@
-"""A study: the trials of one (recipe, parametrization, width), replayed from the store.
+"""A study: the trials of one arm at one cell, replayed from the store.
 
 Proposals come in batches. A batch depends on the study's seed, its own number, the finished runs of the batches before it and
 a fixed number of runs of narrower widths, all in the order they were proposed: a study that was killed, or continued with more
-trials, proposes what an uninterrupted one would have. No other state exists.
+trials, proposes what an uninterrupted one would have. What was decided on the way is written down beside the runs, so that a
+replay which would go elsewhere is found.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+from optuna.distributions import FloatDistribution
+
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import SearchSettings
-from hptransfer.experiment.settings import Parametrization
-from hptransfer.experiment.space import Point, SearchSpace
-from hptransfer.runs import RunRecord
-from hptransfer.search.sampler import propose
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.transfer.design import design, highest_lr
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.space import SearchSpace
+from hptransfer.runs import Job, Record, Store
+from hptransfer.runs.point import Number
+from hptransfer.search.design import batch_seed, spread
+from hptransfer.search.progress import cost
+from hptransfer.search.sampler import Values, distributions, ln_loss, propose
 from hptransfer.transfer.sweep import MIN_RUNS
 
-MakeRun = Callable[[OptimizerSpec, int], RunSpec]  # with the number of the seed
+SEARCHED = ("lr", "weight_decay", "embedding_lr_ratio")
+MakeRun = Callable[[Values, int], Job]  # of lr, weight_decay and embedding_lr_ratio, with the number of the seed
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The embedding/readout LR ratio that was kept, and the runs that it rests on."""
+
+    ratio: float
+    run_ids: tuple[str, ...]
 
 
 @dataclass
 class Study:
-    """``searches_ratio``: the first trials compare the values of the embedding/readout LR ratio, and the best one is frozen.
-    Other studies are given ``ratio``, and wait until they are. ``narrower`` are the studies of the same recipe and
-    parametrization whose runs tell where this one's optimum may be. ``granted``: how many of the trials a budget allows.
-    ``finished`` is in the order of proposal."""
+    """The first trials of a study compare the values of the embedding/readout LR ratio, and the best one is frozen; with
+    ``ratio_from`` it is the one frozen there, and is waited for. ``narrower`` are the studies of the same arm whose runs tell
+    where this one's optimum may be. ``granted``: how many of the trials a budget allows. ``finished`` is in the order of
+    proposal. ``store``: where decisions are written (None: nowhere)."""
 
-    recipe: str
-    parametrization: Parametrization
-    width: int
+    arm: Arm
+    cell: dict[str, Number]
     space: SearchSpace
     settings: SearchSettings
-    trials: int
     make_run: MakeRun
     narrower: tuple[Study, ...] = ()
-    searches_ratio: bool = False
-    ratio: float | None = None
+    ratio_from: Study | None = None
+    store: Store | None = None
     granted: float = math.inf
-    finished: list[tuple[Point, RunRecord]] = field(default_factory=list)
-    batch: list[tuple[Point, RunSpec]] = field(default_factory=list)
+    finished: list[tuple[Values, Record]] = field(default_factory=list)
+    batch: list[tuple[Values, Job]] = field(default_factory=list)
+    _kept: Kept | None = None
+    _is_settled: bool = False
+
+    @property
+    def kept(self) -> Kept | None:
+        """What was decided about the ratio, here or where it is compared."""
+        return self.ratio_from.kept if self.ratio_from else self._kept
+
+    @property
+    def ratio(self) -> float | None:
+        """The frozen embedding/readout LR ratio; None as long as there is none."""
+        return self.kept.ratio if self.kept else None
+
+    @property
+    def width(self) -> Number:
+        return self.cell["width"]
+
+    @property
+    def trials(self) -> int:
+        return self.settings.trials
+
+    @property
+    def seed(self) -> str:
+        """Of all the study's batches."""
+        return f"{self.settings.seed} {self.width}"
+
+    @cached_property
+    def distributions(self) -> Mapping[str, FloatDistribution]:
+        """What is searched, as Optuna has it."""
+        return distributions(self.space)
+
+    @property
+    def job(self) -> Job:
+        """A run of the study, at the lower end of its ranges and the frozen ratio."""
+        return self.make_run(self._values({"lr": self.space.lr.low}, self.ratio or 1.0), 0)
+
+    @cached_property
+    def cost_per_run(self) -> float:
+        """All runs of a study cost the same."""
+        return cost(self.job)
 
     @property
     def done(self) -> bool:
         return len(self.finished) >= self.trials
 
-    @property
-    def flops_per_run(self) -> float:
-        """All runs of a study cost the same."""
-        return self.make_run(self.space.optimizer(self.space.lr.at(0.5), 0.0, self.space.embedding_lr_ratio.values[0]), 0).flops
-
-    def runs(self, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+    def runs(self, records: Mapping[str, Record]) -> list[Record]:
         """Runs so far in the order of proposal, those of the unfinished batch included."""
         return [records[run_id] for run_id in self._run_ids() if run_id in records]
 
-    def has(self, record: RunRecord) -> bool:
+    def has(self, record: Record) -> bool:
         """Whether a run is one of this study's so far."""
         return record.run_id in self._run_ids()
 
-    def complete(self, records: Mapping[str, RunRecord]) -> list[RunRecord]:
+    def complete(self, records: Mapping[str, Record]) -> list[Record]:
         """Complete runs so far, those of the unfinished batch included."""
         return [record for record in self.runs(records) if record.loss is not None]
 
     def _run_ids(self) -> list[str]:
-        return [record.run_id for _, record in self.finished] + [spec.run_id for _, spec in self.batch]
+        return [record.run_id for _, record in self.finished] + [job.run_id for _, job in self.batch]
 
     @property
-    def best(self) -> RunRecord | None:
+    def best(self) -> Record | None:
         """The complete run with the lowest loss, at the frozen ratio where there is one."""
         complete = [record for _, record in self.finished if record.loss is not None]
-        at_ratio = [record for record in complete if self.ratio in (None, record.spec.optimizer.embedding_lr_ratio)]
+        at_ratio = [record for record in complete if self.is_comparable(record)]
         return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
 
-    def missing(self, records: Mapping[str, RunRecord]) -> list[RunSpec]:
+    def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
         while not self.done and self._ready:
+            if self.kept is not None:
+                self._settle(self.kept)
             if not self.batch:
                 self.batch = self._next_batch()
-            left = [(index, spec) for index, (_, spec) in enumerate(self.batch) if spec.run_id not in records]
+            left = [(index, job) for index, (_, job) in enumerate(self.batch) if job.run_id not in records]
             if left:
-                return [spec for index, spec in left if len(self.finished) + index < self.granted]
-            self.finished += [(point, records[spec.run_id]) for point, spec in self.batch]
+                return [job for index, job in left if len(self.finished) + index < self.granted]
+            self.finished += [(point, records[job.run_id]) for point, job in self.batch]
             self.batch = []
-            if self.ratio is None:
-                best = self.best
-                values = self.space.embedding_lr_ratio.values
-                self.ratio = best.spec.optimizer.embedding_lr_ratio if best else values[len(values) // 2]
+            if self.kept is None:
+                self._kept = self._best_ratio()
+                self._settle(self._kept)
         return []
+
+    def _best_ratio(self) -> Kept:
+        """That of the best run; the middle one where none is complete."""
+        best, values = self.best, self.space.embedding_lr_ratio.values
+        ratio = best.point["embedding_lr_ratio"] if best else values[len(values) // 2]
+        return Kept(ratio, tuple(record.run_id for _, record in self.finished))
+
+    def _settle(self, kept: Kept) -> None:
+        """Write down what was decided, once; raises UsageError where the store holds something else."""
+        if self.store is None or self._is_settled:
+            return
+        decision = {
+            "optimizer": self.arm.optimizer,
+            "parametrization": self.arm.parametrization,
+            "cell": self.cell,
+            "sampler": self.settings.sampler,
+            "seed": self.settings.seed,
+            "batch": self.settings.batch,
+            "embedding_lr_ratio": kept.ratio,
+            "run_ids": list(kept.run_ids),
+        }
+        held = self.store.decide(self.study_id, decision)
+        differs = [name for name, value in decision.items() if held.get(name) != value]
+        if differs:
+            words = "; ".join(f"{name} {_words(held.get(name))} there, {_words(decision[name])} here" for name in differs)
+            raise UsageError(
+                f"store {self.store.location} holds another search of {self.arm.name} at width {self.width} "
+                f"(studies/{self.study_id}.json): {words}; search as it was, with another search.seed, or in another store"
+            )
+        self._is_settled = True
+
+    @cached_property
+    def study_id(self) -> str:
+        """Hash of what makes a study: the settings and scales of its runs, what is searched, from which narrower widths it
+        starts, the sampler and the seed. How much is searched (trials, budget) is not part of it."""
+        point = self.job.point
+        identity: dict[str, Any] = {
+            "scales": point.scales,
+            "settings": point.settings,
+            "space": {name: getattr(self.space, name).model_dump(exclude={"source"}) for name in SEARCHED},
+            "ratio_from": self.ratio_from.cell if self.ratio_from else None,
+            "narrower": [study.cell for study in self.narrower],
+            "sampler": self.settings.sampler,
+            "seed": self.settings.seed,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def _ready(self) -> bool:
         """Whether all is there that the next batch depends on."""
-        waits = any(len(study.finished) < self._shown(study) for study in self.narrower)
-        return (self.searches_ratio or self.ratio is not None) and not waits
+        waits = any(len(study.finished) < self._count_shown(study) for study in self.narrower)
+        return (self.ratio_from is None or self.ratio is not None) and not waits
 
     @property
     def first_look(self) -> int:
         """Runs that compare the ratios and, for a design, go over the range: what wider widths start from."""
-        compared = len(self.space.embedding_lr_ratio.values) if self.searches_ratio else 0
+        compared = len(self.space.embedding_lr_ratio.values) if self.ratio_from is None else 0
         return compared + (max(self.settings.batch, MIN_RUNS + 1) if self.settings.sampler == "design" else 0)
 
-    def _shown(self, narrower: Study) -> int:
+    def _count_shown(self, narrower: Study) -> int:
         """How many runs of a narrower study the next batch sees: as many as this one has, and those of its first look at least.
         Later ones are not shown, or more trials would change what was proposed."""
         return max(narrower.first_look, len(self.finished))
 
     def batch_size(self, start: int) -> int:
         """Proposals in the batch that starts at trial ``start``."""
-        compares = self.searches_ratio and start == 0
+        compares = self.ratio_from is None and start == 0
         size = len(self.space.embedding_lr_ratio.values) if compares else self.settings.batch
         return min(size, self.trials - start)
 
-    def _next_batch(self) -> list[tuple[Point, RunSpec]]:
+    def _next_batch(self) -> list[tuple[Values, Job]]:
         """The next proposals: as many as the batch has, fewer where the trials end in between."""
-        batch: list[tuple[Point, RunSpec]] = []
+        batch: list[tuple[Values, Job]] = []
         if self.ratio is None:
             # The values of the ratio side by side, all else equal.
             for ratio in self.space.embedding_lr_ratio.values:
@@ -127,45 +224,31 @@ class Study:
             batch.append((point, self._run(point, self.ratio, batch)))
         return batch
 
-    def _points(self, start: int) -> list[Point]:
+    def _points(self, start: int) -> list[Values]:
         """Points of the batch that starts at trial ``start``. They do not depend on ``trials``: a study that is continued with
         more of them finds the earlier ones among its own."""
-        size = self.settings.batch
-        seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed} {self.width} {start}".encode()).digest()[:4])
+        size, seed = self.settings.batch, batch_seed(self.seed, start)
         if self.settings.sampler == "design":
-            return self._design(self.space.spread(size, seed))
-        observed = [(point, self._value(record)) for point, record in self.finished if self._comparable(record)]
+            return propose(self, seed, size)
+        observed = [(point, ln_loss(record)) for point, record in self.finished if self.is_comparable(record)]
         if len(observed) < 2:
-            return self.space.spread(size, seed)
+            return spread(self.distributions, size, seed)
         # A batch starts with what a fit needs: LRs on both sides of the best one, and the best one again with a new seed, so
         # that noise is measured where it matters.
         best = min(observed, key=lambda pair: pair[1])[0]
         needed = [*self._bracket(best), best]
-        count = max(0, size - len(needed))
-        return needed + propose(self.settings.sampler, self.space.distributions(), observed, count=count, seed=seed)
+        return needed + propose(self, seed, max(0, size - len(needed)))
 
-    def _design(self, spread: list[Point]) -> list[Point]:
-        """The points that tell most about the optimum at this width, by these runs and the narrower widths'; ``spread`` gives
-        what is not known yet, below where runs diverged."""
-        shown = [record for study in self.narrower for _, record in study.finished[: self._shown(study)]]
-        seen = [record for record in (*(record for _, record in self.finished), *shown) if self._comparable(record)]
-        bounds = self.space.bounds()
-        points = design(
-            seen,
-            self.make_run(self.space.optimizer(self.space.lr.low, self.space.weight_decay.low, self.ratio or 1.0), 0),
-            bounds,
-            len(spread),
-        )
-        low, high = bounds["lr"]
-        share = math.log(highest_lr(seen, bounds["lr"]) / low) / math.log(high / low)
-        below = [point | {"lr": low * (point["lr"] / low) ** share} for point in spread]
-        return [one | other for one, other in zip(below, points or below, strict=True)]
+    @property
+    def shown(self) -> list[Record]:
+        """The runs of narrower widths that the next batch sees."""
+        return [record for study in self.narrower for _, record in study.finished[: self._count_shown(study)]]
 
-    def _bracket(self, best: Point) -> list[Point]:
+    def _bracket(self, best: Values) -> list[Values]:
         """The best point moved outwards, to each side where no complete run lies at least a factor of sqrt 2 away: by a
         factor of 2, or to the middle between it and the lowest LR that diverged."""
-        complete = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is not None]
-        diverged = [point["lr"] for point, record in self.finished if self._comparable(record) and record.loss is None]
+        complete = [point["lr"] for point, record in self.finished if self.is_comparable(record) and record.loss is not None]
+        diverged = [point["lr"] for point, record in self.finished if self.is_comparable(record) and record.loss is None]
         points, lr = [], best["lr"]
         if not any(other >= lr * math.sqrt(2) for other in complete):
             wall = min((other for other in diverged if other > lr), default=math.inf)
@@ -174,25 +257,28 @@ class Study:
             points.append(best | {"lr": max(lr / 2, self.space.lr.low)})
         return [point for point in points if point["lr"] != lr]
 
-    def _comparable(self, record: RunRecord) -> bool:
-        return self.ratio is None or record.spec.optimizer.embedding_lr_ratio == self.ratio
+    def is_comparable(self, record: Record) -> bool:
+        """Whether a run is at the ratio that was kept."""
+        return self.ratio in (None, record.point["embedding_lr_ratio"])
 
-    def _run(self, point: Point, ratio: float, batch: list[tuple[Point, RunSpec]]) -> RunSpec:
+    def _run(self, point: Values, ratio: float, batch: list[tuple[Values, Job]]) -> Job:
         """The run of a point, with the first seed that this study has not used there."""
-        decay = point.get("weight_decay", self.space.weight_decay.low)
-        optimizer = self.space.optimizer(_round(point["lr"]), _round(decay), ratio)
-        taken = {*self._run_ids(), *(spec.run_id for _, spec in batch)}
+        values = self._values({name: _round(value) for name, value in point.items()}, ratio)
+        taken = {*self._run_ids(), *(job.run_id for _, job in batch)}
         number = 0
-        while (spec := self.make_run(optimizer, number)).run_id in taken:
+        while (job := self.make_run(values, number)).run_id in taken:
             number += 1
-        return spec
+        return job
 
-    @staticmethod
-    def _value(record: RunRecord) -> float:
-        """What the sampler minimises: ln loss. A diverged run counts as one that learned nothing: finite, so that it is heard."""
-        return math.log(record.loss if record.loss is not None else math.log(record.spec.model.vocab))
+    def _values(self, point: Values, ratio: float) -> Values:
+        """All hyperparameters; a weight decay that is not searched is its range's only value."""
+        return {"weight_decay": self.space.weight_decay.low, **point, "embedding_lr_ratio": ratio}
 
 
 def _round(value: float) -> float:
     """Three significant digits: enough for a hyperparameter, and the same run on machines that differ in the last bit."""
     return float(f"{value:.3g}")
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -17,13 +17,12 @@ from ray.tune.search import Searcher
 from hptransfer.base.errors import CheckFailed, HptransferError
 from hptransfer.cli import console
 from hptransfer.experiment import Resources
-from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
+from hptransfer.runs import ClaimLost, Claims, Job, Record, Store
 from hptransfer.runs.claims import BEAT_SECONDS
 from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
-from hptransfer.trainers.ours.spec import RunSpec
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
@@ -33,7 +32,7 @@ RESTARTS = 2
 class RunSource(Protocol):
     """What decides which runs come next."""
 
-    def missing(self, records: Mapping[str, RunRecord]) -> Iterable[RunSpec]:
+    def missing(self, records: Mapping[str, Record]) -> Iterable[Job]:
         """Runs that could start now and have no record yet. Empty with none in flight: all is done."""
         ...
 
@@ -41,7 +40,7 @@ class RunSource(Protocol):
 def run_trials(
     source: RunSource,
     store: Store,
-    records: MutableMapping[str, RunRecord],
+    records: MutableMapping[str, Record],
     progress: Progress,
     *,
     resources: Resources,
@@ -50,8 +49,8 @@ def run_trials(
     """Train everything that ``source`` asks for, as many at once as fit; each record goes to the store at once and into
     ``records``. Runs that another command on the store trains meanwhile are left to it, and their records taken.
 
-    Raises UsageError when a trial can never fit, and CheckFailed when a trial fails: what had finished is kept, and the
-    same command goes on.
+    Raises UsageError when a trial can never fit, CheckFailed when a trial fails, and whatever ``source`` raises: what had
+    finished is kept, and the same command goes on.
     """
     if not list(source.missing(records)):
         return
@@ -67,8 +66,7 @@ def run_trials(
         logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # lists trials whose runs later ones have trained
         tuner.fit()
     if searcher.failed:
-        run_id, why = searcher.failed
-        raise CheckFailed(f"run {run_id} failed: {why}; what finished is in {store.location}, and the same command goes on")
+        raise searcher.failed
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
@@ -78,7 +76,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self,
         source: RunSource,
         store: Store,
-        records: MutableMapping[str, RunRecord],
+        records: MutableMapping[str, Record],
         progress: Progress,
         resources: Resources,
         profile: Profile,
@@ -87,34 +85,34 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._source, self._store, self._records, self._progress = source, store, records, progress
         self._resources, self._profile = resources, profile
         self._session = uuid.uuid4().hex[:12]
-        self._in_flight: dict[str, RunSpec] = {}
+        self._in_flight: dict[str, Job] = {}
         self._trials: dict[str, str] = {}  # run_id by trial
         self._room = 0  # trials that fit side by side, as of the last look
         self._asked = 0.0  # when the source was last asked in vain; 0: ask again
         self._waits = False  # for what another command trains, or for a node
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
         self.watchdog.look()
-        self.failed: tuple[str, str] | None = None  # the run, and why
+        self.failed: HptransferError | None = None  # why nothing starts any more
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        spec = self._next() if self.failed is None else None
-        self._profile.waiting(0 if spec else max(0, self._room - len(self._in_flight)))
-        if spec is None:
+        job = self._next() if self.failed is None else None
+        self._profile.waiting(0 if job else max(0, self._room - len(self._in_flight)))
+        if job is None:
             return None if self._in_flight or (self._waits and self.failed is None) else Searcher.FINISHED
-        self._in_flight[spec.run_id] = spec
-        self._trials[trial_id] = spec.run_id
+        self._in_flight[job.run_id] = job
+        self._trials[trial_id] = job.run_id
         return {
-            "run_id": spec.run_id,
-            "spec": spec.model_dump_json(),
+            "run_id": job.run_id,
+            "job": job.model_dump_json(),
             "store": self._store.uri,
             "session": self._session,
-            "dead": self.watchdog.dead.get(spec.run_id, ""),
+            "dead": self.watchdog.dead.get(job.run_id, ""),
             "threads": self._resources.threads,
             "gpu": self._resources.gpus > 0,
             "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
         }
 
-    def _next(self) -> RunSpec | None:
+    def _next(self) -> Job | None:
         """The next run to start, or None while there is no room for one or none to start."""
         if self._asked and time.monotonic() - self._asked < LOOK_SECONDS:  # Tune asks ten times a second
             return None
@@ -128,23 +126,27 @@ class _Searcher(Searcher):  # type: ignore[misc]
         found = True
         while found:
             found = self._waits = False
-            with self._profile.proposing():
-                missing = self._source.missing(self._records)
-            for spec in missing:
-                if spec.run_id in self._in_flight:
+            try:
+                with self._profile.proposing():
+                    missing = self._source.missing(self._records)
+            except HptransferError as error:  # said once what runs has ended; out of here Tune would end with its stack
+                self.failed = error
+                return None
+            for job in missing:
+                if job.run_id in self._in_flight:
                     continue
-                if (record := self._store.get(spec.run_id)) is not None:  # another command was quicker
+                if (record := self._store.get(job.run_id)) is not None:  # another command was quicker
                     self._take(record)
                     found = True
-                elif self.watchdog.elsewhere(spec.run_id):
+                elif self.watchdog.elsewhere(job.run_id):
                     self._waits = True
-                elif len(deaths := self.watchdog.deaths.get(spec.run_id, [])) > RESTARTS:
-                    hung = spec.run_id in self.watchdog.hung
+                elif len(deaths := self.watchdog.deaths.get(job.run_id, [])) > RESTARTS:
+                    hung = job.run_id in self.watchdog.hung
                     why = f"made no step for {self._resources.hang_seconds:g} s" if hung else deaths[-1]
-                    self.failed = spec.run_id, f"its process died {len(deaths)} times; {why}"
+                    self._fail(job.run_id, f"its process died {len(deaths)} times; {why}")
                     return None
                 else:
-                    return spec
+                    return job
         self._asked = time.monotonic()
         return None
 
@@ -156,15 +158,20 @@ class _Searcher(Searcher):  # type: ignore[misc]
         if error:
             return  # its process has died; the run is still missing, and starts again
         if "error" in outcome:
-            self.failed = self.failed or (run_id, outcome["error"])
+            self._fail(run_id, outcome["error"])
         elif outcome.get("elsewhere"):
             self.watchdog.look()
         elif (record := self._store.get(run_id)) is None:
-            self.failed = self.failed or (run_id, "its record is not in the store")
+            self._fail(run_id, "its record is not in the store")
         else:
             self._take(record)
 
-    def _take(self, record: RunRecord) -> None:
+    def _fail(self, run_id: str, why: str) -> None:
+        """Start nothing more because of a run; the first one is said."""
+        words = f"run {run_id} failed: {why}; what finished is in {self._store.location}, and the same command goes on"
+        self.failed = self.failed or CheckFailed(words)
+
+    def _take(self, record: Record) -> None:
         self._records[record.run_id] = record
         self._progress.finished(record)
 
@@ -187,22 +194,25 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
 
     from hptransfer.trainers.ours.data.corpus import open_corpus
     from hptransfer.trainers.ours.loop import train
+    from hptransfer.trainers.ours.points import spec_of
 
     store, began = _store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
-        spec = RunSpec.model_validate_json(config["spec"])
+        job = Job.model_validate_json(config["job"])
+        spec = spec_of(job.point)
         corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
         device = None if config["gpu"] else torch.device("cpu")  # Ray hides no GPU from a trial that asked for none
         owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
-        claim = Claims(store).take(config["run_id"], node=this_node(), what=spec.title, **owner)
+        claim = Claims(store).take(config["run_id"], node=this_node(), what=job.title, **owner)
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
             if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
                 record = train(spec, corpus, store=store, claim=claim, threads=config["threads"], device=device)
-                outcome |= {"training": record.training_wall_seconds, "evaluation": record.evaluation_wall_seconds}
+                took = record.outcome
+                outcome |= {"training": took.training_wall_seconds, "evaluation": took.evaluation_wall_seconds}
     except ClaimLost:
         return outcome | {"elsewhere": True}
     except HptransferError as error:

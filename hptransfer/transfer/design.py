@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 from scipy.stats import qmc
 
-from hptransfer.runs import Record
-from hptransfer.transfer.group import fit_group
+from hptransfer.runs import Job, Record
+from hptransfer.transfer.group import Group, fit_group
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array
 
@@ -37,8 +37,8 @@ LEVEL_SD, BEND_SD = 10.0, 1.0  # priors of the offset, in ln loss, and of ln of 
 def design(
     records: Sequence[Record], target: Job, ranges: Mapping[str, tuple[float, float]], count: int
 ) -> list[dict[str, float]]:
-    """The next ``count`` points to run at the width of ``target``, from the records of it and of narrower widths, all at one
-    embedding_lr_ratio; ``ranges`` bounds lr and weight_decay. Empty: too few complete runs to say anything.
+    """The next ``count`` points to run at the width of ``target``, from the records of it and of narrower widths, which differ in
+    nothing but lr and weight_decay; ``ranges`` bounds both, or lr alone. Empty: too few complete runs to say anything.
 
     Once, the run nearest to the optimum is repeated for the noise; all other points are new, and have no weight_decay where
     the loss does not depend on it.
@@ -59,7 +59,7 @@ def design(
     done = [record.point for record in own if record.loss is not None]
     ran = np.reshape([[math.log(point[name]) for name in names] for point in done], (-1, len(names)))
     again = []
-    seeds = Counter((record.point["lr"], record.point["weight_decay"]) for record in own)
+    seeds = Counter(tuple(record.point[name] for name in ranges) for record in own)
     if len(done) > MIN_RUNS and max(seeds.values()) == 1:
         nearest = int(np.argmin(surface.regret(ran - law.value)))
         again = [{name: float(done[nearest][name]) for name in ranges}]
