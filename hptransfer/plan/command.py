@@ -6,67 +6,66 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.experiment import Experiment
-from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
-from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, total, validation_cost
+from hptransfer.experiment import Experiment, SearchSettings, load_experiment
+from hptransfer.experiment.experiment import BASELINE, Arm
+from hptransfer.experiment.membership import Members, members
+from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
+from hptransfer.experiment.space import SearchSpace
+from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import runs_of
-from hptransfer.search.command import chosen_experiment
-from hptransfer.search.studies import make_studies
-from hptransfer.search.study import Study
+from hptransfer.runs import Job, Record, Store
 from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.transfer.command import select
-from hptransfer.transfer.forecast import fit_sweep
-from hptransfer.transfer.sweep import frozen_ratio, sweep_of
-from hptransfer.transfer.theory import theory_drift
-from hptransfer.validate.result import BASELINE
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.choice import chosen_arms
+from hptransfer.transfer.command import arm_group
+from hptransfer.transfer.group import fit_group
+from hptransfer.transfer.sweep import MIN_RUNS
 
 
 @dataclass(frozen=True)
-class Series:
-    """The studies of one recipe and parametrization, the smallest width first, and a run of it at the target."""
+class Planned:
+    """An arm, with a run of it at each searched width, the smallest first, and one at the target: others cost the same."""
 
-    recipe: str
-    parametrization: Parametrization
-    studies: tuple[Study, ...]
-    target: RunSpec
+    arm: Arm
+    space: SearchSpace
+    searched: tuple[Job, ...]
+    target: Job
 
-    def setting(self, experiment: Experiment) -> Setting:
+    def setting(self, search: SearchSettings) -> Setting:
         """What a simulation needs to know."""
-        space = self.studies[0].space
         return Setting(
-            widths=tuple(study.width for study in self.studies),
-            base=experiment.base_width,
-            target=experiment.target_width,
-            span=math.log(space.lr.high / space.lr.low),
-            theory=theory_drift(self.target),
-            readout=theory_drift(self.target, "readout"),
-            compared=len(space.embedding_lr_ratio.values),
-            first_look=self.studies[0].first_look,
-            batch=experiment.search.batch,
+            widths=tuple(int(job.point["width"]) for job in self.searched),
+            base=self.target.point.settings["base"]["width"],
+            target=int(self.target.point["width"]),
+            span=math.log(self.space.lr.high / self.space.lr.low),
+            theory=self.target.exponents["hidden"],
+            readout=self.target.exponents["readout"],
+            compared=len(self.space.embedding_lr_ratio.values),
+            first_look=first_look(self.space, search),
+            batch=search.batch,
         )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    experiment = chosen_experiment(args)
-    records, _ = runs_of(Store(args.store).records().values(), experiment)
+    experiment, arms = _chosen(args)
+    found = members(Store(args.store).records().values(), experiment, resolve)
+    records = found.records
     speed, devices = _speed(args, records)
-    series = _series(experiment)
+    data = identify(experiment.data)
+    planned = [_planned(arm, experiment, data) for arm in arms]
 
-    def rate(spec: RunSpec) -> float:
-        return speed.of(spec) * devices
+    def rate(job: Job) -> float:
+        return speed.of(job) * devices
 
-    plans = [_stages(one, experiment, rate) for one in series]
+    plans = [_stages(one, arms, experiment, rate) for one in planned]
     every = [stage for stages in plans for stage in stages]
     whole = total(stage.cost for stage in every)
     console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per width; store {args.store}")
@@ -74,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(f"{len(records)} of its runs are in the store: what search and validate find there is not run again")
     table(
         "cost",
-        ["optimizer", "parametrization", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
-        [*map(_row, every), ["total", "", "", "", *_numbers(whole)]],
+        ["arm", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
+        [*map(_row, every), ["total", "", "", *_numbers(whole)]],
     )
     at_once = "1 device" if devices == 1 else f"{devices} devices"
     console.print(
@@ -83,16 +82,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "FLOPs: the model's, forward and backward; the optimizer's own come on top"
     )
     known: dict[tuple[Setting, Shape], list[Expectation]] = {}
-    expected = [_expected(one, experiment, records, rate, known) for one in series]
+    expected = [_expected(one, experiment, found, rate, known) for one in planned]
     table(
         f"expected at width {experiment.target_width}: means over {STUDIES} simulated studies",
-        ["optimizer", "parametrization", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
+        ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
         [row for one in expected for row in _expected_rows(one)],
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
-    if BASELINE not in experiment.optimizers:
-        console.print(f"no {BASELINE} in this plan: a compute multiplier needs one that is searched and validated too")
+    if alone := [arm.name for arm in arms if experiment.baseline(arm) not in arms]:
+        needed = f"a compute multiplier needs one {BASELINE} that is searched and validated too"
+        console.print(f"no {BASELINE} in this plan to measure {', '.join(alone)} against: {needed}")
     finish(
         args,
         {
@@ -109,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser("plan", "Runs, FLOPs, hours and expected regret, before anything is spent.")
-    options.add_argument("--optimizer", metavar="NAME[,NAME]", help="recipes (those of the experiment)")
+    options.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
     options.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
     options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
-    options.add_argument("--trials", type=int, metavar="N", help="finished runs per recipe, parametrization and width")
+    options.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width")
     speed = options.add_mutually_exclusive_group()
     speed.add_argument("--hardware", metavar="NAME", help=f"{', '.join(HARDWARE)} (that of the runs in the store, else cpu)")
     speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
@@ -130,82 +130,108 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _speed(args: argparse.Namespace, records: Sequence[RunRecord]) -> tuple[Speed, int]:
+def _chosen(args: argparse.Namespace) -> tuple[Experiment, tuple[Arm, ...]]:
+    """The experiment with the command line's choices over it, and its arms that are planned; what the next stages must share goes
+    into ``args.set``."""
+    if args.parametrization:
+        args.set.append(f"parametrizations=[{args.parametrization}]")
+    if args.widths:
+        args.set.append(f"widths={args.widths}".replace(" ", ""))
+    trials = [] if args.trials is None else [f"search.trials={args.trials}"]
+    experiment = load_experiment(args.experiment, [*args.set, *trials])
+    if not args.optimizer:
+        return experiment, experiment.compared
+    found: dict[str, Arm] = {}
+    for kind in experiment.parametrizations:
+        experiment, arms = chosen_arms(experiment, args.optimizer, kind)
+        found |= {arm.name: arm for arm in arms}
+    return experiment, tuple(found.values())
+
+
+def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, int]:
     """The speed of one device, and how many there are."""
     if args.flops_per_second is not None:
         speed = given(args.flops_per_second)
-    elif args.hardware or not (timed := [record for record in records if record.training_wall_seconds > 0]):
+    elif args.hardware or not (timed := [one for one in records if one.outcome.flops and one.outcome.training_wall_seconds]):
         speed = named(args.hardware or "cpu", args.utilization)
     else:
         speed = recorded(timed)
     return speed, args.devices or ((os.cpu_count() or 1) if speed.per_core else 1)
 
 
-def _series(experiment: Experiment) -> list[Series]:
-    data = identify(experiment.data)
-    found = []
-    for (recipe, parametrization), members in groupby(
-        make_studies(experiment, data).studies, key=lambda study: (study.recipe, study.parametrization)
-    ):
-        studies = tuple(members)
-        middle = _middle(studies[0]).optimizer
-        target = experiment.run_spec(data, middle, width=experiment.target_width, parametrization=parametrization)
-        found.append(Series(recipe, parametrization, studies, target))
-    return found
+def first_look(space: SearchSpace, search: SearchSettings) -> int:
+    """Runs of the smallest width that wider ones start from: those that compare the LR ratios and, of a design, those that go
+    over the range."""
+    over_range = max(search.batch, MIN_RUNS + 1) if search.sampler == "design" else 0
+    return len(space.embedding_lr_ratio.values) + over_range
 
 
-def _middle(study: Study) -> RunSpec:
-    """A run of the study; the others cost the same."""
-    space = study.space
-    return study.make_run(space.optimizer(space.lr.at(0.5), 0.0, space.embedding_lr_ratio.values[0]), 0)
+def _planned(arm: Arm, experiment: Experiment, data: DataSpec) -> Planned:
+    """Raises UsageError where its search would be refused for want of trials."""
+    space, trials = experiment.space(arm), experiment.search.trials
+    ratios = space.embedding_lr_ratio.values
+    if trials < len(ratios):
+        raise UsageError(f"search.trials {trials} is too few: {arm.name} compares {len(ratios)} values of embedding_lr_ratio")
+    if len(experiment.widths) > 1 and trials < (first := first_look(space, experiment.search)):
+        raise UsageError(f"search.trials {trials} is too few: wider widths start from {first} runs of the smallest")
+
+    def run(width: int) -> Job:
+        return resolve(
+            experiment.point(arm, data, width=width, lr=space.lr.at(0.5), weight_decay=0.0, embedding_lr_ratio=ratios[0])
+        )
+
+    return Planned(arm, space, tuple(map(run, sorted(experiment.widths))), run(experiment.target_width))
 
 
-def _stages(series: Series, experiment: Experiment, rate: Rate) -> list[Stage]:
-    """Its searches, its validation, and of the baseline the ladder where there is something to compare with."""
-    names, settings = (series.recipe, series.parametrization), experiment.validation
-    stages = [Stage(*names, "search", study.width, cost_of(_middle(study), study.trials, rate)) for study in series.studies]
+def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate) -> list[Stage]:
+    """Its searches, its validation, and of a baseline the ladder where there is something to compare with."""
+    name, settings, trials = one.arm.name, experiment.validation, experiment.search.trials
+    stages = [Stage(name, "search", int(job.point["width"]), cost_of(job, trials, rate)) for job in one.searched]
     width = experiment.target_width
-    stages.append(Stage(*names, "validation", width, validation_cost(series.target, settings, rate)))
-    if series.recipe == BASELINE and len(experiment.optimizers) > 1:
-        stages.append(Stage(*names, "ladder", width, ladder_cost(series.target, settings, rate)))
+    stages.append(Stage(name, "validation", width, validation_cost(one.target, settings, rate)))
+    if any(experiment.baseline(arm) == one.arm for arm in arms if arm != one.arm):
+        stages.append(Stage(name, "ladder", width, ladder_cost(one.target, settings, rate, resolve)))
     return stages
 
 
 def _expected(
-    series: Series,
+    one: Planned,
     experiment: Experiment,
-    records: Sequence[RunRecord],
+    found: Members,
     rate: Rate,
     known: dict[tuple[Setting, Shape], list[Expectation]],
 ) -> dict[str, Any]:
     """Regret and interval for the experiment's trials, half and twice as many; and what these would cost at the target."""
     trials = experiment.search.trials
     budgets = sorted({max(1, trials // 2), trials, 2 * trials})
-    key = series.setting(experiment), _shape(series, experiment, records)
+    key = one.setting(experiment.search), _shape(one.arm, experiment, found)
     if key not in known:
         known[key] = expect(*key, budgets)
-    each = sum(_middle(study).flops for study in series.studies)
+    each = sum(flops_of(job) for job in one.searched)
     return {
-        "optimizer": series.recipe,
-        "parametrization": series.parametrization,
+        "arm": one.arm.name,
         "source": key[1].source,
-        "budgets": [{**asdict(one), "search_flops": one.trials * each} for one in known[key]],
-        "target_sweep": asdict(cost_of(series.target, trials, rate)) | {"over_search": series.target.flops / each},
+        "budgets": [{**asdict(expectation), "search_flops": expectation.trials * each} for expectation in known[key]],
+        "target_sweep": asdict(cost_of(one.target, trials, rate)) | {"over_search": flops_of(one.target) / each},
     }
 
 
-def _shape(series: Series, experiment: Experiment, records: Sequence[RunRecord]) -> Shape:
+def _shape(arm: Arm, experiment: Experiment, found: Members) -> Shape:
     """The surface's shape by the runs that are there, else by public sweeps."""
-    mine, _ = select(records, experiment, series.recipe, series.parametrization)
-    if not mine:
+    records = found.searched.get(arm.name, ())
+    if not records:
         return PUBLIC
-    ratio = frozen_ratio(mine)
-    used = [record for record in mine if record.spec.optimizer.embedding_lr_ratio == ratio]
+    begun = tuple(sorted({int(record.point["width"]) for record in records}))
     try:
-        fit = fit_sweep(sweep_of(used))
-    except UsageError:  # too few of them
+        group = arm_group(arm.name, found, experiment.model_copy(update={"widths": begun}), "")
+        decays = {record.point["weight_decay"] for record in group.used}
+        if len(decays) > 1 and min(decays) > 0:  # fitted too, whatever the loss says of it
+            group = replace(group, hyperparameters=("lr", "weight_decay"), optional=None)
+        fit = fit_group(group, None).fit
+    except (UsageError, Refused):  # too few of them
         return PUBLIC
-    return shape_of(fit, f"{series.recipe} under {series.parametrization} by the fit of {len(used)} runs in the store")
+    assert fit is not None
+    return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
 
 
 def _named(stage: Stage) -> dict[str, Any]:
@@ -213,7 +239,7 @@ def _named(stage: Stage) -> dict[str, Any]:
 
 
 def _row(stage: Stage) -> list[Any]:
-    return [stage.optimizer, stage.parametrization, stage.stage, stage.width, *_numbers(stage.cost)]
+    return [stage.arm, stage.stage, stage.width, *_numbers(stage.cost)]
 
 
 def _numbers(cost: Cost) -> list[str]:
@@ -227,8 +253,7 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
         known = one["regret"] is not None
         rows.append(
             [
-                expected["optimizer"],
-                expected["parametrization"],
+                expected["arm"],
                 str(one["trials"]),
                 number(one["search_flops"]),
                 f"{100 * one['regret']:.3f} % +- {100 * one['standard_error']:.3f}" if known else "too few runs",

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import ValidationSettings
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import Job, Point
 
 SECONDS_PER_HOUR = 3600
 
-Rate = Callable[[RunSpec], float]  # FLOP/s of all devices together at such a run
+Rate = Callable[[Job], float]  # FLOP/s of all devices together at such a run
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,35 @@ class Cost:
 class Stage:
     """A line of the plan."""
 
-    optimizer: str
-    parametrization: str
+    arm: str
     stage: str  # search, validation, ladder
     width: int
     cost: Cost
 
 
-def cost_of(spec: RunSpec, runs: int, rate: Rate) -> Cost:
+def flops_of(job: Job) -> float:
+    """Model FLOPs of a run. Raises UsageError where they are unknown."""
+    if job.flops is None:
+        raise UsageError(f"nothing is planned: the FLOPs of {job.title} are unknown")
+    return job.flops
+
+
+def cost_of(job: Job, runs: int, rate: Rate) -> Cost:
     """Of so many runs like this one."""
-    flops = runs * spec.flops
-    return Cost(runs, runs * spec.tokens, flops, flops / rate(spec) / SECONDS_PER_HOUR)
+    flops = runs * flops_of(job)
+    return Cost(runs, runs * int(job.point["tokens"]), flops, flops / rate(job) / SECONDS_PER_HOUR)
 
 
-def validation_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
+def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Cost:
     """The predicted run with each seed, a run per probe on LR and on weight decay, and the two simple transfers."""
-    transfers = 0 if target.parametrization == "spectral" else 2
+    transfers = 0 if target.point.settings["parametrization"] == "spectral" else 2
     return cost_of(target, settings.seeds + 2 * len(settings.probe_factors) + transfers, rate)
 
 
-def ladder_cost(target: RunSpec, settings: ValidationSettings, rate: Rate) -> Cost:
+def ladder_cost(target: Job, settings: ValidationSettings, rate: Rate, resolve: Callable[[Point], Job]) -> Cost:
     """The baseline's other horizons, all of them: those beyond the ones that bracket every challenger are not run."""
-    rungs = [target.at(horizon={"policy": "tokens", "tokens": round(target.tokens * horizon)}) for horizon in settings.ladder]
+    tokens = target.point["tokens"]
+    rungs = [resolve(target.point.at(tokens=round(tokens * horizon))) for horizon in settings.ladder]
     return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
 
 

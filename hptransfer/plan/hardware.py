@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from hptransfer.base.errors import unknown
 from hptransfer.cli import number
-from hptransfer.runs import RunRecord
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.runs import Job, Record
+from hptransfer.runs.point import Number
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Speed:
 
     hardware: str
     words: str
-    of: Callable[[RunSpec], float]
+    of: Callable[[Job], float]
     per_core: bool = False
 
 
@@ -76,21 +76,21 @@ def given(rate: float) -> Speed:
     return Speed("given", f"{number(rate)} FLOP/s, as given", lambda _: rate)
 
 
-def recorded(records: Sequence[RunRecord]) -> Speed:
+def recorded(records: Sequence[Record]) -> Speed:
     """The model FLOP/s of finished runs that took time, on the device of the newest of them: of the same recipe where there are
     some, at the nearest width."""
-    device = max(records, key=lambda record: (record.finished_at, record.run_id)).device
-    used = [record for record in records if record.device == device]
-    cost: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    device = max(records, key=lambda record: record.age).outcome.device
+    used = [record for record in records if record.outcome.device == device]
+    cost: dict[tuple[str, Number], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in used:
-        total = cost[record.spec.optimizer.recipe, record.spec.model.width]
-        total[0] += record.flops
-        total[1] += record.training_wall_seconds * record.workers
+        total = cost[record.point.settings["optimizer"], record.point["width"]]
+        total[0] += record.outcome.flops or 0.0
+        total[1] += (record.outcome.training_wall_seconds or 0.0) * record.outcome.workers
     rates = {key: flops / seconds for key, (flops, seconds) in cost.items()}
 
-    def rate(spec: RunSpec) -> float:
-        def distance(key: tuple[str, int]) -> tuple[bool, float]:
-            return key[0] != spec.optimizer.recipe, abs(math.log(key[1] / spec.model.width))
+    def rate(job: Job) -> float:
+        def distance(key: tuple[str, Number]) -> tuple[bool, float]:
+            return key[0] != job.point.settings["optimizer"], abs(math.log(key[1] / job.point["width"]))
 
         return rates[min(rates, key=distance)]
 
