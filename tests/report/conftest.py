@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from report.factory import experiment, results, write_all
+from report.factory import experiment, results
+from report.pages import OPTIONS
 
+from hptransfer.report.build import build, write
 from hptransfer.report.results import Results
 
 if TYPE_CHECKING:
@@ -24,26 +26,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def full(folder: Path) -> Results:
     """A finished experiment of AdamW and Muon."""
-    return results(folder, experiment())
+    return results(experiment())
 
 
 @pytest.fixture
 def unfinished(folder: Path) -> Results:
     """Searched, but neither predicted nor tested."""
-    return results(folder, experiment(), predicted=False, tested=False)
+    return results(experiment(), predicted=False, tested=False)
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report folder of a finished experiment, written by the command."""
-    from hptransfer.report.command import main
-
-    folder = tmp_path_factory.mktemp("experiment")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        file = write_all(folder, experiment())
-        main(["--experiment", str(file)])
-    return folder / "reports" / "sample"
+    """The report folder of a finished experiment."""
+    folder = tmp_path_factory.mktemp("experiment") / "reports" / "sample"
+    _, files = build(results(experiment()), OPTIONS)
+    write(folder, files)
+    return folder
 
 
 @pytest.fixture(scope="module")

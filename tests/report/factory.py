@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
+from records import record_of
 
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.settings import DataSpec
-from hptransfer.optimizers.recipes import ROLES
-from hptransfer.report.results import Results, load_results
-from hptransfer.runs import CurvePoint, RunRecord, Store
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.transfer.prediction import (
-    Check,
-    Drift,
-    HoldOut,
-    Hyperparameters,
-    Interval,
-    Optimum,
-    Prediction,
-    RoleNumbers,
-    Surface,
-    Target,
-    WeightDecay,
-    default_path,
-)
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.membership import members
+from hptransfer.experiment.settings import DataSpec, Parametrization
+from hptransfer.report.coordinates import CoordinateCheck
+from hptransfer.report.results import Results
+from hptransfer.runs import CurvePoint, Job, Point, Record, Store
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, default_path
 from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.validate.standing import protocols
 
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="ab" * 32, vocab=256)
 BEST_LR = {"adamw": 0.008, "muon": 0.02, "shampoo": 0.006, "soap": 0.005}
@@ -57,7 +51,7 @@ def experiment(optimizers: tuple[str, ...] = ("adamw", "muon"), **changes: objec
     return Experiment.model_validate(fields | changes)
 
 
-def spec(
+def job(
     experiment: Experiment,
     optimizer: str,
     width: int,
@@ -65,11 +59,11 @@ def spec(
     wd: float = 0.001,
     seed: int = 0,
     horizon: float = 1.0,
-    parametrization: str = "mup",
-) -> RunSpec:
-    chosen = OptimizerSpec(recipe=optimizer, lr=lr, weight_decay=wd)
-    made = experiment.run_spec(DATA, chosen, width=width, parametrization=parametrization, seed=seed)
-    return made.at(**{"horizon.tokens": round(made.tokens * horizon)})
+    parametrization: Parametrization = "mup",
+) -> Job:
+    tuned = {"lr": lr, "weight_decay": wd}
+    made = resolve(experiment.point(Arm.of(optimizer, parametrization), DATA, width=width, seed=seed, **tuned))
+    return made if horizon == 1.0 else resolve(made.point.at(tokens=round(made.point["tokens"] * horizon)))
 
 
 def true_loss(optimizer: str, width: int, lr: float, tokens_factor: float = 1.0, wd: float = BEST_DECAY) -> float:
@@ -78,119 +72,153 @@ def true_loss(optimizer: str, width: int, lr: float, tokens_factor: float = 1.0,
     return LOSS[optimizer] * (256 / width) ** 0.09 * tokens_factor**-0.06 * math.exp(bowl)
 
 
-def record(spec: RunSpec, state: str = "complete", reason: str | None = None) -> RunRecord:
-    optimizer, width = spec.optimizer.recipe, spec.model.width
-    jitter = (int(spec.run_id[:4], 16) / 65535 - 0.5) * 0.004
-    chosen = spec.optimizer
-    loss = true_loss(optimizer, width, chosen.lr, spec.tokens / 2_097_152, chosen.weight_decay) * (1 + jitter)
-    done = spec.steps if state == "complete" else spec.steps // 4
+def record(made: Job, state: str = "complete", reason: str | None = None) -> Record:
+    point = made.point
+    optimizer, width, tokens = point.settings["optimizer"], int(point["width"]), point["tokens"]
+    jitter = (int(made.run_id[:4], 16) / 65535 - 0.5) * 0.004
+    loss = true_loss(optimizer, width, point["lr"], tokens / 2_097_152, point["weight_decay"]) * (1 + jitter)
+    batch = int(point["batch_tokens"])
+    done = made.steps if state == "complete" else made.steps // 4
     curve = tuple(
-        CurvePoint(step=step, tokens=step * spec.batch_tokens, schedule=1.0, train=value, val=value)
+        CurvePoint(step=step, tokens=step * batch, schedule=1.0, train=value, val=value)
         for step in sorted({0, *(round(done * i / 12) for i in range(1, 13))})
-        for value in [loss + (5.5 - loss) * math.exp(-9 * (step / spec.steps) ** 0.5)]
+        for value in [loss + (5.5 - loss) * math.exp(-9 * (step / made.steps) ** 0.5)]
     )
-    seconds = width / 256 * spec.tokens / 2_097_152 * {"adamw": 160, "muon": 185, "shampoo": 230, "soap": 250}[optimizer]
-    return RunRecord(
-        run_id=spec.run_id,
-        spec=spec,
+    flops = made.flops or math.nan
+    seconds = width / 256 * tokens / 2_097_152 * {"adamw": 160, "muon": 185, "shampoo": 230, "soap": 250}[optimizer]
+    finished = record_of(
+        made,
+        loss if state == "complete" else None,
         state=state,
         reason=reason,
         steps=done,
-        tokens=done * spec.batch_tokens,
-        loss=loss if state == "complete" else None,
+        tokens=done * batch,
         bits_per_byte=loss / math.log(2) if state == "complete" else None,
         curve=curve,
-        flops=spec.flops * done / spec.steps,
-        flops_optimizer=spec.flops * 0.04,
+        flops=flops * done / made.steps,
+        flops_optimizer=flops * 0.04,
         training_wall_seconds=seconds,
         optimizer_wall_seconds=seconds * 0.1,
         peak_memory_bytes=10**8,
         optimizer_state_bytes=10**7,
         device="cpu",
-        versions={"python": "3.11.9", "torch": "2.13.0"},
-        finished_at="2026-01-02T03:04:05Z",
+        finished_at="2026-01-02T03:04:05+00:00",
     )
+    return finished.model_copy(update={"versions": {"python": "3.11.9", "torch": "2.13.0"}})
 
 
-def search_records(experiment: Experiment, parametrization: str = "mup") -> list[RunRecord]:
+def search_records(experiment: Experiment, parametrization: Parametrization = "mup") -> list[Record]:
     """Learning rates and weight decays per optimizer and width, the largest LR diverged; one failed run."""
-    found = []
-    for optimizer in experiment.optimizers:
-        for width in experiment.widths:
-            lrs = [BEST_LR[optimizer] * factor for factor in SEARCHED_LRS]
-            found += [record(spec(experiment, optimizer, width, lr, parametrization=parametrization)) for lr in lrs]
-            found += [
-                record(
-                    spec(experiment, optimizer, width, BEST_LR[optimizer] * f, BEST_DECAY * g, parametrization=parametrization)
-                )
-                for f, g in SEARCHED_DECAYS
-            ]
-            ceiling = spec(experiment, optimizer, width, BEST_LR[optimizer] * 9, parametrization=parametrization)
-            found.append(record(ceiling, "diverged", "loss is not finite at step 64"))
-    first = spec(experiment, experiment.optimizers[0], experiment.widths[0], 0.0111, seed=7, parametrization=parametrization)
-    return [*found, record(first, "failed", "worker died & <was> not restarted")]
+    return [made for optimizer in experiment.optimizers for made in arm_records(experiment, optimizer, parametrization)]
 
 
-def prediction(experiment: Experiment, optimizer: str, parametrization: str = "mup") -> Prediction:
-    best = BEST_LR[optimizer]
-    run = spec(experiment, optimizer, experiment.target_width, best * 1.04, parametrization=parametrization)
-    groups = {group.role: group for group in run.groups()}
+def arm_records(experiment: Experiment, optimizer: str, parametrization: Parametrization = "mup") -> list[Record]:
+    """Those of one arm; the first has the run that failed."""
+    found, best = [], BEST_LR[optimizer]
+    for width in experiment.widths:
+        tuned = [(best * factor, BEST_DECAY) for factor in SEARCHED_LRS]
+        tuned += [(best * f, BEST_DECAY * g) for f, g in SEARCHED_DECAYS]
+        found += [record(job(experiment, optimizer, width, lr, wd, parametrization=parametrization)) for lr, wd in tuned]
+        ceiling = job(experiment, optimizer, width, best * 9, parametrization=parametrization)
+        found.append(record(ceiling, "diverged", "loss is not finite at step 64"))
+    if optimizer == experiment.optimizers[0]:
+        first = job(experiment, optimizer, experiment.widths[0], 0.0111, seed=7, parametrization=parametrization)
+        found.append(record(first, "failed", "worker died & <was> not restarted"))
+    return found
+
+
+def prediction(experiment: Experiment, optimizer: str, parametrization: Parametrization = "mup") -> Prediction:
+    """Made up, of the very runs of `search_records`; one of its checks fails."""
+    best, width = BEST_LR[optimizer], experiment.target_width
+    made = job(experiment, optimizer, width, best * 1.04, parametrization=parametrization)
     optima = [
         Optimum(
-            width=width,
-            lr=Interval(value=best * f, low=best * f * 0.85, high=best * f * 1.2),
+            scales={"width": width},
+            best={"lr": Interval(value=best * f, low=best * f * 0.85, high=best * f * 1.2)},
             loss=true_loss(optimizer, width, best),
             runs=8,
             diverged=1,
+            flops=at_width.flops,
+            parameters=at_width.parameters,
         )
         for width, f in zip(experiment.widths, (0.97, 1.05, 1.0), strict=True)
+        for at_width in [job(experiment, optimizer, width, best)]
     ]
+    unknown = {"low": None, "high": None}
     return Prediction(
-        optimizer=optimizer,
-        parametrization=parametrization,
-        target=Target(width=256, depth=3, tokens=run.tokens, batch_tokens=run.batch_tokens, parameters=run.model.parameters()),
-        hyperparameters=Hyperparameters(
-            lr=Interval(value=run.optimizer.lr, low=best * 0.86, high=best * 1.24),
-            weight_decay=WeightDecay(value=run.weight_decay, low=None, high=None, status="not identified, rule used"),
-            embedding_lr_ratio=1.0,
-        ),
-        drift=Drift(theory=0.0, fitted=0.04, low=-0.06, high=0.13, used=0.018, reason="the fit does not differ from theory"),
-        roles={
-            role: RoleNumbers(lr=g.lr, weight_decay=g.weight_decay, epsilons=g.epsilons) for role in ROLES for g in [groups[role]]
+        name=Arm.of(optimizer, parametrization).name,
+        hyperparameters={
+            "lr": Estimate(value=made.point["lr"], low=best * 0.86, high=best * 1.24),
+            "weight_decay": Estimate(value=0.001, status="rule", why=Refusal.of("no_dependence"), **unknown),
+            "embedding_lr_ratio": Estimate(value=1.0, status="frozen", why=Refusal.of("frozen", scale="width"), **unknown),
         },
+        drifts=(
+            Drift(
+                hyperparameter="lr",
+                scale="width",
+                theory=0.0,
+                fitted=0.04,
+                low=-0.06,
+                high=0.13,
+                used=0.018,
+                reason="the fit does not differ from theory",
+            ),
+        ),
         expected_regret=0.0008,
         noise=0.001,
-        budget=dict.fromkeys(experiment.widths, 9),
+        budget={f"width {width}": 9 for width in experiment.widths},
         optima=tuple(optima),
-        surface=Surface(curvature=CURVATURE, skew=SKEW),
-        hold_out=HoldOut(width=128, predicted_lr=best * 1.02, own_lr=best, regret=0.0002),
+        bowl=Bowl(curvature=CURVATURE, skew=SKEW),
+        hold_out=HoldOut(scales={"width": 128}, predicted=best * 1.02, own=best, regret=0.0002),
         checks=(
             Check(name="same horizon policy", ok=True, detail="tokens"),
             Check(name="batch in the swept range", ok=False, detail="a < b"),
         ),
-        spec=run,
-        provenance={"store": "runs", "machine": "test"},
+        job=made,
+        provenance={
+            "store": "runs",
+            "machine": "test",
+            "run_ids": sorted(run.run_id for run in arm_records(experiment, optimizer, parametrization)),
+        },
     )
 
 
-def validated(experiment: Experiment, optimizer: str, refusal: str | None = None) -> tuple[Validation, list[RunRecord]]:
-    """A validation and the runs at the held-out width that it rests on."""
-    told = prediction(experiment, optimizer)
-    lr = told.hyperparameters.lr.value
-    records: list[RunRecord] = []
+def at_lr(told: Prediction, lr: float) -> Prediction:
+    """The same with another learning rate."""
+    estimate = told.lr.model_copy(update={"value": lr})
+    return told.model_copy(
+        update={"hyperparameters": told.hyperparameters | {"lr": estimate}, "job": resolve(told.point.at(lr=lr))}
+    )
+
+
+def constant(told: Prediction) -> Prediction:
+    """The same at a constant learning rate."""
+    return told.model_copy(update={"job": told.run.model_copy(update={"point": flat(told.run)})})
+
+
+def flat(made: Job) -> Point:
+    """The run's point at a constant learning rate."""
+    return made.point.at(schedule=made.point.settings["schedule"] | {"shape": "constant"})
+
+
+def validated(experiment: Experiment, optimizer: str, refusal: Refusal | None = None) -> tuple[Validation, list[Record]]:
+    """A validation, made up, and the runs at the held-out width that it rests on."""
+    told, width = prediction(experiment, optimizer), experiment.target_width
+    lr = told.lr.value
+    records: list[Record] = []
 
     def run(recipe: str, kind: Kind, factor: float, best: float, seeds: tuple[int, ...] = (0,)) -> TargetRun:
         lr = best * factor if kind == "lr_probe" else best
         decay = 0.001 * factor if kind == "weight_decay_probe" else 0.001
         horizon = factor if kind == "horizon" else 1.0
-        made = [record(spec(experiment, recipe, 256, lr, decay, seed=seed, horizon=horizon)) for seed in seeds]
+        made = [record(job(experiment, recipe, width, lr, decay, seed=seed, horizon=horizon)) for seed in seeds]
         records.extend(made)
         return TargetRun(
             kind=kind,
             factor=factor,
             lr=lr,
             weight_decay=decay,
-            tokens=made[0].spec.tokens,
+            tokens=int(made[0].point["tokens"]),
             losses=tuple(r.loss for r in made),
             loss=sum(r.loss or 0 for r in made) / len(made),
             standard_error=0.0012,
@@ -198,9 +226,9 @@ def validated(experiment: Experiment, optimizer: str, refusal: str | None = None
         )
 
     runs = _target_runs(run, optimizer, lr)
-    own, baseline, speedup = optimizer == "adamw", (), None
+    own, baseline, speedup = optimizer == "adamw" or "adamw" not in experiment.optimizers, (), None
     if not own:
-        base_lr = prediction(experiment, "adamw").hyperparameters.lr.value
+        base_lr = prediction(experiment, "adamw").lr.value
         longer = (run("adamw", "horizon", factor, base_lr, (0, 1)) for factor in (0.5, 2.0, 4.0))
         baseline = (*_target_runs(run, "adamw", base_lr), *longer)
         speedup = Speedup(
@@ -216,9 +244,11 @@ def validated(experiment: Experiment, optimizer: str, refusal: str | None = None
             trend=Interval(value=0.01, low=-0.02, high=0.05),
         )
     validation = Validation(
+        arm=optimizer,
         optimizer=optimizer,
         parametrization="mup",
-        width=256,
+        width=width,
+        baseline=None if own else "adamw",
         prediction=told.digest,
         preregistered=True,
         regret=Interval(value=0.0011, low=0.0002, high=0.0021),
@@ -242,11 +272,11 @@ def _target_runs(run: Callable[..., TargetRun], optimizer: str, lr: float) -> tu
 
 
 def _size(experiment: Experiment, optimizer: str, width: int) -> Size:
-    made = spec(experiment, optimizer, width, BEST_LR[optimizer])
+    made = job(experiment, optimizer, width, BEST_LR[optimizer])
     beyond = width == experiment.target_width
     return Size(
         width=width,
-        parameters=made.model.parameters(),
+        parameters=made.parameters,
         flops=made.flops,
         baseline_loss=true_loss("adamw", width, BEST_LR["adamw"]),
         loss=true_loss(optimizer, width, BEST_LR[optimizer]),
@@ -291,31 +321,78 @@ def coordinate_check(
     return found | changes
 
 
+def held_out(experiment: Experiment, predictions: Iterable[Prediction]) -> list[Record]:
+    """Every run that the predictions are validated by."""
+    records: dict[str, Record] = {}
+    for protocol in protocols(experiment, {told.name: told for told in predictions}, resolve):
+        while missing := protocol.missing(records):
+            records |= {made.run_id: record(made) for made in missing}
+    return list(records.values())
+
+
+def sound(experiment: Experiment, optimizer: str) -> Prediction:
+    """The prediction, with every check passed."""
+    return prediction(experiment, optimizer).model_copy(update={"checks": ()})
+
+
 def write_all(folder: Path, experiment: Experiment, *, predicted: bool = True, tested: bool = True) -> Path:
-    """Store, predictions and validations under ``folder`` as the commands leave them; returns the experiment's file."""
-    store, output = Store(folder / "runs"), folder / "reports" / experiment.name
-    for made in search_records(experiment):
+    """Store and predictions under ``folder`` as the commands leave them; returns the experiment's file."""
+    store = Store(folder / "runs")
+    told = {optimizer: sound(experiment, optimizer) for optimizer in experiment.optimizers} if predicted else {}
+    for made in (*search_records(experiment), *(held_out(experiment, told.values()) if tested else ())):
         store.add(made)
-    for optimizer in experiment.optimizers:
-        path = folder / default_path(optimizer, "mup", experiment.target_width)
-        if predicted:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(prediction(experiment, optimizer).model_dump_json())
-        if tested:
-            validation, records = validated(experiment, optimizer)
-            for made in records:
-                store.add(made)
-            output.mkdir(parents=True, exist_ok=True)
-            (output / f"validation-{path.name}").write_text(validation.model_dump_json())
-            check = output.parent / "coordcheck" / f"{optimizer}-mup.json"
-            check.parent.mkdir(exist_ok=True)
+    for optimizer, one in told.items():
+        path = folder / default_path(experiment.name, optimizer, experiment.target_width)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(one.model_dump_json())
+    if tested:
+        for optimizer, one in told.items():
+            register(store, one)
+            check = folder / "reports" / "coordcheck" / f"{optimizer}-mup.json"
+            check.parent.mkdir(parents=True, exist_ok=True)
             check.write_text(json.dumps(coordinate_check(experiment, optimizer)))
     file = folder / "sample.yaml"
     file.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
     return file
 
 
-def results(folder: Path, experiment: Experiment, **kwargs: bool) -> Results:
-    """`Results` of everything that ``write_all`` writes; the caller stands in ``folder``."""
-    write_all(folder, experiment, **kwargs)
-    return load_results(experiment, Store(folder / "runs"), folder / "reports" / experiment.name)
+def register(store: Store, told: Prediction, at: str = "2026-01-01T00:00:00+00:00") -> None:
+    """Written to the store before its runs began."""
+    content = {"registered_at": at, "prediction": told.model_dump(mode="json")}
+    store.files.write(f"predictions/{told.run.run_id}.json", json.dumps(content).encode())
+
+
+def results(experiment: Experiment, *, predicted: bool = True, tested: bool = True) -> Results:
+    """A finished experiment, whose predictions and validations are made up."""
+    tests = {optimizer: validated(experiment, optimizer) for optimizer in experiment.optimizers} if tested else {}
+    checks = {optimizer: coordinate_check(experiment, optimizer) for optimizer in tests}
+    return Results(
+        experiment,
+        predictions={name: prediction(experiment, name) for name in experiment.optimizers} if predicted else {},
+        validations={name: validation for name, (validation, _) in tests.items()},
+        target=job(experiment, experiment.optimizers[0], experiment.target_width, 1.0),
+        coordinate_checks={name: CoordinateCheck.model_validate(check) for name, check in checks.items()},
+        members=members([*search_records(experiment), *(r for _, runs in tests.values() for r in runs)], experiment, resolve),
+    )
+
+
+def with_records(found: Results, records: Iterable[Record]) -> Results:
+    """The same of other runs."""
+    return replace(found, members=members(records, found.experiment, resolve))
+
+
+def edited(found: Results, edit: Callable[[Record], Record]) -> Results:
+    """The same with every run as ``edit`` makes it, each in the arms that it was in."""
+    parts = (found.members.searched, found.members.held_out)
+    searched, tested = ({arm: tuple(map(edit, runs)) for arm, runs in part.items()} for part in parts)
+    return replace(found, members=replace(found.members, searched=searched, held_out=tested))
+
+
+def at_constant_lr(made: Record) -> Record:
+    """The run at a constant learning rate, whatever its identity is."""
+    return made.model_copy(update={"job": made.job.model_copy(update={"point": flat(made.job)})})
+
+
+def changed(made: Record, **outcome: object) -> Record:
+    """The run with something else in its outcome."""
+    return made.model_copy(update={"outcome": made.outcome.model_copy(update=outcome)})

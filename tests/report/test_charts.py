@@ -353,7 +353,7 @@ def test_diverged_probes_are_shown_as_such(full: Results) -> None:
     validation, _ = validated(full.experiment, "muon")
     lost = {"loss": None, "standard_error": None, "losses": (None,)}
     runs = tuple(run.model_copy(update=lost) if run.factor == 2.0 else run for run in validation.runs)
-    found = figures(replace(full, validations={("muon", "mup"): validation.model_copy(update={"runs": runs})}))
+    found = figures(replace(full, validations={"muon": validation.model_copy(update={"runs": runs})}))
     spec = found["regret-learning-rate"].spec()
     assert [row["title"] for row in data(spec) if "regret" not in row] == ["2x LR"]
     assert layer(spec, "point", "=== 'diverged'")["encoding"]["y"] == {"value": 4}
@@ -473,7 +473,7 @@ def test_an_empty_experiment_says_in_every_section_what_is_missing(full: Results
         assert one.missing[0].command.startswith("python -m hptransfer.")
 
 
-MUON = ("muon", "mup")
+MUON = "muon"
 LOST = {"loss": None, "standard_error": None, "losses": (None,)}
 
 
@@ -518,12 +518,12 @@ def test_little_or_odd_results_draw_valid_charts_without_nan(full: Results, make
 def test_a_refusal_stands_where_the_multiplier_would(full: Results) -> None:
     sentence = "No multiplier: the search budgets differ."
     validation, _ = validated(full.experiment, "muon", refusal=sentence)
-    found = section(replace(full, validations={("muon", "mup"): validation}), "multiplier")
+    found = section(replace(full, validations={"muon": validation}), "multiplier")
     assert (found.figures, found.missing, found.remarks) == ((), (), (f"muon: {sentence}",))
 
 
 def test_two_parametrizations_of_an_optimizer_are_told_apart(folder: Any) -> None:
-    found = results(folder, experiment(("muon",)), tested=False)
+    found = results(experiment(("muon",)), tested=False)
     rows = make(found)["loss_against_compute"]
     both = pl.concat([rows, rows.with_columns(pl.lit("sp").alias("parametrization"))])
     spec = drawn(charts.loss_against_compute(both))

@@ -115,7 +115,7 @@ def test_optimizers_are_paired_and_the_others_named(both: tuple[Results, Results
     comparison = comparison_of(*both, ("sample", "other"))
     assert [pairing.name for pairing in comparison.optimizers] == ["adamw", "muon"]
     assert (comparison.only_a, comparison.only_b) == ((), ("soap",))
-    muon = comparison.optimizers[1]
+    muon = comparison.arms[1]
     assert muon.lr is not None and muon.lr.ratio.value == pytest.approx(1) and muon.lr.agreement == "agree"
     assert muon.hidden_lr is None  # the same coordinates
     assert muon.weight_decay is not None and muon.weight_decay.agreement == "unknown"
@@ -143,7 +143,7 @@ def test_a_refusal_reaches_the_comparison(both: tuple[Results, Results]) -> None
     others = {series: prediction for series, prediction in b.predictions.items() if series != muon}
     b = replace(b, predictions=others, validations={}, refused={muon: told})
     comparison = comparison_of(a, b, ("sample", "other"))
-    assert comparison.optimizers[1].missing == (f"sample: {sentence}", f"other: {told}")
+    assert comparison.arms[1].missing == (f"sample: {sentence}", f"other: {told}")
     assert f"muon: sample: {sentence}" in words.findings(comparison)
     parts = {part.anchor: part for part in sections({n: make(a, b, comparison) for n, make in FRAMES.items()}, comparison)}
     assert set(parts["multipliers"].remarks) >= {f"muon: sample: {sentence}", f"muon: other: {told}"}
@@ -182,7 +182,7 @@ def _with_decay_interval(told: Prediction) -> Prediction:
 def test_a_weight_decay_that_the_runs_told_needs_no_note(both: tuple[Results, Results]) -> None:
     known = [replace(one, predictions={s: _with_decay_interval(p) for s, p in one.predictions.items()}) for one in both]
     comparison = comparison_of(known[0], known[1], ("sample", "other"))
-    assert comparison.optimizers[1].notes == ()
+    assert comparison.arms[1].notes == ()
     assert any("muon: the predicted weight decays agree" in sentence for sentence in words.findings(comparison))
 
 
@@ -193,7 +193,7 @@ def test_losses_amid_a_schedule_are_not_ranked_with_annealed_ones() -> None:
     comparison = comparison_of(found(a), found(b), ("fast", "flat"))
     amid = "those of adamw of flat end in mid-schedule (constant), the others annealed."
     assert comparison.not_comparable == f"Losses at the held-out width are not compared: {amid}"
-    assert comparison.optimizers[0].loss is None
+    assert comparison.arms[0].loss is None
     same = comparison_of(
         found(b), found(experiment(("adamw",), name="c", batch_sequences=32, schedule={"shape": "constant"})), ("b", "c")
     )
@@ -203,7 +203,7 @@ def test_losses_amid_a_schedule_are_not_ranked_with_annealed_ones() -> None:
 def test_parametrizations_of_one_optimizer_are_told_apart(both: tuple[Results, Results]) -> None:
     a, b = both
     told = {("muon", "sp"): prediction(a.experiment, "muon", "sp")}
-    tested = {("muon", "sp"): a.validations["muon", "mup"].model_copy(update={"parametrization": "sp"})}
+    tested = {("muon", "sp"): a.validations["muon"].model_copy(update={"parametrization": "sp"})}
     sp = experiment(name="sample", parametrizations=["mup", "sp"])
     a = replace(a, experiment=sp, predictions=a.predictions | told, validations=a.validations | tested)
     comparison = comparison_of(a, b, ("sample", "other"))

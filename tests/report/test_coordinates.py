@@ -59,7 +59,7 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: object, sa
 
 
 def test_results_find_the_checks_of_the_experiment(folder: Path) -> None:
-    found = results(folder, experiment())
+    found = results(experiment())
     assert [check.optimizer for check in found.coordinate_checks] == ["adamw", "muon"]
 
 

@@ -12,24 +12,29 @@ from report.factory import (
     DATA,
     DECAY_CURVATURE,
     SKEW,
+    at_constant_lr,
+    edited,
     experiment,
+    job,
     prediction,
     record,
+    results,
     search_records,
-    spec,
     true_loss,
     validated,
 )
 
+from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.membership import Members, members
 from hptransfer.report import frames
 from hptransfer.report.frames import compute, heldout, search, width
 from hptransfer.report.results import Results
 from hptransfer.report.verdicts import against_verdict
-from hptransfer.runs import RunRecord
-from hptransfer.transfer.prediction import Interval
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Kind, SeedNoise, Validation
 
-MUON = ("muon", "mup")
+MUON = "muon"
 
 
 def of(frame: pl.DataFrame, optimizer: str, *conditions: pl.Expr) -> pl.DataFrame:
@@ -39,6 +44,11 @@ def of(frame: pl.DataFrame, optimizer: str, *conditions: pl.Expr) -> pl.DataFram
 def with_prediction(results: Results, **changes: object) -> Results:
     told = prediction(results.experiment, "muon").model_copy(update=changes)
     return replace(results, predictions={MUON: told})
+
+
+def estimates(told: Prediction, name: str, **changes: object) -> dict[str, object]:
+    """The hyperparameters with another estimate of one."""
+    return {"hyperparameters": told.hyperparameters | {name: told.hyperparameters[name].model_copy(update=changes)}}
 
 
 def with_validation(results: Results, validation: Validation) -> Results:
@@ -70,8 +80,7 @@ def test_lr_curves_hold_every_swept_run_and_one_minimum_per_width(full: Results)
 
 def test_runs_at_another_embedding_ratio_are_not_those_of_the_bowl(full: Results) -> None:
     told = prediction(full.experiment, "muon")
-    numbers = told.hyperparameters.model_copy(update={"embedding_lr_ratio": 4.0})
-    found = with_prediction(full, hyperparameters=numbers)
+    found = with_prediction(full, **estimates(told, "embedding_lr_ratio", value=4.0))
     assert not of(search.lr_curves(found), "muon")["is_at_ratio"].any()
     assert of(search.lr_curves(found), "adamw")["is_at_ratio"].all()  # no prediction, no ratio to be apart from
     assert search.weight_decay_curves(found).is_empty()
@@ -131,14 +140,12 @@ def test_a_noisy_search_judges_weight_decay_further_from_the_best_learning_rate(
 
 def test_predictions_are_in_base_coordinates_with_the_final_weight_decay_beside(full: Results) -> None:
     told = prediction(full.experiment, "muon")
-    decay = told.hyperparameters.weight_decay.model_copy(update={"low": told.hyperparameters.weight_decay.value / 2})
-    numbers = told.hyperparameters.model_copy(update={"weight_decay": decay})
-    row = search.predictions(with_prediction(full, hyperparameters=numbers)).row(0, named=True)
-    assert row["weight_decay"] == told.spec.optimizer.weight_decay == 0.001
+    row = search.predictions(with_prediction(full, **estimates(told, "weight_decay", low=0.0005))).row(0, named=True)
+    assert row["weight_decay"] == told.point["weight_decay"] == 0.001
     assert row["weight_decay_final"] == pytest.approx(0.001 * 32 / 256)
     assert row["weight_decay_low"] == pytest.approx(0.0005)
     assert row["weight_decay_high"] is None
-    assert (row["lr_low"], row["lr_high"]) == (told.hyperparameters.lr.low, told.hyperparameters.lr.high)
+    assert (row["lr_low"], row["lr_high"]) == (told.lr.low, told.lr.high)
 
 
 # ------------------------------------------------------------------ the optimum against width
@@ -150,9 +157,9 @@ def test_optimum_against_width_runs_through_the_prediction(full: Results) -> Non
     by_kind = {kind: frame.filter(pl.col("kind") == kind) for kind in ("optimum", "fit", "theory", "prediction")}
     assert by_kind["optimum"]["width"].to_list() == [32, 64, 128]
     assert by_kind["optimum"]["low"].null_count() == 0
-    assert by_kind["prediction"].row(0, named=True)["lr"] == told.hyperparameters.lr.value
+    assert by_kind["prediction"].row(0, named=True)["lr"] == told.lr.value
     fit = by_kind["fit"].sort("width")
-    assert fit["lr"][-1] == pytest.approx(told.hyperparameters.lr.value)
+    assert fit["lr"][-1] == pytest.approx(told.lr.value)
     assert math.log(fit["lr"][-1] / fit["lr"][0]) / math.log(256 / 32) == pytest.approx(told.drift.used)
     assert by_kind["theory"]["lr"].n_unique() == 1  # theory's exponent is 0 under muP
 
@@ -162,8 +169,8 @@ def test_the_band_is_the_predictions_interval_at_the_target_and_the_means_amid_t
     fit = of(width.optimum_against_width(full), "muon", pl.col("kind") == "fit").sort("width")
     assert (fit["width"].min(), fit["width"].max()) == (32, 256)
     last = fit.row(-1, named=True)
-    assert last["low"] == pytest.approx(told.hyperparameters.lr.low)
-    assert last["high"] == pytest.approx(told.hyperparameters.lr.high)
+    assert last["low"] == pytest.approx(told.lr.low)
+    assert last["high"] == pytest.approx(told.lr.high)
     halves = fit.with_columns(
         (pl.col("high") / pl.col("lr")).log().alias("up"), (pl.col("lr") / pl.col("low")).log().alias("down")
     )
@@ -171,17 +178,15 @@ def test_the_band_is_the_predictions_interval_at_the_target_and_the_means_amid_t
     assert centre["up"] == pytest.approx(math.log(1.2) / math.sqrt(3))
     assert centre["down"] == pytest.approx(-math.log(0.85) / math.sqrt(3))
     narrowest = halves.filter(pl.col("width") == 32).row(0, named=True)
-    at_target = math.log(told.hyperparameters.lr.high / told.hyperparameters.lr.value)
+    at_target = math.log(told.lr.high / told.lr.value)
     between = centre["up"] ** 2 + (at_target**2 - centre["up"] ** 2) / 2  # half as far from the centre as the target
     assert narrowest["up"] == pytest.approx(math.sqrt(between))
 
 
 def test_an_unbounded_end_leaves_the_band_open(full: Results) -> None:
-    lr = prediction(full.experiment, "muon").hyperparameters.lr
-    numbers = prediction(full.experiment, "muon").hyperparameters.model_copy(
-        update={"lr": Interval(value=lr.value, low=lr.low, high=None)}
-    )
-    fit = width.optimum_against_width(with_prediction(full, hyperparameters=numbers)).filter(pl.col("kind") == "fit")
+    told = prediction(full.experiment, "muon")
+    found = with_prediction(full, **estimates(told, "lr", high=None))
+    fit = width.optimum_against_width(found).filter(pl.col("kind") == "fit")
     assert fit["high"].null_count() == len(fit)
     assert fit["low"].null_count() == 0
 
@@ -196,7 +201,7 @@ def test_training_curves_are_predicted_runs_and_the_ladder_without_probes(full: 
     records = {record.run_id: record for record in full.records}
     for row in frame.filter("is_final").iter_rows(named=True):
         run = records[row["run_id"]]
-        assert (row["tokens"], row["wall_seconds"]) == (run.spec.tokens, run.training_wall_seconds)
+        assert (row["tokens"], row["wall_seconds"]) == (run.point["tokens"], run.outcome.training_wall_seconds)
     first = frame.filter(pl.col("tokens") == 0)
     assert set(first["wall_seconds"]) == {0.0}
 
@@ -275,19 +280,17 @@ def test_losses_against_compute_are_final_ones_with_all_their_flops(full: Result
     assert (frame["compute"] == frame["flops"] + frame["flops_optimizer"]).all()
     assert (frame["flops_optimizer"] > 0).all()
     for row in muon.filter(pl.col("kind") == "search").iter_rows(named=True):
-        runs = [r for r in full.swept(MUON) if r.spec.model.width == row["width"] and r.loss is not None]
+        runs = [r for r in full.searched(MUON) if r.point["width"] == row["width"] and r.loss is not None]
         best = min(runs, key=lambda run: run.loss or math.inf)
-        assert (row["loss"], row["flops"]) == (best.loss, best.flops)
+        assert (row["loss"], row["flops"]) == (best.loss, best.outcome.flops)
     told = muon.filter(pl.col("kind") == "predicted").row(0, named=True)
     assert (told["seeds"], told["tokens"]) == (2, 2_097_152)
     run = next(run for run in full.validations[MUON].runs if run.kind == "predicted")
     assert told["loss"] == run.loss
 
 
-def test_adamws_ladder_is_there_once_though_every_validation_brings_it(folder: object) -> None:
-    from report.factory import results
-
-    found = results(folder, experiment(("adamw", "muon", "soap")))  # type: ignore[arg-type]
+def test_adamws_ladder_is_there_once_though_every_validation_brings_it() -> None:
+    found = results(experiment(("adamw", "muon", "soap")))
     frame = compute.loss_against_compute(found)
     ladder = frame.filter(pl.col("kind") == "horizon")
     assert set(ladder["optimizer"]) == {"adamw"}
@@ -296,14 +299,9 @@ def test_adamws_ladder_is_there_once_though_every_validation_brings_it(folder: o
 
 
 def test_losses_say_whether_they_are_annealed(full: Results) -> None:
-    flat = tuple(
-        run.model_copy(update={"spec": run.spec.at(**{"schedule.shape": "constant"})})
-        if run.spec.optimizer.recipe == "muon"
-        else run
-        for run in full.records
-    )
+    some = edited(full, lambda run: at_constant_lr(run) if run.point.settings["optimizer"] == "muon" else run)
     for frame in (compute.loss_against_compute, heldout.training_curves):
-        rows = frame(replace(full, records=flat)).select("optimizer", "annealed").unique().sort("optimizer").rows()
+        rows = frame(some).select("optimizer", "annealed").unique().sort("optimizer").rows()
         assert rows == [("adamw", True), ("muon", False)]
 
 
@@ -340,7 +338,7 @@ def test_multipliers_say_which_are_bounds_and_how_they_were_found(full: Results)
 
 
 def test_a_refused_multiplier_is_in_no_frame(full: Results) -> None:
-    found = with_validation(full, validated(full.experiment, "muon", refusal="No multiplier: the budgets differ.")[0])
+    found = with_validation(full, validated(full.experiment, "muon", refusal=Refusal.of("unequal_budgets", budgets="9 and 8"))[0])
     assert compute.multipliers(found).is_empty()
     assert compute.multiplier_over_scale(found).is_empty()
 
@@ -376,8 +374,8 @@ def test_run_table_holds_diverged_and_failed_runs(full: Results) -> None:
 
 @pytest.mark.parametrize("name", frames.FRAMES)
 def test_every_frame_of_an_unfinished_experiment_has_its_columns(full: Results, name: str) -> None:
-    unfinished = replace(full, predictions={}, validations={}, coordinate_checks=())
-    empty = replace(unfinished, records=())
+    unfinished = replace(full, predictions={}, validations={}, coordinate_checks={})
+    empty = replace(unfinished, members=Members())
     make = frames.FRAMES[name]
     assert make(empty).schema == make(unfinished).schema == make(full).schema
     assert make(empty).is_empty() and not make(full).is_empty()
@@ -385,9 +383,13 @@ def test_every_frame_of_an_unfinished_experiment_has_its_columns(full: Results, 
 
 def test_runs_at_the_base_shape_serve_both_parametrizations() -> None:
     both = experiment(parametrizations=["mup", "sp"])
-    at_base: RunRecord = record(spec(both, "muon", 32, 0.02))
-    wider = record(spec(both, "muon", 64, 0.02))
-    results = Results(both, (at_base, wider), {}, {})
-    assert results.target and results.target.data == DATA
-    frame = of(search.lr_curves(results), "muon")
-    assert frame.select("parametrization", "width").rows() == [("mup", 32), ("mup", 64), ("sp", 32)]
+    at_base, wider = (record(job(both, "muon", width, 0.02)) for width in (32, 64))
+    results = Results(both, members([at_base, wider], both, resolve))
+    assert results.members.data == DATA
+    frame = search.lr_curves(results)
+    assert frame.select("arm", "parametrization", "width").rows() == [
+        ("muon", "mup", 32),
+        ("muon", "mup", 64),
+        ("muon-sp", "sp", 32),
+    ]
+    assert frames.run_table(results).select("arm", "width").rows() == [("muon", 32), ("muon", 64)]

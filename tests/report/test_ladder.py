@@ -14,7 +14,7 @@ from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
 from hptransfer.validate.result import TargetRun
 
-MUON = ("muon", "mup")
+MUON = "muon"
 
 
 def with_winner(results: Results) -> tuple[Results, TargetRun]:
@@ -45,7 +45,7 @@ def test_a_ladder_starts_at_the_prediction_or_at_the_probe_that_won_over_it(full
     edited = found.validations[MUON]
     assert edited.chosen is winner
     assert [run.kind for run in edited.ladder] == ["horizon", "lr_probe", "horizon", "horizon"] and edited.ladder[1] is winner
-    alone = full.validations["adamw", "mup"]
+    alone = full.validations["adamw"]
     assert (alone.chosen, alone.ladder) == (None, ())
 
 

@@ -11,6 +11,7 @@ import pytest
 from report.factory import experiment, record, results, spec
 from report.pages import Elements, first_screen, page, words
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report import numbers
 from hptransfer.report.frames import run_table
 from hptransfer.report.html import POLICY
@@ -19,7 +20,6 @@ from hptransfer.report.results import Results, load_results
 from hptransfer.report.runs import failure_rows, failures, section
 from hptransfer.report.summary import summarize
 from hptransfer.runs import Store
-from hptransfer.transfer.prediction import Interval
 
 DASH = "\N{EN DASH}"
 LOST = ((0.5, 31), (0.7, 7))  # LR, and the step at which the loss went away
@@ -38,11 +38,11 @@ def test_nothing_is_fetched(report: Path) -> None:
 
 
 def test_times_that_cannot_be_compared_are_said_to_be_so(full: Results) -> None:
-    muon = full.validations["muon", "mup"]
+    muon = full.validations["muon"]
     assert muon.speedup is not None and "not timed" not in first_screen(full)
     multipliers = {axis: value for axis, value in muon.speedup.compute_multiplier.items() if axis != "wall_clock"}
     untimed = muon.model_copy(update={"speedup": muon.speedup.model_copy(update={"compute_multiplier": multipliers})})
-    found = replace(full, validations=full.validations | {("muon", "mup"): untimed})
+    found = replace(full, validations=full.validations | {"muon": untimed})
     assert "not timed, or on different devices" in first_screen(found)
 
 
@@ -89,7 +89,7 @@ def test_the_answer_comes_first(full: Results) -> None:
     ],
 )
 def test_a_trend_is_read_by_its_interval(full: Results, low: float | None, high: float | None, ends: str, reading: str) -> None:
-    muon = summarize(full).optimizers[1]
+    muon = summarize(full).arms[1]
     assert muon.speedup is not None
     trend = Interval(value=0.02, low=low, high=high)
     told = muon.model_copy(update={"speedup": muon.speedup.model_copy(update={"trend": trend})})
@@ -98,23 +98,23 @@ def test_a_trend_is_read_by_its_interval(full: Results, low: float | None, high:
 
 
 def test_a_clock_that_is_not_known_is_a_dash(full: Results) -> None:
-    validation = full.validations["muon", "mup"]
+    validation = full.validations["muon"]
     assert validation.speedup is not None
     known = {axis: value for axis, value in validation.speedup.compute_multiplier.items() if axis != "wall_clock"}
     untimed = validation.model_copy(update={"speedup": validation.speedup.model_copy(update={"compute_multiplier": known})})
-    text = words(replace(full, validations=full.validations | {("muon", "mup"): untimed}))
+    text = words(replace(full, validations=full.validations | {"muon": untimed}))
     assert "wall-clock- " in text and "4.00x" not in text
 
 
 def test_adamw_alone_is_no_baseline_and_asks_for_nothing_more(folder: Path) -> None:
-    text = words(results(folder, experiment(("adamw",))))
+    text = words(results(experiment(("adamw",))))
     assert text.count("adamw is alone in this experiment: there is no other optimizer whose saving could be measured.") == 2
     assert "that the others are measured against" not in text and "hptransfer.validate" not in text
 
 
 def test_two_optimizers_have_cards_and_more_have_a_table_first(full: Results, folder: Path) -> None:
     assert 'class="scroll flat overview"' not in page(full)
-    four = page(results(folder, experiment(("adamw", "muon", "shampoo", "soap"))))
+    four = page(results(experiment(("adamw", "muon", "shampoo", "soap"))))
     assert four.index('class="scroll flat overview"') < four.index('<article class="card"')
     assert Elements(four).words.count("soap saves compute") == 2
     links = {attrs["href"] for tag, attrs in Elements(four).found if tag == "a"}
@@ -190,7 +190,7 @@ def test_a_commit_is_named_where_the_package_is_a_checkout_of_its_own(tmp_path: 
 
 def test_text_is_escaped(folder: Path) -> None:
     nasty = experiment(description="</script><script>alert('x')</script> & <b>bold</b>")
-    text = page(results(folder, nasty))
+    text = page(results(nasty))
     assert "<script>alert" not in text and "<b>bold" not in text
     assert "&lt;b&gt;bold&lt;/b&gt;" in text
     assert "worker died &amp; &lt;was&gt; not restarted" in text  # among the failures

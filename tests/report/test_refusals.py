@@ -15,7 +15,7 @@ from hptransfer.report.results import Results, load_results, with_refusals
 from hptransfer.report.summary import summarize
 from hptransfer.runs import Store
 
-MUON = ("muon", "mup")
+MUON = "muon"
 
 
 def loaded(ours: Experiment) -> Results:

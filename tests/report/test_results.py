@@ -83,7 +83,7 @@ def test_what_was_tested_is_reported_although_its_file_is_gone(folder: Path) -> 
     Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
     (folder / "predictions" / "muon-256.json").write_text(prediction(experiment(batch_sequences=32), "muon").model_dump_json())
     loaded = load_results(ours, Store("runs"), folder / "reports" / "sample")
-    assert loaded.predictions["muon", "mup"] == told
+    assert loaded.predictions["muon"] == told
     assert ("muon", "mup") in loaded.validations and loaded.stale == ()
 
 
@@ -121,7 +121,7 @@ def test_summary_of_a_finished_experiment(folder: Path) -> None:
     loaded = load_results(ours, Store("runs"), folder / "reports" / "sample")
     summary = summarize(loaded)
     validation, _ = validated(ours, "muon")
-    adamw, muon = summary.optimizers
+    adamw, muon = summary.arms
     assert muon.prediction == validation.prediction == prediction(ours, "muon").digest
     assert muon.regret == validation.regret
     assert muon.speedup == validation.speedup

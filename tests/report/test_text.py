@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report import text
-from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.result import Multiplier
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from hptransfer.base.intervals import Interval
 from hptransfer.report.pairs import Pair
 from hptransfer.report.verdicts import against_verdict, finding, headline, prediction_verdict, speed_verdict
-from hptransfer.transfer.prediction import Interval
 from hptransfer.validate.result import Axis, Kind, Multiplier, SeedNoise, TargetRun, Validation
 
 DASH = "\N{EN DASH}"
@@ -44,6 +44,7 @@ def run(kind: Kind, loss: float | None, error: float | None = 0.001, factor: flo
 
 def validation(regret: Interval | None, *runs: TargetRun) -> Validation:
     return Validation(
+        arm="muon",
         optimizer="muon",
         parametrization="mup",
         width=128,
