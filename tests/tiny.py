@@ -8,12 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hptransfer.optimizers import get_recipe
+from hptransfer.optimizers.engine import ChainOptimizer, make_optimizer
+from hptransfer.trainers.ours.build import chain
 from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.data.shards import Tokens
-from hptransfer.optimizers.engine import ChainOptimizer
-from hptransfer.optimizers.engine.recipes import chain, make_optimizer
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, EvaluationSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours.spec import (
+    BaseShape,
+    DataSpec,
+    EvaluationSpec,
+    Horizon,
+    ModelSpec,
+    OptimizerSpec,
+    RunSpec,
+    ScheduleSpec,
+)
 
 torch.set_num_threads(1)
 
@@ -28,7 +37,7 @@ DATA = DataSpec(corpus="markov", tokenizer="bytes", sha256="1" * 64, vocab=VOCAB
 
 def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **changes: Any) -> RunSpec:
     """30 steps of 128 tokens at the base shape; keyword arguments are dotted changes, as in `RunSpec.at`."""
-    averages = issubclass(get_recipe(recipe).options, ScheduleFree)
+    averages = get_recipe(recipe).averages
     lr = SPECTRAL_LR if changes.get("parametrization") == "spectral" else LRS.get(recipe, 0.02)
     spec = RunSpec(
         model=ModelSpec(width=16, depth=1, head_dim=8, mlp_ratio=4, context=16, vocab=VOCAB),
@@ -69,7 +78,7 @@ def hidden_optimizer(
     """The recipe of ``spec`` as it serves weights of that kind, a hidden one by default, over bare ``weights``."""
     group = next(group for group in spec.groups() if group.kind == kind)
     groups = [{"params": weights, "kind": kind, "lr": lr, "weight_decay": weight_decay}]
-    return make_optimizer(spec, groups, {kind: chain(spec, group)})
+    return make_optimizer(spec.optimizer.resolved_options, groups, {kind: chain(spec, group)})
 
 
 def gradients(shape: tuple[int, int], steps: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:

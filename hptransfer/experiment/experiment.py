@@ -11,12 +11,14 @@ from pydantic import Field, field_validator, model_validator
 
 from hptransfer.base.config import find_config, load_yaml, override, validate
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
+from hptransfer.base.plugins import load_plugins
+from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.trainers.ours.spec import (
     DataSpec,
     EvaluationSpec,
     Horizon,
+    ModelChoice,
     ModelSpec,
     OptimizerSpec,
     Parametrization,
@@ -26,37 +28,7 @@ from hptransfer.trainers.ours.spec import (
     Spec,
 )
 
-Preset = Literal["paper", "llama", "speedrun"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
-
-PRESETS: dict[str | None, dict[str, Any]] = {
-    "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
-    "llama": {"head_dim": 64, "mlp_ratio": 8 / 3, "activation": "swiglu", "qk_norm": False, "norm_gains": True},
-    "speedrun": {"head_dim": 128, "mlp_ratio": 4.0, "activation": "relu2"},
-}
-
-
-class ModelFamily(Spec):
-    """A `ModelSpec` without width and vocabulary. A preset fills in what is not given.
-
-    ``paper``: family A of arXiv 2512.05620 (its section 4 table). ``llama``: the blocks of Llama 2 (arXiv 2307.09288).
-    ``speedrun``: those of modded-nanogpt's record of 14 October 2024, untied.
-    """
-
-    preset: Preset | None = None
-    depth: int = Field(3, gt=0)
-    head_dim: int = Field(64, gt=0)
-    mlp_ratio: float = Field(4.0, gt=0)
-    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
-    positions: Literal["rope", "learned"] = "rope"
-    qk_norm: bool = True
-    norm_gains: bool = False
-    context: int = Field(128, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_preset(cls, data: Any) -> Any:
-        return {**PRESETS.get(data.get("preset"), {}), **data} if isinstance(data, dict) else data
 
 
 class DataChoice(Spec):
@@ -145,7 +117,8 @@ class Experiment(Spec):
 
     name: str
     description: str = ""
-    model: ModelFamily = ModelFamily()
+    plugins: tuple[str, ...] = Field((), description="Python files with more recipes and families; from the working directory")
+    model: ModelChoice = Field(default_factory=lambda: ModelChoice.model_validate({}))
     data: DataChoice = DataChoice()
     base_width: int = Field(gt=0)
     widths: tuple[int, ...] = Field(min_length=1, description="widths searched")
@@ -187,8 +160,7 @@ class Experiment(Spec):
                 f"{self.schedule.warmup_tokens} tokens takes up"
             )
         for width in (self.base_width, *self.widths, self.target_width):
-            if width % self.model.head_dim:
-                raise ValueError(f"width {width} is not a multiple of head_dim {self.model.head_dim}")
+            self.model.check(width)
         return self
 
     def run_spec(
@@ -198,12 +170,11 @@ class Experiment(Spec):
 
         A schedule-free recipe gets the experiment's warm-up and a constant schedule after it.
         """
-        averages = issubclass(get_recipe(optimizer.recipe).options, ScheduleFree)
-        family = self.model.model_dump(exclude={"preset"}) | {"vocab": data.vocab}
-        base = validate(ModelSpec, family | {"width": self.base_width}, f"experiment {self.name}: model")
+        model = self.model.model_dump() | {"vocab": data.vocab}
+        base = validate(ModelSpec, model | {"width": self.base_width}, f"experiment {self.name}: model")
         batch_tokens = self.batch_sequences * base.context
         fields = {
-            "model": family | {"width": width},
+            "model": model | {"width": width},
             "base": {
                 "width": base.width,
                 "depth": base.depth,
@@ -216,7 +187,7 @@ class Experiment(Spec):
             "weight_decay_rule": self.weight_decay_rule,
             "horizon": self.horizon,
             "batch_sequences": self.batch_sequences,
-            "schedule": self.schedule.model_copy(update={"shape": "constant"}) if averages else self.schedule,
+            "schedule": self.schedule.model_copy(update={"shape": "constant"}) if optimizer.rules.averages else self.schedule,
             "evaluation": self.evaluation,
             "precision": self.precision,
             "init_seed": seed,
@@ -226,9 +197,13 @@ class Experiment(Spec):
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
-    """The experiment of that name or file, with dotted overrides. Raises UsageError in one line."""
+    """The experiment of that name or file, with dotted overrides and its plugins loaded. Raises UsageError in one line."""
     path = find_config("experiments", name)
-    experiment = validate(Experiment, override(load_yaml(path), assignments), str(path))
+    data = override(load_yaml(path), assignments)
+    plugins = data.get("plugins")
+    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+        load_plugins(plugins)  # first: the rest may name what they add
+    experiment = validate(Experiment, data, str(path))
     if experiment.target_width in experiment.widths:
         raise UsageError(f"{path}: target_width {experiment.target_width} is also searched; a held-out width must not be")
     return experiment

@@ -12,7 +12,7 @@ from scipy.stats import qmc
 from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
 from hptransfer.base.errors import unknown
 from hptransfer.experiment.experiment import Experiment
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, Spec
 
 Point = dict[str, float]  # values of the searched dimensions by name
@@ -122,13 +122,14 @@ class SearchSpace(Spec):
 
 
 def load_space(recipe: str, parametrization: Parametrization, experiment: Experiment) -> SearchSpace:
-    """search_spaces/<recipe>.yaml with the experiment's own changes over it; in both, what ``parametrizations`` says of one goes
-    over the rest."""
-    path = find_config("search_spaces", recipe)
-    changes = experiment.spaces.get(recipe, {})
-    where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
+    """search_spaces/<recipe>.yaml, or the recipe's own space, with the experiment's changes over it; in both, what
+    ``parametrizations`` says of one goes over the rest."""
+    given, changes = get_recipe(recipe).space, experiment.spaces.get(recipe, {})
+    path = find_config("search_spaces", recipe) if given is None else None
+    source = f"the space of recipe {recipe!r}" if path is None else str(path)
+    where = f"{source} with the experiment's spaces.{recipe}" if changes else source
     values: dict[str, Any] = {}
-    for layer in (load_yaml(path), changes):
+    for layer in (load_yaml(path) if path else {"recipe": recipe, **(given or {})}, changes):
         shared = {key: value for key, value in layer.items() if key != "parametrizations"}
         own = layer.get("parametrizations") or {}
         for name in own:

@@ -19,14 +19,6 @@ MEANING = {
     "epsilons": "final: nothing is left to scale; the options hold no other one",
     "sides": "preconditioned axes: left the outputs, right the inputs",
 }
-INIT = {
-    "embedding": "normal, std 0.1",
-    "attention query, key, value": "normal, std 1/sqrt(d_in)",
-    "attention output": "zero",
-    "MLP input and gate": "normal, std 1/sqrt(d_in)",
-    "MLP output": "zero",
-    "readout": "zero",
-}
 
 
 def export_json(prediction: Prediction) -> str:
@@ -62,13 +54,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             "weight_decay_rule": spec.weight_decay_rule,
             "residual_multiplier": spec.residual_multiplier,
         },
-        "model": spec.model.model_dump()
-        | {
-            "mlp_width": spec.model.hidden_width,
-            "parameters": spec.model.parameters(),
-            "architecture": "pre-norm decoder, RMSNorm without gains, QK-norm, no biases, untied embedding and readout",
-            "init": INIT | ({"position": "normal, std 0.1"} if spec.model.positions == "learned" else {}),
-        },
+        "model": spec.model.model_dump() | {"parameters": spec.model.parameters()} | spec.model.of.describe(spec.model.shape),
         "training": _training(spec),
         "data": spec.data.model_dump(),
     }

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
+from hptransfer.optimizers.recipe import Role
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
 from hptransfer.report.provenance import Cost, Provenance
 from hptransfer.report.results import Results, Series, label
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
-from hptransfer.optimizers.recipes import Role
 from hptransfer.trainers.ours.spec import Spec
 from hptransfer.transfer.prediction import Check, Drift, HoldOut, Hyperparameters, Interval, RoleNumbers
 from hptransfer.validate.result import BASELINE, Speedup

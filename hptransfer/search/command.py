@@ -6,19 +6,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hptransfer.cli import console, finish, names, number, parser, selection, table
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.base.errors import CheckFailed
+from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.runs import RunRecord, Store
+from hptransfer.runs.query import tokens_to_loss
 from hptransfer.search.budget import Spending
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
+from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec
-from hptransfer.runs import RunRecord, Store
-from hptransfer.runs.query import tokens_to_loss
 
 
 def chosen_experiment(args: argparse.Namespace) -> Experiment:
@@ -29,8 +28,6 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
         args.set.append(f"widths={args.widths}".replace(" ", ""))
     settings = list(args.set)
     if args.optimizer:
-        for recipe in names(args.optimizer):
-            get_recipe(recipe)
         settings.append(f"optimizers=[{args.optimizer}]")
     if args.trials is not None:
         settings.append(f"search.trials={args.trials}")
@@ -106,7 +103,7 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
     console.print(
         f"experiment {experiment.name}: {', '.join(experiment.optimizers)} under {', '.join(experiment.parametrizations)}; "
         f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
-        f"head dimension {model.head_dim}, MLP ratio {number(model.mlp_ratio)}, context {model.context}\n"
+        f"{model.of.summary(model.config)}, context {model.context}\n"
         f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
         f"batch {experiment.batch_sequences} x {model.context} tokens, "
         f"horizon {experiment.horizon.tokens or f'{experiment.horizon.tpp} per parameter'} tokens; "
@@ -116,7 +113,7 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
 
 def _say_what_is_assumed(studies: Studies) -> None:
     """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
-    from hptransfer.optimizers.engine import optimizer_state_bytes  # torch, which a finished search need not load
+    from hptransfer.trainers.ours.build import optimizer_state_bytes  # torch, which a finished search need not load
 
     widest = max(study.width for study in studies.studies)
     for study in studies.studies:

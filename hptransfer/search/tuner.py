@@ -14,16 +14,17 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.search import Searcher
 
-from hptransfer.cli import console
 from hptransfer.base.errors import CheckFailed, HptransferError
+from hptransfer.base.plugins import load_plugins, loaded_plugins
+from hptransfer.cli import console
 from hptransfer.experiment import Resources
+from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
+from hptransfer.runs.claims import BEAT_SECONDS
 from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
 from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import ClaimLost, Claims, RunRecord, Store
-from hptransfer.runs.claims import BEAT_SECONDS
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
@@ -106,6 +107,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         return {
             "run_id": spec.run_id,
             "spec": spec.model_dump_json(),
+            "plugins": loaded_plugins(),
             "store": self._store.uri,
             "session": self._session,
             "dead": self.watchdog.dead.get(spec.run_id, ""),
@@ -192,6 +194,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
+        load_plugins(config["plugins"])
         spec = RunSpec.model_validate_json(config["spec"])
         corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
         device = None if config["gpu"] else torch.device("cpu")  # Ray hides no GPU from a trial that asked for none

@@ -11,9 +11,9 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
-from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs.record import RunRecord
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, DataSpec, OptimizerSpec, Parametrization, RunSpec
 
 # Recipe, parametrization, lr, weight_decay and embedding_lr_ratio to the optimizer with the search space's fixed options.
 MakeOptimizer = Callable[[str, Parametrization, float, float, float], OptimizerSpec]

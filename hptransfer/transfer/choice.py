@@ -8,7 +8,7 @@ from typing import get_args
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.trainers.ours.spec import Parametrization
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 

@@ -19,10 +19,10 @@ from hptransfer import cli
 from hptransfer.base.config import validate
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import Parametrization, RunSpec
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import RunRecord, Store
 from hptransfer.runs.query import of_series, runs_of
+from hptransfer.trainers.ours.spec import Parametrization, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.from_table import predict_table
 from hptransfer.transfer.prediction import Interval, Prediction, default_path

@@ -9,7 +9,7 @@ from typing import Any
 
 from hptransfer.base.config import read_json
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import Role
+from hptransfer.optimizers.recipe import Role
 from hptransfer.trainers.ours.spec import RunSpec, Spec
 
 PREDICTION_VERSION = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from hptransfer.optimizers.recipes import Sides
+from hptransfer.optimizers.recipe import Sides
 from hptransfer.optimizers.rules.width import Ratios, block_count
 from hptransfer.trainers.ours.spec import RunSpec
 

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.optimizers import get_recipe
 from hptransfer.report import text
-from hptransfer.optimizers.recipes import get_recipe
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 from hptransfer.runs import Store
 from hptransfer.runs.query import makes
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 from hptransfer.validate.result import BASELINE, Validation
 from hptransfer.validate.stage import validate

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from hptransfer.cli import number
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import RunRecord
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Interval, Prediction
 from hptransfer.validate.arms import Arm, Pace, Records, pace, seed_noise, slowdown
 from hptransfer.validate.protocol import Protocol
@@ -173,7 +173,7 @@ def _without_optimizer(spec: RunSpec) -> RunSpec:
 
 def annealed(spec: RunSpec) -> bool:
     """Whether the final loss is that of an LR brought to 0, or of averaged iterates in its stead (arXiv 2405.15682)."""
-    return spec.schedule.shape != "constant" or issubclass(get_recipe(spec.optimizer.recipe).options, ScheduleFree)
+    return spec.schedule.shape != "constant" or get_recipe(spec.optimizer.recipe).averages
 
 
 def unequal_budgets(own: Prediction, baseline: Prediction) -> str | None:

@@ -7,10 +7,9 @@ import torch
 from tiny import DATA, tiny_corpus, tiny_spec
 
 from hptransfer.coordcheck.check import check
-from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, activations, measure_run, shortened
+from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
+from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
-from hptransfer.models import build_model
-from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.trainers.ours.spec import OptimizerSpec
 
 CORPUS = tiny_corpus()
@@ -27,7 +26,7 @@ def test_activations_are_the_model_s(positions):
         expected = model.embedding(TOKENS)
         if positions == "learned":
             expected = expected + model.position.weight
-        seen = activations(model, TOKENS)
+        seen = model.activations(TOKENS)
         assert torch.equal(seen["embedding"], expected)
         assert torch.equal(seen["readout"], model(TOKENS))
         normed = torch.nn.functional.rms_norm(seen["hidden"], (16,))
@@ -71,14 +70,14 @@ def test_steps_are_those_of_training():
     model = build_model(spec)
     optimizer = build_optimizer(model, spec)
     fixed, _ = next(validation_batches(CORPUS.val, tokens=8 * 16, context=16))
-    start = activations(model, fixed)["hidden"]
+    start = model.activations(fixed)["hidden"]
     for step in range(3):
         model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=16)).backward()
         optimizer.step()
         optimizer.zero_grad()
-    raw = activations(model, fixed)["hidden"]
+    raw = model.activations(fixed)["hidden"]
     with optimizer.averaged():
-        averaged = activations(model, fixed)["hidden"]
+        averaged = model.activations(fixed)["hidden"]
     assert not torch.equal(raw, averaged)
     assert measure_run(spec, CORPUS, [3]).rms["hidden", 3] == (averaged - start).square().mean().sqrt().item()
 

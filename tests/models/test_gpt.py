@@ -4,9 +4,10 @@ import pytest
 import torch
 from tiny import VOCAB, tiny_spec
 
-from hptransfer.models import GPT, build_model
-from hptransfer.models.functions import rotate, rotation
-from hptransfer.models.gpt import Block
+from hptransfer.models.gpt.family import GPT_FAMILY, GptConfig
+from hptransfer.models.gpt.functions import rotate, rotation
+from hptransfer.models.gpt.model import GPT, Block
+from hptransfer.trainers.ours.build import build_model
 from hptransfer.trainers.ours.spec import ModelSpec
 
 VARIANTS = pytest.mark.parametrize(
@@ -41,12 +42,12 @@ def test_every_parameter_is_of_a_kind_with_its_dimensions(activation: str, posit
         context=16,
         vocab=40,
     )
-    model = GPT(spec)
+    model = spec.of.build(spec.shape)
     assert sum(parameter.numel() for parameter in model.parameters()) == spec.parameters("all")
     left = {weight.kind: weight.count for weight in spec.weights()}
     dims = {weight.kind: (weight.d_in, weight.d_out) for weight in spec.weights()}
     for name, parameter in model.named_parameters():
-        kind = GPT.kind(name)
+        kind = GPT_FAMILY.kind(name)
         rows, columns = parameter.shape if parameter.dim() == 2 else (*parameter.shape, 1)
         assert ((rows, columns) if kind in ("embedding", "position") else (columns, rows)) == dims[kind], name
         left[kind] -= 1
@@ -67,7 +68,7 @@ def test_initialisation(width: int) -> None:
     shape = {"width": width, "positions": "learned", "activation": "swiglu", "norm_gains": True, "context": 64}
     spec = tiny_spec(**{f"model.{name}": value for name, value in shape.items()})
     for name, weight in build_model(spec).named_parameters():
-        if GPT.kind(name) == "vector":
+        if GPT_FAMILY.kind(name) == "vector":
             assert torch.equal(weight, torch.ones(width))
             continue
         if name in ("embedding.weight", "position.weight"):
@@ -148,7 +149,7 @@ def test_targets_of_minus_100_do_not_count_and_reductions_agree() -> None:
 
 def test_hidden_width_is_the_nearest_multiple_of_8() -> None:
     def hidden(width: int, ratio: float) -> int:
-        return ModelSpec(width=width, depth=1, head_dim=8, mlp_ratio=ratio, context=8, vocab=8).hidden_width
+        return GptConfig(mlp_ratio=ratio).hidden_width(width)
 
     assert [hidden(width, 8 / 3) for width in (64, 192, 512, 4096)] == [168, 512, 1368, 10920]
     assert hidden(24, 4) == 96 and hidden(8, 0.25) == 8
@@ -157,9 +158,9 @@ def test_hidden_width_is_the_nearest_multiple_of_8() -> None:
 def test_rope_depends_on_the_distance_alone() -> None:
     """q_i . k_j is the same at (i, j) and (i + 5, j + 5), and differs at another distance; lengths are kept."""
     spec = tiny_spec(**{"model.context": 32}).model
-    cos, sin = rotation(spec.context, spec.head_dim)
+    cos, sin = rotation(spec.context, spec.config.head_dim)
     generator = torch.Generator().manual_seed(0)
-    q, k = (torch.randn(spec.head_dim, generator=generator, dtype=torch.float64).expand(1, 32, 1, -1) for _ in "qk")
+    q, k = (torch.randn(spec.config.head_dim, generator=generator, dtype=torch.float64).expand(1, 32, 1, -1) for _ in "qk")
     rotated_q, rotated_k = (rotate(x, cos, sin)[0, :, 0] for x in (q, k))
     product = rotated_q @ rotated_k.T
     torch.testing.assert_close(product[5:, 5:], product[:-5, :-5], rtol=0, atol=1e-12)
@@ -178,11 +179,11 @@ def test_residual_multiplier() -> None:
 @pytest.mark.parametrize("silent", ["attention", "mlp"])
 def test_a_branch_is_added_times_the_multiplier(silent: str) -> None:
     spec = tiny_spec().model
-    one, half = Block(spec, 1.0), Block(spec, 0.5)
+    one, half = Block(spec.shape, 1.0), Block(spec.shape, 0.5)
     torch.nn.init.zeros_(getattr(one, silent).output.weight)
     half.load_state_dict(one.state_dict())
     x = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0))
-    tables = tuple(table[:4] for table in rotation(spec.context, spec.head_dim))
+    tables = tuple(table[:4] for table in rotation(spec.context, spec.config.head_dim))
     added = one(x, tables) - x
     assert added.abs().max() > 1e-2
     torch.testing.assert_close(half(x, tables) - x, added / 2)

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from hptransfer.experiment import Experiment
+from hptransfer.optimizers.recipe import ROLES
 from hptransfer.report.results import Results, load_results
-from hptransfer.optimizers.recipes import ROLES
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
 from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
 from hptransfer.transfer.prediction import (
     Check,
     Drift,

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
+from hptransfer.optimizers import get_recipe
 from hptransfer.report.results import Series
 from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
 
-# Related recipes have related colours. The first of each family is from Okabe and Ito's palette; the others were chosen so that
-# any two of all differ by 16 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a
-# contrast of 2 or more with white and with the dark page.
-FAMILIES: tuple[dict[str, str], ...] = (
-    {"adamw": "#0072B2", "schedulefree-adamw": "#95A7F4", "signum": "#4A34BE", "sgd": "#655366"},
-    {"muon": "#D55E00", "muon-all": "#7E3B00", "normuon": "#FF9400", "adamuon": "#DDB065", "sf-normuon": "#997E44"},
-    {"shampoo": "#009E73", "shampoo-quarter": "#4DCD97", "shampoo-quarter-all": "#3B5A3A"},
-    {"soap": "#CC79A7", "soap-all": "#7B2B80"},
-)
-COLOURS = {optimizer: hue for family in FAMILIES for optimizer, hue in family.items()}
-_RANK = {optimizer: rank for family in FAMILIES for rank, optimizer in enumerate(family)}
 _SHIFT: dict[str, int] = {parametrization: i for i, parametrization in enumerate(PARAMETRIZATIONS)}
 _SHAPES = ("circle", "square", "triangle-up", "triangle-down", "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z")
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4])
@@ -24,11 +14,11 @@ _GREY = (150, 150, 150)
 
 def colour(optimizer: str) -> str:
     """The one colour of a recipe."""
-    return COLOURS[optimizer]
+    return get_recipe(optimizer).colour
 
 
 def shape(series: Series) -> str:
-    """The mark of a series: different within a family, and between the parametrizations of one recipe."""
+    """The mark of a series: different within a family of recipes, and between the parametrizations of one recipe."""
     return _SHAPES[_place(series)]
 
 
@@ -47,4 +37,4 @@ def shades(hue: str, n: int) -> list[str]:
 
 def _place(series: Series) -> int:
     optimizer, parametrization = series
-    return (_RANK[optimizer] + _SHIFT[parametrization]) % len(_SHAPES)
+    return (get_recipe(optimizer).rank + _SHIFT[parametrization]) % len(_SHAPES)

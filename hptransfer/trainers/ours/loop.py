@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 import torch
 from torch import nn
 
-from hptransfer.trainers.ours.data.batches import batch, validation_batches
-from hptransfer.trainers.ours.data.corpus import Corpus
-from hptransfer.models import build_model
-from hptransfer.models.loss import IGNORED
-from hptransfer.optimizers.engine import build_optimizer, clip_gradients, optimizer_flops
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import Claim, CurvePoint, RunRecord, Store
 from hptransfer.base.files import patiently
+from hptransfer.models.loss import IGNORED
+from hptransfer.optimizers.engine import clip_gradients
+from hptransfer.runs import Claim, CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.acceleration import accelerate
+from hptransfer.trainers.ours.build import build_model, build_optimizer, optimizer_flops
 from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.data.batches import batch, validation_batches
+from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.losses import PendingLosses
 from hptransfer.trainers.ours.parallel import Strategy, World
 from hptransfer.trainers.ours.schedule import decay_factor, schedule_factor
+from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.state import RunState
 
 Reporter = Callable[[CurvePoint], None]

@@ -10,25 +10,27 @@ import pytest
 import torch
 from tiny import gradients, hidden_optimizer, tiny_corpus, tiny_spec
 
-from hptransfer.trainers.ours.data.batches import batch
-from hptransfer.models import GPT, build_model
-from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
+from hptransfer.models.gpt.family import GPT_FAMILY
+from hptransfer.models.model import Model
+from hptransfer.optimizers import RECIPES
+from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.optimizers.engine.optimizer import FAST
-from hptransfer.optimizers.engine.recipes import chain
-from hptransfer.optimizers.recipes import RECIPES, ROLES, ScheduleFree
+from hptransfer.optimizers.recipe import ROLES
+from hptransfer.trainers.ours.build import build_model, build_optimizer, chain
+from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.spec import RunSpec
 
 CORPUS = tiny_corpus()
-pytestmark = pytest.mark.parametrize("recipe", RECIPES)
+pytestmark = pytest.mark.parametrize("recipe", RECIPES.names())
 PARAMETRIZATIONS = pytest.mark.parametrize("parametrization", ["mup", "spectral"])
 
 
-def build(spec: RunSpec) -> tuple[GPT, ChainOptimizer]:
+def build(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
     model = build_model(spec)
     return model, build_optimizer(model, spec)
 
 
-def steps(spec: RunSpec, model: GPT, optimizer: torch.optim.Optimizer, first: int, last: int) -> list[float]:
+def steps(spec: RunSpec, model: Model, optimizer: torch.optim.Optimizer, first: int, last: int) -> list[float]:
     losses = []
     for step in range(first, last):
         loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=spec.model.context))
@@ -39,7 +41,7 @@ def steps(spec: RunSpec, model: GPT, optimizer: torch.optim.Optimizer, first: in
     return losses
 
 
-def weights(model: GPT) -> torch.Tensor:
+def weights(model: Model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
@@ -67,7 +69,7 @@ def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: s
     model, optimizer = build(spec)
     losses = steps(spec, model, optimizer, 0, 30)
     assert sum(losses[-5:]) / 5 < losses[0] - 1.0
-    gains = torch.stack([parameter.detach() for name, parameter in model.named_parameters() if GPT.kind(name) == "vector"])
+    gains = torch.stack([parameter.detach() for name, parameter in model.named_parameters() if GPT_FAMILY.kind(name) == "vector"])
     assert len(gains) == 2 * spec.model.depth + 1
     lr = next(group for group in optimizer.param_groups if group["kind"] == "vector")["lr"]
     assert lr < (gains - 1).abs().max() < 30 * lr
@@ -193,7 +195,7 @@ def test_every_parameter_is_in_one_group_with_the_final_numbers(recipe: str, par
     spec = tiny_spec(recipe, parametrization=parametrization, **changes)
     model, optimizer = build(spec)
     resolved = {group.kind: group for group in spec.groups()}
-    kinds = {parameter: GPT.kind(name) for name, parameter in model.named_parameters()}
+    kinds = {parameter: GPT_FAMILY.kind(name) for name, parameter in model.named_parameters()}
     seen = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert len(seen) == len(set(seen)) == len(kinds)
     for group in optimizer.param_groups:
@@ -228,7 +230,7 @@ def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
         inside = weights(model)
         raise KeyError
     assert torch.equal(weights(model), before)
-    if issubclass(RECIPES[recipe].options, ScheduleFree):
+    if RECIPES.get(recipe).averages:
         mean = torch.cat([torch.stack(values).mean(0).flatten() for values in zip(*fast, strict=True)])
         torch.testing.assert_close(inside, mean, rtol=1e-5, atol=1e-6)
         assert (inside - before).norm() > 1e-3 * before.norm()

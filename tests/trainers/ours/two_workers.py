@@ -11,12 +11,12 @@ import torch.distributed as dist
 from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.optimizers import RECIPES
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import loop
-from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.spec import RunSpec
 
 # What makes the parts of a step that work on rows differ: z beside y, a master copy, decay by sign, a clipped norm.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -90,7 +90,7 @@ def worker(rank: int, folder: str, strategy: Any) -> None:
     start(rank, folder)
     corpus, found = tiny_corpus(), {}
     try:
-        found["curves"] = {recipe: curve(train(spec_of(recipe), corpus, strategy=strategy)) for recipe in RECIPES}
+        found["curves"] = {recipe: curve(train(spec_of(recipe), corpus, strategy=strategy)) for recipe in RECIPES.names()}
         parts = train(spec_of("shampoo"), corpus, strategy=strategy, accumulation=2)
         found["accumulated"] = curve(parts)
         found["resumed"] = {recipe: resumed(recipe, f"{folder}/one", strategy=strategy) for recipe in RESUMED}
