@@ -93,7 +93,7 @@ def test_a_run_that_is_not_finite_ends_and_says_so():
 
 def test_a_shortened_experiment_keeps_the_rules(experiment):
     """Small batches and a constant schedule; widths, base shape and ratios are those of training."""
-    wide = experiment.model_copy(update={"model": experiment.model.model_copy(update={"context": 512})})
+    wide = experiment.model_copy(update={"model": experiment.model.with_context(512)})
     optimizer = OptimizerSpec(recipe="muon", lr=0.01, embedding_lr_ratio=4)
     short = shortened(wide, steps=50).run_spec(DATA, optimizer, width=64, parametrization="mup")
     full = wide.run_spec(DATA, optimizer, width=64, parametrization="mup")

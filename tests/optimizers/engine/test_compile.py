@@ -15,7 +15,7 @@ from hptransfer.optimizers import RECIPES
 RECIPES_OF_HIDDEN = [recipe for recipe in RECIPES.names() if not recipe.endswith("-all")]
 # aot_eager traces as the default backend does, down to kernels; a schedule that varies makes it compile every step anew.
 CASES = [
-    *((recipe, "aot_eager", False) for recipe in RECIPES.names()_OF_HIDDEN),
+    *((recipe, "aot_eager", False) for recipe in RECIPES_OF_HIDDEN),
     *((recipe, "eager", True) for recipe in ("adamw", "muon", "shampoo")),
     ("schedulefree-adamw", "aot_eager", True),
 ]
