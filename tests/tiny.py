@@ -10,7 +10,18 @@ from hptransfer.testing.small import BATCH_TOKENS, DATA, VOCAB, gradients, hidde
 from hptransfer.testing.small import small_corpus as tiny_corpus
 from hptransfer.trainers.ours.spec import RunSpec
 
-__all__ = ["BATCH_TOKENS", "DATA", "VOCAB", "gradients", "hidden_optimizer", "short_spec", "tiny_corpus", "tiny_spec"]
+__all__ = [
+    "BATCH_TOKENS",
+    "DATA",
+    "LRS",
+    "SPECTRAL_LR",
+    "VOCAB",
+    "gradients",
+    "hidden_optimizer",
+    "short_spec",
+    "tiny_corpus",
+    "tiny_spec",
+]
 
 torch.set_num_threads(1)
 

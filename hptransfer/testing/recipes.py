@@ -138,7 +138,9 @@ def every_parameter_is_in_one_group_with_the_final_numbers(recipe: Recipe, rates
         require(len(seen) == len(set(seen)) == len(kinds), f"{recipe.name}: a parameter is in no group, or in two")
         for group in optimizer.param_groups:
             wanted = resolved[group["kind"]]
-            require({kinds[parameter] for parameter in group["params"]} == {wanted.kind}, f"{recipe.name}: {wanted.kind} is mixed")
+            require(
+                {kinds[parameter] for parameter in group["params"]} == {wanted.kind}, f"{recipe.name}: {wanted.kind} is mixed"
+            )
             final = (group["lr"], group["weight_decay"], group["role"])
             require(final == (wanted.lr, wanted.weight_decay, wanted.role), f"{recipe.name}: {wanted.kind} has {final}")
             names = [transform.name for transform in chain(spec, wanted)]

@@ -164,7 +164,9 @@ def test_an_installed_package_adds_members(tmp_path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[hptransfer.plugins]\ntoy = toy_recipe\n")
-    code = "import sys\nfrom hptransfer.optimizers import get_recipe\nget_recipe('adamw')\nassert 'toy_recipe' not in sys.modules\n"
+    code = (
+        "import sys\nfrom hptransfer.optimizers import get_recipe\nget_recipe('adamw')\nassert 'toy_recipe' not in sys.modules\n"
+    )
     code += "print(get_recipe('toy').colour)"
     path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     done = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
