@@ -30,10 +30,16 @@ from benchmarks.tables import Report, Row, markdown, tables
 from hptransfer.models import build_model
 from hptransfer.models.gpt import GPT
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
 from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
+from hptransfer.models.gpt.family import GPT_FAMILY
+from hptransfer.models.model import Model
+from hptransfer.optimizers import RECIPES, get_recipe
+from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.build import build_model, build_optimizer
+from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
 
 DEPTHS = {256: 6, 512: 4}
 CONTEXT = 128
@@ -67,7 +73,7 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 class Gradients:
     """One period of gradients of full rank and uneven scale, and the buffers that every contender's ``.grad`` is."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: Model) -> None:
         generator = torch.Generator().manual_seed(0)
         self._pool = [[self._draw(p, generator) for p in model.parameters()] for _ in range(PERIOD)]
         self._buffers = [torch.empty_like(p) for p in model.parameters()]
@@ -173,7 +179,7 @@ def _bytes(value: Any, seen: set[int]) -> int:
 
 def contenders(width: int, recipe: str, gradients: Gradients) -> list[Contender]:
     """Ours in each variant, and the installed peers of each."""
-    fields = RECIPES[recipe].options.model_fields
+    fields = get_recipe(recipe).options.model_fields
     variants: dict[str, dict[str, Any]] = {"": {}}
     if "block_size" in fields:
         blocked = {"precondition_frequency": PERIOD}
@@ -192,20 +198,20 @@ def contenders(width: int, recipe: str, gradients: Gradients) -> list[Contender]
     return result
 
 
-def _build_ours(model: GPT, spec: RunSpec, matrix: Params, rest: Params) -> list[Optimizer]:
+def _build_ours(model: Model, spec: RunSpec, matrix: Params, rest: Params) -> list[Optimizer]:
     return [build_optimizer(model, spec)]
 
 
-def _contender(recipe: str, variant: str, peer: Peer, model: GPT, gradients: Gradients) -> Contender:
+def _contender(recipe: str, variant: str, peer: Peer, model: Model, gradients: Gradients) -> Contender:
     hidden = {weight.kind for weight in model.spec.weights() if weight.role == "hidden"}
     matrix: Params = []
     rest: Params = []
     for name, parameter in model.named_parameters():
-        (matrix if RECIPES[recipe].everywhere or GPT.kind(name) in hidden else rest).append(parameter)
+        (matrix if get_recipe(recipe).everywhere or GPT_FAMILY.kind(name) in hidden else rest).append(parameter)
     return Contender(recipe, variant, peer, list(model.parameters()), peer.build(matrix, rest), gradients)
 
 
-def forward_backward(model: GPT, clock: Callable[[], float]) -> Timed:
+def forward_backward(model: Model, clock: Callable[[], float]) -> Timed:
     """The pass that a training step makes besides the optimizer's."""
     generator = torch.Generator().manual_seed(1)
     shape = (BATCH_SEQUENCES, CONTEXT)
@@ -220,7 +226,7 @@ def forward_backward(model: GPT, clock: Callable[[], float]) -> Timed:
     return Timed(once, prepare, clock, steps=3)
 
 
-def clipping(model: GPT, gradients: Gradients, clock: Callable[[], float]) -> Timed:
+def clipping(model: Model, gradients: Gradients, clock: Callable[[], float]) -> Timed:
     """Global-norm clipping that clips."""
     parameters = list(model.parameters())
 
@@ -324,7 +330,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="RECIPE[,RECIPE]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write; the table goes beside it as .md")
     arguments = parser.parse_args()
-    if unknown := sorted(set(arguments.only) - set(RECIPES)) or sorted(set(arguments.widths) - set(DEPTHS)):
+    if unknown := sorted(set(arguments.only) - set(RECIPES.names())) or sorted(set(arguments.widths) - set(DEPTHS)):
         parser.error(f"unknown: {', '.join(map(str, unknown))}")
     if arguments.warm_up < PERIOD or arguments.rounds < 1:
         parser.error(f"--warm-up is at least {PERIOD}, --rounds at least 1")
@@ -338,7 +344,7 @@ def main() -> None:
     for library in {peer.library: peer for peers in PEERS.values() for peer in peers if not peer.installed}:
         console.print(f"{library} is not installed: its peers are left out")
     origin = provenance(arguments)
-    recipes = arguments.only or list(RECIPES)
+    recipes = arguments.only or list(RECIPES.names())
     reports = [measure(width, recipes, arguments, console) for width in arguments.widths]
     target = arguments.json or RESULTS / f"optimizer_step-{origin['date'][:10]}.json"
     target.parent.mkdir(parents=True, exist_ok=True)

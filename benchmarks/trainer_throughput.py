@@ -28,13 +28,21 @@ from torch.optim import Optimizer
 
 from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
-from hptransfer.experiment import ModelFamily
-from hptransfer.models import build_model
-from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.plan.hardware import HARDWARE
 from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.build import build_model, build_optimizer
+from hptransfer.trainers.ours.spec import (
+    BaseShape,
+    DataSpec,
+    Horizon,
+    ModelChoice,
+    ModelSpec,
+    OptimizerSpec,
+    RunSpec,
+    ScheduleSpec,
+)
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}
 RESULTS = Path(__file__).parent / "results"
@@ -79,10 +87,10 @@ class Row:
 
 def run_spec(width: int, arguments: argparse.Namespace) -> RunSpec:
     """A run whose base is the model itself, so that every ratio is 1."""
-    family = ModelFamily.model_validate({"preset": "llama", "depth": arguments.depth, "context": arguments.context})
+    chosen = ModelChoice.model_validate({"preset": "llama", "depth": arguments.depth, "context": arguments.context})
     batch_tokens = arguments.batch * arguments.context
     return RunSpec(
-        model=ModelSpec(width=width, vocab=arguments.vocab, **family.model_dump(exclude={"preset"})),
+        model=ModelSpec(width=width, vocab=arguments.vocab, **chosen.model_dump()),
         base=BaseShape(width=width, depth=arguments.depth, tokens=1000 * batch_tokens, batch_tokens=batch_tokens),
         data=DataSpec(corpus="none", tokenizer="none", sha256="0" * 64, vocab=arguments.vocab),
         optimizer=OptimizerSpec(recipe="adamw", lr=ADAM["lr"], weight_decay=ADAM["lr"] * ADAM["weight_decay"]),
@@ -105,9 +113,9 @@ def transformers(spec: RunSpec, device: str) -> Trainer:
     config = LlamaConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.width,
-        intermediate_size=shape.hidden_width,
+        intermediate_size=shape.config.hidden_width(shape.width),
         num_hidden_layers=shape.depth,
-        num_attention_heads=shape.width // shape.head_dim,
+        num_attention_heads=shape.width // shape.config.head_dim,
         max_position_embeddings=shape.context,
         tie_word_embeddings=False,
         attn_implementation="sdpa",
@@ -133,10 +141,10 @@ def litgpt(spec: RunSpec, device: str) -> Trainer:
         vocab_size=shape.vocab,
         padded_vocab_size=shape.vocab,
         n_layer=shape.depth,
-        n_head=shape.width // shape.head_dim,
-        head_size=shape.head_dim,
+        n_head=shape.width // shape.config.head_dim,
+        head_size=shape.config.head_dim,
         n_embd=shape.width,
-        intermediate_size=shape.hidden_width,
+        intermediate_size=shape.config.hidden_width(shape.width),
         rotary_percentage=1.0,
         parallel_residual=False,
         bias=False,

@@ -1,16 +1,25 @@
 """What a preset fills in, and what is given beside it."""
 
-from hptransfer.experiment import ModelFamily, load_experiment
+import pytest
+
+from hptransfer.base.errors import UsageError
+from hptransfer.experiment import load_experiment
+from hptransfer.trainers.ours.spec import ModelChoice
 
 
 def test_llama() -> None:
-    family = ModelFamily.model_validate({"preset": "llama", "head_dim": 32})
-    assert (family.activation, family.qk_norm, family.norm_gains, family.head_dim) == ("swiglu", False, True, 32)
+    config = ModelChoice.model_validate({"preset": "llama", "head_dim": 32}).config
+    assert (config.activation, config.qk_norm, config.norm_gains, config.head_dim) == ("swiglu", False, True, 32)
 
 
 def test_speedrun_and_its_experiment() -> None:
-    assert ModelFamily.model_validate({"preset": "speedrun"}).head_dim == 128
+    assert ModelChoice.model_validate({"preset": "speedrun"}).config.head_dim == 128
     experiment = load_experiment("speedrun")
-    family = experiment.model
-    assert (family.activation, family.qk_norm, family.norm_gains, family.head_dim) == ("relu2", True, False, 32)
+    config = experiment.model.config
+    assert (config.activation, config.qk_norm, config.norm_gains, config.head_dim) == ("relu2", True, False, 32)
     assert experiment.schedule.shape == "trapezoid" and experiment.target_loss is not None
+
+
+def test_one_that_is_unknown() -> None:
+    with pytest.raises(UsageError, match="unknown preset of model family 'gpt': 'lama'; did you mean 'llama'"):
+        ModelChoice.model_validate({"preset": "lama"})

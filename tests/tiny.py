@@ -1,80 +1,42 @@
-"""The smallest runs that train: a Markov corpus in memory, and a `RunSpec` of width 16 and depth 1."""
+"""The smallest runs that train, with a learning rate for every recipe."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, ScheduleSpec
-from hptransfer.optimizers.engine import ChainOptimizer
-from hptransfer.optimizers.engine.recipes import chain, make_optimizer
-from hptransfer.optimizers.recipes import ScheduleFree, get_recipe
-from hptransfer.trainers.ours.data.corpus import Corpus
-from hptransfer.trainers.ours.data.shards import Tokens
-from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
+from hptransfer.testing.small import BATCH_TOKENS, DATA, VOCAB, gradients, hidden_optimizer, small_spec
+from hptransfer.testing.small import small_corpus as tiny_corpus
+from hptransfer.trainers.ours.spec import RunSpec
+
+__all__ = [
+    "BATCH_TOKENS",
+    "DATA",
+    "LRS",
+    "SPECTRAL_LR",
+    "VOCAB",
+    "gradients",
+    "hidden_optimizer",
+    "short_spec",
+    "tiny_corpus",
+    "tiny_spec",
+]
 
 torch.set_num_threads(1)
-
-VOCAB = 32
-BATCH_TOKENS = 8 * 16
 
 # Where 30 steps learn something: 0.02 for a recipe that is not named. Under spectral one LR suits all.
 LRS = {"sgd": 0.1, "muon-all": 0.1, "shampoo-quarter-all": 0.5, "schedulefree-adamw": 0.1, "sf-normuon": 0.1}
 SPECTRAL_LR = 0.2
-DATA = DataSpec(corpus="markov", tokenizer="bytes", sha256="1" * 64, vocab=VOCAB)
 
 
 def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **changes: Any) -> RunSpec:
     """30 steps of 128 tokens at the base shape; keyword arguments are dotted changes, as in `RunSpec.at`."""
-    averages = issubclass(get_recipe(recipe).options, ScheduleFree)
     lr = SPECTRAL_LR if changes.get("parametrization") == "spectral" else LRS.get(recipe, 0.02)
-    spec = RunSpec(
-        model=ModelSpec(width=16, depth=1, head_dim=8, mlp_ratio=4, context=16, vocab=VOCAB),
-        base=BaseShape(width=16, depth=1, tokens=30 * BATCH_TOKENS, batch_tokens=BATCH_TOKENS),
-        data=DATA,
-        optimizer=OptimizerSpec(recipe=recipe, lr=lr, weight_decay=1e-3, options=options or {}),
-        horizon=Horizon(tokens=30 * BATCH_TOKENS),
-        batch_sequences=8,
-        schedule=ScheduleSpec(shape="constant" if averages else "linear", warmup_tokens=3 * BATCH_TOKENS),
-        evaluation=EvaluationSpec(tokens=1024, points=3),
-    )
-    return spec.at(**changes) if changes else spec
+    return small_spec(recipe, options, lr=lr, **changes)
 
 
 def short_spec(recipe: str, options: dict[str, Any] | None = None) -> RunSpec:
     """20 steps in float64, over a refresh of the preconditioners, with every step on the curve."""
     steps = {"horizon.tokens": 20 * BATCH_TOKENS, "evaluation.points": 20}
     return tiny_spec(recipe, options, precision="float64", **steps)
-
-
-def tiny_corpus() -> Corpus:
-    """Tokens of a Markov chain: the next one is one of four, so that there is something to learn."""
-    rng = np.random.default_rng(0)
-    following = rng.integers(0, VOCAB, size=(VOCAB, 4))
-
-    def draw(length: int) -> Tokens:
-        tokens = np.zeros(length, dtype=np.uint16)
-        for i, choice in enumerate(rng.integers(0, 4, size=length - 1)):
-            tokens[i + 1] = following[tokens[i], choice]
-        return tokens
-
-    return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), token_bytes=np.ones(VOCAB, dtype=np.int32))
-
-
-def hidden_optimizer(
-    spec: RunSpec, weights: list[Tensor], *, lr: float, weight_decay: float = 0.0, kind: str = "attention"
-) -> ChainOptimizer:
-    """The recipe of ``spec`` as it serves weights of that kind, a hidden one by default, over bare ``weights``."""
-    group = next(group for group in spec.groups() if group.kind == kind)
-    groups = [{"params": weights, "kind": kind, "lr": lr, "weight_decay": weight_decay}]
-    return make_optimizer(spec, groups, {kind: chain(spec, group)})
-
-
-def gradients(shape: tuple[int, int], steps: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
-    """Random gradients whose scale differs over entries, as real ones do."""
-    generator = torch.Generator().manual_seed(seed)
-    scale = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
-    return [(torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype) for _ in range(steps)]

@@ -82,7 +82,8 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
         first = error.errors()[0]
         dotted = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UsageError(f"{where}: unknown key {dotted!r}{_nearest_key(model, first['loc'])}") from None
+            known = first.get("ctx", {}).get("known") or _fields(model, first["loc"])
+            raise UsageError(f"{where}: unknown key {dotted!r}{_nearest_key(first['loc'], known)}") from None
         message = first["msg"].removeprefix("Value error, ")
         given = f" (got {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
         raise UsageError(f"{where}: {dotted}: {message}{given}" if dotted else f"{where}: {message}") from None
@@ -100,14 +101,19 @@ def read_json(model: type[Model], path: Path, command: str) -> Model:
         raise UsageError(f"{path} is damaged: {where}: {first['msg']}; make it with `{command}`") from None
 
 
-def _nearest_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """The hint for a misspelt key: the nearest field of the model that the key was found in."""
+def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> Sequence[str]:
+    """The fields of the model that a key was found in; none where that is no model."""
     current: Any = model
     for part in loc[:-1]:
         field = current.model_fields.get(str(part)) if isinstance(current, type) and issubclass(current, BaseModel) else None
         current = field.annotation if field is not None else None
-    if not (isinstance(current, type) and issubclass(current, BaseModel)):
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else ()
+
+
+def _nearest_key(loc: tuple[int | str, ...], known: Sequence[str]) -> str:
+    """The hint for a misspelt key: the nearest of those that are known where it was found."""
+    if not known:
         return ""
-    close = difflib.get_close_matches(str(loc[-1]), current.model_fields, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     nearest = ".".join([*(str(part) for part in loc[:-1]), close[0]]) if close else ""
-    return f"; did you mean {nearest!r}?" if close else f"; known: {', '.join(current.model_fields)}"
+    return f"; did you mean {nearest!r}?" if close else f"; known: {', '.join(known)}"

@@ -19,7 +19,7 @@ from hptransfer.coordcheck.measure import measure, shortened
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.experiment.space import SearchSpace, load_space
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Store
 from hptransfer.runs.query import of_series, runs_of
 from hptransfer.trainers.ours.data.corpus import load_corpus
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
     options.add_argument("--output", metavar="FILE.svg", help="(reports/coordcheck/<optimizer>-<parametrization>.svg)")
     args = options.parse_args(argv)
-    get_recipe(args.optimizer)
     _refuse_bad_numbers(args)
     experiment = load_experiment(args.experiment, args.set)
+    get_recipe(args.optimizer)
     parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
     output = Path(args.output or f"reports/coordcheck/{args.optimizer}-{parametrization}.svg")
     if output.suffix != ".svg":
@@ -134,7 +134,7 @@ def _say_what_is_checked(args: argparse.Namespace, spec: RunSpec, rate: Rate) ->
     model = spec.model
     console.print(
         f"coordinate check of {args.optimizer} under {spec.parametrization}: widths {', '.join(map(str, sorted(args.widths)))} "
-        f"(base {spec.base.width}), depth {model.depth}, head dimension {model.head_dim}, seeds {args.seeds}, "
+        f"(base {spec.base.width}), depth {model.depth}, {model.of.summary(model.config)}, seeds {args.seeds}, "
         f"corpus {spec.data.corpus}, batch {spec.batch_sequences} x {model.context} tokens, constant schedule, no weight decay\n"
         f"lr {number(rate.lr)}, embedding and readout x {number(rate.embedding_lr_ratio)}: {rate.source}"
         + (f"; options {', '.join(args.option)}" if args.option else "")
@@ -171,7 +171,7 @@ def _summary(args: argparse.Namespace, spec: RunSpec, rate: Rate, result: Check)
         "embedding_lr_ratio": rate.embedding_lr_ratio,
         "lr_source": rate.source,
         "options": spec.optimizer.resolved_options.model_dump(),
-        "model": spec.model.model_dump(exclude={"width"}),
+        "model": {key: value for key, value in spec.model.model_dump().items() if key != "width"},
         "base_width": spec.base.width,
         "widths": sorted(args.widths),
         "seeds": args.seeds,

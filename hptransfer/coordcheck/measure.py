@@ -11,14 +11,14 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import torch
-from torch import Tensor
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.coordcheck.check import Activation, Run
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.settings import Horizon, ScheduleSpec
-from hptransfer.models import GPT, build_model
-from hptransfer.optimizers.engine import build_optimizer, clip_gradients
+from hptransfer.optimizers.engine import clip_gradients
+from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
 from hptransfer.trainers.ours.spec import RunSpec
@@ -33,7 +33,7 @@ def shortened(experiment: Experiment, steps: int) -> Experiment:
     context = min(CONTEXT, experiment.model.context)
     return experiment.model_copy(
         update={
-            "model": experiment.model.model_copy(update={"context": context}),
+            "model": experiment.model.with_context(context),
             "batch_sequences": SEQUENCES,
             "schedule": ScheduleSpec(shape="constant"),
             "horizon": Horizon(tokens=steps * SEQUENCES * context),
@@ -45,7 +45,8 @@ def measure(specs: Sequence[RunSpec], steps: Collection[int]) -> Iterator[Run]:
     """Every run in a process of its own with one thread, as many side by side as there are cores; the widest start first."""
     ordered = sorted(specs, key=lambda spec: -spec.model.width)
     workers = min(os.cpu_count() or 1, len(ordered))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
+    spawn, plugins = get_context("spawn"), (loaded_plugins(),)
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=plugins) as pool:
         try:
             yield from pool.map(_measure, ordered, [frozenset(steps)] * len(ordered))
         except BrokenProcessPool:
@@ -62,7 +63,7 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
     optimizer.set_schedule(1.0)
     sequences, context = spec.batch_sequences, spec.model.context
     fixed, _ = next(validation_batches(corpus.val, tokens=sequences * context, context=context))
-    start = activations(model, fixed)
+    start = model.activations(fixed)
     rms: dict[tuple[Activation, int], float] = {}
     for step in range(1, max(steps) + 1):
         inputs, targets = batch(corpus.train, seed=spec.data_seed, step=step - 1, sequences=sequences, context=context)
@@ -75,7 +76,7 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
         optimizer.zero_grad(set_to_none=True)
         if step in steps:
             with optimizer.averaged():
-                now = activations(model, fixed)
+                now = model.activations(fixed)
             moved = {name: (now[name] - start[name]).square().mean().sqrt().item() for name in now}
             if not all(map(math.isfinite, moved.values())):
                 return Run(spec.model.width, spec.init_seed, rms, f"activations not finite at t = {step}")
@@ -83,25 +84,8 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
     return Run(spec.model.width, spec.init_seed, rms)
 
 
-@torch.no_grad()
-def activations(model: GPT, tokens: Tensor) -> dict[Activation, Tensor]:
-    """The output of the embedding (positions included), the final residual stream before the readout's norm, and the logits."""
-    seen: dict[Activation, Tensor] = {}
-
-    def keep(name: Activation, value: Tensor) -> None:
-        seen[name] = value.float()
-
-    hooks = [
-        model.blocks[0].register_forward_pre_hook(lambda _, inputs: keep("embedding", inputs[0])),
-        model.blocks[-1].register_forward_hook(lambda _, inputs, output: keep("hidden", output)),
-    ]
-    keep("readout", model(tokens))
-    for hook in hooks:
-        hook.remove()
-    return seen
-
-
-def _start_worker() -> None:
+def _start_worker(plugins: tuple[str, ...]) -> None:
+    load_plugins(plugins)  # first: what is sent names what they define
     torch.set_num_threads(1)
     # The parent says that it was interrupted; the workers end without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,7 +3,6 @@
 from hptransfer.experiment.experiment import (
     DataChoice,
     Experiment,
-    ModelFamily,
     Resources,
     SearchSettings,
     ValidationSettings,
@@ -13,7 +12,6 @@ from hptransfer.experiment.experiment import (
 __all__ = [
     "DataChoice",
     "Experiment",
-    "ModelFamily",
     "Resources",
     "SearchSettings",
     "ValidationSettings",

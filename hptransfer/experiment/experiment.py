@@ -14,44 +14,16 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from hptransfer.base.config import find_config, load_yaml, merge, nested, override, validate
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
+from hptransfer.base.plugins import load_plugins
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
 from hptransfer.experiment.space import SearchSpace, load_space
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.runs.point import Number, Point
 
-Preset = Literal["paper", "llama", "speedrun"]
 BASELINE = "adamw"  # the recipe that others are measured against
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
-
-PRESETS: dict[str | None, dict[str, Any]] = {
-    "paper": {"depth": 3, "head_dim": 64, "mlp_ratio": 1.0, "positions": "learned", "context": 128},
-    "llama": {"head_dim": 64, "mlp_ratio": 8 / 3, "activation": "swiglu", "qk_norm": False, "norm_gains": True},
-    "speedrun": {"head_dim": 128, "mlp_ratio": 4.0, "activation": "relu2"},
-}
-
-
-class ModelFamily(Frozen):
-    """The decoder without width and vocabulary. A preset fills in what is not given.
-
-    ``paper``: family A of arXiv 2512.05620 (its section 4 table). ``llama``: the blocks of Llama 2 (arXiv 2307.09288).
-    ``speedrun``: those of modded-nanogpt's record of 14 October 2024, untied.
-    """
-
-    preset: Preset | None = None
-    depth: int = Field(3, gt=0)
-    head_dim: int = Field(64, gt=0)
-    mlp_ratio: float = Field(4.0, gt=0)
-    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
-    positions: Literal["rope", "learned"] = "rope"
-    qk_norm: bool = True
-    norm_gains: bool = False
-    context: int = Field(128, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_preset(cls, data: Any) -> Any:
-        return {**PRESETS.get(data.get("preset"), {}), **data} if isinstance(data, dict) else data
 
 
 class DataChoice(Frozen):
@@ -168,7 +140,8 @@ class Experiment(Frozen):
 
     name: str
     description: str = ""
-    model: ModelFamily = ModelFamily()
+    plugins: tuple[str, ...] = Field((), description="Python files with more recipes and families; from the working directory")
+    model: ModelChoice = Field(default_factory=lambda: ModelChoice.model_validate({}))
     data: DataChoice = DataChoice()
     base_width: int = Field(gt=0)
     widths: tuple[int, ...] = Field(min_length=1, description="widths searched")
@@ -228,8 +201,7 @@ class Experiment(Frozen):
                 f"{self.schedule.warmup_tokens} tokens takes up"
             )
         for width in (self.base_width, *self.widths, self.target_width):
-            if width % self.model.head_dim:
-                raise ValueError(f"width {width} is not a multiple of head_dim {self.model.head_dim}")
+            self.model.check(width)
         return self
 
     @property
@@ -305,7 +277,7 @@ class Experiment(Frozen):
                 "parametrization": arm.parametrization,
                 "weight_decay_rule": one.weight_decay_rule,
                 "base": {"width": one.base_width},
-                "model": one.model.model_dump(exclude={"preset", "depth"}),
+                "model": {key: value for key, value in one.model.model_dump(mode="json").items() if key != "depth"},
                 "data": data.model_dump(),
                 "horizon": one.horizon.model_dump(exclude={"tokens"}, exclude_none=True) if not tokens else {"policy": "tokens"},
                 "schedule": schedule.model_dump(),
@@ -318,9 +290,13 @@ class Experiment(Frozen):
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
-    """The experiment of that name or file, with dotted overrides. Raises UsageError in one line."""
+    """The experiment of that name or file, with dotted overrides and its plugins loaded. Raises UsageError in one line."""
     path = find_config("experiments", name)
-    experiment = validate(Experiment, override(load_yaml(path), assignments), str(path))
+    data = override(load_yaml(path), assignments)
+    plugins = data.get("plugins")
+    if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+        load_plugins(plugins)  # first: the rest may name what they add
+    experiment = validate(Experiment, data, str(path))
     if experiment.target_width in experiment.widths:
         raise UsageError(f"{path}: target_width {experiment.target_width} is also searched; a held-out width must not be")
     return experiment

@@ -12,7 +12,7 @@ from hptransfer.base.config import find_config, load_yaml, merge, nested, valida
 from hptransfer.base.errors import unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 
 
 class Range(Frozen):
@@ -97,12 +97,14 @@ class SearchSpace(Frozen):
 
 
 def load_space(recipe: str, parametrization: Parametrization, changes: Mapping[str, Any]) -> SearchSpace:
-    """search_spaces/<recipe>.yaml with an experiment's own changes over it; in both, what ``parametrizations`` says of one goes
-    over the rest."""
-    path = find_config("search_spaces", recipe)
-    where = f"{path} with the experiment's spaces.{recipe}" if changes else str(path)
+    """search_spaces/<recipe>.yaml, or the recipe's own space, with an experiment's changes over it; in both, what
+    ``parametrizations`` says of one goes over the rest."""
+    given = get_recipe(recipe).space
+    path = find_config("search_spaces", recipe) if given is None else None
+    source = f"the space of recipe {recipe!r}" if path is None else str(path)
+    where = f"{source} with the experiment's spaces.{recipe}" if changes else source
     values: dict[str, Any] = {}
-    for layer in (load_yaml(path), changes):
+    for layer in (load_yaml(path) if path else {"recipe": recipe, **(given or {})}, changes):
         shared = {key: value for key, value in layer.items() if key != "parametrizations"}
         own = layer.get("parametrizations") or {}
         for name in own:

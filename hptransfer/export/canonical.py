@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from hptransfer import __version__
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer.prediction import Prediction
 
 EXPORT_VERSION = 1
@@ -18,14 +17,6 @@ MEANING = {
     "weight_decay_coupled": "a trainer that decays by lr * wd * W needs wd = weight_decay / lr, weight by weight",
     "epsilons": "final: nothing is left to scale; the options hold no other one",
     "sides": "preconditioned axes: left the outputs, right the inputs",
-}
-INIT = {
-    "embedding": "normal, std 0.1",
-    "attention query, key, value": "normal, std 1/sqrt(d_in)",
-    "attention output": "zero",
-    "MLP input and gate": "normal, std 1/sqrt(d_in)",
-    "MLP output": "zero",
-    "readout": "zero",
 }
 
 
@@ -62,13 +53,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             "weight_decay_rule": spec.weight_decay_rule,
             "residual_multiplier": spec.residual_multiplier,
         },
-        "model": spec.model.model_dump()
-        | {
-            "mlp_width": spec.model.hidden_width,
-            "parameters": spec.model.parameters(),
-            "architecture": "pre-norm decoder, RMSNorm without gains, QK-norm, no biases, untied embedding and readout",
-            "init": INIT | ({"position": "normal, std 0.1"} if spec.model.positions == "learned" else {}),
-        },
+        "model": spec.model.model_dump() | {"parameters": spec.model.parameters()} | spec.model.of.describe(spec.model.shape),
         "training": _training(spec),
         "data": spec.data.model_dump(),
     }

@@ -1,6 +1,8 @@
-"""Model families, and the shape ratios that muP needs from them."""
+"""Model families: what each has at a width, and how it is built."""
 
-from hptransfer.models.gpt import GPT
-from hptransfer.models.shapes import build_model
+from hptransfer.base.plugins import Registry
+from hptransfer.models.family import AnyFamily
 
-__all__ = ["GPT", "build_model"]
+FAMILIES: Registry[AnyFamily] = Registry("model family", {"gpt": "hptransfer.models.gpt.family:GPT_FAMILY"})
+
+__all__ = ["FAMILIES"]

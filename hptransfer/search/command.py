@@ -11,7 +11,7 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, names, number, parser, selection, table
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
-from hptransfer.optimizers.recipes import RECIPES, get_recipe
+from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
@@ -122,7 +122,7 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
     console.print(
         f"experiment {experiment.name}: {', '.join(arm.name for arm in experiment.compared)}; "
         f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
-        f"head dimension {model.head_dim}, MLP ratio {number(model.mlp_ratio)}, context {model.context}\n"
+        f"{model.of.summary(model.config)}, context {model.context}\n"
         f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
         f"batch {experiment.batch_sequences} x {model.context} tokens, "
         f"horizon {experiment.horizon.tokens or f'{experiment.horizon.tpp} per parameter'} tokens; "
@@ -132,7 +132,7 @@ def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -
 
 def _say_what_is_assumed(studies: Studies) -> None:
     """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
-    from hptransfer.optimizers.engine import optimizer_state_bytes  # torch, which a finished search need not load
+    from hptransfer.trainers.ours.build import optimizer_state_bytes  # torch, which a finished search need not load
 
     widest = max(study.width for study in studies.studies)
     for study in studies.studies:

@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hptransfer.base.errors import CheckFailed, HptransferError
+from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.cli import console
 from hptransfer.experiment import Resources
 from hptransfer.runs import ClaimLost, Claims, Job, Record, Store
@@ -104,6 +105,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         return {
             "run_id": job.run_id,
             "job": job.model_dump_json(),
+            "plugins": loaded_plugins(),
             "store": self._store.uri,
             "session": self._session,
             "dead": self.watchdog.dead.get(job.run_id, ""),
@@ -200,6 +202,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
+        load_plugins(config["plugins"])
         job = Job.model_validate_json(config["job"])
         spec = spec_of(job.point)
         corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized

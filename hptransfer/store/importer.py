@@ -13,7 +13,7 @@ from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.trainers.ours.points import resolve
 

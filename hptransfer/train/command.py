@@ -16,7 +16,6 @@ from hptransfer.runs.query import tokens_to_loss
 from hptransfer.trainers.ours.data.corpus import open_corpus
 from hptransfer.trainers.ours.launch import Layout, launch
 from hptransfer.trainers.ours.parallel import Strategy
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
 

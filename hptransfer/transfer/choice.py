@@ -10,7 +10,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import PARAMETRIZATIONS
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment.experiment import BASELINE
-from hptransfer.optimizers.recipes import get_recipe
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Point, Record
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import Configuration, Pace, Records, pace, seed_noise, slowdown

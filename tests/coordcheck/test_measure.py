@@ -10,6 +10,8 @@ from hptransfer.coordcheck.check import check
 from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, activations, measure_run, shortened
 from hptransfer.models import build_model
 from hptransfer.optimizers.engine import build_optimizer
+from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
+from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.spec import OptimizerSpec
 
@@ -27,7 +29,7 @@ def test_activations_are_the_model_s(positions):
         expected = model.embedding(TOKENS)
         if positions == "learned":
             expected = expected + model.position.weight
-        seen = activations(model, TOKENS)
+        seen = model.activations(TOKENS)
         assert torch.equal(seen["embedding"], expected)
         assert torch.equal(seen["readout"], model(TOKENS))
         normed = torch.nn.functional.rms_norm(seen["hidden"], (16,))
@@ -71,14 +73,14 @@ def test_steps_are_those_of_training():
     model = build_model(spec)
     optimizer = build_optimizer(model, spec)
     fixed, _ = next(validation_batches(CORPUS.val, tokens=8 * 16, context=16))
-    start = activations(model, fixed)["hidden"]
+    start = model.activations(fixed)["hidden"]
     for step in range(3):
         model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=16)).backward()
         optimizer.step()
         optimizer.zero_grad()
-    raw = activations(model, fixed)["hidden"]
+    raw = model.activations(fixed)["hidden"]
     with optimizer.averaged():
-        averaged = activations(model, fixed)["hidden"]
+        averaged = model.activations(fixed)["hidden"]
     assert not torch.equal(raw, averaged)
     assert measure_run(spec, CORPUS, [3]).rms["hidden", 3] == (averaged - start).square().mean().sqrt().item()
 
@@ -94,7 +96,7 @@ def test_a_run_that_is_not_finite_ends_and_says_so():
 
 def test_a_shortened_experiment_keeps_the_rules(experiment):
     """Small batches and a constant schedule; widths, base shape and ratios are those of training."""
-    wide = experiment.model_copy(update={"model": experiment.model.model_copy(update={"context": 512})})
+    wide = experiment.model_copy(update={"model": experiment.model.with_context(512)})
     optimizer = OptimizerSpec(recipe="muon", lr=0.01, embedding_lr_ratio=4)
     short = shortened(wide, steps=50).run_spec(DATA, optimizer, width=64, parametrization="mup")
     full = wide.run_spec(DATA, optimizer, width=64, parametrization="mup")

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hptransfer.models import functions, loss
-from hptransfer.models.functions import causal_attention, rms_norm, rotate, rotation
+from hptransfer.models import loss
+from hptransfer.models.gpt import functions
+from hptransfer.models.gpt.functions import causal_attention, rms_norm, rotate, rotation
 from hptransfer.models.loss import linear_cross_entropy
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from hptransfer.models import GPT, build_model
+from hptransfer.models.model import Model
+from hptransfer.trainers.ours.build import build_model
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def group(tmp_path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def shard(model: GPT) -> nn.Module:
+def shard(model: Model) -> nn.Module:
     """Every block and the readout a unit of its own, so that each depends on its own hook to have whole weights."""
-    for unit in (*model.blocks, model.readout):
+    for unit in (*model.units(), model.readout):
         fully_shard(unit)
     return fully_shard(model)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import tiny_spec
 
-from hptransfer.experiment import ModelFamily
-from hptransfer.models import GPT, build_model
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.models.model import Model
+from hptransfer.trainers.ours.build import build_model
+from hptransfer.trainers.ours.spec import ModelChoice, RunSpec
 
 NAMES = {
     "embedding": "model.embed_tokens",
@@ -38,12 +38,12 @@ def theirs(name: str) -> str:
 
 
 def llama_spec() -> RunSpec:
-    family = ModelFamily.model_validate({"preset": "llama", "depth": 2, "head_dim": 16, "context": 80})
-    changes = {f"model.{name}": value for name, value in family.model_dump(exclude={"preset"}).items()}
+    chosen = ModelChoice.model_validate({"preset": "llama", "depth": 2, "head_dim": 16, "context": 80})
+    changes = {f"model.{name}": value for name, value in chosen.model_dump().items()}
     return tiny_spec(**changes, **{"model.width": 64, "base.width": 64, "base.depth": 2})
 
 
-def drawn(spec: RunSpec) -> GPT:
+def drawn(spec: RunSpec) -> Model:
     """No weight is zero or one, so that every path carries something."""
     model, generator = build_model(spec), torch.Generator().manual_seed(1)
     for weight in model.parameters():
@@ -63,9 +63,9 @@ def test_llama_is_llama(monkeypatch) -> None:
     config = LlamaConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.width,
-        intermediate_size=shape.hidden_width,
+        intermediate_size=shape.config.hidden_width(shape.width),
         num_hidden_layers=shape.depth,
-        num_attention_heads=shape.width // shape.head_dim,
+        num_attention_heads=shape.width // shape.config.head_dim,
         max_position_embeddings=shape.context,
         rms_norm_eps=torch.finfo(torch.float32).eps,
         tie_word_embeddings=False,

@@ -7,7 +7,10 @@ from mup.optim import MuAdam
 from tiny import tiny_spec
 from torch import nn
 
-from hptransfer.models import GPT, build_model, shapes
+from hptransfer.models import shapes
+from hptransfer.models.gpt.family import GPT_FAMILY, GptFamily
+from hptransfer.models.gpt.model import GPT
+from hptransfer.trainers.ours.build import build_model
 from hptransfer.trainers.ours.spec import RunSpec
 
 
@@ -33,10 +36,10 @@ VARIANTS = pytest.mark.parametrize(("activation", "positions"), [("gelu", "rope"
 @VARIANTS
 def test_mup_reads_the_ratios_that_the_rules_assume(width: int, activation: str, positions: str) -> None:
     spec = at_width(width, activation, positions)
-    found = shapes.mup_ratios(spec.model, spec.base_model)
+    found = shapes.mup_ratios(GPT_FAMILY, spec.model.shape, spec.base_model.shape)
     assumed = spec.ratios()
-    assert found == {name: (assumed[GPT.kind(name)].d_in, assumed[GPT.kind(name)].d_out) for name in found}
-    assert {GPT.kind(name) for name in found} == set(assumed)
+    assert found == {name: (assumed[GPT_FAMILY.kind(name)].d_in, assumed[GPT_FAMILY.kind(name)].d_out) for name in found}
+    assert {GPT_FAMILY.kind(name) for name in found} == set(assumed)
     grown = width / 32
     assert found["embedding.weight"] == (1, grown) and found["readout.weight"] == (grown, 1)
     assert found["blocks.1.mlp.input.weight"] == (grown, grown)
@@ -51,11 +54,11 @@ def test_depth_is_not_mistaken_for_width() -> None:
 
 def test_a_layer_that_does_not_scale_as_assumed_is_refused(monkeypatch) -> None:
     class Bottleneck(GPT):
-        def __init__(self, spec, residual_multiplier=1.0):
-            super().__init__(spec, residual_multiplier)
-            self.blocks[0].mlp.input = nn.Linear(spec.width, 64, bias=False)
+        def __init__(self, shape, residual_multiplier=1.0):
+            super().__init__(shape, residual_multiplier)
+            self.blocks[0].mlp.input = nn.Linear(shape.width, 64, bias=False)
 
-    monkeypatch.setattr(shapes, "GPT", Bottleneck)
+    monkeypatch.setattr(GptFamily, "build", lambda self, *args: Bottleneck(*args))
     with pytest.raises(AssertionError, match=r"blocks\.0\.mlp\.input\.weight grew by \(2\.0, 1\)"):
         build_model(at_width(64))
 
@@ -67,15 +70,15 @@ def test_embedding_and_hidden_lrs_are_those_of_mup(width: int, activation: str, 
     has none and scales the LR instead."""
     spec = at_width(width, activation, positions)
     base = spec.base_model
-    model, delta = GPT(spec.model), GPT(base.model_copy(update={"width": 64}))
-    set_base_shapes(model, GPT(base), delta=delta, rescale_params=False, do_assert=False)
+    model, small, delta = (GPT(one.shape) for one in (spec.model, base, base.model_copy(update={"width": 64})))
+    set_base_shapes(model, small, delta=delta, rescale_params=False, do_assert=False)
     oracle = MuAdam(model.parameters(), lr=spec.optimizer.lr)
     mup_lr = {parameter: group["lr"] for group in oracle.param_groups for parameter in group["params"]}
     ours = {group.kind: group.lr for group in spec.groups()}
     compared = {name: parameter for name, parameter in model.named_parameters() if name != "readout.weight"}
     assert len(compared) > 12
     assert {name: mup_lr[parameter] for name, parameter in compared.items()} == pytest.approx(
-        {name: ours[GPT.kind(name)] for name in compared}
+        {name: ours[GPT_FAMILY.kind(name)] for name in compared}
     )
     assert ours["readout"] == pytest.approx(spec.optimizer.lr * 32 / width)
 

@@ -8,7 +8,8 @@ import pytest
 from hptransfer.transfer.theory import theory_drift
 from tiny import tiny_spec
 
-from hptransfer.optimizers.recipes import RECIPES, Sides
+from hptransfer.optimizers import RECIPES
+from hptransfer.optimizers.recipe import Sides
 from hptransfer.trainers.ours.spec import RunSpec
 
 # Width 16 -> 64, depth 1 -> 2, so r = 4 and s = 2; the block is 16, the base width, unless the options say another.
@@ -89,7 +90,7 @@ def lrs(spec: RunSpec) -> dict[str, float]:
 
 
 def test_no_recipe_is_forgotten() -> None:
-    assert {row[0] for row in LR} == {row[0] for row in EPS} == set(RECIPES)
+    assert {row[0] for row in LR} == {row[0] for row in EPS} == set(RECIPES.names())
 
 
 @pytest.mark.parametrize(("recipe", "options", "wanted"), LR)

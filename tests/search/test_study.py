@@ -10,7 +10,8 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.experiment.space import load_space
-from hptransfer.optimizers.recipes import RECIPES, get_recipe
+from hptransfer.optimizers import RECIPES, get_recipe
+from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.spec import RunSpec
@@ -192,7 +193,7 @@ def test_every_sampler_finds_its_way(experiment, sampler):
 
 
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_the_shipped_spaces_load(experiment, recipe, parametrization):
     assert load_space(recipe, parametrization, experiment).recipe == recipe
 
@@ -206,7 +207,7 @@ def test_a_change_for_one_parametrization_leaves_the_others(experiment):
     assert load_space("adamw", "spectral", experiment).lr.high == 2.0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_a_space_fixes_options_without_unsetting_defaults(experiment, recipe):
     """sf-normuon's Adam has no first moment: a space that fixes another of its options must not bring it back."""
     space = load_space(recipe, "mup", experiment)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hptransfer.optimizers.engine.transforms import State, Stateless, Step
-from hptransfer.optimizers.recipes import OrthogonalMap
+from hptransfer.optimizers.orthogonalized import OrthogonalMap
 
 # (a, b, c) of s <- a s + b s^3 + c s^5, one per iteration; iterations beyond the last repeat it.
 MAPS: dict[OrthogonalMap, tuple[tuple[float, float, float], ...]] = {

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hptransfer.experiment.settings import PARAMETRIZATIONS
+from hptransfer.optimizers import get_recipe
 
-# Related recipes have related colours. The first of each family is from Okabe and Ito's palette; the others were chosen so that
-# any two of all differ by 16 or more in CIE Lab to normal, protan, deutan and tritan eyes (Machado 2009), and every one has a
-# contrast of 2 or more with white and with the dark page.
-FAMILIES: tuple[dict[str, str], ...] = (
-    {"adamw": "#0072B2", "schedulefree-adamw": "#95A7F4", "signum": "#4A34BE", "sgd": "#655366"},
-    {"muon": "#D55E00", "muon-all": "#7E3B00", "normuon": "#FF9400", "adamuon": "#DDB065", "sf-normuon": "#997E44"},
-    {"shampoo": "#009E73", "shampoo-quarter": "#4DCD97", "shampoo-quarter-all": "#3B5A3A"},
-    {"soap": "#CC79A7", "soap-all": "#7B2B80"},
-)
-COLOURS = {optimizer: hue for family in FAMILIES for optimizer, hue in family.items()}
-_RANK = {optimizer: rank for family in FAMILIES for rank, optimizer in enumerate(family)}
 _SHIFT: dict[str, int] = {parametrization: i for i, parametrization in enumerate(PARAMETRIZATIONS)}
 _SHAPES = ("circle", "square", "triangle-up", "triangle-down", "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z")
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4])
@@ -25,15 +15,15 @@ _GREY = (150, 150, 150)
 
 def colour(optimizer: str) -> str:
     """The one colour of a recipe."""
-    return COLOURS[optimizer]
+    return get_recipe(optimizer).colour
 
 
 def places(arms: Iterable[tuple[str, str]]) -> list[int]:
-    """Which mark and which line each arm has, by recipe and parametrization: different within a family, and between the arms of
-    one recipe."""
+    """Which mark and which line each arm has, by recipe and parametrization: different within a family of recipes, and between
+    the arms of one recipe."""
     found: list[tuple[str, int]] = []
     for optimizer, parametrization in arms:
-        first = _RANK[optimizer] + _SHIFT[parametrization]
+        first = get_recipe(optimizer).rank + _SHIFT[parametrization]
         free = (place for place in range(first, first + len(_SHAPES)) if (optimizer, place % len(_SHAPES)) not in found)
         found.append((optimizer, next(free, first) % len(_SHAPES)))
     return [place for _, place in found]

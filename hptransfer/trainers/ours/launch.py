@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from hptransfer.base.errors import CheckFailed, last_line
+from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, Claims, CurvePoint, Job, Record, Store, Watch
 from hptransfer.trainers.ours.parallel import Strategy, of_first
@@ -55,6 +56,7 @@ def launch(
             _worker,
             train_loop_config={
                 "job": job.model_dump_json(),
+                "plugins": loaded_plugins(),
                 "store": store.uri,
                 "strategy": layout.strategy,
                 "accumulation": layout.accumulation,
@@ -106,6 +108,7 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.trainers.ours.data.corpus import open_corpus
     from hptransfer.trainers.ours.loop import train
 
+    load_plugins(config["plugins"])
     spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(config["store"]), config["points"]
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from hptransfer.base.files import patiently
-from hptransfer.models import build_model
 from hptransfer.models.loss import IGNORED
-from hptransfer.optimizers.engine import build_optimizer, clip_gradients, optimizer_flops
+from hptransfer.optimizers.engine import clip_gradients
 from hptransfer.runs import Claim, CurvePoint, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.acceleration import accelerate
+from hptransfer.trainers.ours.build import build_model, build_optimizer, optimizer_flops
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus

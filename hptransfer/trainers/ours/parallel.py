@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment.settings import Precision
-from hptransfer.models import GPT
+from hptransfer.models.model import Model
 
 Strategy = Literal["ddp", "fsdp"]
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class World:
                 + (f" x {self.accumulation} accumulated parts" if self.accumulation > 1 else "")
             )
 
-    def wrap(self, model: GPT) -> nn.Module:
+    def wrap(self, model: Model) -> nn.Module:
         """The model on this worker's device, with gradients averaged over workers at each backward. Gradients in less than
         float32 are averaged in it: their sum would lose small terms."""
         narrow = next(model.parameters()).dtype == torch.bfloat16
@@ -68,8 +68,8 @@ class World:
         mesh = init_device_mesh(self.device.type, (self.workers,))
         policy = MixedPrecisionPolicy(reduce_dtype=torch.float32 if narrow else None)
         # Each unit is moved to the device by itself, in part: the whole need not fit there.
-        for block in model.blocks:
-            fully_shard(block, mesh=mesh, mp_policy=policy)
+        for unit in model.units():
+            fully_shard(unit, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
         return model
 

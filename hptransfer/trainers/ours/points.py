@@ -7,7 +7,7 @@ from typing import Literal
 
 from hptransfer.base.config import validate
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import Sides
+from hptransfer.optimizers.recipe import Sides
 from hptransfer.optimizers.rules.width import Ratios, block_count
 from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.trainers.ours.spec import NUMERICS_VERSION, RunSpec
@@ -84,7 +84,7 @@ def job_of(spec: RunSpec) -> Job:
 
 def point_of(spec: RunSpec) -> Point:
     """The complete point of a run."""
-    optimizer, horizon = spec.optimizer, spec.horizon
+    optimizer, horizon, model = spec.optimizer, spec.horizon, spec.model.model_dump(mode="json")
     scales: dict[str, Number] = {
         "width": spec.model.width,
         "depth": spec.model.depth,
@@ -102,7 +102,7 @@ def point_of(spec: RunSpec) -> Point:
             "optimizer": optimizer.recipe,
             "options": optimizer.resolved_options.model_dump(mode="json"),
             "base": spec.base.model_dump(),
-            "model": spec.model.model_dump(mode="json", exclude={"width", "depth", "vocab"}),
+            "model": {name: value for name, value in model.items() if name not in ("width", "depth", "vocab")},
             "horizon": horizon.model_dump(exclude={"tokens"}, exclude_none=True)
             if horizon.policy == "tpp"
             else {"policy": "tokens"},

@@ -10,11 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.model import OfFamily
 from hptransfer.experiment.settings import (
     DataSpec,
     EvaluationSpec,
@@ -24,8 +25,9 @@ from hptransfer.experiment.settings import (
     Precision,
     ScheduleSpec,
 )
-from hptransfer.optimizers.recipes import MuonOptions, Options, Preconditioned, Recipe, Role, ScheduleFree, Sides, get_recipe
-from hptransfer.optimizers.rules.conventions import update_factor
+from hptransfer.models.family import FamilyConfig, Shape, Weight
+from hptransfer.optimizers import Recipe, get_recipe
+from hptransfer.optimizers.recipe import Options, Role, Sides
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
 from hptransfer.optimizers.rules.width import Ratios, block_count
 
@@ -33,62 +35,32 @@ from hptransfer.optimizers.rules.width import Ratios, block_count
 NUMERICS_VERSION = 3
 
 
-@dataclass(frozen=True)
-class Weight:
-    """One kind of weight: its role, the dimensions of that role, and how many the model has."""
-
-    kind: str
-    role: Role
-    d_in: int
-    d_out: int
-    count: int
-
-    @property
-    def size(self) -> int:
-        return self.d_in * self.d_out * self.count
-
-
-class ModelSpec(Frozen):
-    """A pre-norm decoder: RMSNorm, no biases, untied zero readout, fixed head dimension."""
+class ModelSpec(OfFamily):
+    """A model of a family at a width, with a vocabulary."""
 
     width: int = Field(gt=0)
-    depth: int = Field(gt=0, description="number of layers, two residual blocks each")
-    head_dim: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
-    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
-    positions: Literal["rope", "learned"] = "rope"
-    qk_norm: bool = Field(True, description="RMSNorm of each head's queries and keys, never with gains")
-    norm_gains: bool = Field(False, description="RMSNorm has gains, of the role vector")
-    context: int = Field(gt=0)
+    depth: int = Field(gt=0, description="number of layers")
+    config: FamilyConfig
     vocab: int = Field(gt=1)
 
     @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        if self.width % self.head_dim:
-            raise ValueError(f"width {self.width} is not a multiple of head_dim {self.head_dim}")
-        if self.head_dim % 2 and self.positions == "rope":
-            raise ValueError(f"head_dim {self.head_dim} is odd; rope rotates pairs")
+    def _width_fits(self) -> Self:
+        self.of.check(self.width, self.config)
         return self
 
     @property
-    def hidden_width(self) -> int:
-        """Width of the MLP's hidden layer: the nearest multiple of 8, which is what a GPU's matrix units take."""
-        return 8 * max(1, round(self.width * self.mlp_ratio / 8))
+    def context(self) -> int:
+        """Tokens of a training sequence."""
+        return self.config.context
+
+    @property
+    def shape(self) -> Shape[Any]:
+        """What the family's functions take."""
+        return Shape(self.width, self.depth, self.vocab, self.config)
 
     def weights(self) -> tuple[Weight, ...]:
         """Every kind of weight in the model. The torch model is checked against it when it is built."""
-        w, h, n = self.width, self.hidden_width, self.depth
-        kinds = [
-            Weight("embedding", "embedding", self.vocab, w, 1),
-            Weight("attention", "hidden", w, w, 4 * n),
-            Weight("mlp_in", "hidden", w, h, n * (2 if self.activation == "swiglu" else 1)),
-            Weight("mlp_out", "hidden", h, w, n),
-            Weight("readout", "readout", w, self.vocab, 1),
-            Weight("vector", "vector", 1, w, 2 * n + 1 if self.norm_gains else 0),
-        ]
-        if self.positions == "learned":
-            kinds.insert(1, Weight("position", "embedding", self.context, w, 1))
-        return tuple(kinds)
+        return self.of.weights(self.shape)
 
     def parameters(self, convention: ParameterConvention = "all") -> int:
         """Number of parameters by a named convention."""
@@ -101,11 +73,8 @@ class ModelSpec(Frozen):
 
     @property
     def flops_per_token(self) -> float:
-        """FLOPs of forward and backward (3 x forward) for one token; full attention, as in arXiv 2512.05620 table 3."""
-        matmuls = 2 * sum(weight.size for weight in self.weights() if weight.role in ("hidden", "readout"))
-        heads = self.width // self.head_dim
-        attention = self.depth * (4 * self.context * self.width + 3 * self.context * heads)
-        return 3.0 * (matmuls + attention)
+        """FLOPs of forward and backward for one token."""
+        return self.of.flops_per_token(self.shape)
 
 
 class BaseShape(Frozen):
@@ -172,22 +141,23 @@ class RunSpec(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.base.width % self.model.head_dim:
-            raise ValueError(f"base width {self.base.width} is not a multiple of head_dim {self.model.head_dim}")
+        try:
+            self.model.of.check(self.base.width, self.model.config)
+        except ValueError as error:
+            raise ValueError(f"base {error}") from None
         if self.model.vocab != self.data.vocab:
             raise ValueError(f"model vocab {self.model.vocab} differs from the corpus's {self.data.vocab}")
         if self.schedule.warmup_tokens >= self.tokens:
             raise ValueError(f"warmup_tokens {self.schedule.warmup_tokens} is not below the horizon of {self.tokens} tokens")
-        if isinstance(self.optimizer.resolved_options, ScheduleFree) and self.schedule.shape != "constant":
+        if self.optimizer.rules.averages and self.schedule.shape != "constant":
             raise ValueError(
                 f"{self.optimizer.recipe} averages its iterates in place of a schedule: schedule.shape must be constant, "
                 f"not {self.schedule.shape}"
             )
         if self.parametrization == "mup":
             self._check_sides()
-        options = self.optimizer.resolved_options
-        if self.parametrization == "spectral" and isinstance(options, MuonOptions) and options.lr_convention != "none":
-            raise ValueError(f"spectral sets the update's norm: lr_convention {options.lr_convention} would scale it again")
+        if refusal := self.optimizer.resolved_options.refusal(self.parametrization):
+            raise ValueError(refusal)
         return self
 
     def _check_sides(self) -> None:
@@ -238,11 +208,8 @@ class RunSpec(Frozen):
 
     @property
     def block_size(self) -> int:
-        """Preconditioner block; the base width by default, so that blocks do not grow with width. 0: unblocked."""
-        options = self.optimizer.resolved_options
-        if not isinstance(options, Preconditioned):
-            return 0
-        return self.base.width if options.block_size is None else options.block_size
+        """Preconditioner block; 0: unblocked."""
+        return self.optimizer.resolved_options.block(self.base.width)
 
     def _sides(self, model: ModelSpec) -> dict[str, Sides]:
         """The preconditioned axes of every kind of weight, by kind."""
@@ -279,9 +246,9 @@ class RunSpec(Frozen):
     def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> Group:
         options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
         lr = self.optimizer.lr * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
-        if isinstance(options, MuonOptions) and role == "hidden":
+        if role == "hidden":
             # Another implementation's units are converted at the base shape; from there on the width rule alone speaks.
-            lr *= update_factor(options.lr_convention, base.d_out, base.d_in)
+            lr *= options.unit(base.d_out, base.d_in)
         if self.parametrization == "mup":
             lr *= recipe.rule(role, options, sides).lr(ratios)
         return Group(
@@ -298,8 +265,8 @@ class RunSpec(Frozen):
 
     def unscaled_options(self, groups: tuple[Group, ...] = ()) -> dict[str, Any]:
         """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
-        final = {name for group in groups or self.groups() for name in group.epsilons} | {"lr_convention"}
-        options = self.optimizer.resolved_options.model_dump(exclude=dict.fromkeys(final, True) | {"adam": {"eps"}})
+        epsilons = {name for group in groups or self.groups() for name in group.epsilons}
+        options = self.optimizer.resolved_options.unscaled(epsilons)
         return options | ({"block_size": self.block_size} if "block_size" in options else {})
 
     @property

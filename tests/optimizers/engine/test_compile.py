@@ -9,10 +9,10 @@ import torch
 from tiny import gradients, hidden_optimizer, tiny_spec
 from torch import Tensor
 
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
 
 # As these serve a hidden matrix, they are the recipe without the ending.
-RECIPES_OF_HIDDEN = [recipe for recipe in RECIPES if not recipe.endswith("-all")]
+RECIPES_OF_HIDDEN = [recipe for recipe in RECIPES.names() if not recipe.endswith("-all")]
 # aot_eager traces as the default backend does, down to kernels; a schedule that varies makes it compile every step anew.
 CASES = [
     *((recipe, "aot_eager", False) for recipe in RECIPES_OF_HIDDEN),

@@ -6,9 +6,8 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_spec
 
-from hptransfer.models import build_model
-from hptransfer.optimizers.engine import build_optimizer, optimizer_flops, optimizer_state_bytes
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
+from hptransfer.trainers.ours.build import build_model, build_optimizer, optimizer_flops, optimizer_state_bytes
 
 HIDDEN, OTHERS = 4 * 256 + 2 * 1024, 2 * 512
 ROWS = 4 * 16 + 64 + 16
@@ -61,7 +60,7 @@ FLOPS: dict[str, float] = {
 
 
 @pytest.mark.parametrize("parametrization", ["mup", "spectral"])
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_state_bytes_are_known_before_the_run(recipe: str, parametrization: str) -> None:
     """What the estimate says, what a run holds, and what the table says; spectral normalisation adds a vector per matrix."""
     spec = tiny_spec(recipe, parametrization=parametrization)
@@ -79,7 +78,7 @@ def test_state_bytes_by_precision(precision: str, bytes_each: int, master: int) 
     assert optimizer_state_bytes(spec) == bytes_each * (STATE["soap"] + master * spec.model.parameters())
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_flops_of_every_step(recipe: str) -> None:
     spec = tiny_spec(recipe)
     assert optimizer_flops(spec) == pytest.approx(30 * FLOPS[recipe])

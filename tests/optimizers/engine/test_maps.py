@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hptransfer.optimizers.engine.orthogonal import MAPS, orthogonalize
-from hptransfer.optimizers.recipes import OrthogonalMap
+from hptransfer.optimizers.orthogonalized import OrthogonalMap
 
 VALUES = [1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0]
 OUT: dict[OrthogonalMap, list[float]] = {

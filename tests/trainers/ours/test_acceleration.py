@@ -11,9 +11,9 @@ import torch
 from tiny import VOCAB, tiny_spec
 from torch import nn
 
-from hptransfer.models import build_model
 from hptransfer.trainers.ours import acceleration
 from hptransfer.trainers.ours.acceleration import Timing, accelerate, fastest, measure
+from hptransfer.trainers.ours.build import build_model
 from hptransfer.trainers.ours.parallel import World
 
 CPU = torch.device("cpu")

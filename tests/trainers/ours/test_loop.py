@@ -13,16 +13,20 @@ from torch import nn
 from hptransfer.base.errors import UsageError
 from hptransfer.models import GPT, build_model
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import checkpoint, loop
+from hptransfer.models.model import Model
+from hptransfer.optimizers import RECIPES
+from hptransfer.optimizers.engine import ChainOptimizer
+from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.state import DIVERGENCE_NATS, RunState
 
 CORPUS = tiny_corpus()
-ALL_RECIPES = pytest.mark.parametrize("recipe", RECIPES)
+ALL_RECIPES = pytest.mark.parametrize("recipe", RECIPES.names())
 
 
 class Killed(Exception):
@@ -54,7 +58,7 @@ def seen_steps(monkeypatch) -> list[int]:
     return steps
 
 
-def build() -> tuple[GPT, ChainOptimizer]:
+def build() -> tuple[Model, ChainOptimizer]:
     model = build_model(tiny_spec())
     return model, build_optimizer(model, tiny_spec())
 

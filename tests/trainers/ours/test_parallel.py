@@ -11,7 +11,7 @@ from tiny import tiny_corpus, tiny_spec
 from torch import multiprocessing
 from trainers.ours.two_workers import LONG, RESUMED, curve, interrupted, long_spec, long_worker, resumed, spec_of, worker
 
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.loop import train
 
@@ -22,7 +22,7 @@ CORPUS = tiny_corpus()
 def one() -> dict[str, list[float]]:
     """Every recipe on one worker."""
     torch.set_num_threads(1)
-    return {recipe: curve(train(spec_of(recipe), CORPUS)) for recipe in RECIPES}
+    return {recipe: curve(train(spec_of(recipe), CORPUS)) for recipe in RECIPES.names()}
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.base.errors import UsageError
-from hptransfer.optimizers.recipes import RECIPES
+from hptransfer.optimizers import RECIPES
+from hptransfer.optimizers import RECIPES
 from hptransfer.runs import CurvePoint, RunRecord, Store
 from hptransfer.trainers.ours import loop
 from hptransfer.trainers.ours.checkpoint import Checkpoints
@@ -90,7 +91,7 @@ def worker(rank: int, folder: str, strategy: Any) -> None:
     start(rank, folder)
     corpus, found = tiny_corpus(), {}
     try:
-        found["curves"] = {recipe: curve(train(spec_of(recipe), corpus, strategy=strategy)) for recipe in RECIPES}
+        found["curves"] = {recipe: curve(train(spec_of(recipe), corpus, strategy=strategy)) for recipe in RECIPES.names()}
         parts = train(spec_of("shampoo"), corpus, strategy=strategy, accumulation=2)
         found["accumulated"] = curve(parts)
         found["resumed"] = {recipe: resumed(recipe, f"{folder}/one", strategy=strategy) for recipe in RESUMED}

@@ -1,4 +1,4 @@
-"""The decoder of `ModelSpec`: pre-norm RMSNorm, no biases, untied zero readout.
+"""The decoder: pre-norm RMSNorm, no biases, untied zero readout.
 
 Init is that of arXiv 2512.05620 section 4, the same under every parametrization: embeddings std 0.1; q, k, v and the MLP's input
 1/sqrt(d_in); attention output, MLP output and readout zero; gains one. Each residual branch is multiplied by
@@ -8,22 +8,25 @@ Init is that of arXiv 2512.05620 section 4, the same under every parametrization
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hptransfer.models.functions import causal_attention, rms_norm, rotate, rotation
+from hptransfer.models.gpt.family import GPT_FAMILY, GptShape
+from hptransfer.models.gpt.functions import causal_attention, rms_norm, rotate, rotation
 from hptransfer.models.loss import Reduction, linear_cross_entropy
-from hptransfer.trainers.ours.spec import ModelSpec
+from hptransfer.models.model import Activation, Model
 
 EMBEDDING_STD = 0.1
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, shape: GptShape) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(spec.width)) if spec.norm_gains else None
+        self.weight = nn.Parameter(torch.ones(shape.width)) if shape.config.norm_gains else None
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight)
@@ -32,14 +35,14 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Causal self-attention; scale 1/sqrt(head_dim), the head dimension being fixed over widths."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, shape: GptShape) -> None:
         super().__init__()
-        self.head_dim = spec.head_dim
-        self.qk_norm = spec.qk_norm
-        self.query = nn.Linear(spec.width, spec.width, bias=False)
-        self.key = nn.Linear(spec.width, spec.width, bias=False)
-        self.value = nn.Linear(spec.width, spec.width, bias=False)
-        self.output = nn.Linear(spec.width, spec.width, bias=False)
+        self.head_dim = shape.config.head_dim
+        self.qk_norm = shape.config.qk_norm
+        self.query = nn.Linear(shape.width, shape.width, bias=False)
+        self.key = nn.Linear(shape.width, shape.width, bias=False)
+        self.value = nn.Linear(shape.width, shape.width, bias=False)
+        self.output = nn.Linear(shape.width, shape.width, bias=False)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
         batch, context, width = x.shape
@@ -54,12 +57,13 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, shape: GptShape) -> None:
         super().__init__()
-        self.activation = spec.activation
-        self.input = nn.Linear(spec.width, spec.hidden_width, bias=False)
-        self.gate = nn.Linear(spec.width, spec.hidden_width, bias=False) if spec.activation == "swiglu" else None
-        self.output = nn.Linear(spec.hidden_width, spec.width, bias=False)
+        hidden = shape.config.hidden_width(shape.width)
+        self.activation = shape.config.activation
+        self.input = nn.Linear(shape.width, hidden, bias=False)
+        self.gate = nn.Linear(shape.width, hidden, bias=False) if shape.config.activation == "swiglu" else None
+        self.output = nn.Linear(hidden, shape.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.input(x)
@@ -74,13 +78,13 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, spec: ModelSpec, residual_multiplier: float) -> None:
+    def __init__(self, shape: GptShape, residual_multiplier: float) -> None:
         super().__init__()
         self.residual_multiplier = residual_multiplier
-        self.attention_norm = RMSNorm(spec)
-        self.attention = Attention(spec)
-        self.mlp_norm = RMSNorm(spec)
-        self.mlp = MLP(spec)
+        self.attention_norm = RMSNorm(shape)
+        self.attention = Attention(shape)
+        self.mlp_norm = RMSNorm(shape)
+        self.mlp = MLP(shape)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
         x = torch.add(x, self.attention(self.attention_norm(x), tables), alpha=self.residual_multiplier)
@@ -94,46 +98,38 @@ class Readout(nn.Linear):
         return super().forward(x) if targets is None else linear_cross_entropy(x, self.weight, targets, reduction)
 
 
-class GPT(nn.Module):
-    """Tokens (batch, context) -> logits (batch, context, vocab), or given targets (batch, context) the cross-entropy in nats.
+class GPT(Model):
+    """A decoder; what it takes and gives is said by `Model`."""
 
-    The loss is float32 or wider: the mean or sum over targets, those of -100 left out, or with "none" one number per target.
-    """
-
-    def __init__(self, spec: ModelSpec, residual_multiplier: float = 1.0) -> None:
+    def __init__(self, shape: GptShape, residual_multiplier: float = 1.0) -> None:
         super().__init__()
-        self.spec = spec
-        self.embedding = nn.Embedding(spec.vocab, spec.width)
-        self.position = nn.Embedding(spec.context, spec.width) if spec.positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(spec, residual_multiplier) for _ in range(spec.depth))
-        self.norm = RMSNorm(spec)
-        self.readout = Readout(spec.width, spec.vocab, bias=False)
-        for name, table in zip(("cos", "sin"), rotation(spec.context, spec.head_dim), strict=True):
+        width, config = shape.width, shape.config
+        self.embedding = nn.Embedding(shape.vocab, width)
+        self.position = nn.Embedding(config.context, width) if config.positions == "learned" else None
+        self.blocks = nn.ModuleList(Block(shape, residual_multiplier) for _ in range(shape.depth))
+        self.norm = RMSNorm(shape)
+        self.readout = Readout(width, shape.vocab, bias=False)
+        for name, table in zip(("cos", "sin"), rotation(config.context, config.head_dim), strict=True):
             self.register_buffer(name, table, persistent=False)
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw every weight from ``generator``, in the order of the parameters."""
         for name, weight in self.named_parameters():
-            if self.kind(name) == "vector":
+            kind = GPT_FAMILY.kind(name)
+            if kind == "vector":
                 nn.init.ones_(weight)
-            elif self.kind(name) in ("embedding", "position"):
+            elif kind in ("embedding", "position"):
                 nn.init.normal_(weight, std=EMBEDDING_STD, generator=generator)
             elif name.endswith("output.weight") or name == "readout.weight":
                 nn.init.zeros_(weight)
             else:
                 nn.init.normal_(weight, std=1 / math.sqrt(weight.size(1)), generator=generator)
 
-    @staticmethod
-    def kind(name: str) -> str:
-        """The kind of weight (`ModelSpec.weights`) that a parameter is."""
-        if name.endswith("norm.weight"):
-            return "vector"
-        module = name.removeprefix("module.").split(".")
-        if module[0] != "blocks":
-            return module[0]
-        if module[2] == "attention":
-            return "attention"
-        return "mlp_out" if module[3] == "output" else "mlp_in"
+    def units(self) -> Sequence[nn.Module]:
+        return tuple(self.blocks)
+
+    def taps(self) -> dict[Activation, tuple[nn.Module, Literal["input", "output"]]]:
+        """The embedding's output with its positions, and the residual stream before the readout's norm."""
+        return {"embedding": (self.blocks[0], "input"), "hidden": (self.blocks[-1], "output")}
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
         x = self.embedding(tokens)

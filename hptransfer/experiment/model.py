@@ -1,0 +1,79 @@
+"""The ``model`` section of an experiment: a family with its own keys, in one flat mapping."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_serializer, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from hptransfer.base.errors import unknown
+from hptransfer.base.frozen import Frozen
+from hptransfer.models import FAMILIES
+from hptransfer.models.family import AnyFamily, FamilyConfig
+
+
+class OfFamily(Frozen):
+    """A model of a family, whose own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``.
+
+    ``family`` is not written where it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset
+    is a UsageError.
+    """
+
+    family: str = "gpt"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("family", "gpt"), str):
+            return data
+        family = FAMILIES.get(data.get("family", "gpt"))
+        given = {key: value for key, value in data.items() if key != "preset"}
+        if (preset := data.get("preset")) is not None:
+            if preset not in family.presets:
+                raise unknown(f"preset of model family {family.name!r}:", str(preset), family.presets)
+            given = {**family.presets[preset], **given}
+        own = cls.model_fields.keys() - {"config"}
+        keys = [*(key for key in cls.model_fields if key != "config"), "preset", *family.config.model_fields]
+        for key in (key for key in given if key not in keys):
+            wrong = PydanticCustomError("extra_forbidden", "Extra inputs are not permitted", {"known": keys})
+            raise ValidationError.from_exception_data(cls.__name__, [InitErrorDetails(type=wrong, loc=(key,), input=given[key])])
+        config = family.config.model_validate({key: value for key, value in given.items() if key not in own})
+        return {key: value for key, value in given.items() if key in own} | {"config": config}
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            if name == "config":
+                config = getattr(self, name).model_dump()
+                context = config.pop("context")
+                flat |= config | {"context": context}
+            elif name != "family" or self.family != "gpt":
+                flat[name] = getattr(self, name)
+        return flat
+
+    @property
+    def of(self) -> AnyFamily:
+        """The family itself."""
+        return FAMILIES.get(self.family)
+
+
+class ModelChoice(OfFamily):
+    """An experiment's ``model`` section: a model without width and vocabulary."""
+
+    depth: int = Field(3, gt=0, description="number of layers")
+    config: FamilyConfig
+
+    @property
+    def context(self) -> int:
+        """Tokens of a training sequence."""
+        return self.config.context
+
+    def with_context(self, context: int) -> Self:
+        """A copy for sequences of another length."""
+        return self.model_copy(update={"config": self.config.model_copy(update={"context": context})})
+
+    def check(self, width: int) -> None:
+        """Raises ValueError for a width that such a model cannot have."""
+        self.of.check(width, self.config)

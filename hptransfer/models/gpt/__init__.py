@@ -1,0 +1,1 @@
+"""Decoders with attention: GPT's blocks, Llama's, and those of modded-nanogpt."""
