@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 from hptransfer import __version__
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.base.intervals import Interval
+from hptransfer.runs import Job, Kind
 from hptransfer.transfer.prediction import Prediction
 
 EXPORT_VERSION = 1
@@ -19,14 +20,6 @@ MEANING = {
     "epsilons": "final: nothing is left to scale; the options hold no other one",
     "sides": "preconditioned axes: left the outputs, right the inputs",
 }
-INIT = {
-    "embedding": "normal, std 0.1",
-    "attention query, key, value": "normal, std 1/sqrt(d_in)",
-    "attention output": "zero",
-    "MLP input and gate": "normal, std 1/sqrt(d_in)",
-    "MLP output": "zero",
-    "readout": "zero",
-}
 
 
 def export_json(prediction: Prediction) -> str:
@@ -35,54 +28,91 @@ def export_json(prediction: Prediction) -> str:
 
 
 def canonical(prediction: Prediction) -> dict[str, Any]:
-    """The canonical record of a prediction."""
-    spec, optimizer = prediction.spec, prediction.spec.optimizer
+    """The canonical record of a prediction that has a job."""
+    job, point, settings = prediction.run, prediction.point, prediction.point.settings
     return {
         "export_version": EXPORT_VERSION,
         "hptransfer": __version__,
         "prediction": prediction.digest,
         "optimizer": {
-            "recipe": optimizer.recipe,
-            "options": spec.unscaled_options(),
+            "recipe": settings["optimizer"],
+            "options": job.details["options"],
             "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
-            "weights": [asdict(group) | {"sides": group.sides._asdict()} for group in spec.groups()],
+            "weights": [_weight(kind) for kind in job.kinds],
             "meaning": MEANING,
         },
         "interval_80": {
-            "lr": prediction.hyperparameters.lr.model_dump() | {"coordinates": "base"},
-            "weight_decay": prediction.hyperparameters.weight_decay.model_dump(),
+            "lr": _interval(prediction.lr) | {"coordinates": "base"},
+            "weight_decay": _interval(prediction.weight_decay) | {"status": prediction.weight_decay.words},
             "expected_regret": prediction.expected_regret,
         },
         "parametrization": {
-            "name": spec.parametrization,
-            "base": spec.base.model_dump(),
-            "base_lr": optimizer.lr,
-            "base_weight_decay": optimizer.weight_decay,
-            "embedding_lr_ratio": optimizer.embedding_lr_ratio,
-            "weight_decay_rule": spec.weight_decay_rule,
-            "residual_multiplier": spec.residual_multiplier,
+            "name": settings["parametrization"],
+            "base": settings["base"],
+            "base_lr": point["lr"],
+            "base_weight_decay": point["weight_decay"],
+            "embedding_lr_ratio": point["embedding_lr_ratio"],
+            "weight_decay_rule": settings["weight_decay_rule"],
+            "residual_multiplier": job.details["residual_multiplier"],
         },
-        "model": spec.model.model_dump()
-        | {
-            "mlp_width": spec.model.hidden_width,
-            "parameters": spec.model.parameters(),
-            "architecture": "pre-norm decoder, RMSNorm without gains, QK-norm, no biases, untied embedding and readout",
-            "init": INIT | ({"position": "normal, std 0.1"} if spec.model.positions == "learned" else {}),
+        "model": {
+            "width": point["width"],
+            "depth": point["depth"],
+            **settings["model"],
+            "vocab": settings["data"]["vocab"],
+            "mlp_width": next(kind.d_out for kind in job.kinds if kind.name == "mlp_in"),
+            "parameters": job.parameters,
+            **describe(settings),
         },
-        "training": _training(spec),
-        "data": spec.data.model_dump(),
+        "training": _training(job),
+        "data": settings["data"],
     }
 
 
-def _training(spec: RunSpec) -> dict[str, Any]:
+def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The model in words: its architecture, and how each kind of weight starts."""
+    model = settings["model"]
+    parts = [
+        "pre-norm decoder",
+        f"RMSNorm {'with' if model['norm_gains'] else 'without'} gains",
+        "QK-norm" if model["qk_norm"] else "no QK-norm",
+        "learned positions" if model["positions"] == "learned" else "rotary positions",
+        {"gelu": "GELU", "relu2": "squared ReLU", "swiglu": "SwiGLU"}[model["activation"]],
+        "no biases",
+        "untied embedding and readout",
+    ]
+    inner = "normal, std 1/sqrt(d_in)"
+    init = {"embedding": "normal, std 0.1"}
+    if model["positions"] == "learned":
+        init["position"] = "normal, std 0.1"
+    init |= {"attention query, key, value": inner, "attention output": "zero"}
+    init |= {"MLP input and gate" if model["activation"] == "swiglu" else "MLP input": inner, "MLP output": "zero"}
+    if model["norm_gains"]:
+        init["norm gain"] = "one"
+    return {"architecture": ", ".join(parts), "init": init | {"readout": "zero"}}
+
+
+def _weight(kind: Kind) -> dict[str, Any]:
+    left, right = kind.sides
+    numbers = kind.model_dump(include={"role", "lr", "weight_decay", "epsilons"})
+    return {"kind": kind.name, **numbers, "sides": {"left": left, "right": right}}
+
+
+def _interval(interval: Interval) -> dict[str, Any]:
+    return interval.model_dump(include={"value", "low", "high"})
+
+
+def _training(job: Job) -> dict[str, Any]:
+    point, settings = job.point, job.point.settings
+    context, schedule = settings["model"]["context"], settings["schedule"]
     return {
-        "tokens": spec.tokens,
-        "steps": spec.steps,
-        "batch_tokens": spec.batch_tokens,
-        "batch_sequences": spec.batch_sequences,
-        "context": spec.model.context,
-        "schedule": spec.schedule.model_dump() | {"warmup_steps": round(spec.schedule.warmup_tokens / spec.batch_tokens)},
-        "precision": spec.precision,
-        "init_seed": spec.init_seed,
-        "data_seed": spec.data_seed,
+        "tokens": point["tokens"],
+        "steps": job.steps,
+        "batch_tokens": point["batch_tokens"],
+        "batch_sequences": point["batch_tokens"] // context,
+        "context": context,
+        "schedule": schedule | {"warmup_steps": round(schedule["warmup_tokens"] / point["batch_tokens"])},
+        "precision": settings["precision"],
+        "init_seed": point.init_seed,
+        "data_seed": point.data_seed,
     }
