@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
 from hptransfer.coordcheck.measure import measure, shortened
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
-from hptransfer.experiment.space import SearchSpace, load_space
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.membership import members
+from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
 from hptransfer.optimizers import get_recipe
-from hptransfer.runs import Store
-from hptransfer.runs.query import of_series, runs_of
+from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.choice import chosen_arms
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25
@@ -40,41 +42,36 @@ class Rate:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser("coordcheck", __doc__ or "")
-    options.add_argument("--optimizer", required=True, metavar="NAME", help="recipe")
+    options.add_argument("--optimizer", "--arm", required=True, metavar="NAME", help="arm, or recipe")
     options.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
     options.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512], metavar="W", help="(32 to 512)")
     options.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
     options.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
     options.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
     options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
-    options.add_argument("--output", metavar="FILE.svg", help="(reports/coordcheck/<optimizer>-<parametrization>.svg)")
+    options.add_argument("--output", metavar="FILE.svg", help="(reports/coordcheck/<arm>.svg)")
     args = options.parse_args(argv)
     _refuse_bad_numbers(args)
-    experiment = load_experiment(args.experiment, args.set)
-    get_recipe(args.optimizer)
-    parametrization: Parametrization = args.parametrization or experiment.parametrizations[0]
-    output = Path(args.output or f"reports/coordcheck/{args.optimizer}-{parametrization}.svg")
+    experiment, arms = chosen_arms(load_experiment(args.experiment, args.set), args.optimizer, args.parametrization)
+    if len(arms) > 1:
+        raise UsageError(f"--optimizer {args.optimizer} names {len(arms)} arms: one is checked at a time")
+    arm = arms[0]
+    output = Path(args.output or f"reports/coordcheck/{arm.optimizer}-{arm.parametrization}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
-    space = load_space(args.optimizer, parametrization, experiment)
-    rate = _rate(args, experiment, parametrization, space)
-    optimizer = _optimizer(args, space, rate)
-    corpus = load_corpus(experiment.data).spec
-    short = shortened(experiment, max(args.steps))
-    specs = [
-        short.run_spec(corpus, optimizer, width=width, parametrization=parametrization, seed=seed)
-        for width in args.widths
-        for seed in range(args.seeds)
-    ]
-    _say_what_is_checked(args, specs[0], rate)
+    rate = _rate(args, experiment, arm)
+    data = load_corpus(experiment.data).spec
+    points = [_point(args, experiment, arm, data, rate, width) for width in args.widths]
+    jobs = [resolve(point.replicate(seed)) for point in points for seed in range(args.seeds)]
+    _say_what_is_checked(args, arm, jobs[0], rate)
 
     began = time.monotonic()
-    result = check(list(measure(specs, args.steps)), args.steps)
-    console.print(f"{len(specs)} runs in {time.monotonic() - began:.0f} s")
+    result = check(list(measure(jobs, args.steps)), args.steps)
+    console.print(f"{len(jobs)} runs in {time.monotonic() - began:.0f} s")
     _print(result)
-    summary = _summary(args, specs[0], rate, result)
-    _write(output, svg(result, f"{args.optimizer} under {parametrization}: movement against width"), summary)
-    search = f"python -m hptransfer.search {selection(args)} --optimizer {args.optimizer} --parametrization {parametrization}"
+    summary = _summary(args, arm, jobs[0], rate, result)
+    _write(output, svg(result, f"{arm.optimizer} under {arm.parametrization}: movement against width"), summary)
+    search = f"python -m hptransfer.search {selection(args)} --optimizer {args.optimizer} --parametrization {arm.parametrization}"
     finish(
         args,
         summary,
@@ -96,19 +93,21 @@ def _refuse_bad_numbers(args: argparse.Namespace) -> None:
         raise UsageError(f"--steps {' '.join(map(str, args.steps))}: none is from {judged}, which are the steps that are judged")
     if args.seeds < 1:
         raise UsageError(f"--seeds {args.seeds} is not positive")
+    if args.lr is not None and not 0 < args.lr < math.inf:
+        raise UsageError(f"--lr {number(args.lr)} is not a positive number")
 
 
-def _rate(args: argparse.Namespace, experiment: Experiment, parametrization: Parametrization, space: SearchSpace) -> Rate:
+def _rate(args: argparse.Namespace, experiment: Experiment, arm: Arm) -> Rate:
     """``--lr``, else a quarter of the best finished run's at the smallest width in the store, else of the search's centre."""
-    records, _ = runs_of(Store(args.store).records().values(), experiment)
+    space, found = experiment.space(arm), members(Store(args.store).records().values(), experiment, resolve)
     runs = [
-        (record.spec.model.width, record.loss, record.run_id, record.spec.optimizer)
-        for record in records
-        if record.loss is not None and of_series(record.spec, args.optimizer, parametrization)
+        (record.point["width"], record.loss, record.run_id, record.point)
+        for record in (*found.searched.get(arm.name, ()), *found.held_out.get(arm.name, ()))
+        if record.loss is not None
     ]
     if runs:
         width, _, run_id, best = min(runs, key=lambda run: run[:3])
-        lr, ratio = best.lr, best.embedding_lr_ratio
+        lr, ratio = best["lr"], best["embedding_lr_ratio"]
         origin = f"the best run at width {width} in store {args.store} ({run_id})"
     else:
         values = space.embedding_lr_ratio.values
@@ -119,23 +118,25 @@ def _rate(args: argparse.Namespace, experiment: Experiment, parametrization: Par
     return Rate(SHARE_OF_TUNED * lr, ratio, f"a quarter of {number(lr)}, from {origin}")
 
 
-def _optimizer(args: argparse.Namespace, space: SearchSpace, rate: Rate) -> OptimizerSpec:
+def _point(args: argparse.Namespace, experiment: Experiment, arm: Arm, data: DataSpec, rate: Rate, width: int) -> Point:
     """Without weight decay: the check is of the learning rates, and decay has a width rule of its own."""
+    point = experiment.point(arm, data, width=width, lr=rate.lr, weight_decay=0.0, embedding_lr_ratio=rate.embedding_lr_ratio)
     try:
-        recipe_options = override(space.fixed_options(), args.option)
+        recipe_options = override(point.settings["options"], args.option)
     except UsageError as error:
         raise UsageError(str(error).replace("--set", "--option", 1)) from None
-    validate(get_recipe(args.optimizer).options, recipe_options, f"--option of {args.optimizer}")
-    fields: dict[str, Any] = {"recipe": args.optimizer, "lr": rate.lr, "options": recipe_options}
-    return validate(OptimizerSpec, fields | {"embedding_lr_ratio": rate.embedding_lr_ratio}, args.optimizer)
+    validate(get_recipe(arm.optimizer).options, recipe_options, f"--option of {arm.optimizer}")
+    return shortened(point.at(options=recipe_options), max(args.steps))
 
 
-def _say_what_is_checked(args: argparse.Namespace, spec: RunSpec, rate: Rate) -> None:
-    model = spec.model
+def _say_what_is_checked(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate) -> None:
+    settings = job.point.settings
+    model, data = settings["model"], settings["data"]
+    batch = f"{job.point['batch_tokens'] // model['context']} x {model['context']}"
     console.print(
-        f"coordinate check of {args.optimizer} under {spec.parametrization}: widths {', '.join(map(str, sorted(args.widths)))} "
-        f"(base {spec.base.width}), depth {model.depth}, {model.of.summary(model.config)}, seeds {args.seeds}, "
-        f"corpus {spec.data.corpus}, batch {spec.batch_sequences} x {model.context} tokens, constant schedule, no weight decay\n"
+        f"coordinate check of {arm.optimizer} under {arm.parametrization}: widths {', '.join(map(str, sorted(args.widths)))} "
+        f"(base {settings['base']['width']}), depth {job.point['depth']}, seeds {args.seeds}, "
+        f"corpus {data['corpus']}, batch {batch} tokens, constant schedule, no weight decay\n"
         f"lr {number(rate.lr)}, embedding and readout x {number(rate.embedding_lr_ratio)}: {rate.source}"
         + (f"; options {', '.join(args.option)}" if args.option else "")
     )
@@ -160,23 +161,25 @@ def _print(result: Check) -> None:
     console.print(result.verdict)
 
 
-def _summary(args: argparse.Namespace, spec: RunSpec, rate: Rate, result: Check) -> dict[str, Any]:
+def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: Check) -> dict[str, Any]:
+    settings, model = job.point.settings, job.point.settings["model"]
     return {
-        "optimizer": args.optimizer,
-        "parametrization": spec.parametrization,
+        "arm": arm.name,
+        "optimizer": arm.optimizer,
+        "parametrization": arm.parametrization,
         "passed": result.passed,
         "verdict": result.verdict,
         "tolerance": TOLERANCE,
         "lr": rate.lr,
         "embedding_lr_ratio": rate.embedding_lr_ratio,
         "lr_source": rate.source,
-        "options": spec.optimizer.resolved_options.model_dump(),
-        "model": {key: value for key, value in spec.model.model_dump().items() if key != "width"},
-        "base_width": spec.base.width,
+        "options": settings["options"],
+        "model": {"depth": job.point["depth"], **model, "vocab": settings["data"]["vocab"]},
+        "base_width": settings["base"]["width"],
         "widths": sorted(args.widths),
         "seeds": args.seeds,
-        "batch_sequences": spec.batch_sequences,
-        "corpus": spec.data.model_dump(),
+        "batch_sequences": job.point["batch_tokens"] // model["context"],
+        "corpus": settings["data"],
         "slopes": [
             {
                 "role": line.activation,

@@ -15,35 +15,32 @@ import torch
 from hptransfer.base.errors import UsageError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.coordcheck.check import Activation, Run
-from hptransfer.experiment import Experiment
-from hptransfer.experiment.settings import Horizon, ScheduleSpec
+from hptransfer.experiment.settings import ScheduleSpec
 from hptransfer.optimizers.engine import clip_gradients
+from hptransfer.runs import Job, Point
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.trainers.ours.points import spec_of
 
 # A check asks how far weights move, not what they learn: a batch of 256 tokens shows it, and leaves width 512 to a CPU.
 SEQUENCES = 4
 CONTEXT = 64
 
 
-def shortened(experiment: Experiment, steps: int) -> Experiment:
-    """The experiment with runs of ``steps`` steps on small batches, at a constant learning rate from the first step on."""
-    context = min(CONTEXT, experiment.model.context)
-    return experiment.model_copy(
-        update={
-            "model": experiment.model.with_context(context),
-            "batch_sequences": SEQUENCES,
-            "schedule": ScheduleSpec(shape="constant"),
-            "horizon": Horizon(tokens=steps * SEQUENCES * context),
-        }
-    )
+def shortened(point: Point, steps: int) -> Point:
+    """A run of ``steps`` steps on small batches instead, at a constant learning rate from the first step on."""
+    model = point.settings["model"]
+    model = model | {"context": min(CONTEXT, model["context"])}
+    batch_tokens = SEQUENCES * model["context"]
+    scales = point.scales | {"tokens": steps * batch_tokens, "batch_tokens": batch_tokens}
+    schedule = ScheduleSpec(shape="constant").model_dump()
+    return point.model_copy(update={"scales": scales}).at(model=model, schedule=schedule, horizon={"policy": "tokens"})
 
 
-def measure(specs: Sequence[RunSpec], steps: Collection[int]) -> Iterator[Run]:
+def measure(jobs: Sequence[Job], steps: Collection[int]) -> Iterator[Run]:
     """Every run in a process of its own with one thread, as many side by side as there are cores; the widest start first."""
-    ordered = sorted(specs, key=lambda spec: -spec.model.width)
+    ordered = sorted(jobs, key=lambda job: -job.point["width"])
     workers = min(os.cpu_count() or 1, len(ordered))
     spawn, plugins = get_context("spawn"), (loaded_plugins(),)
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=plugins) as pool:
@@ -53,15 +50,16 @@ def measure(specs: Sequence[RunSpec], steps: Collection[int]) -> Iterator[Run]:
             raise UsageError("a worker process died, most likely for want of memory; try narrower --widths") from None
 
 
-def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
+def measure_run(job: Job, corpus: Corpus, steps: Collection[int]) -> Run:
     """RMS(h_t - h_0) in float32 of each activation at each of ``steps``, on the same validation tokens for every run.
 
-    The steps are those of training on the data stream of ``spec``. What is not finite ends the run; it is said, not raised.
+    The steps are those of training on the data stream of the job. What is not finite ends the run; it is said, not raised.
     """
+    spec, width, seed = spec_of(job.point), int(job.point["width"]), job.point.init_seed
     model = build_model(spec)
     optimizer = build_optimizer(model, spec)
     optimizer.set_schedule(1.0)
-    sequences, context = spec.batch_sequences, spec.model.context
+    sequences, context = spec.batch_sequences, job.point.settings["model"]["context"]
     fixed, _ = next(validation_batches(corpus.val, tokens=sequences * context, context=context))
     start = model.activations(fixed)
     rms: dict[tuple[Activation, int], float] = {}
@@ -71,7 +69,7 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
         loss.backward()
         norm = clip_gradients(model.parameters(), spec.optimizer.resolved_options.clip_norm).item()
         if not math.isfinite(loss.item() + norm):
-            return Run(spec.model.width, spec.init_seed, rms, f"loss {loss.item()}, gradient norm {norm} at t = {step - 1}")
+            return Run(width, seed, rms, f"loss {loss.item()}, gradient norm {norm} at t = {step - 1}")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step in steps:
@@ -79,9 +77,9 @@ def measure_run(spec: RunSpec, corpus: Corpus, steps: Collection[int]) -> Run:
                 now = model.activations(fixed)
             moved = {name: (now[name] - start[name]).square().mean().sqrt().item() for name in now}
             if not all(map(math.isfinite, moved.values())):
-                return Run(spec.model.width, spec.init_seed, rms, f"activations not finite at t = {step}")
+                return Run(width, seed, rms, f"activations not finite at t = {step}")
             rms |= {(name, step): value for name, value in moved.items()}
-    return Run(spec.model.width, spec.init_seed, rms)
+    return Run(width, seed, rms)
 
 
 def _start_worker(plugins: tuple[str, ...]) -> None:
@@ -91,5 +89,5 @@ def _start_worker(plugins: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _measure(spec: RunSpec, steps: Collection[int]) -> Run:
-    return measure_run(spec, open_corpus(spec.data), steps)
+def _measure(job: Job, steps: Collection[int]) -> Run:
+    return measure_run(job, open_corpus(spec_of(job.point).data), steps)

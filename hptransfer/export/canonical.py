@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from hptransfer import __version__
+from hptransfer.base.intervals import Interval
+from hptransfer.models import FAMILIES
+from hptransfer.models.family import Shape
+from hptransfer.runs import Job, Kind, Point
 from hptransfer.transfer.prediction import Prediction
 
 EXPORT_VERSION = 1
@@ -26,48 +29,75 @@ def export_json(prediction: Prediction) -> str:
 
 
 def canonical(prediction: Prediction) -> dict[str, Any]:
-    """The canonical record of a prediction."""
-    spec, optimizer = prediction.spec, prediction.spec.optimizer
+    """The canonical record of a prediction that has a job."""
+    job, point, settings = prediction.run, prediction.point, prediction.point.settings
     return {
         "export_version": EXPORT_VERSION,
         "hptransfer": __version__,
         "prediction": prediction.digest,
         "optimizer": {
-            "recipe": optimizer.recipe,
-            "options": spec.unscaled_options(),
+            "recipe": settings["optimizer"],
+            "options": job.details["options"],
             "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
-            "weights": [asdict(group) | {"sides": group.sides._asdict()} for group in spec.groups()],
+            "weights": [_weight(kind) for kind in job.kinds],
             "meaning": MEANING,
         },
         "interval_80": {
-            "lr": prediction.hyperparameters.lr.model_dump() | {"coordinates": "base"},
-            "weight_decay": prediction.hyperparameters.weight_decay.model_dump(),
+            "lr": _interval(prediction.lr) | {"coordinates": "base"},
+            "weight_decay": _interval(prediction.weight_decay) | {"status": prediction.weight_decay.words},
             "expected_regret": prediction.expected_regret,
         },
         "parametrization": {
-            "name": spec.parametrization,
-            "base": spec.base.model_dump(),
-            "base_lr": optimizer.lr,
-            "base_weight_decay": optimizer.weight_decay,
-            "embedding_lr_ratio": optimizer.embedding_lr_ratio,
-            "weight_decay_rule": spec.weight_decay_rule,
-            "residual_multiplier": spec.residual_multiplier,
+            "name": settings["parametrization"],
+            "base": settings["base"],
+            "base_lr": point["lr"],
+            "base_weight_decay": point["weight_decay"],
+            "embedding_lr_ratio": point["embedding_lr_ratio"],
+            "weight_decay_rule": settings["weight_decay_rule"],
+            "residual_multiplier": job.details["residual_multiplier"],
         },
-        "model": spec.model.model_dump() | {"parameters": spec.model.parameters()} | spec.model.of.describe(spec.model.shape),
-        "training": _training(spec),
-        "data": spec.data.model_dump(),
+        "model": {
+            "width": point["width"],
+            "depth": point["depth"],
+            **settings["model"],
+            "vocab": settings["data"]["vocab"],
+            "parameters": job.parameters,
+            **describe(point),
+        },
+        "training": _training(job),
+        "data": settings["data"],
     }
 
 
-def _training(spec: RunSpec) -> dict[str, Any]:
+def describe(point: Point) -> dict[str, Any]:
+    """The model in its family's own words: its architecture, and how each kind of weight starts."""
+    keys = point.settings["model"]
+    family = FAMILIES.get(keys.get("family", "gpt"))
+    config = family.config.model_validate({name: value for name, value in keys.items() if name != "family"})
+    return family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
+
+
+def _weight(kind: Kind) -> dict[str, Any]:
+    left, right = kind.sides
+    numbers = kind.model_dump(include={"role", "lr", "weight_decay", "epsilons"})
+    return {"kind": kind.name, **numbers, "sides": {"left": left, "right": right}}
+
+
+def _interval(interval: Interval) -> dict[str, Any]:
+    return interval.model_dump(include={"value", "low", "high"})
+
+
+def _training(job: Job) -> dict[str, Any]:
+    point, settings = job.point, job.point.settings
+    context, schedule = settings["model"]["context"], settings["schedule"]
     return {
-        "tokens": spec.tokens,
-        "steps": spec.steps,
-        "batch_tokens": spec.batch_tokens,
-        "batch_sequences": spec.batch_sequences,
-        "context": spec.model.context,
-        "schedule": spec.schedule.model_dump() | {"warmup_steps": round(spec.schedule.warmup_tokens / spec.batch_tokens)},
-        "precision": spec.precision,
-        "init_seed": spec.init_seed,
-        "data_seed": spec.data_seed,
+        "tokens": point["tokens"],
+        "steps": job.steps,
+        "batch_tokens": point["batch_tokens"],
+        "batch_sequences": point["batch_tokens"] // context,
+        "context": context,
+        "schedule": schedule | {"warmup_steps": round(schedule["warmup_tokens"] / point["batch_tokens"])},
+        "precision": settings["precision"],
+        "init_seed": point.init_seed,
+        "data_seed": point.data_seed,
     }

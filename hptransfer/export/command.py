@@ -10,7 +10,7 @@ from hptransfer import cli
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.export.canonical import export_json
 from hptransfer.transfer import choice
-from hptransfer.transfer.prediction import Prediction, default_path
+from hptransfer.transfer.prediction import Prediction
 
 TARGETS: dict[str, Callable[[Prediction], str]] = {"json": export_json}
 
@@ -20,14 +20,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser("export", "Write a prediction in the form that a trainer reads.")
     choice.add_options(parser)
     parser.add_argument("--target", default="json", metavar="NAME", help=f"{', '.join(TARGETS)} (json)")
-    parser.add_argument("--output", metavar="FILE", help="(exports/<optimizer>-<width>.json)")
+    parser.add_argument("--output", metavar="FILE", help="(exports/..., as the prediction in predictions/...)")
     args = parser.parse_args(argv)
     if args.target not in TARGETS:
         raise unknown("export target", args.target, TARGETS)
     source, prediction = choice.chosen(args)
-    target = prediction.target
-    default = default_path(prediction.optimizer, prediction.parametrization, target.width)
-    output = Path(args.output or f"exports/{default.name}")
+    if not prediction.job or not prediction.job.kinds:
+        raise UsageError(f"{source} is of a table: there is no run to export")
+    output = Path(args.output or default_output(source))
     cli.table("export", ("setting", "value"), [("prediction", source), ("target", args.target), ("output", output)])
 
     content = TARGETS[args.target](prediction)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
     cli.table(
-        f"{prediction.optimizer} at width {target.width}",
+        f"{prediction.name} at width {prediction.point['width']}",
         ("role", "learning rate", "weight decay", "epsilons"),
         [
             (
@@ -50,3 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ],
     )
     cli.finish(args, json.loads(content), written=[str(output)])
+
+
+def default_output(prediction: Path) -> Path:
+    """Where an export is written unless a path is given: as the prediction, in ``exports`` rather than ``predictions``."""
+    home = Path("predictions")
+    return "exports" / (prediction.relative_to(home) if prediction.is_relative_to(home) else Path(prediction.name))

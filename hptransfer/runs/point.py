@@ -77,7 +77,8 @@ class Job(Frozen):
     ``flops``: forward and backward of the whole run, without the optimizer's; None where unknown, as ``parameters`` may be.
     ``exponents``: by role, what theory expects of the best lr with width, d ln lr* / d ln width in the point's coordinates;
     empty where there is no theory. ``constants``: what a base and its target must share, by name, in words. ``uncovered``: what
-    the theory does not cover, and what is assumed instead.
+    the theory does not cover, and what is assumed instead. ``details``: final values beside those of the kinds, by name, that
+    another trainer needs to repeat the run.
     """
 
     run_id: str
@@ -88,6 +89,7 @@ class Job(Frozen):
     exponents: dict[str, float] = {}
     constants: dict[str, str] = {}
     uncovered: tuple[str, ...] = ()
+    details: dict[str, Any] = {}
 
     @property
     def steps(self) -> int:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from hptransfer.base.config import merge, validate
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Resources, load_experiment
+from hptransfer.experiment.settings import DataSpec
 from hptransfer.plan.hardware import peak
-from hptransfer.runs import CurvePoint, RunRecord, Store
-from hptransfer.runs.query import tokens_to_loss
+from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
+from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.trainers.ours.data.corpus import open_corpus
 from hptransfer.trainers.ours.launch import Layout, launch
 from hptransfer.trainers.ours.parallel import Strategy
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
 
@@ -34,22 +35,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         if getattr(args, name) < least:
             raise UsageError(f"--{name} {getattr(args, name)} is below {least}")
     source, prediction = choice.chosen(args)
-    spec = transferred(prediction, args.width or prediction.target.width)
-    if spec.batch_sequences % (args.workers * args.accumulate):
+    if not prediction.job or not prediction.job.kinds:
+        raise UsageError(f"{source} is of a table: there is no run to train")
+    job = transferred(prediction, args.width or int(prediction.point["width"]))
+    sequences = job.point["batch_tokens"] // job.point.settings["model"]["context"]
+    if sequences % (args.workers * args.accumulate):
         asked = f"--workers {args.workers} x --accumulate {args.accumulate}"
-        raise UsageError(f"{asked} does not divide the batch of {spec.batch_sequences} sequences")
+        raise UsageError(f"{asked} does not divide the batch of {sequences} sequences")
     store = Store(args.store)
-    _say_what_is_planned(spec, prediction, source, store)
-    record = store.get(spec.run_id)
+    _say_what_is_planned(job, prediction, source, store)
+    record = store.get(job.run_id)
     if record is None:
-        open_corpus(spec.data).require(spec.data)  # workers would find out only after a start-up
-        record = _train(spec, store, args)
+        data = DataSpec.model_validate(job.point.settings["data"])
+        open_corpus(data).require(data)  # workers would find out only after a start-up
+        record = _train(job, store, args)
     else:
-        console.print(f"run {spec.run_id} is in the store: nothing is trained")
+        console.print(f"run {job.run_id} is in the store: nothing is trained")
     if record.loss is None:
-        raise CheckFailed(f"run {spec.run_id} {record.state}: {record.reason}")
+        raise CheckFailed(f"run {job.run_id} {record.state}: {record.outcome.reason}")
     target_loss = args.target_loss or load_experiment(args.experiment, args.set).target_loss
-    reached = tokens_to_loss(record.curve, target_loss) if target_loss else None
+    reached = tokens_to_loss(record.outcome.curve, target_loss) if target_loss else None
     _say_what_came_of_it(record, target_loss, reached)
     finish(
         args,
@@ -59,73 +64,72 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def transferred(prediction: Prediction, width: int) -> RunSpec:
+def transferred(prediction: Prediction, width: int) -> Job:
     """The predicted run at a width: in base coordinates the LR moves by the exponent that the prediction used, and all else by
     the rules. Raises UsageError where the model has no such width."""
-    spec, target = prediction.spec, prediction.target.width
-    lr = spec.optimizer.lr * (width / target) ** prediction.drift.used
-    changes = {"model": {"width": width}, "optimizer": {"lr": lr}} if width != target else {}
-    return validate(RunSpec, merge(spec.model_dump(), changes), f"width {width}")
+    point = prediction.point
+    if width != point["width"]:
+        point = point.at(width=width, lr=point["lr"] * (width / point["width"]) ** prediction.drift.used)
+    return resolve(point)
 
 
-def _train(spec: RunSpec, store: Store, args: Any) -> RunRecord:
+def _train(job: Job, store: Store, args: Any) -> Record:
     from hptransfer.search.cluster import cluster, has_gpus, require_slots  # Ray, which a finished run need not load
 
     def say(point: CurvePoint) -> None:
         val = "-" if point.val is None else f"{point.val:.4f}"
-        console.print(f"step {point.step:>6}/{spec.steps}  {point.tokens:>12} tokens  train {point.train:.4f}  val {val}")
+        console.print(f"step {point.step:>6}/{job.steps}  {point.tokens:>12} tokens  train {point.train:.4f}  val {val}")
 
     with cluster(store):
         resources = Resources(cpus=args.threads, gpus=1 if has_gpus() else 0)
         require_slots(resources, args.workers)
-        return launch(spec, store, Layout(args.workers, resources, args.strategy, args.accumulate, args.failures), say)
+        return launch(job, store, Layout(args.workers, resources, args.strategy, args.accumulate, args.failures), say)
 
 
-def _say_what_is_planned(spec: RunSpec, prediction: Prediction, source: Path, store: Store) -> None:
-    target = prediction.target.width
+def _say_what_is_planned(job: Job, prediction: Prediction, source: Path, store: Store) -> None:
+    point, target = job.point, prediction.point["width"]
     console.print(
-        f"{source}: {spec.optimizer.recipe} under {spec.parametrization} at width {spec.model.width}, "
-        f"{number(spec.model.parameters())} parameters; {spec.tokens} tokens in {spec.steps} steps of {spec.batch_tokens}; "
-        f"{number(spec.flops)} FLOPs; store {store.location}"
+        f"{source}: {prediction.name} at width {point['width']}, {number(job.parameters)} parameters; {point['tokens']} tokens "
+        f"in {job.steps} steps of {point['batch_tokens']}; {number(job.flops)} FLOPs; store {store.location}"
     )
-    if spec.model.width != target:
+    if point["width"] != target:
         console.print(
             f"the prediction was made for width {target}: its LR goes on with width^{number(prediction.drift.used)} in base "
             f"coordinates, its interval and checks speak about {target} alone"
         )
     table(
-        f"run {spec.run_id}: final numbers",
+        f"run {job.run_id}: final numbers",
         ["weights", "role", "lr", "weight decay", "epsilons"],
         [
             [
-                group.kind,
-                group.role,
-                group.lr,
-                group.weight_decay,
-                ", ".join(f"{k} {number(v)}" for k, v in group.epsilons.items()),
+                kind.name,
+                kind.role,
+                kind.lr,
+                kind.weight_decay,
+                ", ".join(f"{k} {number(v)}" for k, v in kind.epsilons.items()),
             ]
-            for group in spec.groups()
+            for kind in job.kinds
         ],
     )
 
 
-def _say_what_came_of_it(record: RunRecord, target: float | None, reached: float | None) -> None:
-    seconds = record.training_wall_seconds
-    mfu = _mfu(record)
+def _say_what_came_of_it(record: Record, target: float | None, reached: float | None) -> None:
+    outcome, mfu = record.outcome, _mfu(record)
+    share = _per(outcome, outcome.optimizer_wall_seconds)
     table(
         "result",
         ["loss", "bits per byte", "tokens/s", "model FLOP/s", "MFU", "optimizer", "seconds", "workers", "device"],
         [
             [
-                f"{record.loss:.4f}",
-                "-" if record.bits_per_byte is None else f"{record.bits_per_byte:.4f}",
-                record.tokens / seconds if seconds else "-",
-                record.flops / seconds if seconds else "-",
+                f"{outcome.loss:.4f}",
+                "-" if outcome.bits_per_byte is None else f"{outcome.bits_per_byte:.4f}",
+                number(_per(outcome, outcome.tokens)),
+                number(_per(outcome, outcome.flops)),
                 "-" if mfu is None else f"{mfu:.1%}",
-                f"{record.optimizer_wall_seconds / seconds:.1%}" if seconds else "-",
-                seconds,
-                record.workers,
-                record.device,
+                "-" if share is None else f"{share:.1%}",
+                number(outcome.training_wall_seconds),
+                outcome.workers,
+                outcome.device,
             ]
         ],
     )
@@ -133,9 +137,12 @@ def _say_what_came_of_it(record: RunRecord, target: float | None, reached: float
         console.print(f"loss {target:g}: {'not reached' if reached is None else f'reached after {reached:.0f} tokens'}")
 
 
-def _mfu(record: RunRecord) -> float | None:
-    """Model FLOPs utilization: of the workers' dense bf16 peak, where it is known."""
-    at_best = peak(record.device)
-    if at_best is None or not record.training_wall_seconds:
-        return None
-    return record.flops / record.training_wall_seconds / (at_best * record.workers)
+def _per(outcome: Outcome, amount: float | None) -> float | None:
+    """An amount per second of training; None where either is unknown."""
+    return amount / outcome.training_wall_seconds if amount is not None and outcome.training_wall_seconds else None
+
+
+def _mfu(record: Record) -> float | None:
+    """Model FLOPs utilization: of the workers' dense bf16 peak; None where one of them is unknown."""
+    at_best, rate = peak(record.outcome.device), _per(record.outcome, record.outcome.flops)
+    return None if at_best is None or rate is None else rate / (at_best * record.outcome.workers)

@@ -33,9 +33,7 @@ class Layout:
     failures: int = 1
 
 
-def launch(
-    job: Job, store: Store, layout: Layout | None = None, on_point: Callable[[CurvePoint], None] | None = None
-) -> Record:
+def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Callable[[CurvePoint], None] | None = None) -> Record:
     """Train one run as a Ray Train `TorchTrainer` run, and return its record from the store. ``on_point`` is called with every
     point of its curve as it comes. Raises CheckFailed when the run fails, or another process trains it."""
     from ray import get_runtime_context

@@ -79,6 +79,10 @@ def job_of(spec: RunSpec) -> Job:
             "corpus": f"{spec.data.corpus} {spec.data.sha256[:8]}",
         },
         uncovered=options.uncovered() if spec.parametrization == "mup" else (),
+        details={
+            "options": spec.unscaled_options(tuple(groups.values())),
+            "residual_multiplier": spec.residual_multiplier,
+        },
     )
 
 
