@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment
@@ -19,7 +17,7 @@ from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Job, Point, Store
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.group import Group, run_ids, too_few_runs
-from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
+from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
 from hptransfer.validate.configurations import Records
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
@@ -103,10 +101,8 @@ def known_predictions(experiment: Experiment, store: Store) -> list[Prediction]:
         except UsageError:
             continue
     for content in store.registered_predictions():
-        try:
+        if content.get("prediction_version") == PREDICTION_VERSION:
             found.append(Prediction.model_validate(content))
-        except ValidationError:
-            continue
     return found
 
 

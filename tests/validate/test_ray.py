@@ -10,9 +10,7 @@ from hptransfer.cli import run
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.spec import OptimizerSpec
-from hptransfer.transfer.decision import predict
-from hptransfer.transfer.prediction import default_path, read_prediction
+from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.command import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
@@ -34,20 +32,18 @@ TINY = {
 def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    experiment, data = Experiment.model_validate(TINY), identify(DataChoice())
+    experiment, data, store = Experiment.model_validate(TINY), identify(DataChoice()), Store("runs")
     for recipe in experiment.optimizers:
-        target = experiment.run_spec(data, OptimizerSpec(recipe=recipe, lr=1), width=48, parametrization="mup")
-        prediction = predict(make_records(Truth(), experiment, recipe=recipe, data=data), target, draws=30)
-        path = default_path(recipe, "mup", 48)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(prediction.model_dump_json())
+        for record in make_records(Truth(), experiment, recipe=recipe, data=data):
+            store.add(record)
+    searched = set(store.records())
     argv = ["--experiment", "tiny.yaml", "--json"]
     with pytest.raises(SystemExit) as stopped:
         run(lambda: main(argv))
     printed = capsys.readouterr()
     assert stopped.value.code == 0, printed.err
 
-    found = {validation["optimizer"]: validation for validation in json.loads(printed.out)["validations"]}
+    found = {validation["arm"]: validation for validation in json.loads(printed.out)["validations"]}
     records = Store("runs").records()
     shampoo = found["shampoo"]
     assert shampoo["width"] == 48
@@ -64,13 +60,14 @@ def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path,
     assert all(record.state == "complete" for record in records.values())
 
     # The prediction was in the store before the first run that tests it.
-    digest = read_prediction(default_path("shampoo", "mup", 48)).digest
-    assert shampoo["prediction"] == digest
-    written = (tmp_path / f"runs/predictions/{digest}.json").stat().st_mtime
-    assert all(path.stat().st_mtime > written for path in (tmp_path / "runs/runs").glob("*.json"))
+    predicted = shampoo["runs"][0]["run_ids"][0]
+    registered = tmp_path / f"runs/predictions/{predicted}.json"
+    assert Prediction.model_validate(json.loads(registered.read_text())["prediction"]).digest == shampoo["prediction"]
+    held_out = [path for path in (tmp_path / "runs/runs").glob("*.json") if path.stem not in searched]
+    assert all(path.stat().st_mtime > registered.stat().st_mtime for path in held_out)
 
     with pytest.raises(SystemExit):
         run(lambda: main(argv))
-    again = {validation["optimizer"]: validation for validation in json.loads(capsys.readouterr().out)["validations"]}
+    again = {validation["arm"]: validation for validation in json.loads(capsys.readouterr().out)["validations"]}
     assert again == found
     assert Store("runs").records() == records

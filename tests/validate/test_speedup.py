@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from hptransfer.validate.speedup import Point, _draw, compute_multiplier, over_sizes, power_law, trend, within_run
+from hptransfer.validate.speedup import Spent, _draw, compute_multiplier, over_sizes, power_law, trend, within_run
 
 # arXiv 2512.05620, figure 6: AdamW, Muon and Shampoo (muP, 1/D weight decay) at 190M, 380M, 640M, 1.4B, one seed each.
 COSTS = [4.32036e18, 1.78145e19, 5.03824e19, 2.26749e20]
 
 
 def points(losses, error=0.0, freedom=None):
-    return [Point(cost, loss, error * loss, freedom) for cost, loss in zip(COSTS, losses, strict=True)]
+    return [Spent(cost, loss, error * loss, freedom) for cost, loss in zip(COSTS, losses, strict=True)]
 
 
 ADAMW, MUON, SHAMPOO = (3.2367, 3.0094, 2.8629, 2.6807), (3.1779, 2.9595, 2.8188, 2.6405), (3.1794, 2.9629, 2.8296, 2.6504)
@@ -52,15 +52,15 @@ def test_the_order_of_the_runs_does_not_matter():
 
 def test_the_outer_points_are_extrapolated_at_both_ends():
     """ln cost is linear in ln loss: beyond the ends the line goes on, wherever its points are."""
-    law = [Point(cost, cost**-0.05) for cost in (1.0, 3.0, 10.0)]
-    below, inside, above = over_sizes(law, [Point(10.0, 15.0**-0.05), Point(1.0, 2.0**-0.05), Point(1.0, 0.8**-0.05)])
+    law = [Spent(cost, cost**-0.05) for cost in (1.0, 3.0, 10.0)]
+    below, inside, above = over_sizes(law, [Spent(10.0, 15.0**-0.05), Spent(1.0, 2.0**-0.05), Spent(1.0, 0.8**-0.05)])
     assert [below.value, inside.value, above.value] == pytest.approx([1.5, 2.0, 0.8])
     assert [below.extrapolated, inside.extrapolated, above.extrapolated] == [True, False, True]
 
 
-@pytest.mark.parametrize("baseline", [[Point(2.0, 3.0)], [Point(1.0, 3.0), Point(2.0, 3.0)]], ids=["one size", "equal losses"])
+@pytest.mark.parametrize("baseline", [[Spent(2.0, 3.0)], [Spent(1.0, 3.0), Spent(2.0, 3.0)]], ids=["one size", "equal losses"])
 def test_where_nothing_can_be_extrapolated_there_is_a_bound(baseline):
-    better, worse = over_sizes(baseline, [Point(1.0, 2.9), Point(4.0, 3.1)])
+    better, worse = over_sizes(baseline, [Spent(1.0, 2.9), Spent(4.0, 3.1)])
     assert (better.value, better.bound, better.bracketed, better.extrapolated) == (2.0, ">", False, False)
     assert (worse.value, worse.bound, worse.bracketed) == (baseline[0].cost / 4, "<", False)
 
@@ -76,8 +76,8 @@ def test_the_noise_of_the_sizes_makes_the_interval():
 
 def test_the_trend_over_sizes():
     """A challenger with the exponent 0.06 against 0.05: the multiplier grows as compute^0.2."""
-    baseline = [Point(c, c**-0.05) for c in (1.0, 4.0, 16.0, 64.0, 256.0)]
-    own = [Point(c, 0.99 * c**-0.06) for c in (1.0, 4.0, 16.0)]
+    baseline = [Spent(c, c**-0.05) for c in (1.0, 4.0, 16.0, 64.0, 256.0)]
+    own = [Spent(c, 0.99 * c**-0.06) for c in (1.0, 4.0, 16.0)]
     found = trend(baseline, own)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.2, 0.2))
     assert trend(baseline, own[:2]) is None
@@ -92,10 +92,10 @@ def test_the_trend_of_the_paper_has_an_interval():
 
 
 def test_a_law_needs_three_points_and_a_loss_that_falls():
-    ladder = [Point(1.0, 3.0), Point(2.0, 2.9), Point(4.0, 2.8)]
-    assert power_law(ladder[:2], Point(1.0, 2.9)) is None
-    assert power_law([Point(1.0, 2.8), Point(2.0, 2.9), Point(4.0, 3.0)], Point(1.0, 2.9)) is None
-    assert power_law(ladder, Point(1.0, 2.9)).bracketed
+    ladder = [Spent(1.0, 3.0), Spent(2.0, 2.9), Spent(4.0, 2.8)]
+    assert power_law(ladder[:2], Spent(1.0, 2.9)) is None
+    assert power_law([Spent(1.0, 2.8), Spent(2.0, 2.9), Spent(4.0, 3.0)], Spent(1.0, 2.9)) is None
+    assert power_law(ladder, Spent(1.0, 2.9)).bracketed
 
 
 # A ladder of horizons of E + B cost^-beta.
@@ -106,12 +106,12 @@ def truth(cost):
     return E + B * cost**-BETA
 
 
-LADDER = [Point(cost, truth(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
+LADDER = [Spent(cost, truth(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
 
 
 @pytest.mark.parametrize("multiplier", [0.5, 0.7, 1.0, 1.2, 1.4, 2.0, 2.5, 4.0])
 def test_between_two_horizons_the_curve_bends_as_losses_do(multiplier):
-    found = compute_multiplier(LADDER, Point(1.0, truth(multiplier)))
+    found = compute_multiplier(LADDER, Spent(1.0, truth(multiplier)))
     assert (found.bracketed, found.bound, found.p_value) == (True, None, None)
     assert found.value == pytest.approx(multiplier)
     assert found.low <= multiplier <= found.high
@@ -125,24 +125,24 @@ def test_a_curve_that_bends_otherwise_costs_little(exponent, floor):
     def loss(cost):
         return floor + (2.2 - floor) * cost**-exponent
 
-    ladder = [Point(cost, loss(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
+    ladder = [Spent(cost, loss(cost)) for cost in (0.5, 1.0, 2.0, 4.0)]
     for multiplier in (0.7, 1.2, 1.4, 2.8):
-        assert abs(math.log(compute_multiplier(ladder, Point(1.0, loss(multiplier))).value / multiplier)) < 0.025
+        assert abs(math.log(compute_multiplier(ladder, Spent(1.0, loss(multiplier))).value / multiplier)) < 0.025
 
 
 def test_a_loss_below_the_baselines_longest_run_is_only_a_bound():
-    found = compute_multiplier(LADDER, Point(2.0, truth(5.0)))
+    found = compute_multiplier(LADDER, Spent(2.0, truth(5.0)))
     assert (found.bracketed, found.bound, found.value, found.high) == (False, ">", 2.0, None)
 
 
 def test_a_loss_above_the_baselines_shortest_run_is_a_bound_from_above():
-    found = compute_multiplier(LADDER, Point(1.0, truth(0.4)))
+    found = compute_multiplier(LADDER, Spent(1.0, truth(0.4)))
     assert (found.bracketed, found.bound, found.value, found.low) == (False, "<", 0.5, None)
 
 
 def test_one_baseline_run_can_only_bound():
-    assert compute_multiplier(LADDER[:1], Point(1.0, 2.0)).bound == ">"
-    assert compute_multiplier(LADDER[:1], Point(1.0, 3.0)).bound == "<"
+    assert compute_multiplier(LADDER[:1], Spent(1.0, 2.0)).bound == ">"
+    assert compute_multiplier(LADDER[:1], Spent(1.0, 3.0)).bound == "<"
 
 
 @pytest.mark.parametrize(
@@ -156,23 +156,23 @@ def test_one_baseline_run_can_only_bound():
     ],
 )
 def test_a_bound_shows_a_speedup_only_above_one(cost, loss, shown):
-    noisy = [Point(point.cost, point.loss, 0.001) for point in LADDER]
-    found = compute_multiplier(noisy, Point(cost, loss, 0.001))
+    noisy = [Spent(point.cost, point.loss, 0.001) for point in LADDER]
+    found = compute_multiplier(noisy, Spent(cost, loss, 0.001))
     assert found.p_value == (1 / 2001 if shown else 1.0)
 
 
 def test_the_p_value_is_that_of_the_difference():
     """At equal cost the multiplier is above 1 when the loss is below the baseline's: a normal difference of two means."""
-    noisy = [Point(point.cost, point.loss, 0.004) for point in LADDER]
+    noisy = [Spent(point.cost, point.loss, 0.004) for point in LADDER]
     for z in (0.0, 1.0, 2.0):
-        found = compute_multiplier(noisy, Point(1.0, truth(1.0) - z * 0.004 * math.sqrt(2), 0.004))
+        found = compute_multiplier(noisy, Spent(1.0, truth(1.0) - z * 0.004 * math.sqrt(2), 0.004))
         assert found.p_value == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)), abs=0.025)
 
 
 def test_noise_from_few_runs_widens_the_interval():
     def width(freedom):
-        noisy = [Point(point.cost, point.loss, 0.002, freedom) for point in LADDER]
-        found = compute_multiplier(noisy, Point(1.0, truth(1.4), 0.002, freedom))
+        noisy = [Spent(point.cost, point.loss, 0.002, freedom) for point in LADDER]
+        found = compute_multiplier(noisy, Spent(1.0, truth(1.4), 0.002, freedom))
         return math.log(found.high / found.low)
 
     known, few, many = width(None), width(3), width(1000)
@@ -182,7 +182,7 @@ def test_noise_from_few_runs_widens_the_interval():
 
 def test_the_scale_of_the_noise_is_one_for_all_points_of_an_optimizer():
     """When one point is drawn far off because the noise was underestimated, the other is likely to be as well."""
-    pair = [Point(1.0, 2.2, 0.0022, 2), Point(2.0, 2.1, 0.0021, 2)]
+    pair = [Spent(1.0, 2.2, 0.0022, 2), Spent(2.0, 2.1, 0.0021, 2)]
     one, other = np.log(np.abs(np.log(_draw(pair, np.random.default_rng(0))[1:] / [2.2, 2.1]))).T
     # ln |z| varies by pi^2 / 8, ln sqrt(2 / chi2_2) by pi^2 / 24, and only the latter is shared.
     assert np.corrcoef(one, other)[0, 1] == pytest.approx(0.25, abs=0.05)
@@ -190,22 +190,22 @@ def test_the_scale_of_the_noise_is_one_for_all_points_of_an_optimizer():
 
 def test_an_equal_challenger_is_not_bounded_below():
     """The baseline's shortest run has the same loss: by noise the challenger may as well be worse."""
-    found = compute_multiplier([Point(1, 2.0, 0.02), Point(2, 1.9, 0.02)], Point(1, 2.0, 0.02))
+    found = compute_multiplier([Spent(1, 2.0, 0.02), Spent(2, 1.9, 0.02)], Spent(1, 2.0, 0.02))
     assert found.low is None
 
 
 @pytest.mark.parametrize("compare", [compute_multiplier, lambda baseline, own: over_sizes(baseline, [own])[0]])
-@pytest.mark.parametrize("last", [[], [Point(8, 2.7)]], ids=["last", "between"])
+@pytest.mark.parametrize("last", [[], [Spent(8, 2.7)]], ids=["last", "between"])
 def test_a_longer_run_that_ended_higher_does_not_turn_the_curve_back(compare, last):
     """The loss counts as reached where it first was: the noise of a longer run must not be to the challenger's gain."""
-    found = compare([Point(1, 3.0), Point(2, 2.8), Point(4, 2.81), *last], Point(1, 2.805))
+    found = compare([Spent(1, 3.0), Spent(2, 2.8), Spent(4, 2.81), *last], Spent(1, 2.805))
     assert found.bracketed
     assert 1.9 < found.value < 2
 
 
 def test_the_interval_is_reproducible():
-    noisy = [Point(point.cost, point.loss, 0.002, 4) for point in LADDER]
-    own = Point(1.0, 2.15, 0.002, 4)
+    noisy = [Spent(point.cost, point.loss, 0.002, 4) for point in LADDER]
+    own = Spent(1.0, 2.15, 0.002, 4)
     assert compute_multiplier(noisy, own) == compute_multiplier(noisy, own)
     assert compute_multiplier(noisy, own) != compute_multiplier(noisy, own, seed=1)
 
@@ -221,41 +221,41 @@ SHOOT_OUT = {
 
 @pytest.mark.parametrize(("losses", "multiplier"), SHOOT_OUT.values(), ids=SHOOT_OUT)
 def test_the_crossings_of_the_shoot_out_are_lower_bounds(losses, multiplier):
-    found = within_run(Point(5100, 3.3406), list(zip(STEPS, losses, strict=True)))
+    found = within_run(Spent(5100, 3.3406), list(zip(STEPS, losses, strict=True)))
     assert found.value == pytest.approx(multiplier, abs=5e-4)
     assert (found.bound, found.bracketed, found.high) == (">", False, None)
 
 
 def test_a_curve_that_never_passes_says_nothing():
     losses, _ = SHOOT_OUT["muon"]
-    assert within_run(Point(5100, 3.27), list(zip(STEPS, losses, strict=True))) is None
-    assert within_run(Point(5100, 3.27), []) is None
+    assert within_run(Spent(5100, 3.27), list(zip(STEPS, losses, strict=True))) is None
+    assert within_run(Spent(5100, 3.27), []) is None
 
 
 def test_the_lower_bound_has_a_lower_end_from_the_baselines_noise():
     curve = list(zip(STEPS, SHOOT_OUT["muon"][0], strict=True))
-    known = within_run(Point(5100, 3.3406, 0.002), curve)
-    assert known.low == pytest.approx(within_run(Point(5100, 3.3406 - 1.2816 * 0.002), curve).value, rel=1e-5)
-    assert within_run(Point(5100, 3.3406, 0.002, 2), curve).low < known.low
-    assert within_run(Point(5100, 3.3406, 0.06), curve).low is None  # 10 % of the time it would not have passed
+    known = within_run(Spent(5100, 3.3406, 0.002), curve)
+    assert known.low == pytest.approx(within_run(Spent(5100, 3.3406 - 1.2816 * 0.002), curve).value, rel=1e-5)
+    assert within_run(Spent(5100, 3.3406, 0.002, 2), curve).low < known.low
+    assert within_run(Spent(5100, 3.3406, 0.06), curve).low is None  # 10 % of the time it would not have passed
 
 
 def test_a_bound_is_closed_on_its_own_side():
     """Every draw lies beyond the ladder: more than 4 is all that is known, and that is known."""
-    found = compute_multiplier([Point(1, 2.2, 0.001), Point(4, 2.0, 0.001)], Point(1, 1.5, 0.001))
+    found = compute_multiplier([Spent(1, 2.2, 0.001), Spent(4, 2.0, 0.001)], Spent(1, 1.5, 0.001))
     assert (found.value, found.low, found.high) == (4, 4, None)
-    found = compute_multiplier([Point(1, 2.2, 0.001), Point(4, 2.0, 0.001)], Point(2, 3.0, 0.001))
+    found = compute_multiplier([Spent(1, 2.2, 0.001), Spent(4, 2.0, 0.001)], Spent(2, 3.0, 0.001))
     assert (found.value, found.low, found.high) == (0.5, None, 0.5)
 
 
 def test_nothing_is_extrapolated_to_many_times_the_compute():
     """AdamW hardly improves with size, so that its line would reach the loss at an absurd compute."""
-    flat = [Point(1, 2.0, 0.001), Point(2, 1.999, 0.001), Point(4, 1.998, 0.001)]
-    found = over_sizes(flat, [Point(1, 1.7, 0.001), Point(1, 2.3, 0.001)])
+    flat = [Spent(1, 2.0, 0.001), Spent(2, 1.999, 0.001), Spent(4, 1.998, 0.001)]
+    found = over_sizes(flat, [Spent(1, 1.7, 0.001), Spent(1, 2.3, 0.001)])
     assert [(one.bound, one.value, one.extrapolated, one.bracketed) for one in found] == [
         (">", 4.0, False, False),
         ("<", 1.0, False, False),
     ]
     assert (found[0].low, found[0].high) == (4.0, None)
-    assert power_law(flat, Point(1, 1.7, 0.001)).bound == ">"
-    assert trend(flat, [Point(1, 1.9), Point(2, 1.8), Point(4, 1.7)]) is None
+    assert power_law(flat, Spent(1, 1.7, 0.001)).bound == ">"
+    assert trend(flat, [Spent(1, 1.9), Spent(2, 1.8), Spent(4, 1.7)]) is None

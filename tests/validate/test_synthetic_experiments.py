@@ -10,10 +10,12 @@ import pytest
 from records import DATA, record_of
 from synthetic import Truth, World, draw_world, make_experiment, make_records
 
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.runs import Job
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.arms import SEARCH_FREEDOM
+from hptransfer.validate.configurations import SEARCH_FREEDOM
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
 from hptransfer.validate.verdict import verdict
@@ -29,17 +31,18 @@ EXPERIMENT = make_experiment(
 @cache
 def predictions() -> dict[str, Prediction]:
     found = {}
-    for recipe in EXPERIMENT.optimizers:
-        target = EXPERIMENT.run_spec(DATA, OptimizerSpec(recipe=recipe, lr=1), width=256, parametrization="mup")
-        found[recipe] = predict(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=recipe), target, draws=30)
+    for arm in EXPERIMENT.compared:
+        group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
+        found[arm.name] = predict(group, resolve(EXPERIMENT.target(arm, DATA)), resolve, draws=30)
     return found
 
 
-def loss(world: World, spec: RunSpec, multiplier: float, rng: np.random.Generator) -> float:
+def loss(world: World, job: Job, multiplier: float, rng: np.random.Generator) -> float:
     """Muon needs a ``multiplier``-th of AdamW's tokens; both have their optimum 1.2 times above the predicted LR."""
-    best = predictions()[spec.optimizer.recipe].spec.optimizer
-    tokens = spec.tokens / 131_072 * (multiplier if spec.optimizer.recipe == "muon" else 1.0)
-    lr, decay = math.log(spec.optimizer.lr / best.lr / 1.2), math.log(spec.optimizer.weight_decay / best.weight_decay)
+    point = job.point
+    best = predictions()[point.settings["optimizer"]].point
+    tokens = point["tokens"] / 131_072 * (multiplier if point.settings["optimizer"] == "muon" else 1.0)
+    lr, decay = math.log(point["lr"] / best["lr"] / 1.2), math.log(point["weight_decay"] / best["weight_decay"])
     bowl = 0.03 * (1.5 * lr if lr > 0 else lr) ** 2 + 0.003 * decay**2
     return world.loss(tokens) * math.exp(bowl + world.noise * rng.standard_normal())
 
@@ -48,11 +51,12 @@ def experiment(world: World, multiplier: float, rng: np.random.Generator) -> Val
     """Everything that the protocol asks for, with the noise that a search would have estimated from its replicates."""
     seen = {name: world.noise * math.sqrt(rng.chisquare(SEARCH_FREEDOM) / SEARCH_FREEDOM) for name in predictions()}
     own = {name: prediction.model_copy(update={"noise": seen[name]}) for name, prediction in predictions().items()}
-    protocol, records = Protocol(own, EXPERIMENT.validation), {}
-    while specs := protocol.missing(records):
-        for spec in specs:
-            seconds = spec.tokens * (1.25 if spec.optimizer.recipe == "muon" else 1.0) * math.exp(0.05 * rng.standard_normal())
-            records[spec.run_id] = record_of(spec, loss(world, spec, multiplier, rng), training_wall_seconds=seconds / 1e5)
+    protocol, records = Protocol(own, EXPERIMENT.validation, "adamw", resolve), {}
+    while jobs := protocol.missing(records):
+        for job in jobs:
+            slower = 1.25 if job.point.settings["optimizer"] == "muon" else 1.0
+            seconds = job.point["tokens"] * slower * math.exp(0.05 * rng.standard_normal())
+            records[job.run_id] = record_of(job, loss(world, job, multiplier, rng), training_wall_seconds=seconds / 1e5)
     return verdict("muon", protocol, records)
 
 

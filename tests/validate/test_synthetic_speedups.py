@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from synthetic import World, draw_world
 
-from hptransfer.validate.arms import SEARCH_FREEDOM
+from hptransfer.validate.configurations import SEARCH_FREEDOM
 from hptransfer.validate.protocol import BRACKETED
 from hptransfer.validate.result import Multiplier
-from hptransfer.validate.speedup import Point, compute_multiplier
+from hptransfer.validate.speedup import Spent, compute_multiplier
 
 pytestmark = pytest.mark.xdist_group(__name__)  # all on one worker: the experiments are made once
 
@@ -22,10 +22,10 @@ EXPERIMENTS = 500  # of each multiplier and noise
 SEEDS = 3
 
 
-def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Point:
+def point(cost: float, losses: np.ndarray, noise: tuple[float, int]) -> Spent:
     """A rung or the challenger with its estimate of the noise: relative variance of one seed and degrees of freedom."""
     mean = float(losses.mean())
-    return Point(cost, mean, mean * math.sqrt(noise[0] / len(losses)), noise[1])
+    return Spent(cost, mean, mean * math.sqrt(noise[0] / len(losses)), noise[1])
 
 
 def estimate_noise(prior: float, runs: list[np.ndarray]) -> tuple[float, int]:
@@ -35,7 +35,7 @@ def estimate_noise(prior: float, runs: list[np.ndarray]) -> tuple[float, int]:
     return squares / freedom, freedom
 
 
-def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tuple[list[Point], Point]:
+def experiment(rng: np.random.Generator, world: World, multiplier: float) -> tuple[list[Spent], Spent]:
     """AdamW's ladder as the protocol runs it, and the challenger, each with the noise that its own runs and search saw.
 
     From 1x up, until the last rung is lower than the challenger by more than ``BRACKETED`` standard errors; down to 0.5x where

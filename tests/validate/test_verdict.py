@@ -6,11 +6,13 @@ import pytest
 from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.runs import CurvePoint
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.base.refusals import Refusal
+from hptransfer.runs import CurvePoint, Job, Record
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.arms import horizon, seed_noise
+from hptransfer.validate.configurations import horizon, seed_noise
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.verdict import verdict
 
@@ -19,42 +21,55 @@ EXPERIMENT = make_experiment(optimizers=["adamw", "shampoo"], validation=SETTING
 TOKENS = 131_072
 
 
-@pytest.fixture(scope="module")
-def predictions() -> dict[str, Prediction]:
+def make_predictions(tokens: int = TOKENS) -> dict[str, Prediction]:
     made = {}
-    for recipe in EXPERIMENT.optimizers:
-        target = EXPERIMENT.run_spec(DATA, OptimizerSpec(recipe=recipe, lr=1), width=256, parametrization="mup")
-        made[recipe] = predict(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=recipe), target, draws=30)
+    for arm in EXPERIMENT.compared:
+        target = resolve(EXPERIMENT.target(arm, DATA).at(tokens=tokens) if tokens != TOKENS else EXPERIMENT.target(arm, DATA))
+        group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
+        made[arm.name] = predict(group, target, resolve, draws=30)
     return made
 
 
-def world(spec: RunSpec) -> float:
+@pytest.fixture(scope="module")
+def predictions() -> dict[str, Prediction]:
+    return make_predictions()
+
+
+def recipe(job: Job) -> str:
+    return job.point.settings["optimizer"]
+
+
+def world(job: Job, lr: float | None = None) -> float:
     """Losses at the target: the bowl's optimum at the predicted LR; Shampoo reaches AdamW's loss in 1 / 1.5 of the tokens."""
-    tokens = spec.tokens * (1.5 if spec.optimizer.recipe == "shampoo" else 1.0)
-    bowl = 0.02 * math.log(spec.optimizer.lr / 0.01) ** 2
-    jitter = 0.0003 if spec.init_seed % 2 else -0.0003
+    tokens = job.point["tokens"] * (1.5 if recipe(job) == "shampoo" else 1.0)
+    bowl = 0.02 * math.log((lr or job.point["lr"]) / 0.01) ** 2
+    jitter = 0.0003 if job.point.init_seed % 2 else -0.0003
     return 2.0 * (tokens / TOKENS) ** -0.1 * math.exp(bowl + jitter)
 
 
-def seconds(spec: RunSpec) -> float:
+def seconds(job: Job) -> float:
     """Shampoo takes a third longer for a token."""
-    return spec.tokens / 1e5 * (4 if spec.optimizer.recipe == "shampoo" else 3)
+    return job.point["tokens"] / 1e5 * (4 if recipe(job) == "shampoo" else 3)
 
 
-def run_all(predictions: dict[str, Prediction], loss=world) -> tuple[Protocol, dict, list[list[RunSpec]]]:
+def protocol_of(predictions: dict[str, Prediction], settings=EXPERIMENT.validation) -> Protocol:
+    return Protocol(predictions, settings, "adamw", resolve)
+
+
+def run_all(predictions: dict[str, Prediction], loss=world) -> tuple[Protocol, dict, list[list[Job]]]:
     """Run what the protocol asks for, phase by phase."""
-    protocol, records, phases = Protocol(predictions, EXPERIMENT.validation), {}, []
-    while specs := protocol.missing(records):
-        phases.append(specs)
-        records |= {spec.run_id: record_of(spec, loss(spec), training_wall_seconds=seconds(spec)) for spec in specs}
+    protocol, records, phases = protocol_of(predictions), {}, []
+    while jobs := protocol.missing(records):
+        phases.append(jobs)
+        records |= {job.run_id: record_of(job, loss(job), training_wall_seconds=seconds(job)) for job in jobs}
     return protocol, records, phases
 
 
-def refusal(predictions: dict[str, Prediction], loss=world) -> str:
+def refusal(predictions: dict[str, Prediction], loss=world) -> Refusal:
     protocol, records, _ = run_all(predictions, loss)
     found = verdict("shampoo", protocol, records)
     assert found.speedup is None
-    assert found.refusal is not None and found.refusal.endswith(".") and "\n" not in found.refusal
+    assert found.refusal is not None and found.refusal.text.endswith(".") and "\n" not in found.refusal.text
     return found.refusal
 
 
@@ -62,13 +77,23 @@ def changed(prediction: Prediction, **fields: object) -> Prediction:
     return prediction.model_copy(update=fields)
 
 
+def moved(prediction: Prediction, **changes: object) -> Prediction:
+    """The prediction of another run."""
+    return changed(prediction, job=resolve(prediction.point.at(**changes)))
+
+
+def but(record: Record, **changes: object) -> Record:
+    """The record with another outcome."""
+    return record.model_copy(update={"outcome": record.outcome.model_copy(update=changes)})
+
+
 # -- what is run ----------------------------------------------------------------------------------------------------------
 
 
 def test_around_a_prediction_are_seeds_probes_and_the_simple_transfers(predictions):
     protocol, records, _ = run_all(predictions)
-    arms = protocol.around("shampoo", records)
-    assert [(arm.kind, arm.factor, len(arm.specs)) for arm in arms] == [
+    around = protocol.around("shampoo", records)
+    assert [(one.kind, one.factor, len(one.jobs)) for one in around] == [
         ("predicted", 1.0, 2),
         ("lr_probe", 0.5, 1),
         ("weight_decay_probe", 0.5, 1),
@@ -77,30 +102,29 @@ def test_around_a_prediction_are_seeds_probes_and_the_simple_transfers(predictio
         ("same_hyperparameters", 1.0, 1),
         ("mup_only", 1.0, 1),
     ]
-    own = predictions["shampoo"].spec.optimizer
-    assert arms[3].specs[0].optimizer == own.model_copy(update={"lr": own.lr * 2})
-    assert arms[2].specs[0].optimizer == own.model_copy(update={"weight_decay": own.weight_decay / 2})
-    seeds = [(spec.init_seed, spec.data_seed) for spec in arms[0].specs]
-    assert len(set(seeds)) == 2 and all(arm.specs[0].init_seed == seeds[0][0] for arm in arms)
+    own = predictions["shampoo"].point
+    assert around[3].jobs[0].point == own.at(lr=own["lr"] * 2)
+    assert around[2].jobs[0].point == own.at(weight_decay=own["weight_decay"] / 2)
+    seeds = [(job.point.init_seed, job.point.data_seed) for job in around[0].jobs]
+    assert len(set(seeds)) == 2 and all(one.jobs[0].point.init_seed == seeds[0][0] for one in around)
 
 
 def test_the_simple_transfers_keep_the_smallest_widths_optimum(predictions):
     protocol, records, _ = run_all(predictions)
     same, mup = protocol.around("adamw", records)[-2:]
     best = predictions["adamw"].optima[0].lr.value
-    decay = predictions["adamw"].spec.optimizer.weight_decay
-    for arm, parametrization in ((same, "sp"), (mup, "mup")):
-        spec = arm.specs[0]
-        assert (spec.optimizer.lr, spec.parametrization, spec.weight_decay) == (best, parametrization, decay)
+    decay = predictions["adamw"].point["weight_decay"]
+    for one, parametrization in ((same, "sp"), (mup, "mup")):
+        job = one.jobs[0]
+        assert (job.point["lr"], job.point.settings["parametrization"], job.weight_decay) == (best, parametrization, decay)
     # The same numbers as at the base, and muP's.
-    assert {group.lr for group in same.specs[0].groups()} == {best}
-    assert min(group.lr for group in mup.specs[0].groups()) == pytest.approx(best * 64 / 256)
+    assert {kind.lr for kind in same.jobs[0].kinds} == {best}
+    assert min(kind.lr for kind in mup.jobs[0].kinds) == pytest.approx(best * 64 / 256)
 
 
 def test_spectral_has_no_simple_transfers(predictions):
-    spec = predictions["shampoo"].spec.at(parametrization="spectral")
-    other = changed(predictions["shampoo"], parametrization="spectral", spec=spec)
-    assert {arm.kind for arm in Protocol({"shampoo": other}, EXPERIMENT.validation).around("shampoo", {})} == {
+    other = moved(predictions["shampoo"], parametrization="spectral")
+    assert {one.kind for one in protocol_of({"shampoo": other}).around("shampoo", {})} == {
         "predicted",
         "lr_probe",
         "weight_decay_probe",
@@ -108,59 +132,58 @@ def test_spectral_has_no_simple_transfers(predictions):
 
 
 def test_without_weight_decay_there_is_nothing_to_probe_in_it(predictions):
-    none = changed(predictions["shampoo"], spec=predictions["shampoo"].spec.at(**{"optimizer.weight_decay": 0.0}))
-    kinds = [arm.kind for arm in Protocol({"shampoo": none}, EXPERIMENT.validation).around("shampoo", {})]
+    none = moved(predictions["shampoo"], weight_decay=0.0)
+    kinds = [one.kind for one in protocol_of({"shampoo": none}).around("shampoo", {})]
     assert "weight_decay_probe" not in kinds
 
 
 def test_a_winning_outermost_probe_is_followed_up_to_a_factor_of_8(predictions):
-    protocol, records, phases = run_all(predictions, lambda spec: 2.0 * spec.optimizer.lr**-0.1)
-    assert [arm.factor for arm in protocol.around("adamw", records) if arm.kind == "lr_probe"] == [0.5, 2.0, 4.0, 8.0]
+    protocol, records, phases = run_all(predictions, lambda job: 2.0 * job.point["lr"] ** -0.1)
+    assert [one.factor for one in protocol.around("adamw", records) if one.kind == "lr_probe"] == [0.5, 2.0, 4.0, 8.0]
     assert len(phases) >= 3
     assert verdict("adamw", protocol, records).regret.high is None
 
 
 def test_the_baseline_climbs_until_it_brackets_and_no_further(predictions):
     protocol, records, phases = run_all(predictions)
-    assert [len(specs) for specs in phases] == [2 * (2 + 4 + 2), 2]
-    assert [arm.factor for arm in protocol.rungs(records)] == [2.0]
-    assert {spec.tokens for spec in phases[1]} == {2 * TOKENS}
+    assert [len(jobs) for jobs in phases] == [2 * (2 + 4 + 2), 2]
+    assert [rung.factor for rung in protocol.rungs(records)] == [2.0]
+    assert {job.point["tokens"] for job in phases[1]} == {2 * TOKENS}
 
 
 def test_a_baseline_that_is_better_is_shortened_until_it_is_not(predictions):
-    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * (1.1 if spec.optimizer.recipe == "shampoo" else 1))
-    assert [arm.factor for arm in protocol.rungs(records)] == [0.5]
+    protocol, records, _ = run_all(predictions, lambda job: world(job) * (1.1 if recipe(job) == "shampoo" else 1))
+    assert [rung.factor for rung in protocol.rungs(records)] == [0.5]
     found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
     assert found.value == pytest.approx(1.5 * 1.1**-10, rel=0.03)
     assert found.bracketed and found.p_value > 0.9
 
 
 def test_equal_losses_are_bracketed_from_both_sides(predictions):
-    protocol, records, _ = run_all(
-        predictions, lambda spec: world(spec) * (1.5**0.1 if spec.optimizer.recipe == "shampoo" else 1)
-    )
-    assert [arm.factor for arm in protocol.rungs(records)] == [0.5, 2.0]
+    protocol, records, _ = run_all(predictions, lambda job: world(job) * (1.5**0.1 if recipe(job) == "shampoo" else 1))
+    assert [rung.factor for rung in protocol.rungs(records)] == [0.5, 2.0]
     found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
     assert found.low < 1 < found.high and 0.2 < found.p_value < 0.8
 
 
 def test_a_longer_horizon_keeps_everything_but_its_tokens(predictions):
-    best = Protocol(predictions, EXPERIMENT.validation).around("adamw", {})[0]
-    longer = horizon(best, 2.0)
-    assert longer.specs[0].at(horizon=best.specs[0].horizon.model_dump()) == best.specs[0]
-    assert len(longer.specs) == len(best.specs)
+    best = protocol_of(predictions).around("adamw", {})[0]
+    longer = horizon(best, 2.0, resolve)
+    assert longer.jobs[0].point["tokens"] == 2 * TOKENS
+    assert resolve(longer.jobs[0].point.at(tokens=TOKENS)) == best.jobs[0]
+    assert len(longer.jobs) == len(best.jobs)
 
 
 def test_a_probe_that_wins_clearly_is_the_baseline_with_seeds_of_its_own(predictions):
-    def shifted(spec: RunSpec) -> float:
+    def shifted(job: Job) -> float:
         """AdamW's optimum at the target is 1.9 times the predicted LR."""
-        own = spec.optimizer.recipe == "adamw"
-        return world(spec.at(**{"optimizer.lr": spec.optimizer.lr / 1.9})) if own else world(spec)
+        return world(job, job.point["lr"] / 1.9) if recipe(job) == "adamw" else world(job)
 
     protocol, records, _ = run_all(predictions, shifted)
     best = protocol.best("adamw", records)
-    assert (best.kind, best.factor, len(best.specs)) == ("lr_probe", 2.0, 2)
-    assert all(arm.specs[0].optimizer == best.specs[0].optimizer for arm in protocol.rungs(records))
+    assert (best.kind, best.factor, len(best.jobs)) == ("lr_probe", 2.0, 2)
+    tuned = best.jobs[0].point.hyperparameters
+    assert all(rung.jobs[0].point.hyperparameters == tuned for rung in protocol.rungs(records))
     found = verdict("shampoo", protocol, records)
     assert found.speedup.compute_multiplier["tokens"].value == pytest.approx(1.5, rel=0.05)
     probe, chosen = (run for run in found.baseline_runs if (run.kind, run.factor) == ("lr_probe", 2.0))
@@ -190,7 +213,7 @@ def test_wall_clock_is_as_uncertain_as_the_machine_is_uneven(predictions):
     protocol, records, _ = run_all(predictions)
     even = verdict("shampoo", protocol, records).speedup.compute_multiplier["wall_clock"]
     uneven = {
-        run_id: record.model_copy(update={"training_wall_seconds": record.training_wall_seconds * (1.5 if i % 2 else 1 / 1.5)})
+        run_id: but(record, training_wall_seconds=record.outcome.training_wall_seconds * (1.5 if i % 2 else 1 / 1.5))
         for i, (run_id, record) in enumerate(records.items())
     }
     found = verdict("shampoo", protocol, uneven).speedup.compute_multiplier["wall_clock"]
@@ -200,14 +223,14 @@ def test_wall_clock_is_as_uncertain_as_the_machine_is_uneven(predictions):
 def test_a_law_needs_three_horizons(predictions):
     protocol, records, _ = run_all(predictions)
     assert verdict("shampoo", protocol, records).speedup.law is None
-    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * (0.9 if spec.optimizer.recipe == "shampoo" else 1))
+    protocol, records, _ = run_all(predictions, lambda job: world(job) * (0.9 if recipe(job) == "shampoo" else 1))
     speedup = verdict("shampoo", protocol, records).speedup
     assert speedup.law.value == pytest.approx(1.5 * 0.9**-10, rel=0.03)
 
 
 def test_sizes_are_those_that_were_searched_and_the_target(predictions):
     """The searched surface falls as width^-0.1, and so does the loss at the target."""
-    protocol, records, _ = run_all(predictions, lambda spec: world(spec) * 4**-0.1)
+    protocol, records, _ = run_all(predictions, lambda job: world(job) * 4**-0.1)
     sizes = verdict("shampoo", protocol, records).speedup.sizes
     assert [size.width for size in sizes] == [64, 128, 256]
     for size in sizes[:2]:
@@ -219,17 +242,17 @@ def test_sizes_are_those_that_were_searched_and_the_target(predictions):
 
 def test_where_the_training_curve_passes_adamws_final_loss_is_a_lower_bound(predictions):
     protocol, records, _ = run_all(predictions)
-    own = predictions["shampoo"].spec
+    own = predictions["shampoo"].run
     points = [(0.25, 2.5), (0.75, 2.1), (1.0, 1.92)]
-    curve = tuple(CurvePoint(step=1, tokens=round(s * own.tokens), schedule=1, train=v, val=v) for s, v in points)
-    records[own.run_id] = records[own.run_id].model_copy(update={"curve": curve})
+    curve = tuple(CurvePoint(step=1, tokens=round(s * own.point["tokens"]), schedule=1, train=v, val=v) for s, v in points)
+    records[own.run_id] = but(records[own.run_id], curve=curve)
     found = verdict("shampoo", protocol, records).speedup.within_run
     assert (found.bound, found.bracketed) == (">", False)
     assert found.value == pytest.approx(1 / (0.75 + 0.25 * 0.1 / 0.18), rel=0.01)
 
 
 def test_a_challenger_beyond_the_ladder_is_only_bounded(predictions):
-    protocol, records, _ = run_all(predictions, lambda spec: 1.0 if spec.optimizer.recipe == "shampoo" else world(spec))
+    protocol, records, _ = run_all(predictions, lambda job: 1.0 if recipe(job) == "shampoo" else world(job))
     found = verdict("shampoo", protocol, records).speedup.compute_multiplier["tokens"]
     assert (found.bound, found.value, found.high) == (">", 4.0, None)
 
@@ -238,18 +261,18 @@ def test_the_baseline_itself_has_a_regret_and_no_speedup(predictions):
     protocol, records, _ = run_all(predictions)
     found = verdict("adamw", protocol, records)
     assert found.regret is not None
-    assert (found.speedup, found.refusal, found.baseline_runs) == (None, None, ())
+    assert (found.baseline, found.speedup, found.refusal, found.baseline_runs) == (None, None, None, ())
 
 
 def test_noise_is_pooled_over_seeds_and_the_search(predictions):
     protocol, records, _ = run_all(predictions)
-    prediction, arms = predictions["adamw"], protocol.around("adamw", records)
-    found = seed_noise(prediction, arms, records)
+    prediction, around = predictions["adamw"], protocol.around("adamw", records)
+    found = seed_noise(prediction, around, records)
     assert found.freedom == 4
-    pair = arms[0].losses(records)
+    pair = around[0].losses(records)
     spread = 2 * ((pair[0] - pair[1]) / sum(pair)) ** 2
     assert found.sd == pytest.approx(math.sqrt((3 * prediction.noise**2 + spread) / 4))
-    assert seed_noise(prediction, arms, {}).freedom == 3
+    assert seed_noise(prediction, around, {}).freedom == 3
 
 
 @pytest.mark.parametrize(("second", "expected"), [("58", True), ("59", True), ("59.5", False)])
@@ -259,57 +282,53 @@ def test_a_run_that_began_before_the_prediction_was_registered_does_not_test_it(
     assert not verdict("shampoo", protocol, records, None).preregistered
     registered = f"2026-01-01T11:59:{second}+00:00"
     noon = {"finished_at": "2026-01-01T12:00:00+00:00", "training_wall_seconds": 1.5, "evaluation_wall_seconds": 0.5}
-    timed = {run_id: record.model_copy(update=noon) for run_id, record in records.items()}
+    timed = {run_id: but(record, **noon) for run_id, record in records.items()}
     assert verdict("shampoo", protocol, timed, registered).preregistered is expected
 
 
 def test_with_nothing_around_it_a_prediction_still_has_a_verdict(predictions):
     bare = EXPERIMENT.validation.model_copy(update={"seeds": 1, "probe_octaves": (), "ladder": ()})
-    protocol, records = Protocol(predictions, bare), {}
-    while specs := protocol.missing(records):
-        records |= {spec.run_id: record_of(spec, world(spec)) for spec in specs}
+    protocol, records = protocol_of(predictions, bare), {}
+    while jobs := protocol.missing(records):
+        records |= {job.run_id: record_of(job, world(job)) for job in jobs}
     found = verdict("shampoo", protocol, records)
     assert (found.regret.value, found.regret.high) == (0, None)
     assert (found.speedup.compute_multiplier["tokens"].bound, found.speedup.law) == (">", None)
 
 
 def test_one_diverged_seed_leaves_no_regret(predictions):
-    dead = Protocol(predictions, EXPERIMENT.validation).around("shampoo", {})[0].specs[1].run_id
-    protocol, records, _ = run_all(predictions, lambda spec: None if spec.run_id == dead else world(spec))
+    dead = protocol_of(predictions).around("shampoo", {})[0].jobs[1].run_id
+    protocol, records, _ = run_all(predictions, lambda job: None if job.run_id == dead else world(job))
     assert verdict("shampoo", protocol, records).regret is None
 
 
 def test_without_known_times_there_is_no_wall_clock(predictions):
     protocol, records, _ = run_all(predictions)
-    timeless = {run_id: record.model_copy(update={"training_wall_seconds": 0.0}) for run_id, record in records.items()}
+    timeless = {run_id: but(record, training_wall_seconds=0.0) for run_id, record in records.items()}
     assert "wall_clock" not in verdict("shampoo", protocol, timeless).speedup.compute_multiplier
 
 
-@pytest.mark.parametrize("moved", ["one run of shampoo", "all of shampoo"])
-def test_times_on_different_devices_are_not_compared(predictions, moved):
+@pytest.mark.parametrize("which", ["one run of shampoo", "all of shampoo"])
+def test_times_on_different_devices_are_not_compared(predictions, which):
     protocol, records, _ = run_all(predictions)
-    own = {run_id for run_id, record in records.items() if record.spec.optimizer.recipe == "shampoo"}
-    if moved == "one run of shampoo":
-        own = {predictions["shampoo"].spec.run_id}
-    elsewhere = records | {run_id: records[run_id].model_copy(update={"device": "another"}) for run_id in own}
+    own = {run_id for run_id, record in records.items() if recipe(record.job) == "shampoo"}
+    if which == "one run of shampoo":
+        own = {predictions["shampoo"].run.run_id}
+    elsewhere = records | {run_id: but(records[run_id], device="another") for run_id in own}
     found = verdict("shampoo", protocol, elsewhere).speedup.compute_multiplier
     assert set(found) == {"tokens", "flops", "flops_with_optimizer"}
 
 
 def test_a_run_on_several_workers_says_nothing_of_the_pace(predictions):
     protocol, records, _ = run_all(predictions)
-    own = predictions["shampoo"].spec.run_id
-    wide = records | {own: records[own].model_copy(update={"workers": 4, "training_wall_seconds": 0.01})}
+    own = predictions["shampoo"].run.run_id
+    wide = records | {own: but(records[own], workers=4, training_wall_seconds=0.01)}
     one, other = (verdict("shampoo", protocol, found).speedup.compute_multiplier["wall_clock"] for found in (records, wide))
     assert one.value == pytest.approx(other.value)
 
 
-def test_a_target_with_another_horizon_than_the_search_has_no_sizes(predictions):
-    longer = {
-        name: changed(told, spec=told.spec.at(horizon={"policy": "tokens", "tokens": 4 * TOKENS}))
-        for name, told in predictions.items()
-    }
-    protocol, records, _ = run_all(longer)
+def test_a_target_with_another_horizon_than_the_search_has_no_sizes():
+    protocol, records, _ = run_all(make_predictions(tokens=4 * TOKENS))
     speedup = verdict("shampoo", protocol, records).speedup
     assert (speedup.sizes, speedup.trend) == ((), None)
     assert speedup.compute_multiplier["tokens"].value == pytest.approx(1.5, rel=0.02)
@@ -319,54 +338,55 @@ def test_a_target_with_another_horizon_than_the_search_has_no_sizes(predictions)
 
 
 def test_without_a_baseline_there_is_no_speedup(predictions):
-    assert "no tuned adamw" in refusal({"shampoo": predictions["shampoo"]})
+    assert refusal({"shampoo": predictions["shampoo"]}) == Refusal.of("no_baseline", baseline="adamw")
 
 
 def test_an_unequal_search_budget_is_refused(predictions):
-    poorer = changed(predictions["adamw"], budget={64: 4, 128: 12})
-    assert "unequal budgets, adamw 4 runs at width 64" in refusal(predictions | {"adamw": poorer})
+    poorer = changed(predictions["adamw"], budget={"width 64": 4, "width 128": 12})
+    assert "unequal budgets, adamw 4 runs at width 64" in refusal(predictions | {"adamw": poorer}).text
 
 
 def test_an_adamw_that_wants_to_go_ever_further_is_refused(predictions):
-    def drifting(spec: RunSpec) -> float:
-        return 2.0 * spec.optimizer.lr**-0.1 if spec.optimizer.recipe == "adamw" else world(spec)
+    def drifting(job: Job) -> float:
+        return 2.0 * job.point["lr"] ** -0.1 if recipe(job) == "adamw" else world(job)
 
-    assert "adamw is not tuned at this width; its best probe, LR x 8, is the outermost" in refusal(predictions, drifting)
+    said = refusal(predictions, drifting).text
+    assert "adamw is not tuned at this width; its best probe, LR x 8, is the outermost" in said
 
 
 def test_an_adamw_that_wants_ever_less_weight_decay_is_refused(predictions):
-    def drifting(spec: RunSpec) -> float:
-        return world(spec) * spec.optimizer.weight_decay**0.1
+    def drifting(job: Job) -> float:
+        return world(job) * job.point["weight_decay"] ** 0.1
 
-    assert "weight decay x 0.125" in refusal(predictions, drifting)
+    assert "weight decay x 0.125" in refusal(predictions, drifting).text
 
 
-@pytest.mark.parametrize(("recipe", "said"), [("shampoo", "a predicted run of shampoo"), ("adamw", "a run of adamw")])
-def test_a_diverged_run_is_refused(predictions, recipe, said):
-    dead = Protocol(predictions, EXPERIMENT.validation).around(recipe, {})[0].specs[1].run_id
-    assert f"{said}" in refusal(predictions, lambda spec: None if spec.run_id == dead else world(spec))
+@pytest.mark.parametrize(("name", "said"), [("shampoo", "a predicted run of shampoo"), ("adamw", "a run of adamw")])
+def test_a_diverged_run_is_refused(predictions, name, said):
+    dead = protocol_of(predictions).around(name, {})[0].jobs[1].run_id
+    assert said in refusal(predictions, lambda job: None if job.run_id == dead else world(job)).text
 
 
 def test_a_failed_check_is_refused(predictions):
     checks = [check.model_copy(update={"ok": check.name != "batch"}) for check in predictions["adamw"].checks]
     failing = changed(predictions["adamw"], checks=tuple(checks))
-    assert "the prediction of adamw fails its checks (batch)" in refusal(predictions | {"adamw": failing})
+    assert refusal(predictions | {"adamw": failing}) == Refusal.of("checks_failed", name="adamw", checks="batch")
 
 
 def test_different_runs_are_refused(predictions):
-    other = changed(predictions["adamw"], spec=predictions["adamw"].spec.at(batch_sequences=4))
-    assert "for different runs" in refusal(predictions | {"adamw": other})
+    other = moved(predictions["adamw"], batch_tokens=512)
+    assert refusal(predictions | {"adamw": other}) == Refusal.of("different_runs", baseline="adamw", name="shampoo")
 
 
 def test_a_mid_schedule_loss_is_not_compared_with_an_annealed_one(predictions):
-    constant = predictions["shampoo"].spec.at(**{"schedule.shape": "constant"})
-    unfinished = predictions | {"shampoo": changed(predictions["shampoo"], spec=constant)}
-    assert "runs of shampoo end in mid-schedule" in refusal(unfinished)
+    schedule = predictions["shampoo"].point.settings["schedule"] | {"shape": "constant"}
+    unfinished = predictions | {"shampoo": moved(predictions["shampoo"], schedule=schedule)}
+    assert refusal(unfinished) == Refusal.of("mid_schedule", early="shampoo", late="adamw")
 
 
 def test_a_schedule_free_run_counts_as_annealed(predictions):
-    spec = predictions["shampoo"].spec
-    free = spec.at(optimizer=OptimizerSpec(recipe="schedulefree-adamw", lr=0.01).model_dump(), **{"schedule.shape": "constant"})
-    both = {"schedulefree-adamw": changed(predictions["shampoo"], optimizer="schedulefree-adamw", spec=free)}
+    schedule = predictions["shampoo"].point.settings["schedule"] | {"shape": "constant"}
+    free = moved(predictions["shampoo"], optimizer="schedulefree-adamw", options={}, schedule=schedule)
+    both = {"schedulefree-adamw": changed(free, name="schedulefree-adamw")}
     protocol, records, _ = run_all(both | {"adamw": predictions["adamw"]})
     assert verdict("schedulefree-adamw", protocol, records).speedup is not None
