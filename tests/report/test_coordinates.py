@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from report.factory import coordinate_check, experiment, results, write_all
+from report.factory import coordinate_check, experiment, write_all
 
 from hptransfer.base.errors import UsageError
 from hptransfer.report.coordinates import read_coordinate_checks
 from hptransfer.report.results import load_results
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
 
 OURS = experiment()
 
@@ -64,12 +65,6 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: object, sa
     assert "\n" not in str(error.value)
 
 
-def test_results_find_the_checks_of_the_experiment(folder: Path) -> None:
-    found = results(experiment())
-    assert [check.optimizer for check in found.coordinate_checks] == ["adamw", "muon"]
-
-
-def test_another_report_folder_has_the_same_checks(folder: Path) -> None:
-    ours = experiment()
-    write_all(folder, ours)
-    assert len(load_results(ours, Store("runs"), Path("elsewhere/mine")).coordinate_checks) == 2
+def test_a_report_finds_the_checks_of_the_experiment(folder: Path) -> None:
+    write_all(folder, OURS)
+    assert list(load_results(OURS, Store("runs"), resolve, anew=False).coordinate_checks) == ["adamw", "muon"]
