@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from report.factory import experiment, results, validated
+from report.factory import at_constant_lr, edited, experiment, results, validated, with_records
 
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.membership import Members
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers import RECIPES
@@ -20,11 +23,16 @@ from hptransfer.report.charts import palette, parts
 from hptransfer.report.figures import Figure, Section, sections
 from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS
-from hptransfer.transfer.prediction import Interval, Surface
+from hptransfer.transfer.prediction import Bowl
 from hptransfer.validate.result import Multiplier, Speedup
 
 Frames = dict[str, pl.DataFrame]
+FAMILIES = (  # recipes that are related, and have related colours
+    ("adamw", "schedulefree-adamw", "signum", "sgd"),
+    ("muon", "muon-all", "normuon", "adamuon", "sf-normuon"),
+    ("shampoo", "shampoo-quarter", "shampoo-quarter-all"),
+    ("soap", "soap-all"),
+)
 
 
 COLOURS = {name: palette.colour(name) for name in RECIPES.names()}
@@ -234,11 +242,18 @@ def test_every_colour_stands_out_from_light_and_dark_paper(paper: str) -> None:
 
 
 def test_mark_and_line_differ_within_a_family_and_between_parametrizations() -> None:
-    for family in palette.FAMILIES:
-        assert len({palette.shape((name, "mup")) for name in family}) == len(family)
-        assert len({str(palette.dash((name, "mup"))) for name in family}) == len(family)
+    for family in FAMILIES:
+        alone = [palette.places([(name, "mup")])[0] for name in family]
+        assert len(set(map(palette.shape, alone))) == len({str(palette.dash(place)) for place in alone}) == len(family)
     for name in RECIPES.names():
-        assert len({palette.shape((name, parametrization)) for parametrization in PARAMETRIZATIONS}) == 3
+        kinds = palette.places((name, parametrization) for parametrization in PARAMETRIZATIONS)
+        assert len(set(map(palette.shape, kinds))) == 3
+
+
+def test_arms_of_one_recipe_and_parametrization_differ_in_mark_too() -> None:
+    places = palette.places([("muon", "mup"), ("muon", "sp"), ("muon", "mup"), ("muon", "sp")])
+    assert len(set(places)) == 4 and places[:2] == palette.places([("muon", "mup"), ("muon", "sp")])
+    assert len(palette.places([("muon", "mup")] * 9)) == 9  # more than there are marks
 
 
 # ------------------------------------------------------------------ single charts
@@ -301,7 +316,7 @@ def test_the_note_says_whether_weight_decay_was_identified(full: Results) -> Non
 
 
 def test_one_weight_decay_is_no_curve_and_that_is_said(full: Results) -> None:
-    one = replace(full, records=tuple(r for r in full.records if r.spec.optimizer.weight_decay == 0.001))
+    one = with_records(full, (r for r in full.records if r.point["weight_decay"] == 0.001))
     found = section(one, "weight-decay")
     assert found.figures == () and found.missing == ()
     assert found.remarks[1] == "muon: fewer than two weight decays were tried near the best learning rate."
@@ -338,7 +353,7 @@ def test_the_coordinate_check_names_its_conditions_and_what_fails(full: Results)
 
 
 def test_a_missing_coordinate_check_is_named_with_its_command(full: Results) -> None:
-    found = section(replace(full, coordinate_checks=full.coordinate_checks[:1]), "coordinates")
+    found = section(replace(full, coordinate_checks={"adamw": full.coordinate_checks["adamw"]}), "coordinates")
     assert len(found.figures) == 1
     (missing,) = found.missing
     assert missing.sentence == "There is no coordinate check of muon."
@@ -378,9 +393,9 @@ def test_nothing_is_drawn_against_a_prediction_of_which_one_seed_diverged(full: 
     assert found.remarks == ("muon: its predicted run diverged on some seed, so that nothing is compared with it.",)
     drawn = {figure.name: figure.spec() for figure in found.figures}
     assert set(drawn) == {"regret-learning-rate", "regret-weight-decay", "perturbations", "transfers"}  # of AdamW
-    crosses = [row for row in data(drawn["regret-learning-rate"]) if row["series"] == "muon" and row["state"] == "diverged"]
+    crosses = [row for row in data(drawn["regret-learning-rate"]) if row["arm"] == "muon" and row["state"] == "diverged"]
     assert [row["title"] for row in crosses] == ["predicted"]
-    assert {row["series"] for name in ("perturbations", "transfers") for row in data(drawn[name])} == {"adamw"}
+    assert {row["arm"] for name in ("perturbations", "transfers") for row in data(drawn[name])} == {"adamw"}
     alone = section(replace(lost, validations={MUON: validation}), "held-out")
     assert alone.figures == alone.missing == () and alone.remarks == found.remarks
 
@@ -389,7 +404,7 @@ def test_perturbations_and_transfers_are_bars_in_percent(made: Frames, full: Res
     found = figures(full)
     spec = found["perturbations"].spec()
     assert encodings(spec, "y")[0]["sort"] == ["2x LR", "1.4x LR", "LR / 1.4", "LR / 2", "2x WD", "WD / 2"]
-    changes = {(row["series"], row["title"]): row["change"] for row in data(spec)}
+    changes = {(row["arm"], row["title"]): row["change"] for row in data(spec)}
     expected = of(made["perturbations"], "muon").filter(title="2x LR")["change"][0]
     assert changes["muon", "2x LR"] == pytest.approx(100 * expected, rel=1e-4)
     assert {row["title"] for row in data(found["transfers"].spec())} == {"muP alone", "same hyperparameters"}
@@ -398,7 +413,7 @@ def test_perturbations_and_transfers_are_bars_in_percent(made: Frames, full: Res
 def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) -> None:
     spec = drawn(charts.loss_against_compute(made["loss_against_compute"]))
     rungs = [row for row in data(spec) if row.get("rung")]
-    assert {row["series"] for row in rungs} == {"adamw"}
+    assert {row["arm"] for row in rungs} == {"adamw"}
     assert [row["tokens"] for row in rungs] == [1_048_576, 2_097_152, 4_194_304, 8_388_608]
     x, y = (layer(spec, "line", "datum.rung")["encoding"][axis] for axis in "xy")
     assert x["title"] == "compute with the optimizer's (TFLOP)"
@@ -408,13 +423,8 @@ def test_loss_against_compute_has_the_ladder_as_a_line_of_its_own(made: Frames) 
 
 
 def test_losses_at_a_constant_learning_rate_are_not_called_annealed(full: Results) -> None:
-    flat = tuple(
-        run.model_copy(update={"spec": run.spec.at(**{"schedule.shape": "constant"})})
-        if run.spec.optimizer.recipe == "muon"
-        else run
-        for run in full.records
-    )
-    before, after = figures(full), figures(replace(full, records=flat))
+    flat = edited(full, lambda run: at_constant_lr(run) if run.point.settings["optimizer"] == "muon" else run)
+    before, after = figures(full), figures(flat)
     for name in ("loss-against-compute", "training-by-tokens"):
         assert before[name].note == "Final losses are annealed."
         assert after[name].note == "At a constant LR, not annealed, and not to be compared with annealed losses: muon."
@@ -471,7 +481,7 @@ def test_long_training_curves_are_thinned_and_keep_their_ends(made: Frames) -> N
 
 
 def test_an_empty_experiment_says_in_every_section_what_is_missing(full: Results) -> None:
-    empty = replace(full, records=(), predictions={}, validations={}, coordinate_checks=())
+    empty = replace(full, members=Members(), predictions={}, validations={}, coordinate_checks={})
     for one in evidence(empty):
         assert one.figures == () and len(one.missing) == 1, one.anchor
         assert one.missing[0].sentence.endswith(".")
@@ -483,8 +493,8 @@ LOST = {"loss": None, "standard_error": None, "losses": (None,)}
 
 
 def _one_run(full: Results) -> Results:
-    first = next(record for record in full.records if record.loss is not None)
-    return replace(full, records=(first,), predictions={}, validations={})
+    first = next(record for record in full.searched(MUON) if record.loss is not None)
+    return replace(with_records(full, [first]), predictions={}, validations={})
 
 
 def _all_diverged(full: Results) -> Results:
@@ -495,10 +505,11 @@ def _all_diverged(full: Results) -> Results:
 
 def _no_interval(full: Results) -> Results:
     told = full.predictions[MUON]
-    lr = Interval(value=told.hyperparameters.lr.value, low=None, high=None)
-    optima = tuple(optimum.model_copy(update={"lr": lr}) for optimum in told.optima[:1])
-    numbers = told.hyperparameters.model_copy(update={"lr": lr})
-    flat = {"optima": optima, "hyperparameters": numbers, "surface": Surface(curvature=0.0, skew=1.0), "noise": 0.0}
+    lr = told.lr.model_copy(update={"low": None, "high": None})
+    best = {"lr": Interval(value=lr.value, low=None, high=None)}
+    optima = tuple(optimum.model_copy(update={"best": best}) for optimum in told.optima[:1])
+    numbers = told.hyperparameters | {"lr": lr}
+    flat = {"optima": optima, "hyperparameters": numbers, "bowl": Bowl(curvature=0.0, skew=1.0), "noise": 0.0}
     return replace(full, predictions={MUON: told.model_copy(update=flat)}, validations={})
 
 
@@ -521,18 +532,18 @@ def test_little_or_odd_results_draw_valid_charts_without_nan(full: Results, make
 
 
 def test_a_refusal_stands_where_the_multiplier_would(full: Results) -> None:
-    sentence = "No multiplier: the search budgets differ."
-    validation, _ = validated(full.experiment, "muon", refusal=sentence)
+    refusal = Refusal.of("unequal_budgets", budgets="9 and 8")
+    validation, _ = validated(full.experiment, "muon", refusal=refusal)
     found = section(replace(full, validations={"muon": validation}), "multiplier")
-    assert (found.figures, found.missing, found.remarks) == ((), (), (f"muon: {sentence}",))
+    assert (found.figures, found.missing, found.remarks) == ((), (), (f"muon: {refusal.text}",))
 
 
-def test_two_parametrizations_of_an_optimizer_are_told_apart(folder: Any) -> None:
+def test_two_parametrizations_of_an_optimizer_are_told_apart() -> None:
     found = results(experiment(("muon",)), tested=False)
     rows = make(found)["loss_against_compute"]
-    both = pl.concat([rows, rows.with_columns(pl.lit("sp").alias("parametrization"))])
+    both = pl.concat([rows, rows.with_columns(arm=pl.lit("muon-sp"), parametrization=pl.lit("sp"))])
     spec = drawn(charts.loss_against_compute(both))
-    assert set(scale(spec, "color")) == {"muon", "muon (sp)"}
+    assert set(scale(spec, "color")) == {"muon", "muon-sp"}
     assert len(set(scale(spec, "color").values())) == 1
     assert len(set(scale(spec, "shape").values())) == 2
 

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from report.factory import coordinate_check, experiment, results, write_all
+from report.factory import coordinate_check, experiment, write_all
 
 from hptransfer.base.errors import UsageError
 from hptransfer.report.coordinates import read_coordinate_checks
 from hptransfer.report.results import load_results
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
 
 OURS = experiment()
-MUP = [("adamw", "mup"), ("muon", "mup")]
 
 
 def write(folder: Path, name: str, content: object) -> None:
@@ -23,9 +23,16 @@ def test_only_the_checks_of_the_experiment_are_read_in_its_order(tmp_path: Path)
     for optimizer, parametrization in (("muon", "mup"), ("adamw", "mup"), ("soap", "mup"), ("muon", "sp")):
         write(tmp_path, f"{optimizer}-{parametrization}.json", coordinate_check(OURS, optimizer, parametrization))
     found = read_coordinate_checks(tmp_path, OURS)
-    assert [(check.optimizer, check.parametrization) for check in found] == MUP
-    assert found[1].slopes[4].role == "hidden" and found[1].slopes[4].slope == -0.11
-    assert read_coordinate_checks(tmp_path / "none", OURS) == ()
+    assert list(found) == ["adamw", "muon"]
+    assert found["muon"].parametrization == "mup" and found["muon"].slopes[4].role == "hidden"
+    assert found["muon"].slopes[4].slope == -0.11
+    assert read_coordinate_checks(tmp_path / "none", OURS) == {}
+
+
+def test_the_check_of_a_recipe_is_that_of_its_plain_arms_alone(tmp_path: Path) -> None:
+    write(tmp_path, "muon-mup.json", coordinate_check(OURS, "muon"))
+    arms = {"same": {"optimizer": "muon"}, "slow": {"optimizer": "muon", "options.momentum": 0.9}}
+    assert list(read_coordinate_checks(tmp_path, experiment(("adamw",), arms=arms))) == ["same"]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +43,7 @@ def test_a_check_made_at_another_base_width_or_on_another_corpus_is_not_ours(
 ) -> None:
     write(tmp_path, "adamw-mup.json", coordinate_check(OURS, "adamw"))
     write(tmp_path, "muon-mup.json", coordinate_check(OURS, "muon", **elsewhere))
-    assert [check.optimizer for check in read_coordinate_checks(tmp_path, OURS)] == ["adamw"]
+    assert list(read_coordinate_checks(tmp_path, OURS)) == ["adamw"]
 
 
 def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
         {"role": "hidden", "step": 10, "slope": None, "slopes_by_seed": [], "outcome": "fails", "rms": {"32": None}}
     ]
     write(tmp_path, "muon-mup.json", check)
-    assert read_coordinate_checks(tmp_path, OURS)[0].slopes[0].slope is None
+    assert read_coordinate_checks(tmp_path, OURS)["muon"].slopes[0].slope is None
 
 
 @pytest.mark.parametrize(
@@ -58,12 +65,6 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: object, sa
     assert "\n" not in str(error.value)
 
 
-def test_results_find_the_checks_of_the_experiment(folder: Path) -> None:
-    found = results(experiment())
-    assert [check.optimizer for check in found.coordinate_checks] == ["adamw", "muon"]
-
-
-def test_another_report_folder_has_the_same_checks(folder: Path) -> None:
-    ours = experiment()
-    write_all(folder, ours)
-    assert len(load_results(ours, Store("runs"), Path("elsewhere/mine")).coordinate_checks) == 2
+def test_a_report_finds_the_checks_of_the_experiment(folder: Path) -> None:
+    write_all(folder, OURS)
+    assert list(load_results(OURS, Store("runs"), resolve, anew=False).coordinate_checks) == ["adamw", "muon"]

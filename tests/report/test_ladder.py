@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from report.factory import record, spec, validated
+from report.factory import job, record, validated, with_records
 from report.pages import OPTIONS
 
 from hptransfer.report.figures import Figure, sections
@@ -21,14 +21,14 @@ def with_winner(results: Results) -> tuple[Results, TargetRun]:
     """A probe of AdamW won over its prediction: run anew with two fresh seeds, from which the ladder starts."""
     validation, _ = validated(results.experiment, "muon")
     probe = next(run for run in validation.baseline_runs if (run.kind, run.factor) == ("lr_probe", 0.5))
-    made = [record(spec(results.experiment, "adamw", 256, probe.lr, seed=seed)) for seed in (1, 2)]
+    made = [record(job(results.experiment, "adamw", 256, probe.lr, seed=seed)) for seed in (1, 2)]
     losses = tuple(run.loss for run in made)
     again = {"losses": losses, "loss": sum(filter(None, losses)) / 2, "run_ids": tuple(run.run_id for run in made)}
     winner = probe.model_copy(update=again)
     around = [run for run in validation.baseline_runs if run.kind != "horizon"]
     rungs = [run for run in validation.baseline_runs if run.kind == "horizon"]
     edited = validation.model_copy(update={"baseline_runs": (*around, winner, *rungs)})
-    found = replace(results, records=(*results.records, *made))
+    found = with_records(results, (*results.records, *made))
     return replace(found, validations=found.validations | {MUON: edited}), winner
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from report.factory import experiment, record, results, spec
+from report.factory import experiment, job, record, results, with_records
 from report.pages import Elements, first_screen, page, words
 
 from hptransfer.base.intervals import Interval
@@ -20,6 +20,7 @@ from hptransfer.report.results import Results, load_results
 from hptransfer.report.runs import failure_rows, failures, section
 from hptransfer.report.summary import summarize
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
 
 DASH = "\N{EN DASH}"
 LOST = ((0.5, 31), (0.7, 7))  # LR, and the step at which the loss went away
@@ -93,7 +94,7 @@ def test_a_trend_is_read_by_its_interval(full: Results, low: float | None, high:
     assert muon.speedup is not None
     trend = Interval(value=0.02, low=low, high=high)
     told = muon.model_copy(update={"speedup": muon.speedup.model_copy(update={"trend": trend})})
-    section = Elements(numbers.section(summarize(full).model_copy(update={"optimizers": (told,)}))).words
+    section = Elements(numbers.section(summarize(full).model_copy(update={"arms": (told,)}))).words
     assert f"muon+0.020 ({ends}){reading}" in section
 
 
@@ -106,13 +107,13 @@ def test_a_clock_that_is_not_known_is_a_dash(full: Results) -> None:
     assert "wall-clock- " in text and "4.00x" not in text
 
 
-def test_adamw_alone_is_no_baseline_and_asks_for_nothing_more(folder: Path) -> None:
+def test_adamw_alone_is_no_baseline_and_asks_for_nothing_more() -> None:
     text = words(results(experiment(("adamw",))))
     assert text.count("adamw is alone in this experiment: there is no other optimizer whose saving could be measured.") == 2
     assert "that the others are measured against" not in text and "hptransfer.validate" not in text
 
 
-def test_two_optimizers_have_cards_and_more_have_a_table_first(full: Results, folder: Path) -> None:
+def test_two_optimizers_have_cards_and_more_have_a_table_first(full: Results) -> None:
     assert 'class="scroll flat overview"' not in page(full)
     four = page(results(experiment(("adamw", "muon", "shampoo", "soap"))))
     assert four.index('class="scroll flat overview"') < four.index('<article class="card"')
@@ -150,9 +151,9 @@ def test_all_runs_are_in_the_page_as_columns(full: Results) -> None:
 
 def test_failures_of_one_kind_are_one_row(full: Results) -> None:
     first, second = (
-        record(spec(full.experiment, "muon", 64, lr), "diverged", f"loss is inf at step {step}") for lr, step in LOST
+        record(job(full.experiment, "muon", 64, lr), "diverged", f"loss is inf at step {step}") for lr, step in LOST
     )
-    rows = failure_rows(run_table(replace(full, records=(*full.records, first, second))))
+    rows = failure_rows(run_table(with_records(full, (*full.records, first, second))))
     assert sum(int(row[1]) for row in rows) == 2 + sum(made.state != "complete" for made in full.records)
     (found,) = (row for row in rows if row[2].startswith("loss is inf"))
     assert found[:2] == ("diverged", "2")
@@ -188,7 +189,7 @@ def test_a_commit_is_named_where_the_package_is_a_checkout_of_its_own(tmp_path: 
     assert commit(inside) is None  # an environment inside somebody's repository
 
 
-def test_text_is_escaped(folder: Path) -> None:
+def test_text_is_escaped() -> None:
     nasty = experiment(description="</script><script>alert('x')</script> & <b>bold</b>")
     text = page(results(nasty))
     assert "<script>alert" not in text and "<b>bold" not in text
@@ -207,7 +208,7 @@ def test_missing_parts_are_named_with_their_command(unfinished: Results) -> None
 
 
 def test_a_page_of_an_experiment_without_runs_says_that_it_waits(folder: Path) -> None:
-    waiting = page(load_results(experiment(), Store("runs"), folder, allow_empty=True))
+    waiting = page(load_results(experiment(), Store("runs"), resolve, allow_empty=True))
     text = Elements(waiting).words
     assert "The search has not finished a run yet." in text
     assert "3 layers, batches of 8,192 tokens" in text
@@ -216,7 +217,7 @@ def test_a_page_of_an_experiment_without_runs_says_that_it_waits(folder: Path) -
 
 def test_a_page_without_charts_does_not_carry_their_library(unfinished: Results) -> None:
     failed = tuple(record for record in unfinished.records if record.state != "complete")
-    text = page(replace(unfinished, records=failed))
+    text = page(with_records(unfinished, failed))
     assert "data-spec" not in text
     assert len(text) < 100_000 < len(page(unfinished))
 
