@@ -22,9 +22,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.tables import markdown_table
-from hptransfer.cli import console
 from hptransfer.base.errors import HptransferError
-from hptransfer.runs import RunRecord, Store
+from hptransfer.cli import console
+from hptransfer.runs import Store
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 

@@ -27,19 +27,14 @@ from torch.optim import Optimizer
 
 from benchmarks.peers import ADAM, LR, PEERS, PERIOD, WEIGHT_DECAY, Params, Peer
 from benchmarks.tables import Report, Row, markdown, tables
-from hptransfer.models import build_model
-from hptransfer.models.gpt import GPT
-from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
-from hptransfer.optimizers import RECIPES
 from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
-from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.models.gpt.family import GPT_FAMILY
 from hptransfer.models.model import Model
 from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.build import build_model, build_optimizer
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 
 DEPTHS = {256: 6, 512: 4}
 CONTEXT = 128

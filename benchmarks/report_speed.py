@@ -29,11 +29,11 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.report import build, command
 from hptransfer.experiment.settings import DataSpec
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.report import build, command
+from hptransfer.runs import CurvePoint, Store
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import default_path
 from hptransfer.validate.protocol import Protocol

@@ -20,16 +20,16 @@ import torch
 from rich.console import Console
 
 from benchmarks.tables import markdown_table
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.experiment import load_experiment
+from hptransfer.runs import Claim, Store
 from hptransfer.search import tuner
 from hptransfer.search.cluster import cluster, slots
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import make_studies
-from hptransfer.trainers.ours.spec import RunSpec
-from hptransfer.runs import Claim, RunRecord, Store
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers.ours.spec import RunSpec
 
 RECIPES = "adamw,muon,shampoo,soap,signum"
 COLUMNS = ("trials", "wall, s", "first actors, s", "proposals, s", "per trial after that, s")

@@ -24,13 +24,12 @@ import polars as pl
 
 from benchmarks.tables import markdown_table
 from hptransfer.backtest.rules import vertex
-from hptransfer.cli import console
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import console
 from hptransfer.experiment import Experiment
-from hptransfer.search.studies import make_studies
 from hptransfer.experiment.settings import DataSpec
+from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.runs import RunRecord
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.sweep import gather
 

@@ -21,10 +21,9 @@ from rich.console import Console
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
 from hptransfer.experiment.settings import DataSpec
-from hptransfer.trainers.ours.spec import OptimizerSpec
-from hptransfer.runs import CurvePoint, RunRecord, Store
-from hptransfer.runs.query import runs_of
+from hptransfer.runs import CurvePoint, Store
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.spec import OptimizerSpec
 
 COLUMNS = ("operation", "before compact, s", "after, s")
 

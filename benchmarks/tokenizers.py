@@ -19,14 +19,13 @@ from typing import Any
 import numpy.typing as npt
 
 from benchmarks.tables import markdown_table
+from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, number
+from hptransfer.experiment import load_experiment
 from hptransfer.trainers.ours.data.batches import IGNORED, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus, load_corpus, open_corpus
-from hptransfer.base.errors import CheckFailed
-from hptransfer.experiment import load_experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.runs import RunRecord
 from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 
 RESULTS = Path(__file__).parent / "results"
 CHOICES = {

@@ -28,21 +28,11 @@ from torch.optim import Optimizer
 
 from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
-from hptransfer.plan.hardware import HARDWARE
 from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
-from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
+from hptransfer.plan.hardware import HARDWARE
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.build import build_model, build_optimizer
-from hptransfer.trainers.ours.spec import (
-    BaseShape,
-    DataSpec,
-    Horizon,
-    ModelChoice,
-    ModelSpec,
-    OptimizerSpec,
-    RunSpec,
-    ScheduleSpec,
-)
+from hptransfer.trainers.ours.spec import BaseShape, ModelChoice, ModelSpec, OptimizerSpec, RunSpec
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}
 RESULTS = Path(__file__).parent / "results"

@@ -17,12 +17,9 @@ from typing import Any
 import pytest
 
 from hptransfer.backtest.command import main as backtest
-from hptransfer.plan.command import main as plan
-from hptransfer.report.command import main as report
 from hptransfer.store.command import main as store
 from hptransfer.transfer.command import main as transfer
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.command import main as validate
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPERIMENTS = sorted(path.parent.name for path in GOLDEN.glob("*/transfer.json"))

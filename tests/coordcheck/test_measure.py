@@ -7,9 +7,6 @@ import torch
 from tiny import DATA, tiny_corpus, tiny_spec
 
 from hptransfer.coordcheck.check import check
-from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, activations, measure_run, shortened
-from hptransfer.models import build_model
-from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches

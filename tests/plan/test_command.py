@@ -19,7 +19,7 @@ from hptransfer import cli
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
 from hptransfer.plan.simulate import PUBLIC, expect
-from hptransfer.runs import RunRecord, Store
+from hptransfer.runs import Store
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.spec import RunSpec

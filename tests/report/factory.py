@@ -21,23 +21,14 @@ from hptransfer.report.coordinates import CoordinateCheck
 from hptransfer.report.results import Results
 from hptransfer.runs import CurvePoint, Job, Point, Record, Store
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, default_path
-from hptransfer.optimizers.recipe import ROLES
-from hptransfer.report.results import Results, load_results
-from hptransfer.runs import CurvePoint, RunRecord, Store
-from hptransfer.trainers.ours.spec import DataSpec, OptimizerSpec, RunSpec
 from hptransfer.transfer.prediction import (
+    Bowl,
     Check,
     Drift,
+    Estimate,
     HoldOut,
-    Hyperparameters,
-    Interval,
     Optimum,
     Prediction,
-    RoleNumbers,
-    Surface,
-    Target,
-    WeightDecay,
     default_path,
 )
 from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation

@@ -17,7 +17,6 @@ from hptransfer.base.refusals import Refusal
 from hptransfer.experiment.membership import Members
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.optimizers import RECIPES
-from hptransfer.optimizers import RECIPES
 from hptransfer.report import charts, frames
 from hptransfer.report.charts import palette, parts
 from hptransfer.report.figures import Figure, Section, sections

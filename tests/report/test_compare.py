@@ -15,6 +15,7 @@ from report.factory import experiment, prediction, search_records, validated, wr
 from scipy import stats
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.intervals import Interval
 from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
@@ -24,7 +25,7 @@ from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, quantity
 from hptransfer.report.results import Results
 from hptransfer.runs import Store
-from hptransfer.transfer.prediction import Interval, Prediction
+from hptransfer.transfer.prediction import Prediction
 
 OTHER = {"name": "other", "batch_sequences": 32}
 

@@ -19,7 +19,7 @@ from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable
 from hptransfer.report import command, live
-from hptransfer.runs import Claims, RunRecord, Store
+from hptransfer.runs import Claims, Store
 
 OURS = experiment(("muon",))
 PAGE = Path("reports/sample/index.html")

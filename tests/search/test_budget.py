@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from hptransfer.runs.query import makes
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment

@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 # In a process of its own: Ray reads its environment once.
 SCRIPT = """
 import json, os, sys
-from hptransfer.search.cluster import cluster
 from hptransfer.runs import Store
+from hptransfer.search.cluster import cluster
 import psutil, ray
 
 with cluster(Store(sys.argv[1])):

@@ -11,7 +11,6 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.experiment.space import load_space
 from hptransfer.optimizers import RECIPES, get_recipe
-from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.search.command import Studies, make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.spec import RunSpec

@@ -11,7 +11,6 @@ from records import DATA, record_of
 from scipy import stats
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.runs import RunRecord
 from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 from hptransfer.transfer.design import BEND_SD, LEVEL_SD, MISFIT, design, next_runs
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface

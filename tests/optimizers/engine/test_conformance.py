@@ -11,15 +11,11 @@ import pytest
 import torch
 from tiny import LRS, SPECTRAL_LR, gradients, hidden_optimizer, tiny_corpus, tiny_spec
 
-from hptransfer.models import GPT, build_model
-from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
-from hptransfer.optimizers.engine.optimizer import FAST
-from hptransfer.optimizers.engine.recipes import chain
-from hptransfer.optimizers.recipes import RECIPES, ROLES, ScheduleFree
 from hptransfer.models.gpt.family import GPT_FAMILY
 from hptransfer.models.model import Model
 from hptransfer.optimizers import RECIPES, Recipe
 from hptransfer.optimizers.engine import ChainOptimizer
+from hptransfer.optimizers.engine.optimizer import FAST
 from hptransfer.testing.recipes import RECIPE_CHECKS, Rates
 from hptransfer.trainers.ours.build import build_model, build_optimizer, chain
 from hptransfer.trainers.ours.data.batches import batch

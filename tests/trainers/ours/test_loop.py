@@ -11,14 +11,11 @@ from tiny import BATCH_TOKENS, VOCAB, tiny_corpus, tiny_spec
 from torch import nn
 
 from hptransfer.base.errors import UsageError
-from hptransfer.models import GPT, build_model
-from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
-from hptransfer.optimizers import RECIPES
-from hptransfer.runs import CurvePoint, RunRecord, Store
-from hptransfer.trainers.ours import checkpoint, loop
 from hptransfer.models.model import Model
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers.engine import ChainOptimizer
+from hptransfer.runs import CurvePoint, Store
+from hptransfer.trainers.ours import checkpoint, loop
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.loop import train

@@ -12,8 +12,7 @@ from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.base.errors import UsageError
 from hptransfer.optimizers import RECIPES
-from hptransfer.optimizers import RECIPES
-from hptransfer.runs import CurvePoint, RunRecord, Store
+from hptransfer.runs import CurvePoint, Store
 from hptransfer.trainers.ours import loop
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.loop import train
