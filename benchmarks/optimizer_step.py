@@ -29,11 +29,12 @@ from benchmarks.peers import ADAM, LR, PEERS, PERIOD, WEIGHT_DECAY, Params, Peer
 from benchmarks.tables import Report, Row, markdown, tables
 from hptransfer.models.gpt.family import GPT_FAMILY
 from hptransfer.models.model import Model
+from hptransfer.models.spec import ModelSpec
 from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.build import build_model, build_optimizer
-from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, ModelSpec, OptimizerSpec, RunSpec, ScheduleSpec
+from hptransfer.trainers.ours.spec import BaseShape, DataSpec, Horizon, OptimizerSpec, RunSpec, ScheduleSpec
 
 DEPTHS = {256: 6, 512: 4}
 CONTEXT = 128

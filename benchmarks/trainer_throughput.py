@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 
 from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
+from hptransfer.models.spec import ModelChoice, ModelSpec
 from hptransfer.plan.hardware import HARDWARE
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.build import build_model, build_optimizer
@@ -35,8 +36,6 @@ from hptransfer.trainers.ours.spec import (
     BaseShape,
     DataSpec,
     Horizon,
-    ModelChoice,
-    ModelSpec,
     OptimizerSpec,
     RunSpec,
     ScheduleSpec,

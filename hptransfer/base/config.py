@@ -5,14 +5,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hptransfer.base.errors import UsageError, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Spec(BaseModel):
+    """Base of every specification: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # `model_copy` changes what was cached
+            del copied.__dict__[name]
+        return copied
+
 
 # Folders with <name>.yaml files, nearest first: the user's own, the copy inside an installed package, the repository's.
 _HERE = Path(__file__).parents[1]

@@ -9,23 +9,21 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hptransfer.base.config import find_config, load_yaml, override, validate
+from hptransfer.base.config import Spec, find_config, load_yaml, override, validate
 from hptransfer.base.errors import UsageError
 from hptransfer.base.plugins import load_plugins
+from hptransfer.models.spec import ModelChoice, ModelSpec
 from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.trainers.ours.spec import (
     DataSpec,
     EvaluationSpec,
     Horizon,
-    ModelChoice,
-    ModelSpec,
     OptimizerSpec,
     Parametrization,
     Precision,
     RunSpec,
     ScheduleSpec,
-    Spec,
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports

@@ -9,11 +9,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from pydantic import Field, model_validator
 from scipy.stats import qmc
 
-from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
+from hptransfer.base.config import Spec, find_config, load_yaml, merge, nested, validate
 from hptransfer.base.errors import unknown
 from hptransfer.experiment.experiment import Experiment
 from hptransfer.optimizers import get_recipe
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization, Spec
+from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, OptimizerSpec, Parametrization
 
 Point = dict[str, float]  # values of the searched dimensions by name
 

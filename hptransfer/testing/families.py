@@ -15,9 +15,9 @@ from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, Shape
 from hptransfer.models.model import Model
 from hptransfer.models.shapes import mup_ratios
+from hptransfer.models.spec import ModelChoice, ModelSpec
 from hptransfer.optimizers.recipe import ROLES
 from hptransfer.testing.small import VOCAB, require
-from hptransfer.trainers.ours.spec import ModelChoice, ModelSpec
 
 WIDTH, DEPTH = 16, 2
 AnyShape = Shape[Any]

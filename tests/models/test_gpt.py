@@ -9,9 +9,9 @@ from hptransfer.models.family import Family, Shape
 from hptransfer.models.gpt.family import GPT_FAMILY, GptConfig
 from hptransfer.models.gpt.functions import rotate, rotation
 from hptransfer.models.gpt.model import GPT, Block
+from hptransfer.models.spec import ModelSpec
 from hptransfer.testing.families import FAMILY_CHECKS
 from hptransfer.trainers.ours.build import build_model
-from hptransfer.trainers.ours.spec import ModelSpec
 
 VARIANTS = pytest.mark.parametrize(
     ("activation", "positions"), [("gelu", "rope"), ("relu2", "learned"), ("swiglu", "rope"), ("swiglu", "learned")]

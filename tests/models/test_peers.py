@@ -9,8 +9,9 @@ import torch
 from tiny import tiny_spec
 
 from hptransfer.models.model import Model
+from hptransfer.models.spec import ModelChoice
 from hptransfer.trainers.ours.build import build_model
-from hptransfer.trainers.ours.spec import ModelChoice, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 NAMES = {
     "embedding": "model.embed_tokens",

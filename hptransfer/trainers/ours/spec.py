@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, model_validator
 
-from hptransfer.base.errors import unknown
-from hptransfer.models import FAMILIES
-from hptransfer.models.family import AnyFamily, FamilyConfig, Shape, Weight
+from hptransfer.base.config import Spec as Spec
+from hptransfer.models.family import Weight
+from hptransfer.models.spec import ModelSpec, ParameterConvention
 from hptransfer.optimizers import Recipe, get_recipe
 from hptransfer.optimizers.recipe import Options, Role, Sides
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
@@ -29,129 +28,6 @@ NUMERICS_VERSION = 3
 Parametrization = Literal["mup", "sp", "spectral"]
 Precision = Literal["float32", "float64", "bfloat16"]
 PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
-
-
-class Spec(BaseModel):
-    """Base of every specification: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __copy__(self) -> Self:
-        copied = super().__copy__()
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # `model_copy` changes what was cached
-            del copied.__dict__[name]
-        return copied
-
-
-class OfFamily(Spec):
-    """A model of a family, whose own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``.
-
-    ``family`` is not written where it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset
-    is a UsageError.
-    """
-
-    family: str = "gpt"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_flat(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("family", "gpt"), str):
-            return data
-        family = FAMILIES.get(data.get("family", "gpt"))
-        given = {key: value for key, value in data.items() if key != "preset"}
-        if (preset := data.get("preset")) is not None:
-            if preset not in family.presets:
-                raise unknown(f"preset of model family {family.name!r}:", str(preset), family.presets)
-            given = {**family.presets[preset], **given}
-        own = cls.model_fields.keys() - {"config"}
-        keys = [*(key for key in cls.model_fields if key != "config"), "preset", *family.config.model_fields]
-        for key in (key for key in given if key not in keys):
-            wrong = PydanticCustomError("extra_forbidden", "Extra inputs are not permitted", {"known": keys})
-            raise ValidationError.from_exception_data(cls.__name__, [InitErrorDetails(type=wrong, loc=(key,), input=given[key])])
-        config = family.config.model_validate({key: value for key, value in given.items() if key not in own})
-        return {key: value for key, value in given.items() if key in own} | {"config": config}
-
-    @model_serializer
-    def _flat(self) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name in type(self).model_fields:
-            if name == "config":
-                config = getattr(self, name).model_dump()
-                context = config.pop("context")
-                flat |= config | {"context": context}
-            elif name != "family" or self.family != "gpt":
-                flat[name] = getattr(self, name)
-        return flat
-
-    @property
-    def of(self) -> AnyFamily:
-        """The family itself."""
-        return FAMILIES.get(self.family)
-
-
-class ModelChoice(OfFamily):
-    """An experiment's ``model`` section: a model without width and vocabulary."""
-
-    depth: int = Field(3, gt=0, description="number of layers")
-    config: FamilyConfig
-
-    @property
-    def context(self) -> int:
-        """Tokens of a training sequence."""
-        return self.config.context
-
-    def with_context(self, context: int) -> Self:
-        """A copy for sequences of another length."""
-        return self.model_copy(update={"config": self.config.model_copy(update={"context": context})})
-
-    def check(self, width: int) -> None:
-        """Raises ValueError for a width that such a model cannot have."""
-        self.of.check(width, self.config)
-
-
-class ModelSpec(OfFamily):
-    """A model of a family at a width, with a vocabulary."""
-
-    width: int = Field(gt=0)
-    depth: int = Field(gt=0, description="number of layers")
-    config: FamilyConfig
-    vocab: int = Field(gt=1)
-
-    @model_validator(mode="after")
-    def _width_fits(self) -> Self:
-        self.of.check(self.width, self.config)
-        return self
-
-    @property
-    def context(self) -> int:
-        """Tokens of a training sequence."""
-        return self.config.context
-
-    @property
-    def shape(self) -> Shape[Any]:
-        """What the family's functions take."""
-        return Shape(self.width, self.depth, self.vocab, self.config)
-
-    def weights(self) -> tuple[Weight, ...]:
-        """Every kind of weight in the model. The torch model is checked against it when it is built."""
-        return self.of.weights(self.shape)
-
-    def parameters(self, convention: ParameterConvention = "all") -> int:
-        """Number of parameters by a named convention."""
-        roles: dict[str, tuple[Role, ...]] = {
-            "all": ("embedding", "hidden", "readout", "vector"),
-            "non_embedding": ("hidden", "vector"),
-            "matrices_and_readout": ("hidden", "readout"),
-        }
-        return sum(weight.size for weight in self.weights() if weight.role in roles[convention])
-
-    @property
-    def flops_per_token(self) -> float:
-        """FLOPs of forward and backward for one token."""
-        return self.of.flops_per_token(self.shape)
-
-
-ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
 
 
 class BaseShape(Spec):
