@@ -16,14 +16,16 @@ from hptransfer.optimizers.recipe import Role
 ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
 
 
-class OfFamily(Spec):
-    """A model of a family, whose own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``.
+class ModelChoice(Spec):
+    """A model of a family without width and vocabulary: an experiment's ``model`` section.
 
-    ``family`` is not written where it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset
-    is a UsageError.
+    The family's own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``. ``family`` is not written where
+    it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset is a UsageError.
     """
 
     family: str = "gpt"
+    depth: int = Field(3, gt=0, description="number of layers")
+    config: FamilyConfig
 
     @model_validator(mode="before")
     @classmethod
@@ -32,9 +34,10 @@ class OfFamily(Spec):
             return data
         family = FAMILIES.get(data.get("family", "gpt"))
         given = {key: value for key, value in data.items() if key != "preset"}
-        if (preset := data.get("preset")) is not None:
+        if data.get("preset") is not None:
+            preset = str(data["preset"])
             if preset not in family.presets:
-                raise unknown(f"preset of model family {family.name!r}:", str(preset), family.presets)
+                raise unknown(f"preset of model family {family.name!r}:", preset, family.presets)
             given = {**family.presets[preset], **given}
         own = cls.model_fields.keys() - {"config"}
         keys = [*(key for key in cls.model_fields if key != "config"), "preset", *family.config.model_fields]
@@ -46,27 +49,13 @@ class OfFamily(Spec):
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name in type(self).model_fields:
-            if name == "config":
-                config = getattr(self, name).model_dump()
-                context = config.pop("context")
-                flat |= config | {"context": context}
-            elif name != "family" or self.family != "gpt":
-                flat[name] = getattr(self, name)
-        return flat
+        flat = {name: getattr(self, name) for name in type(self).model_fields if name != "config"} | self.config.model_dump()
+        return flat if self.family != "gpt" else {key: value for key, value in flat.items() if key != "family"}
 
     @property
     def of(self) -> AnyFamily:
         """The family itself."""
         return FAMILIES.get(self.family)
-
-
-class ModelChoice(OfFamily):
-    """An experiment's ``model`` section: a model without width and vocabulary."""
-
-    depth: int = Field(3, gt=0, description="number of layers")
-    config: FamilyConfig
 
     @property
     def context(self) -> int:
@@ -82,23 +71,16 @@ class ModelChoice(OfFamily):
         self.of.check(width, self.config)
 
 
-class ModelSpec(OfFamily):
+class ModelSpec(ModelChoice):
     """A model of a family at a width, with a vocabulary."""
 
     width: int = Field(gt=0)
-    depth: int = Field(gt=0, description="number of layers")
-    config: FamilyConfig
     vocab: int = Field(gt=1)
 
     @model_validator(mode="after")
     def _width_fits(self) -> Self:
-        self.of.check(self.width, self.config)
+        self.check(self.width)
         return self
-
-    @property
-    def context(self) -> int:
-        """Tokens of a training sequence."""
-        return self.config.context
 
     @property
     def shape(self) -> Shape[Any]:

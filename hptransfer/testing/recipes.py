@@ -71,8 +71,8 @@ def rules_are_one_at_the_base_shape(recipe: Recipe, rates: Rates) -> None:
         for name, (value, scaled) in recipe.epsilons(role, options, sides).items():
             require(value > 0, f"{recipe.name}: {name} of {role} is {value}")
             require(scaled.eps(base) == 1, f"{recipe.name}: the multiplier of {name} is not 1 at the base shape")
-    spec = small_spec(recipe.name, lr=rates["mup"], **{"optimizer.embedding_lr_ratio": 3.0})
-    for group in spec.groups():
+    spec = small_spec(recipe.name, lr=rates["mup"])
+    for group in spec.at(**{"optimizer.embedding_lr_ratio": 3.0}).groups():
         wanted = rates["mup"] * (3.0 if group.role in ("embedding", "readout") else 1.0)
         require(math.isclose(group.lr, wanted), f"{recipe.name}: the LR of {group.kind} is {group.lr} at the base shape")
 

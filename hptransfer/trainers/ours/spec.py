@@ -142,7 +142,7 @@ class RunSpec(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         try:
-            self.model.of.check(self.base.width, self.model.config)
+            self.model.check(self.base.width)
         except ValueError as error:
             raise ValueError(f"base {error}") from None
         if self.model.vocab != self.data.vocab:
