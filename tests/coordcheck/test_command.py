@@ -10,10 +10,10 @@ from hptransfer import cli
 from hptransfer.coordcheck import command
 from hptransfer.coordcheck.check import ACTIVATIONS, Run
 from hptransfer.coordcheck.measure import measure, measure_run
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.experiment import DataChoice, load_experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.trainers.ours.spec import OptimizerSpec
 
 
 @pytest.fixture

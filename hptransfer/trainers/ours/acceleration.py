@@ -17,10 +17,10 @@ from typing import Literal, TypeVar, cast, get_args
 import torch
 from torch import nn
 
-from hptransfer.trainers.ours.data.cache import cache_home
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.data.cache import cache_home
 from hptransfer.trainers.ours.parallel import World, of_first
+from hptransfer.trainers.ours.spec import RunSpec
 
 Mode = Literal["eager", "compile", "cuda_graphs"]
 Pass = Callable[[nn.Module], object]

@@ -14,9 +14,9 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
 from hptransfer.base.errors import HptransferError
+from hptransfer.base.files import StoreUnreachable
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.runs import Store
-from hptransfer.base.files import StoreUnreachable
 from hptransfer.trainers.ours.parallel import of_first
 from hptransfer.trainers.ours.state import RunState
 

@@ -9,10 +9,10 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.experiment import DataChoice, load_experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ import pytest
 from tiny import BATCH_TOKENS, tiny_corpus, tiny_spec
 
 from hptransfer.optimizers.engine import ChainOptimizer
-from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.schedule import decay_factor, schedule_factor
+from hptransfer.trainers.ours.spec import RunSpec
 
 SHAPES = pytest.mark.parametrize("shape", ["constant", "linear", "cosine", "trapezoid"])
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from hptransfer.trainers.ours.data.shards import Tokens
 from hptransfer.base.errors import UsageError
 from hptransfer.models.loss import IGNORED
+from hptransfer.trainers.ours.data.shards import Tokens
 
 
 def batch(

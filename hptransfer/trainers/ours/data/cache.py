@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from hptransfer.base.errors import UsageError
 from hptransfer.cli import console
 from hptransfer.trainers.ours.data.documents import SPLITS, Source, Split
 from hptransfer.trainers.ours.data.shards import Tokens, read_shard, write_shard
 from hptransfer.trainers.ours.data.tokenizer import BPE_BYTES, LibraryTokenizer, TokenBytes, Tokenizer, make_tokenizer
-from hptransfer.base.errors import UsageError
 from hptransfer.trainers.ours.spec import DataSpec
 
 # Text that is tokenized at once, and tokens after which a new shard begins (200 MB, as FineWeb's are).

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from hptransfer.base.errors import UsageError
+from hptransfer.experiment import DataChoice
 from hptransfer.trainers.ours.data.cache import fill, read_cached
 from hptransfer.trainers.ours.data.documents import Source, file_source
 from hptransfer.trainers.ours.data.files import Files, find_files
 from hptransfer.trainers.ours.data.hugging_face import PREFIX, dataset_source
 from hptransfer.trainers.ours.data.shards import Tokens, read_shard
 from hptransfer.trainers.ours.data.tokenizer import TokenBytes, identify_tokenizer
-from hptransfer.base.errors import UsageError
-from hptransfer.experiment import DataChoice
 from hptransfer.trainers.ours.spec import DataSpec
 
 

@@ -13,8 +13,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from hptransfer.trainers.ours.data.files import Files
 from hptransfer.base.errors import UsageError, first_line
+from hptransfer.trainers.ours.data.files import Files
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hptransfer.base.errors import UsageError, first_line
 from hptransfer.trainers.ours.data.documents import TEXT, Source, as_document
 from hptransfer.trainers.ours.data.files import fingerprint, says
-from hptransfer.base.errors import UsageError, first_line
 
 PREFIX = "hf:"
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from hptransfer.trainers.ours.data.shards import MAX_VOCAB, Tokens
 from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.data.shards import MAX_VOCAB, Tokens
 
 TokenBytes = npt.NDArray[np.int32]
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.base.errors import UsageError
 from hptransfer.models.loss import IGNORED
+from hptransfer.trainers.ours.data.batches import batch, validation_batches
 
 # Every token is its own position, and shards are far apart: a window tells where it is from.
 SHARDS = tuple(

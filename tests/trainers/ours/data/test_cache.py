@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from trainers.ours.data.conftest import DOCUMENTS
 
-from hptransfer.trainers.ours.data import cache as cache_module
-from hptransfer.trainers.ours.data.corpus import load_corpus, open_corpus
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice
+from hptransfer.trainers.ours.data import cache as cache_module
+from hptransfer.trainers.ours.data.corpus import load_corpus, open_corpus
 
 LOAD = (
     "import sys; from hptransfer.trainers.ours.data import cache, tokenizer\n"

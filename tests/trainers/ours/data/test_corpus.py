@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trainers.ours.data.conftest import DOCUMENTS, write_jsonl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from trainers.ours.data.conftest import DOCUMENTS, write_jsonl
 
-from hptransfer.trainers.ours.data.corpus import identify, load_corpus, open_corpus
-from hptransfer.trainers.ours.data.shards import write_shard
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice
+from hptransfer.trainers.ours.data.corpus import identify, load_corpus, open_corpus
+from hptransfer.trainers.ours.data.shards import write_shard
 
 
 def load(corpus: object, **kwargs):

@@ -9,9 +9,9 @@ import pyarrow.parquet as parquet
 import pytest
 from trainers.ours.data.conftest import DOCUMENTS, write_parquet
 
+from hptransfer.base.errors import UsageError
 from hptransfer.trainers.ours.data.documents import file_source
 from hptransfer.trainers.ours.data.files import find_files
-from hptransfer.base.errors import UsageError
 
 
 def documents(path: Path, max_bytes: int | None = None) -> list[tuple[str, bytes]]:

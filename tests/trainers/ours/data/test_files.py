@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from hptransfer.trainers.ours.data.files import find_files, says
 from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.data.files import find_files, says
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from trainers.ours.data.conftest import DOCUMENTS, write_parquet
 
-from hptransfer.trainers.ours.data.corpus import load_corpus, open_corpus
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice
+from hptransfer.trainers.ours.data.corpus import load_corpus, open_corpus
 
 datasets = pytest.importorskip("datasets")
 

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from hptransfer.trainers.ours.data.shards import HEADER_BYTES, read_shard, write_shard
 from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.data.shards import HEADER_BYTES, read_shard, write_shard
 
 TOKENS = np.array([0, 1, 255, 256, 50256, 65535], dtype=np.uint16)
 

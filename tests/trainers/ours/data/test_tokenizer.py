@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
-from trainers.ours.data.conftest import DOCUMENTS, EVERY_BYTE
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from trainers.ours.data.conftest import DOCUMENTS, EVERY_BYTE
 
-from hptransfer.trainers.ours.data.tokenizer import ByteTokenizer, LibraryTokenizer, identify_tokenizer
 from hptransfer.base.errors import UsageError
+from hptransfer.trainers.ours.data.tokenizer import ByteTokenizer, LibraryTokenizer, identify_tokenizer
 
 TEXTS = [text.replace("\0", "").encode() for text in DOCUMENTS]
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -93,7 +93,8 @@ def test_special_tokens_in_a_text_are_text(tmp_path) -> None:
 def test_a_bpe_is_the_same_in_every_process(tmp_path) -> None:
     """Whatever the number of threads and the seed of Python's hashes; on text with many ties."""
     code = (
-        "import sys; from pathlib import Path; from hptransfer.trainers.ours.data.tokenizer import LibraryTokenizer; import hptransfer\n"
+        "import sys; from pathlib import Path; import hptransfer\n"
+        "from hptransfer.trainers.ours.data.tokenizer import LibraryTokenizer\n"
         "files = sorted(Path(hptransfer.__file__).parent.rglob('*.py'))\n"
         "tokenizer = LibraryTokenizer.train([path.read_bytes() for path in files], 3000)\n"
         "tokenizer.library.save(sys.argv[1]); print(tokenizer.encode([files[0].read_bytes()]).tolist())"
