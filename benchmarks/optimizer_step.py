@@ -186,10 +186,10 @@ def contenders(width: int, recipe: str, gradients: Gradients) -> list[Contender]
         spec = run_spec(width, recipe, options)
         model = build_model(spec)
         ours = Peer("ours", recipe, partial(_build_ours, model, spec))
-        result.append(_contender(recipe, variant, ours, model, gradients))
+        result.append(_contender(spec, variant, ours, model, gradients))
         for peer in PEERS.get(recipe, ()):
             if peer.installed and variant in ("", peer.variant):
-                result.append(_contender(recipe, variant, peer, build_model(spec), gradients))
+                result.append(_contender(spec, variant, peer, build_model(spec), gradients))
     return result
 
 
@@ -197,8 +197,9 @@ def _build_ours(model: Model, spec: RunSpec, matrix: Params, rest: Params) -> li
     return [build_optimizer(model, spec)]
 
 
-def _contender(recipe: str, variant: str, peer: Peer, model: Model, gradients: Gradients) -> Contender:
-    hidden = {weight.kind for weight in model.spec.weights() if weight.role == "hidden"}
+def _contender(spec: RunSpec, variant: str, peer: Peer, model: Model, gradients: Gradients) -> Contender:
+    recipe = spec.optimizer.recipe
+    hidden = {weight.kind for weight in spec.model.weights() if weight.role == "hidden"}
     matrix: Params = []
     rest: Params = []
     for name, parameter in model.named_parameters():

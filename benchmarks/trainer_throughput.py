@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 
 from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.plan.hardware import HARDWARE
 from hptransfer.trainers.ours import machine

@@ -4,7 +4,7 @@ import pytest
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
-from hptransfer.trainers.ours.spec import ModelChoice
+from hptransfer.experiment.model import ModelChoice
 
 
 def test_llama() -> None:

@@ -13,14 +13,16 @@ from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, FamilyConfig
 
 
-class OfFamily(Frozen):
-    """A model of a family, whose own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``.
+class ModelChoice(Frozen):
+    """A model of a family without width and vocabulary: an experiment's ``model`` section.
 
-    ``family`` is not written where it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset
-    is a UsageError.
+    The family's own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``. ``family`` is not written where
+    it is gpt. A ``preset`` of the family fills in what is not given. An unknown family or preset is a UsageError.
     """
 
     family: str = "gpt"
+    depth: int = Field(3, gt=0, description="number of layers")
+    config: FamilyConfig
 
     @model_validator(mode="before")
     @classmethod
@@ -29,9 +31,10 @@ class OfFamily(Frozen):
             return data
         family = FAMILIES.get(data.get("family", "gpt"))
         given = {key: value for key, value in data.items() if key != "preset"}
-        if (preset := data.get("preset")) is not None:
+        if data.get("preset") is not None:
+            preset = str(data["preset"])
             if preset not in family.presets:
-                raise unknown(f"preset of model family {family.name!r}:", str(preset), family.presets)
+                raise unknown(f"preset of model family {family.name!r}:", preset, family.presets)
             given = {**family.presets[preset], **given}
         own = cls.model_fields.keys() - {"config"}
         keys = [*(key for key in cls.model_fields if key != "config"), "preset", *family.config.model_fields]
@@ -43,27 +46,13 @@ class OfFamily(Frozen):
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name in type(self).model_fields:
-            if name == "config":
-                config = getattr(self, name).model_dump()
-                context = config.pop("context")
-                flat |= config | {"context": context}
-            elif name != "family" or self.family != "gpt":
-                flat[name] = getattr(self, name)
-        return flat
+        flat = {name: getattr(self, name) for name in type(self).model_fields if name != "config"} | self.config.model_dump()
+        return flat if self.family != "gpt" else {key: value for key, value in flat.items() if key != "family"}
 
     @property
     def of(self) -> AnyFamily:
         """The family itself."""
         return FAMILIES.get(self.family)
-
-
-class ModelChoice(OfFamily):
-    """An experiment's ``model`` section: a model without width and vocabulary."""
-
-    depth: int = Field(3, gt=0, description="number of layers")
-    config: FamilyConfig
 
     @property
     def context(self) -> int:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, Shape
 from hptransfer.models.model import Model
 from hptransfer.models.shapes import mup_ratios
 from hptransfer.optimizers.recipe import ROLES
 from hptransfer.testing.small import VOCAB, require
-from hptransfer.trainers.ours.spec import ModelChoice, ModelSpec
+from hptransfer.trainers.ours.spec import ModelSpec
 
 WIDTH, DEPTH = 16, 2
 AnyShape = Shape[Any]

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.experiment.space import load_space
 from hptransfer.models.model import Model
 from hptransfer.optimizers import RECIPES, Recipe
@@ -21,7 +22,7 @@ from hptransfer.optimizers.rules.width import Ratios
 from hptransfer.testing.small import VOCAB, gradients, hidden_optimizer, require, small_corpus, small_spec
 from hptransfer.trainers.ours.build import build_model, build_optimizer, chain, optimizer_flops, optimizer_state_bytes
 from hptransfer.trainers.ours.data.batches import batch
-from hptransfer.trainers.ours.spec import PARAMETRIZATIONS, Parametrization, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 # A learning rate at which 30 steps learn something, by parametrization.
 Rates = dict[Parametrization, float]
@@ -71,8 +72,8 @@ def rules_are_one_at_the_base_shape(recipe: Recipe, rates: Rates) -> None:
         for name, (value, scaled) in recipe.epsilons(role, options, sides).items():
             require(value > 0, f"{recipe.name}: {name} of {role} is {value}")
             require(scaled.eps(base) == 1, f"{recipe.name}: the multiplier of {name} is not 1 at the base shape")
-    spec = small_spec(recipe.name, lr=rates["mup"], **{"optimizer.embedding_lr_ratio": 3.0})
-    for group in spec.groups():
+    spec = small_spec(recipe.name, lr=rates["mup"])
+    for group in spec.at(**{"optimizer.embedding_lr_ratio": 3.0}).groups():
         wanted = rates["mup"] * (3.0 if group.role in ("embedding", "readout") else 1.0)
         require(math.isclose(group.lr, wanted), f"{recipe.name}: the LR of {group.kind} is {group.lr} at the base shape")
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny import tiny_spec
 
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.models.model import Model
 from hptransfer.trainers.ours.build import build_model
-from hptransfer.trainers.ours.spec import ModelChoice, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 NAMES = {
     "embedding": "model.embed_tokens",

@@ -74,7 +74,7 @@ def test_the_space_is_the_recipe_s_with_the_experiment_s_changes(experiment: Exp
     changed = experiment.model_copy(update={"spaces": {"toy": {"lr": {"high": 0.1}}}})
     assert load_space("toy", "mup", changed).bounds()["lr"] == (0.002, 0.1)
     wrong = experiment.model_copy(update={"spaces": {"toy": {"lr": {"high": -1}}}})
-    with pytest.raises(UsageError, match="the space of recipe 'toy' with the experiment's spaces.toy: lr: "):
+    with pytest.raises(UsageError, match=r"the space of recipe 'toy' with the experiment's spaces\.toy: lr: "):
         load_space("toy", "mup", wrong)
 
 

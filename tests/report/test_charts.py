@@ -34,6 +34,12 @@ FAMILIES = (  # recipes that are related, and have related colours
 )
 
 
+RELATED = (
+    ("adamw", "schedulefree-adamw", "signum", "sgd"),
+    ("muon", "muon-all", "normuon", "adamuon", "sf-normuon"),
+    ("shampoo", "shampoo-quarter", "shampoo-quarter-all"),
+    ("soap", "soap-all"),
+)
 COLOURS = {name: palette.colour(name) for name in RECIPES.names()}
 
 

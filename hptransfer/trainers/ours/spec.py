@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from hptransfer.base.frozen import Frozen
-from hptransfer.experiment.model import OfFamily
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.settings import (
     DataSpec,
     EvaluationSpec,
@@ -25,33 +25,27 @@ from hptransfer.experiment.settings import (
     Precision,
     ScheduleSpec,
 )
-from hptransfer.models.family import FamilyConfig, Shape, Weight
+from hptransfer.models.family import Shape, Weight
 from hptransfer.optimizers import Recipe, get_recipe
 from hptransfer.optimizers.recipe import Options, Role, Sides
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
 from hptransfer.optimizers.rules.width import Ratios, block_count
+from hptransfer.trainers.ours.spec import ModelSpec
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
 NUMERICS_VERSION = 3
 
 
-class ModelSpec(OfFamily):
+class ModelSpec(ModelChoice):
     """A model of a family at a width, with a vocabulary."""
 
     width: int = Field(gt=0)
-    depth: int = Field(gt=0, description="number of layers")
-    config: FamilyConfig
     vocab: int = Field(gt=1)
 
     @model_validator(mode="after")
     def _width_fits(self) -> Self:
-        self.of.check(self.width, self.config)
+        self.check(self.width)
         return self
-
-    @property
-    def context(self) -> int:
-        """Tokens of a training sequence."""
-        return self.config.context
 
     @property
     def shape(self) -> Shape[Any]:
@@ -142,7 +136,7 @@ class RunSpec(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         try:
-            self.model.of.check(self.base.width, self.model.config)
+            self.model.check(self.base.width)
         except ValueError as error:
             raise ValueError(f"base {error}") from None
         if self.model.vocab != self.data.vocab:

@@ -93,7 +93,8 @@ def test_special_tokens_in_a_text_are_text(tmp_path) -> None:
 def test_a_bpe_is_the_same_in_every_process(tmp_path) -> None:
     """Whatever the number of threads and the seed of Python's hashes; on text with many ties."""
     code = (
-        "import sys; from pathlib import Path; from hptransfer.trainers.ours.data.tokenizer import LibraryTokenizer; import hptransfer\n"
+        "import sys; from pathlib import Path; import hptransfer\n"
+        "from hptransfer.trainers.ours.data.tokenizer import LibraryTokenizer\n"
         "files = sorted(Path(hptransfer.__file__).parent.rglob('*.py'))\n"
         "tokenizer = LibraryTokenizer.train([path.read_bytes() for path in files], 3000)\n"
         "tokenizer.library.save(sys.argv[1]); print(tokenizer.encode([files[0].read_bytes()]).tolist())"
