@@ -23,9 +23,12 @@ import polars as pl
 
 from benchmarks.tables import markdown_table
 from hptransfer.base.errors import HptransferError
+from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
-from hptransfer.runs import Store
+from hptransfer.runs import Record, Store
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group as Runs
 from hptransfer.transfer.prediction import Prediction
 
 SHARES = (0.1, 0.25, 0.5, 0.75)  # of the horizon, at which rules decide: at one of them, or at all
@@ -136,12 +139,12 @@ COLUMNS = (
 class Group:
     """The studies of one recipe in one store: what a prediction is made from."""
 
-    def __init__(self, name: str, records: Sequence[RunRecord], target_width: int) -> None:
+    def __init__(self, name: str, records: Sequence[Record], target_width: int) -> None:
         self.records = {record.run_id: record for record in records}
-        self.target = records[0].spec.at(**{"model.width": target_width})
+        self.name, self.target = name, resolve(records[0].point.at(width=target_width))
         self.studies = [
-            study_of(f"{name}, width {width}", [record for record in records if record.spec.model.width == width])
-            for width in sorted({record.spec.model.width for record in records})
+            study_of(f"{name}, width {width}", [record for record in records if record.point["width"] == width])
+            for width in sorted({record.point["width"] for record in records})
         ]
         self._known: dict[frozenset[str], Prediction | None] = {}
         self.whole = self.predict(frozenset())
@@ -149,10 +152,10 @@ class Group:
     def predict(self, without: frozenset[str]) -> Prediction | None:
         """The prediction without some of the runs; None where it is refused."""
         if without not in self._known:
-            kept = [record for run_id, record in self.records.items() if run_id not in without]
+            kept = tuple(record for run_id, record in self.records.items() if run_id not in without)
             try:
-                self._known[without] = predict(kept, self.target, draws=DRAWS)
-            except HptransferError:
+                self._known[without] = predict(Runs(self.name, kept), self.target, resolve, draws=DRAWS)
+            except (Refused, HptransferError):
                 self._known[without] = None
         return self._known[without]
 
@@ -161,32 +164,32 @@ class Group:
         of the interval over the whole one's. None where there is no prediction without them."""
         if self.whole is None or (rest := self.predict(without)) is None:
             return None
-        ours, theirs = self.whole.hyperparameters.lr, rest.hyperparameters.lr
+        ours, theirs = self.whole.lr, rest.lr
         off = math.log(theirs.value / ours.value)
-        surface = self.whole.surface
-        regret = math.expm1(surface.curvature * ((surface.skew if off > 0 else 1.0) * off) ** 2)
+        bowl = self.whole.bowl
+        regret = math.expm1(bowl.curvature * ((bowl.skew if off > 0 else 1.0) * off) ** 2)
         length = math.log(theirs.high / theirs.low) / math.log(ours.high / ours.low)
         return abs(off) / math.log(2), 100 * regret, length
 
 
-def study_of(name: str, records: Sequence[RunRecord]) -> Study:
+def study_of(name: str, records: Sequence[Record]) -> Study:
     losses = np.full((len(records), len(SHARES)), math.inf)
     for i, record in enumerate(records):
         for j, share in enumerate(SHARES):
-            reached = [point for point in record.curve if point.step <= share * record.spec.steps + 0.5]
-            if reached and record.steps >= share * record.spec.steps and reached[-1].val is not None:
+            reached = [point for point in record.outcome.curve if point.step <= share * record.job.steps + 0.5]
+            if reached and record.outcome.steps >= share * record.job.steps and reached[-1].val is not None:
                 losses[i, j] = reached[-1].val
     final = np.array([math.inf if record.loss is None else record.loss for record in records])
-    trained = np.array([record.steps / record.spec.steps for record in records])
+    trained = np.array([record.outcome.steps / record.job.steps for record in records])
     return Study(name, losses, final, trained, tuple(record.run_id for record in records))
 
 
 def groups_of(stores: Sequence[str], target_width: int) -> list[Group]:
     groups: list[Group] = []
     for number, location in enumerate(stores, 1):
-        by_recipe: dict[str, list[RunRecord]] = defaultdict(list)
+        by_recipe: dict[str, list[Record]] = defaultdict(list)
         for record in sorted(Store(location).require_records().values(), key=lambda record: record.run_id):
-            by_recipe[record.spec.optimizer.recipe].append(record)
+            by_recipe[str(record.point.settings["optimizer"])].append(record)
         groups += [Group(f"search {number}, {recipe}", records, target_width) for recipe, records in by_recipe.items()]
     return groups
 

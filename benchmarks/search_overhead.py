@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
-from hptransfer.runs import Claim, Store
+from hptransfer.runs import Claim, Outcome, Record, Store
 from hptransfer.search import tuner
 from hptransfer.search.cluster import cluster, slots
 from hptransfer.search.profile import Profile
@@ -29,7 +29,7 @@ from hptransfer.search.progress import Progress
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.trainers.ours.points import job_of
 
 RECIPES = "adamw,muon,shampoo,soap,signum"
 COLUMNS = ("trials", "wall, s", "first actors, s", "proposals, s", "per trial after that, s")
@@ -44,10 +44,10 @@ def main() -> None:
     args = options.parse_args()
     settings = [f"optimizers=[{RECIPES}]", f"search.trials={args.trials}", f"search.sampler={args.sampler}"]
     experiment = load_experiment("quickstart", settings)
-    studies = make_studies(experiment, identify(experiment.data))
     tuner._trial = untrained_trial
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
+        studies = make_studies(experiment, identify(experiment.data), store)
         records = store.records()
         progress, profile = Progress(10 * args.trials, 1.0, lambda record: studies.best_line(record, records)), Profile()
         with cluster(store):
@@ -82,26 +82,21 @@ def untrained_trial(config: dict[str, Any]) -> dict[str, Any]:
     return REAL_TRIAL(config)
 
 
-def untrained(spec: RunSpec, corpus: object, *, store: Store, claim: Claim, **_: object) -> RunRecord:
+def untrained(spec: Any, corpus: object, *, store: Store, claim: Claim, **_: object) -> Record:
     """A record with the loss of a bowl about an LR of 0.02, with noise."""
     claim.confirm()
-    loss = 2.2 * math.exp(0.02 * math.log(spec.optimizer.lr / 0.02) ** 2 + random.Random(spec.run_id).gauss(0, 0.002))
-    record = RunRecord(
-        run_id=spec.run_id,
-        spec=spec,
+    job = job_of(spec)
+    outcome = Outcome(
         state="complete",
-        steps=spec.steps,
-        tokens=spec.tokens,
-        loss=loss,
-        flops=spec.flops,
-        flops_optimizer=0.0,
+        steps=job.steps,
+        loss=2.2 * math.exp(0.02 * math.log(job.point["lr"] / 0.02) ** 2 + random.Random(job.run_id).gauss(0, 0.002)),
+        flops=job.flops,
         training_wall_seconds=0.0,
-        optimizer_wall_seconds=0.0,
-        peak_memory_bytes=0,
-        optimizer_state_bytes=0,
+        evaluation_wall_seconds=0.0,
         device="none",
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    record = Record(job=job, outcome=outcome)
     store.add(record)
     return record
 

@@ -25,12 +25,14 @@ import polars as pl
 from benchmarks.tables import markdown_table
 from hptransfer.backtest.rules import vertex
 from hptransfer.base.errors import UsageError
+from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.settings import DataSpec
+from hptransfer.runs import Job, Outcome, Record
 from hptransfer.search.studies import make_studies
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
-from hptransfer.transfer.group import fit_group
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.group import Group, fit_group
 from hptransfer.transfer.sweep import gather
 
 RECIPES = {"muon": "muon-all", "muon-adam": "muon", "shampoo": "shampoo", "soap": "soap"}
@@ -117,13 +119,13 @@ def experiment_of(truth: Truth, low: float, sampler: str, seed: int) -> Experime
     )
 
 
-def record_of(spec: RunSpec, ln_loss: float) -> RunRecord:
+def record_of(job: Job, ln_loss: float) -> Record:
     lost = ln_loss >= LOST
-    return RunRecord(
-        run_id=spec.run_id, spec=spec, state="diverged" if lost else "complete", reason="loss inf at step 1" if lost else None,
-        steps=spec.steps, tokens=spec.tokens, loss=None if lost else math.exp(ln_loss), flops=spec.flops, flops_optimizer=0.0,
-        training_wall_seconds=1.0, optimizer_wall_seconds=0.0, peak_memory_bytes=1, optimizer_state_bytes=1, device="replay",
+    outcome = Outcome(
+        state="diverged" if lost else "complete", reason="loss inf at step 1" if lost else None, steps=job.steps,
+        loss=None if lost else math.exp(ln_loss), flops=job.flops, device="replay",
     )  # fmt: skip
+    return Record(job=job, outcome=outcome)
 
 
 def by_studies(sampler: str) -> Callable[[Truth, float, int], Search]:
@@ -131,16 +133,16 @@ def by_studies(sampler: str) -> Callable[[Truth, float, int], Search]:
 
     def search(truth: Truth, low: float, seed: int) -> Search:
         rng, studies = np.random.default_rng(seed), make_studies(experiment_of(truth, low, sampler, seed), DATA)
-        records: dict[str, RunRecord] = {}
-        while specs := studies.missing(records):
-            for spec in specs:
-                h = math.log(spec.optimizer.lr / BASE_LR)
-                records[spec.run_id] = record_of(spec, truth.run(spec.model.width, h, rng))
+        records: dict[str, Record] = {}
+        while jobs := studies.missing(records):
+            for job in jobs:
+                h = math.log(job.point["lr"] / BASE_LR)
+                records[job.run_id] = record_of(job, truth.run(int(job.point["width"]), h, rng))
         runs: Runs = {}
         for study in studies.studies:
-            hs = [math.log(run.spec.optimizer.lr / BASE_LR) for _, run in study.finished]
+            hs = [math.log(run.point["lr"] / BASE_LR) for _, run in study.finished]
             ln_losses = [math.log(run.loss) if run.loss else LOST for _, run in study.finished]
-            runs[study.width] = list(zip(hs, ln_losses, strict=True))
+            runs[int(study.width)] = list(zip(hs, ln_losses, strict=True))
         return lambda trials: {width: cell[:trials] for width, cell in runs.items()}
 
     return search
@@ -191,13 +193,14 @@ def law(truth: Truth, runs: Runs) -> float:
     """ln LR as `hptransfer.transfer` predicts it."""
     experiment = experiment_of(truth, 0.0, "design", 0)
 
-    def spec(width: int, h: float) -> RunSpec:
-        optimizer = OptimizerSpec(recipe=truth.recipe, lr=BASE_LR * math.exp(h), weight_decay=0.0, embedding_lr_ratio=1.0)
-        return experiment.run_spec(DATA, optimizer, width=width, parametrization=truth.parametrization)
+    arm = experiment.compared[0]
 
-    records = [record_of(spec(width, h), ln_loss) for width, cell in runs.items() for h, ln_loss in cell]
-    target = spec(truth.target, 0.0)
-    return float(fit_group(records, target).law(target).value[0]) - math.log(BASE_LR)
+    def job(width: int, h: float) -> Job:
+        return resolve(experiment.point(arm, DATA, width=width, lr=BASE_LR * math.exp(h), weight_decay=0.0))
+
+    records = tuple(record_of(job(width, h), ln_loss) for width, cell in runs.items() for h, ln_loss in cell)
+    target = job(truth.target, 0.0)
+    return float(fit_group(Group("", records), target).law(target).value[0]) - math.log(BASE_LR)
 
 
 def line(truth: Truth, runs: Runs) -> float:
@@ -247,7 +250,7 @@ def regret(truth: Truth, readout: Callable[[Truth, Runs], float], runs: Runs) ->
     """inf where too few runs are complete to predict from."""
     try:
         return truth.regret(readout(truth, runs))
-    except UsageError:
+    except (Refused, UsageError):
         return math.inf
 
 

@@ -20,10 +20,12 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
-from hptransfer.runs import CurvePoint, Store
+from hptransfer.runs import CurvePoint, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
-from hptransfer.trainers.ours.spec import OptimizerSpec
+from hptransfer.trainers.ours.points import resolve
 
 COLUMNS = ("operation", "before compact, s", "after, s")
 
@@ -62,33 +64,32 @@ def _fill(store: Store, count: int) -> None:
     experiments = [load_experiment("quickstart", [f"horizon.tokens={tokens}"]) for tokens in (184_320, 368_640)]
     recipes = ("adamw", "muon", "shampoo", "soap")
     for index in range(count):
-        optimizer = OptimizerSpec(recipe=recipes[index % 4], lr=1e-3 * 1.001 ** (index % 5000), weight_decay=1e-3)
         experiment, width = experiments[index % 8 // 4], (32, 64, 128)[index % 3]
-        spec = experiment.run_spec(data, optimizer, width=width, parametrization="mup", seed=index)
+        tuned = {"lr": 1e-3 * 1.001 ** (index % 5000), "weight_decay": 1e-3}
+        job = resolve(experiment.point(Arm.of(recipes[index % 4], "mup"), data, width=width, seed=index, **tuned))
         loss = None if index % 10 == 0 else 2 + index / count
-        record = RunRecord(
-            run_id=spec.run_id,
-            spec=spec,
+        outcome = Outcome(
             state="complete" if loss else "diverged",
             reason=None if loss else "loss nan at step 17",
-            steps=spec.steps,
-            tokens=spec.tokens,
+            steps=job.steps,
+            tokens=int(job.point["tokens"]),
             loss=loss,
             bits_per_byte=loss and loss / 0.693,
             curve=tuple(
                 CurvePoint(step=step, tokens=step * 1024, schedule=1 - step / 180, train=2.1 + step / 1e3, val=2.2 + step / 1e3)
                 for step in range(20, 200, 20)
             ),
-            flops=spec.flops,
-            flops_optimizer=spec.flops / 50,
+            flops=job.flops,
+            flops_optimizer=(job.flops or 0) / 50,
             training_wall_seconds=12.3,
             optimizer_wall_seconds=1.2,
             peak_memory_bytes=400_000_000,
             optimizer_state_bytes=1_000_000,
             device="AMD EPYC 7551",
-            versions={"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"},
             finished_at="2026-11-24T10:00:00+00:00",
         )
+        versions = {"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"}
+        record = Record(job=job, outcome=outcome, versions=versions)
         store.files.write(f"runs/{record.run_id}.json", record.model_dump_json().encode(), durable=False)
 
 
@@ -97,7 +98,7 @@ def _times(folder: str) -> dict[str, float]:
     filters = (pl.col("optimizer") == "shampoo") & (pl.col("width") == 64) & (pl.col("state") == "complete")
 
     def of_experiment() -> None:
-        assert runs_of(Store(folder).records().values(), experiment)[0]
+        assert members(Store(folder).records().values(), experiment, resolve).records
 
     return {
         "frame()": _seconds(lambda: Store(folder).frame()),

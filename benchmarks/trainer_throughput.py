@@ -33,7 +33,7 @@ from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.plan.hardware import HARDWARE
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.build import build_model, build_optimizer
-from hptransfer.trainers.ours.spec import BaseShape, ModelChoice, ModelSpec, OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}
 RESULTS = Path(__file__).parent / "results"

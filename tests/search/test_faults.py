@@ -17,13 +17,14 @@ import pytest
 from benchmarks import fault_suite
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import DataChoice, Experiment, Resources
-from hptransfer.runs import Claims, Store
+from hptransfer.experiment.experiment import Arm
+from hptransfer.runs import Claims, Job, Store
 from hptransfer.runs.claims import is_running
 from hptransfer.search.cluster import cluster
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials
 from hptransfer.trainers.ours.data.corpus import load_corpus
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.points import resolve
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -34,13 +35,13 @@ class Runs:
     """A source of a few runs, long enough to be hit."""
 
     def __init__(self, experiment: Experiment, count: int, tokens: int = 20_480) -> None:
-        data = load_corpus(DataChoice()).spec
+        data = load_corpus(DataChoice()).job
         longer = experiment.model_copy(update={"horizon": experiment.horizon.model_copy(update={"tokens": tokens})})
-        optimizer = OptimizerSpec(recipe="adamw", lr=0.01)
-        self.specs = [longer.run_spec(data, optimizer, width=16, parametrization="mup", seed=seed) for seed in range(count)]
+        arm, tuned = Arm.of("adamw", "mup"), {"lr": 0.01, "weight_decay": 0.0}
+        self.jobs = [resolve(longer.point(arm, data, width=16, seed=seed, **tuned)) for seed in range(count)]
 
-    def missing(self, records) -> list[RunSpec]:
-        return [spec for spec in self.specs if spec.run_id not in records]
+    def missing(self, records) -> list[Job]:
+        return [job for job in self.jobs if job.run_id not in records]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def written(log: Path, store: Store) -> Counter:
 
 
 def search(runs: Runs, store: Store, **resources: float) -> None:
-    run_trials(runs, store, store.records(), Progress(len(runs.specs), 1.0, lambda _: ""), resources=Resources(**resources))
+    run_trials(runs, store, store.records(), Progress(len(runs.jobs), 1.0, lambda _: ""), resources=Resources(**resources))
 
 
 def strike(store: Store, sent: signal.Signals, times: int = 1) -> dict[str, int]:
@@ -87,7 +88,7 @@ def test_killed_and_stopped_processes_are_replaced_and_nothing_is_trained_twice(
     assert (len(killed), len(stopped)) == (1, 2)
     # A stopped process that lived on would keep its memory and its core's place for ever.
     assert not any(is_running(pid) for pid in (*killed.values(), *stopped.values()))
-    assert written(log, store) == {spec.run_id: 1 for spec in runs.specs}
+    assert written(log, store) == {job.run_id: 1 for job in runs.jobs}
     assert not Claims(store).held()
 
 
@@ -98,7 +99,7 @@ def test_a_run_that_hangs_every_time_ends_the_search_and_says_why(log, experimen
     with pytest.raises(CheckFailed) as failed:
         search(runs, store, hang_seconds=2)
     assert str(failed.value).startswith(
-        f"run {runs.specs[0].run_id} failed: its process died 3 times; made no step for 2 s; what finished is in "
+        f"run {runs.jobs[0].run_id} failed: its process died 3 times; made no step for 2 s; what finished is in "
     )
 
 
@@ -107,7 +108,7 @@ def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log,
     runs, store = Runs(experiment, 3, tokens=4096), Store(tmp_path / "runs")
     code = "import sys, time; from hptransfer.runs import *\n"
     code += "for run in sys.argv[2:]: Claims(Store(sys.argv[1])).take(run, session='other')\nprint(flush=True); time.sleep(600)"
-    held = [spec.run_id for spec in runs.specs[:2]]
+    held = [job.run_id for job in runs.jobs[:2]]
     other = subprocess.Popen([sys.executable, "-c", code, store.uri, *held], stdout=subprocess.PIPE)
     other.stdout.readline()
     seen: list[set[str]] = []
@@ -124,8 +125,8 @@ def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log,
     thread.start()
     search(runs, store)
     thread.join()
-    assert seen == [{runs.specs[2].run_id}]
-    assert written(log, store) == {spec.run_id: 1 for spec in runs.specs}
+    assert seen == [{runs.jobs[2].run_id}]
+    assert written(log, store) == {job.run_id: 1 for job in runs.jobs}
 
 
 def test_what_can_never_fit_is_said_at_once(log, experiment, tmp_path):

@@ -49,15 +49,15 @@ def test_the_json_says_what_was_done(straight):
     store, result = straight
     records = Store(store).records()
     assert result["store"] == str(store)
-    assert [(s["optimizer"], s["parametrization"], s["width"]) for s in result["studies"]] == [
-        ("shampoo", "mup", 32),
-        ("shampoo", "mup", 64),
+    assert [(s["arm"], s["optimizer"], s["parametrization"], s["width"]) for s in result["studies"]] == [
+        ("shampoo", "shampoo", "mup", 32),
+        ("shampoo", "shampoo", "mup", 64),
     ]
     for study in result["studies"]:
         assert study["runs_total"] == study["runs_new"] == len(set(study["run_ids"])) == 8
         assert set(study["run_ids"]) <= set(records)
         best = records[study["best"]["run_id"]]
-        assert (study["best"]["lr"], study["best"]["loss"]) == (best.spec.optimizer.lr, best.loss)
+        assert (study["best"]["lr"], study["best"]["loss"]) == (best.point["lr"], best.loss)
 
 
 def test_the_same_command_runs_nothing_again_and_more_trials_add_exactly_those(straight):
@@ -90,14 +90,14 @@ def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_p
 
 def test_a_search_whose_budget_is_spent_says_what_is_left_and_where_the_time_went(straight, tmp_path):
     first = Store(straight[0]).get(straight[1]["studies"][0]["run_ids"][0])
-    budget = f"--set=budget.flops={4.5 * first.spec.flops}"
+    budget = f"--set=budget.flops={4.5 * first.job.flops}"
     done = subprocess.run(
         command(tmp_path / "runs", "--trials=8", budget, "--profile"), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1] == (
-        f"error: the budget of {4.5 * first.spec.flops:.4g} flops is spent; trials left undone: shampoo mup width 32: 4, "
-        "shampoo mup width 64: 8; the same command with more budget goes on"
+        f"error: the budget of {4.5 * first.job.flops:.4g} flops is spent; trials left undone: shampoo width 32: 4, "
+        "shampoo width 64: 8; the same command with more budget goes on"
     )
     result = json.loads(done.stdout)
     assert [study["run_ids"] for study in result["studies"]] == [straight[1]["studies"][0]["run_ids"][:4], []]

@@ -11,7 +11,9 @@ from records import DATA, record_of
 from scipy import stats
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.experiment.experiment import Arm
+from hptransfer.runs import Job, Record
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.design import BEND_SD, LEVEL_SD, MISFIT, design, next_runs
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface
 from hptransfer.transfer.sweep import Array, Noise, gather
@@ -110,13 +112,12 @@ def test_of_a_noise_that_is_hardly_known_the_upper_quartile_counts():
 EXPERIMENT = make_experiment()
 
 
-def target(width: int) -> RunSpec:
-    optimizer = OptimizerSpec(recipe="muon", lr=1.0, weight_decay=0.0, embedding_lr_ratio=1.0)
-    return EXPERIMENT.run_spec(DATA, optimizer, width=width, parametrization="mup")
+def target(width: int) -> Job:
+    return resolve(EXPERIMENT.point(Arm.of("muon", "mup"), DATA, width=width, lr=1.0, weight_decay=0.0))
 
 
-def records(truth: Truth, width: int = 64, runs: int = 6) -> list[RunRecord]:
-    return [run for run in make_records(truth, EXPERIMENT, runs=runs) if run.spec.model.width == width]
+def records(truth: Truth, width: int = 64, runs: int = 6) -> list[Record]:
+    return [run for run in make_records(truth, EXPERIMENT, runs=runs) if run.point["width"] == width]
 
 
 def test_a_wider_width_starts_about_the_prediction_of_the_narrower():
@@ -142,8 +143,8 @@ def test_once_the_run_nearest_to_the_optimum_is_repeated():
     truth = Truth(lr=0.02)
     runs = records(truth)
     first, *others = design(runs, target(64), RANGES, 4)
-    nearest = min(runs, key=lambda run: abs(math.log(run.spec.optimizer.lr / truth.lr)))
-    assert first == {name: getattr(nearest.spec.optimizer, name) for name in RANGES}
+    nearest = min(runs, key=lambda run: abs(math.log(run.point["lr"] / truth.lr)))
+    assert first == {name: nearest.point[name] for name in RANGES}
     assert all(set(point) == {"lr"} for point in others)
     repeated = [*runs, *records(truth, runs=6)[:1]]
     assert all(set(point) == {"lr"} for point in design(repeated, target(64), RANGES, 4))
@@ -152,14 +153,14 @@ def test_once_the_run_nearest_to_the_optimum_is_repeated():
 def test_nothing_is_tried_where_runs_diverged():
     truth = Truth(lr=0.02, ceiling=0.05)
     runs = records(truth, runs=10)
-    highest = max(run.spec.optimizer.lr for run in runs if run.loss is not None)
-    lowest = min(run.spec.optimizer.lr for run in runs if run.loss is None)
+    highest = max(run.point["lr"] for run in runs if run.loss is not None)
+    lowest = min(run.point["lr"] for run in runs if run.loss is None)
     points = design(runs, target(64), RANGES, 8)
     assert max(point["lr"] for point in points) <= math.sqrt(highest * lowest) * 1.0001
 
 
 def test_too_few_runs_say_nothing():
-    assert Counter(run.spec.model.width for run in records(Truth(), runs=3)) == {64: 3}
+    assert Counter(run.point["width"] for run in records(Truth(), runs=3)) == {64: 3}
     assert design(records(Truth(), runs=3), target(128), RANGES, 4) == []
     assert design(records(Truth(ceiling=0.0)), target(128), RANGES, 4) == []
 
@@ -173,8 +174,8 @@ def test_a_repeat_that_diverged_is_not_asked_for_again():
     truth = Truth(lr=0.02)
     runs = records(truth)
     first, *_ = design(runs, target(64), RANGES, 4)
-    nearest = next(run for run in runs if run.spec.optimizer.lr == first["lr"])
-    lost = record_of(nearest.spec.at(init_seed=7, data_seed=7), None)
+    nearest = next(run for run in runs if run.point["lr"] == first["lr"])
+    lost = record_of(resolve(nearest.point.at(init_seed=7, data_seed=7)), None)
     assert all(set(point) == {"lr"} for point in design([*runs, lost], target(64), RANGES, 4))
 
 

@@ -30,7 +30,6 @@ from hptransfer.optimizers import Recipe, get_recipe
 from hptransfer.optimizers.recipe import Options, Role, Sides
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
 from hptransfer.optimizers.rules.width import Ratios, block_count
-from hptransfer.trainers.ours.spec import ModelSpec
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
 NUMERICS_VERSION = 3
