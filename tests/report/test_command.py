@@ -75,7 +75,7 @@ def test_figures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
     main(["--experiment", str(file)])
     assert (folder / "reports/sample/figures/optimum-against-width-adamw.svg").is_file()
     (folder / "predictions/sample/adamw-256.json").unlink()
-    main(["--experiment", str(file)])
+    main(["--experiment", str(file), "--set", "search.trials=99"])
     assert not (folder / "reports/sample/figures/optimum-against-width-adamw.svg").exists()
 
 
