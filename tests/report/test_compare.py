@@ -24,7 +24,7 @@ from hptransfer.report.compare import words
 from hptransfer.report.compare.charts import held_out
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
-from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, quantity
+from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, paired, quantity
 from hptransfer.report.results import Results
 from hptransfer.transfer.prediction import Estimate, Prediction
 
@@ -112,9 +112,18 @@ def test_optimizers_are_paired_and_the_others_named(both: tuple[Results, Results
     assert muon.lr is not None and muon.lr.ratio.value == pytest.approx(1) and muon.lr.agreement == "agree"
     assert muon.hidden_lr is None  # the same coordinates
     assert muon.weight_decay is not None and muon.weight_decay.agreement == "unknown"
-    assert muon.notes == ("Weight decay of both: not identified, rule used.",)
+    assert muon.notes == (f"Weight decay of both: {both[0].predictions['muon'].weight_decay.words}.",)
     assert set(muon.multipliers) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"}
     assert "soap is in other only." in words.settings(comparison)
+
+
+def test_arms_are_paired_by_name_and_a_recipe_under_other_parametrizations_by_itself() -> None:
+    mine = {"mine": {"optimizer": "muon", "options.momentum": 0.9}}
+    a, b = experiment(arms=mine), experiment(("soap", "muon"), arms=mine, parametrizations=["mup", "sp"])
+    assert paired(a, b) == [("muon", "muon"), ("mine", "mine")]
+    sp = experiment(("adamw", "muon"), parametrizations=["sp"])
+    assert paired(a, sp) == [("adamw", "adamw-sp"), ("muon", "muon-sp")]
+    assert paired(experiment(("adamw",)), experiment(("soap",))) == []
 
 
 def test_sp_is_compared_with_mup_also_in_final_numbers() -> None:

@@ -126,12 +126,12 @@ def test_what_runs_now_is_told_by_its_claims(folder: Path, monkeypatch: pytest.M
     first, second = claims.take(one.run_id, what=one.title), claims.take(other.run_id, beat_seconds=0)
     assert first is not None and second is not None
     (line,) = live._running(claims.held(), watch)
-    assert "muon, width 32, LR 0.01, WD 0.001" in line and f"run {other.run_id}" in line
+    assert "muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1" in line and f"run {other.run_id}" in line
     clock[0] += 2 * live.STILL_SECONDS
     second.beat()
     assert live._running(claims.held(), watch) == (
         f"Running now: run {other.run_id}.",
-        "No heartbeat from muon, width 32, LR 0.01, WD 0.001: the process is gone, or hangs.",
+        "No heartbeat from muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1: the process is gone, or hangs.",
     )
 
 
