@@ -29,24 +29,24 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.report import build, command
-from hptransfer.runs import CurvePoint, Store
+from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.prediction import default_path
-from hptransfer.validate.protocol import Protocol
-from hptransfer.validate.verdict import verdict
+from hptransfer.transfer.group import Group, run_ids
+from hptransfer.transfer.prediction import Prediction, default_path
+from hptransfer.validate.standing import protocols
 
 BEST = {"adamw": (0.008, 2.02), "muon": (0.02, 1.95), "shampoo": (0.006, 1.97), "soap": (0.005, 1.94)}  # LR, loss at width 128
 WIDTHS, HELD_OUT = (32, 64, 96), 128
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 CURVATURE, SKEW = 0.02, 1.5
-REGISTERED_AT = "2026-11-24T00:00:00+00:00"  # before the runs were finished
+FINISHED_AT = "2126-11-24T10:00:00+00:00"  # after the predictions are registered
 PHASES = {
-    "load_results": "store, predictions and validations",
-    "with_refusals": "refusals",
+    "load_results": "store, and what stands of it",
     "FRAMES": "frames",
     "run_table": "run table",
     "summarize": "summary",
@@ -135,7 +135,7 @@ def _phases(argv: list[str]) -> dict[str, float]:
 
 
 def make_experiment(runs: int) -> None:
-    """The experiment file, store, predictions and validations in the working folder, as the commands leave them."""
+    """The experiment file, store and predictions in the working folder, as the commands leave them."""
     fields = load_experiment("quickstart").model_dump(mode="json") | {
         "name": "speed",
         "widths": list(WIDTHS),
@@ -144,42 +144,42 @@ def make_experiment(runs: int) -> None:
     }
     Path("speed.yaml").write_text(yaml.safe_dump(fields))
     experiment, store = load_experiment("speed.yaml"), Store("runs")
-    output = Path("reports/speed")
-    output.mkdir(parents=True)
-    Path("predictions").mkdir()
-    records: dict[str, RunRecord] = {}
+    records: dict[str, Record] = {}
     for record in _searched(experiment):
         records[record.run_id] = record
         if len(records) == runs:
             break
-    predictions = {}
-    for recipe in BEST:
-        target = _spec(experiment, recipe, HELD_OUT, 1.0)
-        predictions[recipe] = predict([r for r in records.values() if r.spec.optimizer.recipe == recipe], target, draws=50)
-        default_path(recipe, "mup", HELD_OUT).write_text(predictions[recipe].model_dump_json())
-    protocol = Protocol(predictions, experiment.validation)
-    while specs := protocol.missing(records):
-        records |= {spec.run_id: _record(spec) for spec in specs}
-    for recipe in BEST:
-        name = f"validation-{default_path(recipe, 'mup', HELD_OUT).name}"
-        (output / name).write_text(verdict(recipe, protocol, records, REGISTERED_AT).model_dump_json())
+    found = members(records.values(), experiment, resolve)
+    predictions: dict[str, Prediction] = {}
+    for arm in experiment.compared:
+        group = Group(arm.name, found.searched[arm.name])
+        provenance = {"run_ids": run_ids(group)}
+        target = resolve(experiment.target(arm, DATA))
+        told = predictions[arm.name] = predict(group, target, resolve, draws=50, provenance=provenance)
+        path = default_path(experiment.name, arm.name, HELD_OUT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(told.model_dump_json())
+        store.register_prediction(told.run.run_id, told.model_dump(mode="json"))
+    for protocol in protocols(experiment, predictions, resolve):
+        while jobs := protocol.missing(records):
+            records |= {job.run_id: _record(job) for job in jobs}
     for record in records.values():
         store.files.write(f"runs/{record.run_id}.json", record.model_dump_json().encode(), durable=False)
 
 
-def _searched(experiment: Experiment) -> Iterator[RunRecord]:
+def _searched(experiment: Experiment) -> Iterator[Record]:
     """Runs of a search without end; those far above the best LR, about a twelfth, diverged."""
     draw = random.Random(0)
     while True:
         for recipe, (best, _) in BEST.items():
             for width in WIDTHS:
                 lr = best * math.exp(draw.gauss(0, 1))
-                yield _record(_spec(experiment, recipe, width, lr, 10 ** draw.uniform(-4, -2)), lr > 4 * best)
+                yield _record(_job(experiment, recipe, width, lr, 10 ** draw.uniform(-4, -2)), lr > 4 * best)
 
 
-def _spec(experiment: Experiment, recipe: str, width: int, lr: float, decay: float = 1e-3, seed: int = 0) -> RunSpec:
-    optimizer = OptimizerSpec(recipe=recipe, lr=float(f"{lr:.3g}"), weight_decay=float(f"{decay:.3g}"))
-    return experiment.run_spec(DATA, optimizer, width=width, parametrization="mup", seed=seed)
+def _job(experiment: Experiment, recipe: str, width: int, lr: float, decay: float) -> Job:
+    lr, decay = float(f"{lr:.3g}"), float(f"{decay:.3g}")
+    return resolve(experiment.point(experiment.arm(recipe), DATA, width=width, lr=lr, weight_decay=decay))
 
 
 def _loss(recipe: str, width: int, lr: float, tokens: float = 1.0) -> float:
@@ -189,36 +189,37 @@ def _loss(recipe: str, width: int, lr: float, tokens: float = 1.0) -> float:
     return loss * math.exp(bowl + 0.09 * math.log(HELD_OUT / width) - 0.06 * math.log(tokens))
 
 
-def _record(spec: RunSpec, diverged: bool = False) -> RunRecord:
-    noise = random.Random(spec.run_id).gauss(0, 0.002)
-    loss = _loss(spec.optimizer.recipe, spec.model.width, spec.optimizer.lr, spec.tokens / spec.base.tokens) * math.exp(noise)
-    done = spec.steps // 4 if diverged else spec.steps
+def _record(job: Job, diverged: bool = False) -> Record:
+    point, noise = job.point, random.Random(job.run_id).gauss(0, 0.002)
+    recipe, width, batch = point.settings["optimizer"], int(point["width"]), int(point["batch_tokens"])
+    loss = _loss(recipe, width, point["lr"], point["tokens"] / point.settings["base"]["tokens"]) * math.exp(noise)
+    done = job.steps // 4 if diverged else job.steps
     steps = [round(done * i / 12) for i in range(13)]
-    values = [loss + (5.5 - loss) * math.exp(-9 * (step / spec.steps) ** 0.5) for step in steps]
-    seconds = 0.07 * spec.steps * spec.model.width / HELD_OUT
-    return RunRecord(
-        run_id=spec.run_id,
-        spec=spec,
+    values = [loss + (5.5 - loss) * math.exp(-9 * (step / job.steps) ** 0.5) for step in steps]
+    seconds, flops = 0.07 * job.steps * width / HELD_OUT, job.flops or 0.0
+    outcome = Outcome(
         state="diverged" if diverged else "complete",
         reason=f"loss nan at step {done}" if diverged else None,
         steps=done,
-        tokens=done * spec.batch_tokens,
+        tokens=done * batch,
         loss=None if diverged else loss,
         bits_per_byte=None if diverged else loss / math.log(2),
         curve=tuple(
-            CurvePoint(step=step, tokens=step * spec.batch_tokens, schedule=1 - step / spec.steps, train=value, val=value)
+            CurvePoint(step=step, tokens=step * batch, schedule=1 - step / job.steps, train=value, val=value)
             for step, value in zip(steps, values, strict=True)
         ),
-        flops=spec.flops * done / spec.steps,
-        flops_optimizer=spec.flops / 25,
+        flops=flops * done / job.steps,
+        flops_optimizer=flops / 25,
         training_wall_seconds=seconds,
         optimizer_wall_seconds=seconds / 10,
+        evaluation_wall_seconds=0.0,
         peak_memory_bytes=400_000_000,
         optimizer_state_bytes=1_000_000,
         device="AMD EPYC 7551",
-        versions={"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"},
-        finished_at="2026-11-24T10:00:00+00:00",
+        finished_at=FINISHED_AT,
     )
+    versions = {"torch": "2.13.0+cpu", "ray": "2.60.0", "hptransfer": "0.1.0", "python": "3.11.7"}
+    return Record(job=job, outcome=outcome, versions=versions)
 
 
 if __name__ == "__main__":

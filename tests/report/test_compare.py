@@ -5,27 +5,28 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
-from report.factory import experiment, prediction, search_records, validated, write_all
+from report.factory import experiment, prediction, results, write_all
 from scipy import stats
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
 from hptransfer.report.compare.charts import held_out
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
-from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, quantity
+from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, paired, quantity
 from hptransfer.report.results import Results
-from hptransfer.runs import Store
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.transfer.prediction import Estimate, Prediction
 
 OTHER = {"name": "other", "batch_sequences": 32}
 
@@ -41,14 +42,7 @@ def file_of(made: Experiment, name: str) -> str:
 
 def found(made: Experiment) -> Results:
     """What the reports of one experiment would show, without files."""
-    tested = {(o, "mup"): validated(made, o) for o in made.optimizers}
-    records = [*search_records(made), *(record for _, runs in tested.values() for record in runs)]
-    return Results(
-        made,
-        tuple(records),
-        {(o, "mup"): prediction(made, o) for o in made.optimizers},
-        {series: validation for series, (validation, _) in tested.items()},
-    )
+    return results(made)
 
 
 @pytest.fixture
@@ -61,9 +55,7 @@ def files(folder: Path) -> list[str]:
     """Two experiments in one store, run after each other: the predictions of the first are in the store alone by then."""
     first, second = experiment(), experiment(("adamw", "muon", "soap"), **OTHER)
     write_all(folder, first)
-    for optimizer in first.optimizers:
-        told = prediction(first, optimizer)
-        Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
+    shutil.rmtree("predictions")
     write_all(folder, second)
     return [file_of(first, "first.yaml"), file_of(second, "second.yaml")]
 
@@ -114,35 +106,46 @@ def test_only_settings_that_differ_are_listed_by_dotted_name() -> None:
 
 def test_optimizers_are_paired_and_the_others_named(both: tuple[Results, Results]) -> None:
     comparison = comparison_of(*both, ("sample", "other"))
-    assert [pairing.name for pairing in comparison.optimizers] == ["adamw", "muon"]
+    assert [pairing.name for pairing in comparison.arms] == ["adamw", "muon"]
     assert (comparison.only_a, comparison.only_b) == ((), ("soap",))
     muon = comparison.arms[1]
     assert muon.lr is not None and muon.lr.ratio.value == pytest.approx(1) and muon.lr.agreement == "agree"
     assert muon.hidden_lr is None  # the same coordinates
     assert muon.weight_decay is not None and muon.weight_decay.agreement == "unknown"
-    assert muon.notes == ("Weight decay of both: not identified, rule used.",)
+    assert muon.notes == (f"Weight decay of both: {both[0].predictions['muon'].weight_decay.words}.",)
     assert set(muon.multipliers) == {"tokens", "flops", "flops_with_optimizer", "wall_clock"}
     assert "soap is in other only." in words.settings(comparison)
+
+
+def test_arms_are_paired_by_name_and_a_recipe_under_other_parametrizations_by_itself() -> None:
+    mine = {"mine": {"optimizer": "muon", "options.momentum": 0.9}}
+    a, b = experiment(arms=mine), experiment(("soap", "muon"), arms=mine, parametrizations=["mup", "sp"])
+    assert paired(a, b) == [("muon", "muon"), ("mine", "mine")]
+    sp = experiment(("adamw", "muon"), parametrizations=["sp"])
+    assert paired(a, sp) == [("adamw", "adamw-sp"), ("muon", "muon-sp")]
+    assert paired(experiment(("adamw",)), experiment(("soap",))) == []
 
 
 def test_sp_is_compared_with_mup_also_in_final_numbers() -> None:
     mup, sp = experiment(("muon",)), experiment(("muon",), name="sp", parametrizations=["sp"])
     told = prediction(sp, "muon", "sp")
-    theirs = Results(sp, tuple(search_records(sp, "sp")), {("muon", "sp"): told}, {})
-    (pairing,) = comparison_of(found(mup), theirs, ("mup", "sp")).optimizers
-    assert pairing.name == "muon (mup against sp)"
+    theirs = Results(sp, predictions={"muon-sp": told})
+    (pairing,) = comparison_of(found(mup), theirs, ("mup", "sp")).arms
+    assert pairing.name == "muon against muon-sp"
     assert pairing.hidden_lr is not None and pairing.hidden_lr.b.value == told.roles["hidden"].lr
-    assert pairing.missing == ("sp has not tested its prediction for muon (sp) yet.",)
+    assert pairing.missing == ("sp has not tested its prediction for muon-sp yet.",)
 
 
 def test_a_refusal_reaches_the_comparison(both: tuple[Results, Results]) -> None:
     a, b = both
-    told, sentence = "No prediction: the best lr is at the edge of its sweep.", "No speedup is claimed: adamw is not tuned."
-    muon = "muon", "mup"
-    refused = a.validations[muon].model_copy(update={"refusal": sentence, "speedup": None})
+    edge = {"name": "muon", "cell": "width 32", "hyperparameter": "lr", "end": 0.1}
+    no_prediction, no_speedup = Refusal.of("upper_edge", **edge), Refusal.of("diverged", name="muon")
+    told, sentence = f"No prediction: {no_prediction.text}.", no_speedup.text
+    muon = "muon"
+    refused = a.validations[muon].model_copy(update={"refusal": no_speedup, "speedup": None})
     a = replace(a, validations=a.validations | {muon: refused})
-    others = {series: prediction for series, prediction in b.predictions.items() if series != muon}
-    b = replace(b, predictions=others, validations={}, refused={muon: told})
+    others = {arm: prediction for arm, prediction in b.predictions.items() if arm != muon}
+    b = replace(b, predictions=others, validations={}, refused={muon: no_prediction})
     comparison = comparison_of(a, b, ("sample", "other"))
     assert comparison.arms[1].missing == (f"sample: {sentence}", f"other: {told}")
     assert f"muon: sample: {sentence}" in words.findings(comparison)
@@ -152,7 +155,7 @@ def test_a_refusal_reaches_the_comparison(both: tuple[Results, Results]) -> None
 
 def test_with_other_base_widths_the_final_learning_rates_are_judged() -> None:
     a, b = experiment(("adamw",)), experiment(("adamw",), name="wide", base_width=64)
-    (pairing,) = (comparison := comparison_of(found(a), found(b), ("sample", "wide"))).optimizers
+    (pairing,) = (comparison := comparison_of(found(a), found(b), ("sample", "wide"))).arms
     assert pairing.lr is not None and pairing.lr.ratio.value == pytest.approx(1) and pairing.lr.agreement == "not judged"
     assert pairing.hidden_lr is not None and pairing.hidden_lr.ratio.value == pytest.approx(2)
     (judged,) = (sentence for sentence in words.findings(comparison) if "learning rates" in sentence)
@@ -164,7 +167,7 @@ def test_what_the_rules_alone_change_is_not_judged() -> None:
     known = [
         replace(one, predictions={s: _with_decay_interval(p) for s, p in one.predictions.items()}) for one in map(found, (a, b))
     ]
-    (pairing,) = (comparison := comparison_of(*known, ("sample", "large"))).optimizers
+    (pairing,) = (comparison := comparison_of(*known, ("sample", "large"))).arms
     assert pairing.hidden_lr is None  # one base: the base values are compared
     assert pairing.lr is not None and pairing.lr.agreement == "agree"
     assert pairing.weight_decay is not None and pairing.weight_decay.ratio.value == pytest.approx(0.5)
@@ -175,9 +178,9 @@ def test_what_the_rules_alone_change_is_not_judged() -> None:
 
 def _with_decay_interval(told: Prediction) -> Prediction:
     """With a weight decay that the runs told."""
-    decay = told.hyperparameters.weight_decay
-    known = decay.model_copy(update={"low": decay.value / 1.1, "high": decay.value * 1.1, "status": "identified; constant"})
-    return told.model_copy(update={"hyperparameters": told.hyperparameters.model_copy(update={"weight_decay": known})})
+    decay = told.hyperparameters["weight_decay"]
+    known = Estimate(value=decay.value, low=decay.value / 1.1, high=decay.value * 1.1)
+    return told.model_copy(update={"hyperparameters": told.hyperparameters | {"weight_decay": known}})
 
 
 def test_a_weight_decay_that_the_runs_told_needs_no_note(both: tuple[Results, Results]) -> None:
@@ -203,16 +206,16 @@ def test_losses_amid_a_schedule_are_not_ranked_with_annealed_ones() -> None:
 
 def test_parametrizations_of_one_optimizer_are_told_apart(both: tuple[Results, Results]) -> None:
     a, b = both
-    told = {("muon", "sp"): prediction(a.experiment, "muon", "sp")}
-    tested = {("muon", "sp"): a.validations["muon"].model_copy(update={"parametrization": "sp"})}
+    told = {"muon-sp": prediction(a.experiment, "muon", "sp")}
+    tested = {"muon-sp": a.validations["muon"].model_copy(update={"arm": "muon-sp", "parametrization": "sp"})}
     sp = experiment(name="sample", parametrizations=["mup", "sp"])
     a = replace(a, experiment=sp, predictions=a.predictions | told, validations=a.validations | tested)
     comparison = comparison_of(a, b, ("sample", "other"))
     frame = FRAMES["held_out"](a, b, comparison)
-    assert set(frame.filter(pl.col("experiment") == "sample")["name"]) == {"adamw", "muon", "muon (sp)"}
+    assert set(frame.filter(pl.col("experiment") == "sample")["arm"]) == {"adamw", "muon", "muon-sp"}
     spec = json.loads(json.dumps(held_out(frame, ("sample", "other")).to_dict()))
     domain = spec["layer"][1]["encoding"]["color"]["scale"]["domain"]
-    assert {"muon of sample", "muon (sp) of sample"} <= set(domain) and len(domain) == len(set(domain))
+    assert {"muon of sample", "muon-sp of sample"} <= set(domain) and len(domain) == len(set(domain))
     fields = [tip["field"] for tip in spec["layer"][1]["encoding"]["tooltip"]]
     assert len(fields) == len(set(fields))
 
@@ -221,6 +224,7 @@ def test_the_interval_of_a_difference_takes_welchs_freedom() -> None:
     sure, unsure = (
         HeldOut(
             experiment=e,
+            arm="muon",
             optimizer="muon",
             parametrization="mup",
             width=256,
@@ -257,22 +261,23 @@ def test_losses_are_ranked_over_both_experiments(both: tuple[Results, Results]) 
 def test_losses_of_other_texts_are_not_compared(changes: dict[str, object], says: str) -> None:
     comparison = comparison_of(found(experiment()), found(experiment(**OTHER | changes)), ("sample", "other"))
     assert comparison.not_comparable == f"Losses at the held-out width are not compared: sample and other {says}"
-    assert all(pairing.loss is None for pairing in comparison.optimizers)
+    assert all(pairing.loss is None for pairing in comparison.arms)
     assert words.findings(comparison)[0] == comparison.not_comparable
 
 
 def test_another_version_of_the_corpus_is_another_text(both: tuple[Results, Results]) -> None:
     a, b = both
-    data = a.records[0].spec.data.model_copy(update={"sha256": "cd" * 32, "tokenizer": "bpe"})
-    records = tuple(r.model_copy(update={"spec": r.spec.model_copy(update={"data": data})}) for r in b.records)
-    reason = comparison_of(a, replace(b, records=records), ("sample", "other")).not_comparable
+    assert a.members.data is not None
+    data = a.members.data.model_copy(update={"sha256": "cd" * 32, "tokenizer": "bpe"})
+    reason = comparison_of(a, replace(b, members=replace(b.members, data=data)), ("sample", "other")).not_comparable
     assert reason is not None and "tokenizer (bytes and bpe) and version of the corpus (abababababab and cdcdcdcdcdcd)" in reason
 
 
 def test_what_must_be_known_to_read_the_numbers_is_said(both: tuple[Results, Results]) -> None:
     a, b = both
     assert comparison_of(a, b, ("sample", "other")).caveats == ()
-    shared = replace(b, records=(*b.records, *a.records[:7]))
+    held_out = {"muon": (*b.members.held_out["muon"], *a.records[:7])}
+    shared = replace(b, members=replace(b.members, held_out=b.members.held_out | held_out))
     assert "7 runs are in both" in comparison_of(a, shared, ("sample", "other")).caveats[0]
     wider = found(experiment(widths=[32, 64, 128], target_width=512, **OTHER))
     assert (
@@ -308,7 +313,7 @@ def test_the_folder_of_a_comparison(files: list[str], capsys: pytest.CaptureFixt
     made = Path("reports/compare-sample-other")
     summary = json.loads((made / "summary.json").read_text())
     assert json.loads(out) == summary
-    assert summary["optimizers"][1]["lr"]["agreement"] == "agree"  # sample's prediction too, whose file other has replaced
+    assert summary["arms"][1]["lr"]["agreement"] == "agree"  # sample's prediction too, whose file other has replaced
     assert [row["name"] for row in summary["settings"]] == ["batch_sequences", "optimizers"]
     page, markdown = (made / "index.html").read_text(), (made / "compare.md").read_text()
     figures = {path.stem for path in (made / "figures").glob("*.svg")}
@@ -325,14 +330,14 @@ def test_an_unfinished_experiment_can_be_compared(files: list[str]) -> None:
     main(["--compare", files[0], late])
     text = Path("reports/compare-sample-late/compare.md").read_text()
     assert "muon: late has no prediction for muon yet." in text
-    assert "No optimizer has been predicted in both experiments yet." in text
+    assert "No arm has been predicted in both experiments yet." in text
 
 
 @pytest.mark.parametrize(
     ("a", "b", "says"),
     [
         ("first.yaml", "first.yaml", "--compare first.yaml first.yaml: they are the same experiment"),
-        ("first.yaml", "soap.yaml", "--compare first.yaml soap.yaml: they have no optimizer in common (adamw, muon and soap)"),
+        ("first.yaml", "soap.yaml", "--compare first.yaml soap.yaml: they have no arm in common (adamw, muon and soap)"),
         ("first.yaml", "nowhere", "unknown experiment 'nowhere'"),
         ("new-a.yaml", "new-b.yaml", "store runs holds no run of new-a and none of new-b: there is nothing to compare"),
     ],

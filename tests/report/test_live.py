@@ -13,20 +13,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from report.factory import BEST_LR, experiment, prediction, record, search_records, spec
+from report.factory import BEST_LR, experiment, job, prediction, record, register, search_records
 
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable
 from hptransfer.report import command, live
-from hptransfer.runs import Claims, Store
+from hptransfer.runs import Claims, Record, Store
+from hptransfer.trainers.ours.points import resolve
 
 OURS = experiment(("muon",))
 PAGE = Path("reports/sample/index.html")
 REFRESH = re.compile(r'<meta http-equiv="refresh" content="\d+">')
 
 
-def runs() -> list[RunRecord]:
+def runs() -> list[Record]:
     """A whole search: nine runs at each of three widths."""
     return [made for made in search_records(OURS) if made.state != "failed"]
 
@@ -43,7 +44,7 @@ def follow(*steps: Callable[[], object], store: str = "runs") -> list[str]:
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    live.follow(OURS, Store(store), PAGE.parent, (), " --experiment sample", sleep=step)
+    live.follow(OURS, Store(store), resolve, PAGE.parent, (), " --experiment sample", sleep=step)
     return pages
 
 
@@ -77,10 +78,10 @@ def test_the_page_is_made_anew_only_when_the_store_has_changed(folder: Path, mon
     monkeypatch.setattr(live, "build_page", lambda *arguments: built.append(arguments) or "<html></html>")
     store, made = Store("runs"), runs()
     store.add(made[0])
-    path = Path("predictions/muon-256.json")
+    path = Path("predictions/sample/muon-256.json")
 
     def predict() -> None:
-        path.parent.mkdir()
+        path.parent.mkdir(parents=True)
         path.write_text(prediction(OURS, "muon").model_dump_json())
 
     counts = []
@@ -88,8 +89,31 @@ def test_the_page_is_made_anew_only_when_the_store_has_changed(folder: Path, mon
     def count() -> None:
         counts.append(len(built))
 
-    follow(nothing, nothing, count, lambda: store.add(made[1]), count, nothing, store.compact, count, predict, count, count)
-    assert counts == [1, 2, 3, 4, 4]
+    def registered() -> None:
+        register(store, prediction(OURS, "muon"))
+
+    looks = (lambda: store.add(made[1]), count, nothing, store.compact, count, predict, count, count, registered, count, count)
+    follow(nothing, nothing, count, *looks)
+    assert counts == [1, 2, 3, 4, 4, 5, 5]
+
+
+def test_nothing_is_fitted_while_a_search_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an arm that is searched to the end the page has what was predicted already."""
+    two = experiment()
+    monkeypatch.setattr("hptransfer.validate.standing.predict", lambda *arguments, **named: pytest.fail("a fit"))
+    store, pages = Store("runs"), []
+    for one in search_records(two):
+        if one.point.settings["optimizer"] == "muon" or one.point["width"] == 32:
+            store.add(one)
+
+    def step(seconds: float) -> None:
+        pages.append(PAGE.read_text())
+        if len(pages) == 2:
+            raise KeyboardInterrupt
+        register(store, prediction(two, "muon"))
+
+    live.follow(two, store, resolve, PAGE.parent, (), "", sleep=step)
+    assert "optimum-against-width-muon" not in pages[0] and "optimum-against-width-muon" in pages[1]
 
 
 def test_what_runs_now_is_told_by_its_claims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,21 +122,21 @@ def test_what_runs_now_is_told_by_its_claims(folder: Path, monkeypatch: pytest.M
     store, watch = Store("runs"), live.Watch()
     claims = Claims(store)
     assert live._running(claims.held(), watch) == ("No run is in progress.",)
-    one, other = spec(OURS, "muon", 32, 0.01), spec(OURS, "muon", 64, 0.0123456)
+    one, other = job(OURS, "muon", 32, 0.01), job(OURS, "muon", 64, 0.0123456)
     first, second = claims.take(one.run_id, what=one.title), claims.take(other.run_id, beat_seconds=0)
     assert first is not None and second is not None
     (line,) = live._running(claims.held(), watch)
-    assert "muon, width 32, LR 0.01, WD 0.001" in line and f"run {other.run_id}" in line
+    assert "muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1" in line and f"run {other.run_id}" in line
     clock[0] += 2 * live.STILL_SECONDS
     second.beat()
     assert live._running(claims.held(), watch) == (
         f"Running now: run {other.run_id}.",
-        "No heartbeat from muon, width 32, LR 0.01, WD 0.001: the process is gone, or hangs.",
+        "No heartbeat from muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1: the process is gone, or hangs.",
     )
 
 
 def test_runs_of_another_experiment_are_not_taken_for_a_start(folder: Path) -> None:
-    Store("runs").add(record(spec(experiment(batch_sequences=32), "muon", 64, 0.01)))
+    Store("runs").add(record(job(experiment(batch_sequences=32), "muon", 64, 0.01)))
     (page,) = follow()
     assert "store runs holds 1 runs, none of this experiment as it is set here." in top(page)
 
@@ -204,7 +228,7 @@ def test_a_page_is_never_seen_half_written(folder: Path) -> None:
     browser = threading.Thread(target=browse)
     browser.start()
     try:
-        live.follow(OURS, store, PAGE.parent, (), "", sleep=step)
+        live.follow(OURS, store, resolve, PAGE.parent, (), "", sleep=step)
     finally:
         ended.set()
         browser.join()
@@ -290,7 +314,7 @@ def test_the_last_report_says_what_the_complete_search_refuses(written: Callable
     store = Store("runs")
     for width in OURS.widths:
         for factor in (1.3, 2, 3, 4):
-            store.add(record(spec(OURS, "muon", width, BEST_LR["muon"] * factor)))
+            store.add(record(job(OURS, "muon", width, BEST_LR["muon"] * factor)))
     _, page = written("--set", "search.trials=4")
     assert "No prediction: muon at width 32: the best lr is at the lower edge of its sweep" in page
     assert "there is no prediction yet" not in page

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from report.factory import experiment, prediction, write_all
+from report.factory import experiment, write_all
 
+from hptransfer.base.files import replace
 from hptransfer.report import html
-from hptransfer.report.build import build_page, replace
+from hptransfer.report.build import build_page
 from hptransfer.report.command import main
 from hptransfer.report.results import Results
-from hptransfer.runs import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -85,8 +85,6 @@ def test_a_comparison_is_drawn_and_filtered(browser: Browser, folder: Path, widt
     for made in (experiment(), experiment(("adamw", "muon", "soap"), name="other", batch_sequences=32)):
         write_all(folder, made)
         files.append(f"{made.name}-kept.yaml")  # `write_all` always writes sample.yaml
-        for told in (prediction(made, optimizer) for optimizer in made.optimizers):  # its file is replaced by the other's
-            Store("runs").register_prediction(told.digest, told.model_dump(mode="json"))
         Path(files[-1]).write_text(yaml.safe_dump(made.model_dump(mode="json")))
     main(["--compare", *files])
     page, complaints = opened(browser, (folder / "reports/compare-sample-other/index.html").as_uri(), width)

@@ -150,9 +150,7 @@ def test_all_runs_are_in_the_page_as_columns(full: Results) -> None:
 
 
 def test_failures_of_one_kind_are_one_row(full: Results) -> None:
-    first, second = (
-        record(job(full.experiment, "muon", 64, lr), "diverged", f"loss is inf at step {step}") for lr, step in LOST
-    )
+    first, second = (record(job(full.experiment, "muon", 64, lr), "diverged", f"loss is inf at step {step}") for lr, step in LOST)
     rows = failure_rows(run_table(with_records(full, (*full.records, first, second))))
     assert sum(int(row[1]) for row in rows) == 2 + sum(made.state != "complete" for made in full.records)
     (found,) = (row for row in rows if row[2].startswith("loss is inf"))

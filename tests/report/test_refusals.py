@@ -6,20 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report.factory import BEST_LR, experiment, prediction, record, spec, validated, write_all
+from report.factory import BEST_LR, at_lr, experiment, job, record, results, sound, write_all
 from report.pages import first_screen, words
 
+from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
 from hptransfer.report.markdown import render_markdown
-from hptransfer.report.results import Results, load_results, with_refusals
+from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import summarize
 from hptransfer.runs import Store
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.prediction import Prediction
 
 MUON = "muon"
 
 
 def loaded(ours: Experiment) -> Results:
-    return with_refusals(load_results(ours, Store("runs"), Path("reports/sample")))
+    return load_results(ours, Store("runs"), resolve)
+
+
+def put(told: Prediction) -> None:
+    """AdamW's prediction file."""
+    Path("predictions/sample/adamw-256.json").write_text(told.model_dump_json())
 
 
 def edited(found: Results, **changes: object) -> Results:
@@ -29,8 +37,9 @@ def edited(found: Results, **changes: object) -> Results:
 
 
 def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Results) -> None:
+    refusal = Refusal.of("baseline_not_tuned", baseline="adamw", probe="LR x 2")
     sentence = "No speedup is claimed: adamw is not tuned at this width; its best probe, LR x 2, is the outermost."
-    refused = edited(full, refusal=sentence, speedup=None)
+    refused = edited(full, refusal=refusal, speedup=None)
     assert sentence in first_screen(refused)
     assert "1.42x" not in words(refused)
     assert f"\n- muon: {sentence}\n" in render_markdown(summarize(refused), [])
@@ -39,30 +48,45 @@ def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Resu
 def test_without_adamw_nothing_can_be_compared(folder: Path) -> None:
     ours = experiment(("muon",))
     write_all(folder, ours, tested=False)
-    assert "No speedup is claimed: adamw is not among the optimizers of this experiment." in first_screen(loaded(ours))
+    assert "No speedup is claimed: adamw is not among the arms of this experiment." in first_screen(loaded(ours))
 
 
-def test_an_unequal_budget_is_refused_even_where_a_validation_was_made(folder: Path) -> None:
+def test_with_two_arms_of_adamw_it_is_said_that_the_baseline_is_open() -> None:
+    two = {"calm": {"optimizer": "adamw", "options.beta2": 0.99}}
+    said = first_screen(replace(results(experiment(), tested=False), experiment=experiment(arms=two)))
+    assert "No speedup is claimed: adamw and calm are all of adamw, and which one is the baseline is not said." in said
+
+
+def test_an_unequal_budget_is_refused_although_all_has_run(folder: Path) -> None:
     ours = experiment()
     write_all(folder, ours)
-    richer = prediction(ours, "adamw").model_copy(update={"budget": {32: 9, 64: 9, 128: 20}})
-    Path("predictions/adamw-256.json").write_text(richer.model_dump_json())
+    richer = sound(ours, "adamw").model_copy(update={"budget": {"width 32": 9, "width 64": 9, "width 128": 20}})
+    put(richer)
     found = loaded(ours)
     assert found.validations[MUON].speedup is None
     equal, more = "9 runs at width 32, 9 runs at width 64", "20 runs at width 128"
     budgets = f"adamw {equal}, {more}; muon {equal}, 9 runs at width 128"
     assert f"No speedup is claimed: the searches had unequal budgets, {budgets}." in first_screen(found)
-    assert "1.42x" not in words(found)
+    assert "saves compute" not in words(found)
 
 
-def test_a_baseline_that_was_predicted_anew_is_refused(folder: Path) -> None:
+def test_against_a_baseline_that_was_searched_further_nothing_is_claimed_until_it_is_tested_again(folder: Path) -> None:
     ours = experiment()
     write_all(folder, ours)
-    newer = spec(ours, "adamw", 256, 0.0123)
-    moved = prediction(ours, "adamw").model_copy(update={"spec": newer})
-    Path("predictions/adamw-256.json").write_text(moved.model_dump_json())
-    expected = "No speedup is claimed: adamw has been predicted anew since muon was compared with it; validate it again."
-    assert expected in first_screen(loaded(ours))
+    assert "muon saves compute" in first_screen(loaded(ours))
+    Store("runs").add(record(job(ours, "adamw", 64, BEST_LR["adamw"] * 0.5)))
+    text = first_screen(loaded(ours))
+    assert "adamw and muon: the prediction has not been tested at width 256." in text
+    assert "saves compute" not in text
+
+
+def test_against_a_baseline_that_was_predicted_anew_nothing_is_claimed_until_it_is_tested_again(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    put(at_lr(sound(ours, "adamw"), 0.0123))
+    found = loaded(ours)
+    assert found.predictions["adamw"].lr.value == 0.0123 and found.validations == {}
+    assert "saves compute" not in first_screen(found)
 
 
 @pytest.mark.parametrize(("edge", "factors"), [("lower", (1.3, 2, 3, 4)), ("upper", (0.2, 0.3, 0.4, 0.6))])
@@ -73,9 +97,9 @@ def test_an_optimum_on_the_edge_of_its_sweep_says_so_instead_of_a_prediction(
     for recipe, chosen in (("adamw", (0.3, 0.6, 1.1, 2.0, 3.0)), ("muon", factors)):
         for width in ours.widths:
             for factor in chosen:
-                store.add(record(spec(ours, recipe, width, BEST_LR[recipe] * factor)))
+                store.add(record(job(ours, recipe, width, BEST_LR[recipe] * factor)))
     found = loaded(ours)
-    assert set(found.refused) == {MUON}  # AdamW could be predicted, and only has not been
+    assert set(found.refused) == {MUON} and set(found.predictions) == {"adamw"}
     text = first_screen(found)
     assert f"No prediction: muon at width 32: the best lr is at the {edge} edge of its sweep" in text
     summary = summarize(found)
@@ -83,25 +107,18 @@ def test_an_optimum_on_the_edge_of_its_sweep_says_so_instead_of_a_prediction(
     assert part.sentence == "muon: the search allows no prediction."
     end = {"lower": "low", "upper": "high"}[edge]  # the complete search itself would do nothing
     assert part.command == f"python -m hptransfer.search --set spaces.muon.lr.{end}=... --optimizer muon"
-    assert "adamw: there is no prediction yet." in [part.sentence for part in summary.missing]
+    assert "adamw: the prediction has not been tested at width 256." in [part.sentence for part in summary.missing]
+    assert summary.arms[1].no_prediction == Refusal.of(
+        f"{edge}_edge", **{**found.refused[MUON].values, "name": "muon", "cell": "width 32", "hyperparameter": "lr"}
+    )
 
 
 def test_a_search_that_goes_on_is_not_refused(folder: Path) -> None:
     ours, store = experiment(("muon",), search={"trials": 5}), Store("runs")
     for width in ours.widths:
         for factor in (1.3, 2, 3, 4):
-            store.add(record(spec(ours, "muon", width, BEST_LR["muon"] * factor)))
+            store.add(record(job(ours, "muon", width, BEST_LR["muon"] * factor)))
     assert loaded(ours).refused == {}
-
-
-def test_a_stale_validation_is_not_shown_and_said(folder: Path) -> None:
-    ours = experiment()
-    write_all(folder, ours)
-    newer = prediction(ours, "muon").model_copy(update={"expected_regret": 0.5})
-    Path("predictions/muon-256.json").write_text(newer.model_dump_json())
-    text = first_screen(loaded(ours))
-    assert "muon: the validation tested an earlier prediction, so none of it is shown." in text
-    assert "1.42x" not in text
 
 
 def test_a_prediction_that_came_after_its_test_fails_a_check(full: Results) -> None:
@@ -117,15 +134,15 @@ def test_a_predicted_run_that_diverged_is_said(full: Results) -> None:
     assert "1 of 2 seeds of the predicted run diverged." in said
 
 
-def test_losses_amid_a_schedule_are_labelled_as_bounds(folder: Path) -> None:
-    ours = experiment(target_loss=2.0)
-    write_all(folder, ours)
-    text = words(loaded(ours))
+def test_losses_amid_a_schedule_are_labelled_as_bounds() -> None:
+    text = words(results(experiment(target_loss=2.0)))
     assert "passed mid-schedule: at most so many with a schedule of its own" in text
     assert "its schedule has not ended there, so this is a lower bound" in text
     assert "> 1.21x" in text
 
 
-def test_the_factory_needs_no_refusal(full: Results) -> None:
-    assert full.refused == {}
-    assert full.validations[MUON] == validated(full.experiment, "muon")[0]
+def test_the_factory_needs_no_refusal(folder: Path) -> None:
+    ours = experiment()
+    write_all(folder, ours)
+    found = loaded(ours)
+    assert found.refused == {} and found.validations[MUON].speedup is not None
