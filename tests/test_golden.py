@@ -17,9 +17,13 @@ from typing import Any
 import pytest
 
 from hptransfer.backtest.command import main as backtest
+from hptransfer.plan.command import main as plan
+from hptransfer.report.command import main as report
+from hptransfer.runs import Store
 from hptransfer.store.command import main as store
 from hptransfer.transfer.command import main as transfer
 from hptransfer.transfer.prediction import Prediction
+from hptransfer.validate.command import main as validate
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPERIMENTS = sorted(path.parent.name for path in GOLDEN.glob("*/transfer.json"))
@@ -127,6 +131,52 @@ def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
         prediction = Prediction.model_validate(now)
         assert_same(shared_keys(before), old_prediction(prediction))
         assert sorted(prediction.provenance["run_ids"]) == sorted(before["provenance"]["run_ids"])
+
+
+def test_validate(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is in the store, so that nothing is trained; run_ids are those of before, or it would be."""
+    runs = len(Store("runs").records())
+    old, new = golden(experiment, "validate"), printed(capsys, validate, "--experiment", experiment)
+    assert len(Store("runs").records()) == runs
+    assert [one["optimizer"] for one in old["validations"]] == [one["arm"] for one in new["validations"]]
+    assert_same(old, new)
+    for before, now in zip(old["validations"], new["validations"], strict=True):
+        for kind in ("runs", "baseline_runs"):
+            assert [run["run_ids"] for run in before[kind]] == [run["run_ids"] for run in now[kind]]
+
+
+def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """An entry of summary.json's ``optimizers``: ``arms`` today."""
+    found = {key: value for key, value in answer.items() if key != "checks"}
+    tuned = answer["hyperparameters"]
+    held = answer["hold_out"]
+    return found | {
+        "hyperparameters": {
+            "lr": tuned["lr"],
+            "weight_decay": answer["weight_decay"],
+            "embedding_lr_ratio": tuned["embedding_lr_ratio"]["value"],
+        },
+        "budget": {cell.removeprefix("width "): runs for cell, runs in answer["budget"].items()},
+        "hold_out": held
+        and {"width": held["scales"]["width"], "predicted_lr": held["predicted"], "own_lr": held["own"], "regret": held["regret"]},
+        "checks": sorted(check["ok"] for check in answer["checks"]),
+    }
+
+
+def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = golden(experiment, "report"), printed(capsys, report, "--experiment", experiment)
+    assert [one["optimizer"] for one in old["optimizers"]] == [one["optimizer"] for one in new["arms"]]
+    new["optimizers"] = [old_answer(answer) for answer in new.pop("arms")]
+    for answer in old["optimizers"]:
+        answer["checks"] = sorted(check["ok"] for check in answer["checks"])
+    assert_same(old, new)
+    assert new["missing"] == [] or [part["sentence"] for part in new["missing"]] == [part["sentence"] for part in old["missing"]]
+
+
+def test_plan(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = golden(experiment, "plan"), printed(capsys, plan, "--experiment", experiment, "--devices", "2")
+    assert [one["optimizer"] for one in old["stages"]] == [one["arm"] for one in new["stages"]]
+    assert_same(old, new)
 
 
 PAPER = ("paper_lr_sweeps.csv", "--group", "parametrization,optimizer", "--hp", "log2_lr_multiplier")

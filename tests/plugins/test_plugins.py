@@ -16,13 +16,15 @@ from hptransfer.base import plugins
 from hptransfer.base.errors import UsageError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.space import load_space
 from hptransfer.models import FAMILIES
 from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.report.charts.palette import colour
 from hptransfer.testing import check_family, check_recipe
+from hptransfer.trainers.ours import points
 from hptransfer.trainers.ours.loop import train
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 HERE = Path(__file__).parent
 FILES = [str(HERE / "toy_recipe.py"), str(HERE / "toy_family.py")]
@@ -56,8 +58,7 @@ def experiment(tmp_path) -> Experiment:
 
 
 def spec_of(experiment: Experiment, recipe: str, width: int = 32) -> RunSpec:
-    optimizer = OptimizerSpec(recipe=recipe, lr=0.05, weight_decay=1e-3)
-    return experiment.run_spec(DATA, optimizer, width=width, parametrization="mup")
+    return points.spec_of(experiment.point(Arm.of(recipe, "mup"), DATA, width=width, lr=0.05, weight_decay=1e-3))
 
 
 def test_the_recipe_conforms(experiment: Experiment) -> None:
@@ -70,12 +71,10 @@ def test_the_family_conforms(experiment: Experiment) -> None:
 
 
 def test_the_space_is_the_recipe_s_with_the_experiment_s_changes(experiment: Experiment) -> None:
-    assert load_space("toy", "mup", experiment).bounds()["lr"] == (0.002, 0.2)
-    changed = experiment.model_copy(update={"spaces": {"toy": {"lr": {"high": 0.1}}}})
-    assert load_space("toy", "mup", changed).bounds()["lr"] == (0.002, 0.1)
-    wrong = experiment.model_copy(update={"spaces": {"toy": {"lr": {"high": -1}}}})
+    assert load_space("toy", "mup", {}).bounds()["lr"] == (0.002, 0.2)
+    assert load_space("toy", "mup", {"lr": {"high": 0.1}}).bounds()["lr"] == (0.002, 0.1)
     with pytest.raises(UsageError, match=r"the space of recipe 'toy' with the experiment's spaces\.toy: lr: "):
-        load_space("toy", "mup", wrong)
+        load_space("toy", "mup", {"lr": {"high": -1}})
 
 
 @pytest.mark.parametrize("recipe", ["toy", "muon"])

@@ -8,7 +8,9 @@ import pytest
 from records import DATA
 
 from hptransfer.experiment import Experiment
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.experiment.experiment import Arm
+from hptransfer.runs import Job, Point
+from hptransfer.trainers.ours.points import resolve, spec_of
 
 EXPERIMENT = {
     "name": "frozen",
@@ -99,24 +101,26 @@ FROZEN: list[tuple[str, dict[str, Any], dict[str, Any], str, int, str]] = [
 ]
 
 
-def spec_of(recipe: str, options: dict[str, Any], changes: dict[str, Any], parametrization: str, width: int) -> RunSpec:
-    optimizer = OptimizerSpec(recipe=recipe, lr=0.01, weight_decay=0.002, embedding_lr_ratio=2.0, options=options)
+def job_of(recipe: str, options: dict[str, Any], changes: dict[str, Any], parametrization: str, width: int) -> Job:
     experiment = Experiment.model_validate(EXPERIMENT | changes)
-    return experiment.run_spec(DATA, optimizer, width=width, parametrization=parametrization, seed=3)
+    arm = Arm.of(recipe, parametrization)
+    tuned = {"lr": 0.01, "weight_decay": 0.002, "embedding_lr_ratio": 2.0}
+    return resolve(experiment.point(arm, DATA, width=width, options=options, seed=3, **tuned))
 
 
 @pytest.mark.parametrize(("recipe", "options", "changes", "parametrization", "width", "run_id"), FROZEN)
 def test_the_run_id_is_what_it_was(
     recipe: str, options: dict[str, Any], changes: dict[str, Any], parametrization: str, width: int, run_id: str
 ) -> None:
-    spec = spec_of(recipe, options, changes, parametrization, width)
-    assert spec.run_id == run_id
-    assert RunSpec.model_validate_json(spec.model_dump_json()).run_id == run_id
+    job = job_of(recipe, options, changes, parametrization, width)
+    assert job.run_id == run_id
+    assert resolve(job.point) == job  # a complete point is its own
+    assert resolve(Point.model_validate_json(job.point.model_dump_json())).run_id == run_id
 
 
 def test_what_a_model_is_stored_as() -> None:
     """The keys that records, predictions and exports have had from the first day; the family is named where it is not gpt."""
-    assert spec_of("adamw", {}, {}, "mup", 64).model.model_dump() == {
+    assert spec_of(job_of("adamw", {}, {}, "mup", 64).point).model.model_dump() == {
         "width": 64,
         "depth": 2,
         "head_dim": 16,
