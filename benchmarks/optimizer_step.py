@@ -27,13 +27,13 @@ from torch.optim import Optimizer
 
 from benchmarks.peers import ADAM, LR, PEERS, PERIOD, WEIGHT_DECAY, Params, Peer
 from benchmarks.tables import Report, Row, markdown, tables
+from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.models import build_model
 from hptransfer.models.gpt import GPT
 from hptransfer.optimizers.engine import ChainOptimizer, build_optimizer
 from hptransfer.optimizers.recipes import RECIPES
-from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
-from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 
 DEPTHS = {256: 6, 512: 4}
 CONTEXT = 128

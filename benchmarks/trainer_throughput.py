@@ -29,12 +29,12 @@ from torch.optim import Optimizer
 from benchmarks.optimizer_step import CLOCKS
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import ModelFamily
+from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
 from hptransfer.models import build_model
 from hptransfer.optimizers.engine import build_optimizer
 from hptransfer.plan.hardware import HARDWARE
-from hptransfer.experiment.settings import DataSpec, Horizon, ScheduleSpec
-from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 from hptransfer.trainers.ours import machine
+from hptransfer.trainers.ours.spec import BaseShape, ModelSpec, OptimizerSpec, RunSpec
 
 WIDTHS = {"cpu": [64, 256, 512], "cuda": [64, 256, 512, 1536]}
 RESULTS = Path(__file__).parent / "results"

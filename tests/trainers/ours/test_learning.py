@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from hptransfer.experiment import DataChoice, load_experiment
+from hptransfer.experiment.experiment import Arm
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.loop import train
-from hptransfer.trainers.ours.spec import OptimizerSpec, RunSpec
+from hptransfer.trainers.ours.points import spec_of
+from hptransfer.trainers.ours.spec import RunSpec
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ SEEDS = 3
 
 def final_loss(spec: RunSpec) -> float:
     record = train(spec, load_corpus(DataChoice()))
-    assert record.loss is not None, record.reason
+    assert record.loss is not None, record.outcome.reason
     return record.loss
 
 
@@ -31,12 +33,10 @@ def test_recipes_beat_the_unigram_entropy_and_width_32() -> None:
     corpus = load_corpus(DataChoice())
     experiment = load_experiment("quickstart", ["horizon.tokens=262144", "schedule.warmup_tokens=26214"])
     specs = [
-        experiment.run_spec(
-            corpus.spec,
-            OptimizerSpec(recipe=recipe, lr=lr, embedding_lr_ratio=ratio),
-            width=width,
-            parametrization="mup",
-            seed=seed,
+        spec_of(
+            experiment.point(
+                Arm.of(recipe, "mup"), corpus.spec, width=width, lr=lr, weight_decay=0.0, embedding_lr_ratio=ratio, seed=seed
+            )
         )
         for recipe, (lr, ratio) in TUNED.items()
         for width in (32, 64)
