@@ -22,8 +22,9 @@ from benchmarks.tables import markdown_table
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, number
 from hptransfer.experiment import load_experiment
+from hptransfer.models.loss import IGNORED
 from hptransfer.runs import Job, Record
-from hptransfer.trainers.ours.data.batches import IGNORED, validation_batches
+from hptransfer.trainers.ours.data.batches import validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus, load_corpus, open_corpus
 from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.points import resolve, spec_of

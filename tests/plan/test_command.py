@@ -111,7 +111,7 @@ def test_arms_are_planned_each_with_its_own_changes(experiment: Experiment, plan
 
 
 def test_unknown_flops_cost_nothing_that_could_be_said(make_run: Callable[..., Job]) -> None:
-    with pytest.raises(UsageError, match="the FLOPs of adamw, width 32, .* are unknown"):
+    with pytest.raises(UsageError, match=r"the FLOPs of adamw, width 32, .* are unknown"):
         cost_of(make_run("adamw").model_copy(update={"flops": None}), 3, lambda job: 1e9)
 
 
