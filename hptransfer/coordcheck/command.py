@@ -49,14 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
     options.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
     options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
-    options.add_argument("--output", metavar="FILE.svg", help="(reports/coordcheck/<arm>.svg)")
+    where = "(reports/coordcheck/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with changes)"
+    options.add_argument("--output", metavar="FILE.svg", help=where)
     args = options.parse_args(argv)
     _refuse_bad_numbers(args)
     experiment, arms = chosen_arms(load_experiment(args.experiment, args.set), args.optimizer, args.parametrization)
     if len(arms) > 1:
         raise UsageError(f"--optimizer {args.optimizer} names {len(arms)} arms: one is checked at a time")
     arm = arms[0]
-    output = Path(args.output or f"reports/coordcheck/{arm.optimizer}-{arm.parametrization}.svg")
+    short = arm == Arm.of(arm.optimizer, arm.parametrization)
+    output = Path(args.output or f"reports/coordcheck/{f'{arm.optimizer}-{arm.parametrization}' if short else arm.name}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
     rate = _rate(args, experiment, arm)

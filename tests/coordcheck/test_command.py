@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from records import DATA, record_of
 
 from hptransfer import cli
 from hptransfer.coordcheck import command
 from hptransfer.coordcheck.check import ACTIVATIONS, Run
-from hptransfer.coordcheck.measure import measure, measure_run
+from hptransfer.coordcheck.measure import SEQUENCES, measure, measure_run
 from hptransfer.experiment import DataChoice, load_experiment
+from hptransfer.experiment.experiment import Arm
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
-from hptransfer.trainers.ours.spec import OptimizerSpec
+from hptransfer.trainers.ours.points import resolve
 
 
 @pytest.fixture
@@ -23,15 +25,15 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def specs(monkeypatch) -> list:
-    """Runs that move by the same amount at every width, except at a learning rate above 1; the specs that were asked for."""
+def jobs(monkeypatch) -> list:
+    """Runs that move by the same amount at every width, except at a learning rate above 1; the jobs that were asked for."""
     asked = []
 
     def measure(given, steps):
         asked.extend(given)
-        for spec in given:
-            moved = spec.model.width if spec.optimizer.lr > 1 else 1.0
-            yield Run(spec.model.width, spec.init_seed, {(name, step): moved for name in ACTIVATIONS for step in steps})
+        for job in given:
+            moved = job.point["width"] if job.point["lr"] > 1 else 1.0
+            yield Run(job.point["width"], job.point.init_seed, {(name, step): moved for name in ACTIVATIONS for step in steps})
 
     monkeypatch.setattr(command, "measure", measure)
     return asked
@@ -45,17 +47,19 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
     return stopped.value.code, printed.out, printed.err
 
 
-def test_defaults(here, capsys, specs):
+def test_defaults(here, capsys, jobs):
     code, out, err = run(capsys, "--optimizer", "muon")
     assert (code, out) == (0, "")
     assert "passed: " in err
     assert "next:    python -m hptransfer.search --experiment quickstart --optimizer muon --parametrization mup" in err
-    assert [(spec.model.width, spec.init_seed, spec.data_seed) for spec in specs] == [
+    assert [(job.point["width"], job.point.init_seed, job.point.data_seed) for job in jobs] == [
         (width, seed, seed) for width in (32, 64, 128, 256, 512) for seed in range(5)
     ]
-    assert {(spec.parametrization, spec.base.width, spec.model.depth, spec.steps) for spec in specs} == {("mup", 32, 3, 50)}
-    assert {spec.weight_decay for spec in specs} == {0.0}
+    shapes = {(job.point.settings["parametrization"], job.point.settings["base"]["width"], job.point["depth"]) for job in jobs}
+    assert shapes == {("mup", 32, 3)}
+    assert {(job.steps, job.weight_decay) for job in jobs} == {(50, 0.0)}
     found = json.loads((here / "reports/coordcheck/muon-mup.json").read_text())
+    assert (found["arm"], found["optimizer"], found["parametrization"]) == ("muon", "muon", "mup")
     assert (found["passed"], found["seeds"], found["widths"]) == (True, 5, [32, 64, 128, 256, 512])
     assert [(row["role"], row["step"], row["slope"]) for row in found["slopes"]] == [
         (name, step, 0.0) for name in ACTIVATIONS for step in (3, 10, 50)
@@ -64,7 +68,7 @@ def test_defaults(here, capsys, specs):
     assert chart.startswith("<svg") and "muon under mup" in chart and "slope +0.000, passes" in chart
 
 
-def test_a_failed_check_exits_with_1_and_tells_as_much(here, capsys, specs):
+def test_a_failed_check_exits_with_1_and_tells_as_much(here, capsys, jobs):
     code, out, err = run(capsys, "--optimizer", "adamw", "--lr", "2", "--json", "--output", "here/chart.svg")
     result = json.loads(out)
     assert code == 1
@@ -76,30 +80,31 @@ def test_a_failed_check_exits_with_1_and_tells_as_much(here, capsys, specs):
     assert "t = 3: slope +1.000, fails" in (here / "here/chart.svg").read_text()
 
 
-def rate(capsys, specs, *argv: str) -> tuple[float, float, str]:
+def rate(capsys, jobs, *argv: str) -> tuple[float, float, str]:
     """Learning rate, embedding ratio, and where the command says they are from."""
-    specs.clear()
+    jobs.clear()
     _, out, _ = run(capsys, *argv, "--json")
-    (found,) = {(spec.optimizer.lr, spec.optimizer.embedding_lr_ratio) for spec in specs}
+    (found,) = {(job.point["lr"], job.point["embedding_lr_ratio"]) for job in jobs}
     return *found, json.loads(out)["lr_source"]
 
 
-def test_the_learning_rate_without_a_store(here, capsys, specs):
+def test_the_learning_rate_without_a_store(here, capsys, jobs):
     """A quarter of the geometric centre of 0.001 to 0.064, and the middle of 4, 16, 64."""
-    lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw")
+    lr, ratio, source = rate(capsys, jobs, "--optimizer", "adamw")
     assert (lr, ratio) == (pytest.approx(0.002), 16)
     assert source == "a quarter of 0.008, from the centre of the search space (store runs has no finished run)"
     assert not (here / "runs").exists()
-    assert rate(capsys, specs, "--optimizer", "adamw", "--lr", "0.5")[:2] == (0.5, 16)
+    assert rate(capsys, jobs, "--optimizer", "adamw", "--lr", "0.5")[:2] == (0.5, 16)
 
 
-def test_the_learning_rate_from_a_store(here, capsys, specs):
+def test_the_learning_rate_from_a_store(here, capsys, jobs):
     """The best run at the smallest width, of this optimizer; at the base width runs are the same under every parametrization."""
     experiment, store = load_experiment("quickstart"), Store("kept")
 
     def add(recipe: str, width: int, lr: float, loss: float | None, ratio: float = 4.0) -> None:
-        optimizer = OptimizerSpec(recipe=recipe, lr=lr, embedding_lr_ratio=ratio)
-        store.add(record_of(experiment.run_spec(DATA, optimizer, width=width, parametrization="mup"), loss))
+        arm = Arm.of(recipe, "mup")
+        point = experiment.point(arm, DATA, width=width, lr=lr, weight_decay=0.0, embedding_lr_ratio=ratio)
+        store.add(record_of(resolve(point), loss))
 
     add("adamw", 64, lr=0.08, loss=1.5)
     add("adamw", 32, lr=0.04, loss=2.0, ratio=64.0)
@@ -107,22 +112,47 @@ def test_the_learning_rate_from_a_store(here, capsys, specs):
     add("adamw", 32, lr=0.16, loss=None)
     add("shampoo", 32, lr=0.1, loss=1.0)
     for parametrization in ("mup", "sp"):
-        lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw", "--store", "kept", "--parametrization", parametrization)
+        lr, ratio, source = rate(capsys, jobs, "--optimizer", "adamw", "--store", "kept", "--parametrization", parametrization)
         assert (lr, ratio) == (pytest.approx(0.01), 64)
         assert source.startswith("a quarter of 0.04, from the best run at width 32 in store kept (")
-    lr, ratio, source = rate(capsys, specs, "--optimizer", "adamw", "--store", "kept", "--lr", "0.5")
+    lr, ratio, source = rate(capsys, jobs, "--optimizer", "adamw", "--store", "kept", "--lr", "0.5")
     assert (lr, ratio) == (0.5, 64)
     assert source.startswith("--lr, ratio from the best run at width 32 in store kept (")
-    assert rate(capsys, specs, "--optimizer", "muon", "--store", "kept")[0] == pytest.approx(0.01)  # a quarter of its centre
+    assert rate(capsys, jobs, "--optimizer", "muon", "--store", "kept")[0] == pytest.approx(0.01)  # a quarter of its centre
 
 
-def test_options_reach_the_recipe(here, capsys, specs):
+def test_options_reach_the_recipe(here, capsys, jobs):
     argv = ("--optimizer", "soap", "--option", "block_size=0", "--option", "adam.beta1=0.8")
     _, out, err = run(capsys, *argv, "--json")
-    assert {spec.block_size for spec in specs} == {0}
-    assert {spec.optimizer.resolved_options.adam.beta1 for spec in specs} == {0.8}
+    options = [job.point.settings["options"] for job in jobs]
+    assert {(one["block_size"], one["adam"]["beta1"]) for one in options} == {(0, 0.8)}
     assert json.loads(out)["options"]["block_size"] == 0
     assert "options block_size=0, adam.beta1=0.8" in err.replace("\n", " ")
+
+
+def test_an_arm_is_checked_as_it_is_searched(here, capsys, jobs):
+    """Its options and its model, on the check's own batches and schedule; --option goes over both."""
+    arms = {
+        "other": {
+            "optimizer": "soap",
+            "parametrization": "sp",
+            "options.adam.beta1": 0.7,
+            "options.beta2": 0.8,
+            "model.depth": 2,
+            "batch_sequences": 16,
+            "schedule.shape": "cosine",
+        }
+    }
+    experiment = load_experiment("quickstart").model_dump(mode="json") | {"arms": arms}
+    (here / "mine.yaml").write_text(yaml.safe_dump(experiment))
+    code, out, _ = run(capsys, "--experiment", "mine.yaml", "--arm", "other", "--option", "beta2=0.6", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["arm"], found["optimizer"], found["parametrization"]) == ("other", "soap", "sp")
+    assert (found["options"]["adam"]["beta1"], found["options"]["beta2"], found["model"]["depth"]) == (0.7, 0.6, 2)
+    settings = jobs[0].point.settings
+    assert (settings["schedule"]["shape"], jobs[0].steps, found["batch_sequences"]) == ("constant", 50, SEQUENCES)
+    assert (here / "reports/coordcheck/other.svg").exists()
 
 
 @pytest.mark.parametrize(
@@ -130,13 +160,14 @@ def test_options_reach_the_recipe(here, capsys, specs):
     [
         (["--optimizer", "adamv"], "unknown recipe 'adamv'; did you mean 'adamw'?"),
         ([], "the following arguments are required: --optimizer"),
+        (["--optimizer", "adamw,muon"], "--optimizer adamw,muon names 2 arms"),
         (["--optimizer", "adamw", "--parametrization", "mpu"], "invalid choice: 'mpu'"),
         (["--optimizer", "adamw", "--widths", "32"], "--widths 32: a slope needs two widths or more"),
         (["--optimizer", "adamw", "--widths", "32", "32"], "--widths 32 32 names a width twice"),
         (["--optimizer", "adamw", "--widths", "32", "40"], "width 40 is not a multiple of head_dim 16"),
         (["--optimizer", "adamw", "--widths", "32", "0"], "width: Input should be greater than 0 (got 0)"),
-        (["--optimizer", "adamw", "--lr", "0"], "adamw: lr: Input should be greater than 0 (got 0.0)"),
-        (["--optimizer", "adamw", "--lr", "nan"], "adamw: lr: Input should be "),
+        (["--optimizer", "adamw", "--lr", "0"], "--lr 0 is not a positive number"),
+        (["--optimizer", "adamw", "--lr", "nan"], "--lr nan is not a positive number"),
         (["--optimizer", "adamw", "--steps", "0", "3"], "--steps 0 is not positive"),
         (["--optimizer", "adamw", "--steps", "1", "50"], "--steps 1 50: none is from 2 to 10"),
         (["--optimizer", "adamw", "--seeds", "0"], "--seeds 0 is not positive"),
@@ -155,7 +186,7 @@ def test_a_mistake_is_one_line(here, capsys, argv, says):
     assert says in err
 
 
-def test_an_output_that_cannot_be_written(here, capsys, specs):
+def test_an_output_that_cannot_be_written(here, capsys, jobs):
     (here / "file").write_text("")
     code, _, err = run(capsys, "--optimizer", "adamw", "--output", "file/chart.svg")
     assert code == 2
@@ -165,7 +196,7 @@ def test_an_output_that_cannot_be_written(here, capsys, specs):
 def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
     """AdamW under sp on the embedded corpus fails the check; workers find the very numbers that this process does."""
     asked = []
-    monkeypatch.setattr(command, "measure", lambda specs, steps: asked.extend(specs) or measure(specs, steps))
+    monkeypatch.setattr(command, "measure", lambda jobs, steps: asked.extend(jobs) or measure(jobs, steps))
     argv = ["--optimizer", "adamw", "--parametrization", "sp", "--lr", "0.004", "--widths", "128", "16", "--steps", "3"]
     argv += ["--seeds", "1", "--set", "base_width=16", "--set", "model.depth=1", "--json"]
     code, out, err = run(capsys, *argv)
@@ -174,6 +205,6 @@ def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
     assert "hidden at t = 3, +" in result["verdict"]
     assert "2 runs in " in err
     corpus = load_corpus(DataChoice())
-    here_and_now = {spec.model.width: measure_run(spec, corpus, [3]).rms for spec in asked}
+    here_and_now = {job.point["width"]: measure_run(job, corpus, [3]).rms for job in asked}
     for row in result["slopes"]:
         assert row["rms"] == {str(width): here_and_now[width][row["role"], 3] for width in (16, 128)}

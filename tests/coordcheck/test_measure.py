@@ -6,15 +6,21 @@ import pytest
 import torch
 from tiny import DATA, tiny_corpus, tiny_spec
 
-from hptransfer.coordcheck.check import check
+from hptransfer.coordcheck.check import Run, check
 from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
+from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.settings import Horizon
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
-from hptransfer.trainers.ours.spec import OptimizerSpec
+from hptransfer.trainers.ours.points import job_of, resolve
 
 CORPUS = tiny_corpus()
 SPEC = tiny_spec(**{"optimizer.weight_decay": 0.0})
 TOKENS = torch.arange(32).view(2, 16)
+
+
+def measured(spec, steps) -> Run:
+    return measure_run(job_of(spec), CORPUS, steps)
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
@@ -36,7 +42,7 @@ def test_activations_are_the_model_s(positions):
 
 
 def test_only_the_readout_moves_at_the_first_step():
-    run = measure_run(SPEC, CORPUS, [1, 2, 3])
+    run = measured(SPEC, [1, 2, 3])
     assert [run.rms[name, 1] for name in ("embedding", "hidden")] == [0, 0]
     assert run.rms["readout", 1] > 0
     assert all(run.rms[name, 2] > 0 for name in ("embedding", "hidden", "readout"))
@@ -46,7 +52,7 @@ def test_only_the_readout_moves_at_the_first_step():
 def test_movement_by_hand():
     """Two steps of Adam move an embedding by lr (0.1 / 0.19) / sqrt(0.05 / 0.0975), the first gradient being zero, and this where
     its token was in the second batch; the third step moves it on."""
-    run = measure_run(SPEC, CORPUS, [2, 3])
+    run = measured(SPEC, [2, 3])
     fixed, _ = next(validation_batches(CORPUS.val, tokens=8 * 16, context=16))
     seen, _ = batch(CORPUS.train, seed=0, step=1, sequences=8, context=16)
     share = torch.isin(fixed, seen).float().mean().item()
@@ -56,15 +62,15 @@ def test_movement_by_hand():
 
 def test_the_same_run_measures_the_same():
     spec = tiny_spec("muon")
-    assert measure_run(spec, CORPUS, [1, 3]) == measure_run(spec, CORPUS, [3, 1])
-    assert measure_run(spec.at(init_seed=1), CORPUS, [3]).rms != measure_run(spec, CORPUS, [3]).rms
-    assert measure_run(spec.at(data_seed=1), CORPUS, [3]).rms != measure_run(spec, CORPUS, [3]).rms
+    assert measured(spec, [1, 3]) == measured(spec, [3, 1])
+    assert measured(spec.at(init_seed=1), [3]).rms != measured(spec, [3]).rms
+    assert measured(spec.at(data_seed=1), [3]).rms != measured(spec, [3]).rms
 
 
 def test_steps_are_those_of_training():
     """Gradients are clipped as there, and a schedule-free model is read at its average."""
     plain, clipped = (tiny_spec("sgd", {"clip_norm": norm}) for norm in (None, 1e-6))
-    assert measure_run(clipped, CORPUS, [3]).rms["readout", 3] < 1e-4 * measure_run(plain, CORPUS, [3]).rms["readout", 3]
+    assert measured(clipped, [3]).rms["readout", 3] < 1e-4 * measured(plain, [3]).rms["readout", 3]
 
     spec = tiny_spec("schedulefree-adamw", **{"schedule.shape": "constant"})
     model = build_model(spec)
@@ -79,40 +85,45 @@ def test_steps_are_those_of_training():
     with optimizer.averaged():
         averaged = model.activations(fixed)["hidden"]
     assert not torch.equal(raw, averaged)
-    assert measure_run(spec, CORPUS, [3]).rms["hidden", 3] == (averaged - start).square().mean().sqrt().item()
+    assert measured(spec, [3]).rms["hidden", 3] == (averaged - start).square().mean().sqrt().item()
 
 
 def test_a_run_that_is_not_finite_ends_and_says_so():
     """The first step leaves a readout whose logits overflow: seen in the activations there, else in the next loss."""
     spec = SPEC.at(**{"optimizer.lr": 1e38})
-    run = measure_run(spec, CORPUS, [1, 10])
+    run = measured(spec, [1, 10])
     assert (run.diverged, run.rms) == ("activations not finite at t = 1", {})
-    run = measure_run(spec, CORPUS, [10])
+    run = measured(spec, [10])
     assert run.diverged is not None and run.diverged.startswith("loss nan, gradient norm ") and run.diverged.endswith("at t = 1")
 
 
-def test_a_shortened_experiment_keeps_the_rules(experiment):
+def test_a_shortened_run_keeps_the_rules(experiment):
     """Small batches and a constant schedule; widths, base shape and ratios are those of training."""
     wide = experiment.model_copy(update={"model": experiment.model.with_context(512)})
-    optimizer = OptimizerSpec(recipe="muon", lr=0.01, embedding_lr_ratio=4)
-    short = shortened(wide, steps=50).run_spec(DATA, optimizer, width=64, parametrization="mup")
-    full = wide.run_spec(DATA, optimizer, width=64, parametrization="mup")
-    assert (short.steps, short.batch_sequences, short.model.context) == (50, SEQUENCES, CONTEXT)
-    assert (short.schedule.shape, short.schedule.warmup_tokens) == ("constant", 0)
-    assert short.groups() == full.groups()
-    assert short.residual_multiplier == full.residual_multiplier
-    assert shortened(experiment, 3).model.context == experiment.model.context  # not longer than it was
+    point = wide.point(Arm.of("muon", "mup"), DATA, width=64, lr=0.01, weight_decay=0.0, embedding_lr_ratio=4)
+    short, full = resolve(shortened(point, steps=50)), resolve(point)
+    assert (short.steps, short.point["batch_tokens"]) == (50, SEQUENCES * CONTEXT)
+    assert short.point.settings["model"] == full.point.settings["model"] | {"context": CONTEXT}
+    assert (short.point.settings["schedule"]["shape"], short.point.settings["schedule"]["warmup_tokens"]) == ("constant", 0)
+    assert short.kinds == full.kinds
+    assert short.details == full.details
+    narrow = shortened(experiment.point(Arm.of("muon", "mup"), DATA, width=64, lr=0.01, weight_decay=0.0), 3)
+    assert narrow.settings["model"]["context"] == experiment.model.context  # not longer than it was
+
+
+def test_a_run_of_tokens_per_parameter_is_shortened_to_steps(experiment):
+    relative = experiment.model_copy(update={"horizon": Horizon(policy="tpp", tpp=2)})
+    point = relative.point(Arm.of("adamw", "mup"), DATA, width=64, lr=0.01, weight_decay=0.0)
+    assert resolve(shortened(point, 7)).steps == 7
 
 
 @pytest.mark.parametrize(("parametrization", "low", "high"), [("mup", -0.1, 0.1), ("sp", 0.5, 1.5)])
 def test_hidden_features_of_adamw_grow_with_width_under_sp_alone(experiment, parametrization, low, high):
-    optimizer = OptimizerSpec(recipe="adamw", lr=0.004, embedding_lr_ratio=4)
-    short = shortened(experiment, steps=3)
-    runs = [
-        measure_run(short.run_spec(DATA, optimizer, width=width, parametrization=parametrization, seed=seed), CORPUS, [3])
-        for width in (32, 64, 128)
-        for seed in range(3)
-    ]
+    arm = Arm.of("adamw", parametrization)
+    runs = []
+    for width in (32, 64, 128):
+        point = experiment.point(arm, DATA, width=width, lr=0.004, weight_decay=0.0, embedding_lr_ratio=4)
+        runs += [measure_run(resolve(shortened(point, 3).replicate(seed)), CORPUS, [3]) for seed in range(3)]
     result = check(runs, [3])
     slopes = {line.activation: line.slope for line in result.lines}
     assert low < slopes["hidden"] < high

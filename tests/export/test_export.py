@@ -4,66 +4,122 @@ import json
 from pathlib import Path
 
 import pytest
-from report.factory import experiment, prediction, write_all
+import yaml
+from records import DATA
+from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
-from hptransfer.export.canonical import canonical
-from hptransfer.export.command import main
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.experiment.experiment import PRESETS, ModelFamily
+from hptransfer.export.canonical import canonical, describe
+from hptransfer.export.command import default_output, main
+from hptransfer.runs import Job, Point
+from hptransfer.trainers.ours.points import resolve, spec_of
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group
+from hptransfer.transfer.prediction import Prediction, default_path
+
+EXPERIMENT = make_experiment(name="sample", base_width=64, optimizers=["adamw", "shampoo"], schedule={"warmup_tokens": 8192})
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_all(tmp_path, experiment(("adamw", "shampoo")), tested=False)
-    return tmp_path
+def prediction(recipe: str) -> Prediction:
+    group = Group(recipe, tuple(make_records(Truth(), EXPERIMENT, recipe=recipe)))
+    target = resolve(EXPERIMENT.point(EXPERIMENT.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
+    return predict(group, target, resolve, draws=30)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shampoo() -> Prediction:
-    return prediction(experiment(), "shampoo")
+    return prediction("shampoo")
+
+
+@pytest.fixture(scope="module")
+def adamw() -> Prediction:
+    return prediction("adamw")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adamw: Prediction, shampoo: Prediction) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample.yaml").write_text(yaml.safe_dump(EXPERIMENT.model_dump(mode="json")))
+    for one in (adamw, shampoo):
+        path = default_path("sample", one.name, 256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(one.model_dump_json())
+    return tmp_path
 
 
 def test_numbers_are_final_and_their_meaning_is_spelled_out(shampoo: Prediction) -> None:
     record = canonical(shampoo)
     optimizer = record["optimizer"]
-    for group in shampoo.spec.groups():
-        (exported,) = (weight for weight in optimizer["weights"] if weight["kind"] == group.kind)
-        assert (exported["lr"], exported["weight_decay"]) == (group.lr, group.weight_decay)
-        assert exported["epsilons"] == group.epsilons and exported["sides"]["left"] == (group.role == "hidden")
+    groups = spec_of(shampoo.point).groups()  # what the optimizer receives
+    assert [weight["kind"] for weight in optimizer["weights"]] == [group.kind for group in groups]
+    for group, exported in zip(groups, optimizer["weights"], strict=True):
+        assert (exported["role"], exported["lr"], exported["weight_decay"]) == (group.role, group.lr, group.weight_decay)
+        assert exported["epsilons"] == group.epsilons and exported["sides"] == group.sides._asdict()
+        assert exported["sides"]["left"] == (group.role == "hidden")
         if group.role == "hidden":
             assert optimizer["roles"]["hidden"]["lr"] == group.lr
     assert "independent: W -= s(t) * (lr * U + q(t) * weight_decay * W)" in optimizer["meaning"]["weight_decay"]
     assert record["prediction"] == shampoo.digest
+    interval = record["interval_80"]
+    assert interval["lr"]["low"] < record["parametrization"]["base_lr"] == interval["lr"]["value"] < interval["lr"]["high"]
+    assert interval["weight_decay"]["value"] == optimizer["roles"]["hidden"]["weight_decay"]
 
 
 def test_options_are_resolved_and_hold_no_epsilon_to_scale(shampoo: Prediction) -> None:
     options = canonical(shampoo)["optimizer"]["options"]
-    assert options["block_size"] == 32  # the base width
+    assert options == spec_of(shampoo.point).unscaled_options()
+    assert options["block_size"] == 64  # the base width
     assert options["beta2"] == 0.95 and options["adam"] == {"beta1": 0.9, "beta2": 0.95}
     assert not {"eps", "graft_eps", "matrix_eps", "lr_convention"}.intersection(options)
 
 
 def test_the_run_can_be_repeated_from_the_record(shampoo: Prediction) -> None:
     record = canonical(shampoo)
-    training, spec = record["training"], shampoo.spec
+    training, spec = record["training"], spec_of(shampoo.point)
     assert training["steps"] * training["batch_sequences"] * training["context"] == training["tokens"] == spec.tokens
     assert training["schedule"]["warmup_steps"] == 8 and training["schedule"]["shape"] == "linear"
-    assert record["model"]["width"] == 256 and record["parametrization"]["base"]["width"] == 32
+    assert record["model"]["width"] == 256 and record["parametrization"]["base"]["width"] == 64
+    assert record["model"]["mlp_width"] == 1024 and record["model"]["parameters"] == shampoo.run.parameters
+    assert record["parametrization"]["residual_multiplier"] == spec.residual_multiplier
     assert record["model"]["init"]["readout"] == "zero"
     assert json.loads(json.dumps(record)) == record
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_model_is_described_as_it_is(preset: str) -> None:
+    model = ModelFamily.model_validate({"preset": preset})
+    found = describe({"model": model.model_dump()})
+    words = found["architecture"].split(", ")
+    assert ("RMSNorm with gains" in words) == model.norm_gains == ("norm gain" in found["init"])
+    assert ("QK-norm" in words) == model.qk_norm
+    assert ("learned positions" in words) == (model.positions == "learned") == ("position" in found["init"])
+    assert ("SwiGLU" in words) == (model.activation == "swiglu") == ("MLP input and gate" in found["init"])
+
+
 def test_command_writes_the_default_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--prediction", "predictions/shampoo-256.json", "--json"])
+    main(["--prediction", "predictions/sample/shampoo-256.json", "--json"])
     out, err = capsys.readouterr()
-    assert json.loads(out) == json.loads((folder / "exports/shampoo-256.json").read_text())
-    assert "written: exports/shampoo-256.json" in err
+    assert json.loads(out) == json.loads((folder / "exports/sample/shampoo-256.json").read_text())
+    assert "written: exports/sample/shampoo-256.json" in err
+
+
+def test_exports_are_filed_as_their_predictions_are() -> None:
+    assert default_output(Path("predictions/a/muon-256-t1000.json")) == Path("exports/a/muon-256-t1000.json")
+    assert default_output(Path("/elsewhere/mine.json")) == Path("exports/mine.json")
 
 
 def test_optimizer_and_experiment_name_the_prediction(folder: Path) -> None:
     main(["--experiment", "sample.yaml", "--optimizer", "adamw", "--output", "out/run.json"])
     assert json.loads((folder / "out/run.json").read_text())["optimizer"]["recipe"] == "adamw"
+
+
+def test_a_table_has_no_run_to_export(folder: Path, adamw: Prediction) -> None:
+    for job in (None, Job(run_id="", point=Point(scales={"width": 256}, hyperparameters={"lr": 0.1}))):
+        Path("bare.json").write_text(adamw.model_copy(update={"job": job}).model_dump_json())
+        with pytest.raises(UsageError, match=r"^bare.json is of a table: there is no run to export$"):
+            main(["--prediction", "bare.json"])
+        assert not Path("exports").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 import yaml
-from records import record_of
+from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer import cli
+from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
+from hptransfer.plan.cost import cost_of
 from hptransfer.plan.simulate import PUBLIC, expect
-from hptransfer.runs import Store
+from hptransfer.runs import Job, Record, Store
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.spec import RunSpec
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group
 from hptransfer.validate.protocol import Protocol
 
 Plan = Callable[..., dict[str, Any]]
@@ -48,27 +51,27 @@ def plan(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return run
 
 
-def searched(experiment: Experiment) -> list[RunSpec]:
+def searched(experiment: Experiment) -> list[Job]:
     """Every run that a search makes, as it makes them: it is fed with records of made-up losses."""
     studies = make_studies(experiment, identify(DataChoice()))
-    records: dict[str, RunRecord] = {}
+    records: dict[str, Record] = {}
     while todo := studies.missing(records):
-        for spec in todo:
-            records[spec.run_id] = record_of(spec, 2.0 + 0.02 * math.log(spec.optimizer.lr / 0.01) ** 2)
-    return [record.spec for record in records.values()]
+        for job in todo:
+            records[job.run_id] = record_of(job, 2.0 + 0.02 * math.log(job.point["lr"] / 0.01) ** 2)
+    return [record.job for record in records.values()]
 
 
 def test_the_search_costs_what_its_runs_do(experiment: Experiment, plan: Plan) -> None:
     small = experiment.model_copy(update={"search": experiment.search.model_copy(update={"trials": 6, "sampler": "random"})})
     found = plan(small)
-    specs = searched(small)
+    jobs = searched(small)
     for recipe in small.optimizers:
         for width in small.widths:
-            own = [spec for spec in specs if (spec.optimizer.recipe, spec.model.width) == (recipe, width)]
-            [stage] = [s for s in found["stages"] if (s["optimizer"], s["stage"], s["width"]) == (recipe, "search", width)]
+            own = [job for job in jobs if (job.point.settings["optimizer"], job.point["width"]) == (recipe, width)]
+            [stage] = [s for s in found["stages"] if (s["arm"], s["stage"], s["width"]) == (recipe, "search", width)]
             assert stage["runs"] == len(own) == 6
-            assert stage["tokens"] == sum(spec.tokens for spec in own)
-            assert stage["flops"] == pytest.approx(sum(spec.flops for spec in own))
+            assert stage["tokens"] == sum(job.point["tokens"] for job in own)
+            assert stage["flops"] == pytest.approx(sum(job.flops for job in own))
 
 
 def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
@@ -78,21 +81,38 @@ def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
     found = plan(experiment)
     predictions = {}
     for recipe in experiment.optimizers:
-        records = make_records(Truth(), experiment, recipe=recipe)
-        target = experiment.run_spec(records[0].spec.data, records[0].spec.optimizer, width=256, parametrization="mup")
-        predictions[recipe] = predict(records, target)
-    specs = Protocol(predictions, experiment.validation).planned({})
+        group = Group(recipe, tuple(make_records(Truth(), experiment, recipe=recipe)))
+        target = resolve(experiment.point(experiment.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
+        predictions[recipe] = predict(group, target, resolve)
+    jobs = Protocol(predictions, experiment.validation).planned({})
     stages = [stage for stage in found["stages"] if stage["stage"] in ("validation", "ladder")]
-    assert Counter((s["optimizer"], s["stage"], s["runs"]) for s in stages) == Counter(
+    assert Counter((s["arm"], s["stage"], s["runs"]) for s in stages) == Counter(
         [("adamw", "validation", 13), ("adamw", "ladder", 6), ("muon", "validation", 13)]
     )
-    assert sum(stage["tokens"] for stage in stages) == sum(spec.tokens for spec in specs)
-    assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(spec.flops for spec in specs))
+    assert sum(stage["tokens"] for stage in stages) == sum(job.point["tokens"] for job in jobs)
+    assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(job.flops for job in jobs))
 
 
 def test_no_ladder_without_a_challenger_or_a_baseline(experiment: Experiment, plan: Plan) -> None:
     for recipe in experiment.optimizers:
         assert {stage["stage"] for stage in plan(experiment, "--optimizer", recipe)["stages"]} == {"search", "validation"}
+
+
+def test_arms_are_planned_each_with_its_own_changes(experiment: Experiment, plan: Plan) -> None:
+    """Both parametrizations with a ladder for each baseline; an arm of another horizon costs what that does."""
+    arms = {"longer": {"optimizer": "shampoo", "horizon.tokens": 8192}}
+    both = experiment.model_copy(update={"arms": arms, "parametrizations": ("mup", "sp")})
+    found = plan(both)
+    assert [one["arm"] for one in found["expected"]] == ["adamw", "shampoo", "adamw-sp", "shampoo-sp", "longer"]
+    assert {stage["arm"] for stage in found["stages"] if stage["stage"] == "ladder"} == {"adamw", "adamw-sp"}
+    flops = {s["arm"]: s["flops"] for s in found["stages"] if s["stage"] == "search" and s["width"] == 16}
+    assert flops["longer"] == pytest.approx(2 * flops["shampoo"])
+    assert {one["arm"] for one in plan(both, "--arm", "longer,shampoo")["expected"]} == {"longer", "shampoo", "shampoo-sp"}
+
+
+def test_unknown_flops_cost_nothing_that_could_be_said(make_run: Callable[..., Job]) -> None:
+    with pytest.raises(UsageError, match=r"the FLOPs of adamw, width 32, .* are unknown"):
+        cost_of(make_run("adamw").model_copy(update={"flops": None}), 3, lambda job: 1e9)
 
 
 def test_json(experiment: Experiment, plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +122,18 @@ def test_json(experiment: Experiment, plan: Plan, capsys: pytest.CaptureFixture[
     assert found["hardware"]["devices"] == 4
     assert found["runs_in_store"] == 0
     for stage in found["stages"]:
-        assert set(stage) == {"optimizer", "parametrization", "stage", "width", "runs", "tokens", "flops", "hours"}
+        assert set(stage) == {"arm", "stage", "width", "runs", "tokens", "flops", "hours"}
         assert stage["hours"] == pytest.approx(stage["flops"] / (989e12 * 0.5 * 4) / 3600)
     for key in ("runs", "tokens", "flops", "hours"):
         assert found["total"][key] == pytest.approx(sum(stage[key] for stage in found["stages"]))
     for one in found["expected"]:
-        assert set(one) == {"optimizer", "parametrization", "source", "budgets", "target_sweep"}
+        assert set(one) == {"arm", "source", "budgets", "target_sweep"}
         assert one["source"] == PUBLIC.source
         assert [budget["trials"] for budget in one["budgets"]] == [5, 10, 20]
         assert all(set(b) == {"trials", "regret", "standard_error", "interval_factor", "search_flops"} for b in one["budgets"])
-        search = sum(s["flops"] for s in found["stages"] if s["stage"] == "search" and s["optimizer"] == one["optimizer"])
+        search = sum(s["flops"] for s in found["stages"] if s["stage"] == "search" and s["arm"] == one["arm"])
         assert one["budgets"][1]["search_flops"] == pytest.approx(search)
-        [validation] = [s for s in found["stages"] if s["stage"] == "validation" and s["optimizer"] == one["optimizer"]]
+        [validation] = [s for s in found["stages"] if s["stage"] == "validation" and s["arm"] == one["arm"]]
         assert one["target_sweep"]["runs"] == 10
         assert one["target_sweep"]["flops"] == pytest.approx(validation["flops"] / validation["runs"] * 10)
         assert one["target_sweep"]["over_search"] == pytest.approx(one["target_sweep"]["flops"] / search)
@@ -133,8 +153,8 @@ def stored(plan: Plan, noise: float, seconds: dict[int, float]) -> tuple[Experim
     data = identify(DataChoice())
     store = Store("runs")
     for record in make_records(Truth(noise=noise), experiment, runs=16, data=data):
-        width = record.spec.model.width
-        store.add(record.model_copy(update={"training_wall_seconds": seconds[width], "workers": 2, "device": "machine B"}))
+        timed = {"training_wall_seconds": seconds[record.point["width"]], "workers": 2, "device": "machine B"}
+        store.add(record.model_copy(update={"outcome": record.outcome.model_copy(update=timed)}))
     return experiment, plan(experiment, "--devices", "1")
 
 
@@ -159,8 +179,8 @@ def test_named_hardware_goes_before_the_store(plan: Plan) -> None:
 
 def test_the_surface_is_that_of_the_runs_in_the_store(plan: Plan) -> None:
     _, found = stored(plan, 0.003, {64: 3.0, 128: 5.0})
-    sources = {one["optimizer"]: one["source"] for one in found["expected"]}
-    assert sources == {"muon": "muon under mup by the fit of 32 runs in the store", "adamw": PUBLIC.source}
+    sources = {one["arm"]: one["source"] for one in found["expected"]}
+    assert sources == {"muon": "muon by the fit of 32 runs in the store", "adamw": PUBLIC.source}
 
 
 @pytest.mark.parametrize(

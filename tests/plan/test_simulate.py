@@ -9,8 +9,7 @@ import pytest
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.plan.simulate import PUBLIC, Setting, Shape, expect, shape_of
-from hptransfer.transfer.forecast import fit_sweep
-from hptransfer.transfer.sweep import sweep_of
+from hptransfer.transfer.group import Group, fit_group
 
 SETTING = Setting(
     widths=(32, 64), base=32, target=128, span=math.log(64), theory=0.0, readout=0.0, compared=3, first_look=7, batch=4
@@ -67,7 +66,7 @@ def test_theory_moves_nothing_where_the_range_does_not_end() -> None:
 
 def test_the_shape_is_that_of_the_fit() -> None:
     truth = Truth(curvature=0.02, skew=1.4, noise=0.002)
-    fit = fit_sweep(sweep_of(make_records(truth, make_experiment(), runs=30)))
+    fit = fit_group(Group("muon", tuple(make_records(truth, make_experiment(), runs=30))), None).fit
     found = shape_of(fit, "words")
     assert found.curvature[0] == found.curvature[1] == pytest.approx(0.02, rel=0.4)
     assert found.noise[0] == pytest.approx(0.002, rel=0.6)

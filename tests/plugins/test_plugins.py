@@ -71,8 +71,8 @@ def test_the_family_conforms(experiment: Experiment) -> None:
 
 
 def test_the_space_is_the_recipe_s_with_the_experiment_s_changes(experiment: Experiment) -> None:
-    assert load_space("toy", "mup", {}).bounds()["lr"] == (0.002, 0.2)
-    assert load_space("toy", "mup", {"lr": {"high": 0.1}}).bounds()["lr"] == (0.002, 0.1)
+    assert load_space("toy", "mup", {}).lr.high == 0.2
+    assert load_space("toy", "mup", {"lr": {"high": 0.1}}).lr.high == 0.1
     with pytest.raises(UsageError, match=r"the space of recipe 'toy' with the experiment's spaces\.toy: lr: "):
         load_space("toy", "mup", {"lr": {"high": -1}})
 

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from records import record_of
 from synthetic import Truth, make_records
 
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import run
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan.hardware import HARDWARE, peak
-from hptransfer.runs import Store
+from hptransfer.runs import CurvePoint, Job, Point, Store
 from hptransfer.train.command import main, transferred
 from hptransfer.trainers.ours.data.corpus import load_corpus
-from hptransfer.trainers.ours.spec import OptimizerSpec
+from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
+from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
 
 TINY = {
@@ -34,8 +36,9 @@ TINY = {
 @pytest.fixture(scope="module")
 def prediction() -> Prediction:
     experiment, data = Experiment.model_validate(TINY), load_corpus(DataChoice()).spec
-    target = experiment.run_spec(data, OptimizerSpec(recipe="muon", lr=1), width=48, parametrization="mup")
-    return predict(make_records(Truth(), experiment, recipe="muon", data=data), target, draws=30)
+    target = resolve(experiment.point(experiment.arm("muon"), data, width=48, lr=1.0, weight_decay=0.0))
+    group = Group("muon", tuple(make_records(Truth(), experiment, recipe="muon", data=data)))
+    return predict(group, target, resolve, draws=30)
 
 
 @pytest.fixture
@@ -56,12 +59,12 @@ def command(capsys, *argv: str) -> tuple[int, dict, str]:
 
 
 def test_a_run_at_another_width_has_the_values_transferred(prediction: Prediction) -> None:
-    spec = prediction.spec
-    assert transferred(prediction, 48) == spec
+    job = prediction.run
+    assert transferred(prediction, 48) == job
     wide = transferred(prediction, 96)
-    assert wide.model.width == 96
-    assert wide.optimizer.lr == pytest.approx(spec.optimizer.lr * 2**prediction.drift.used)
-    assert wide.weight_decay == pytest.approx(spec.weight_decay / 2)
+    assert wide.point["width"] == 96
+    assert wide.point["lr"] == pytest.approx(job.point["lr"] * 2**prediction.drift.used)
+    assert wide.weight_decay == pytest.approx(job.weight_decay / 2)
     with pytest.raises(UsageError, match=r"width 50: .*50 is not a multiple of head_dim 16"):
         transferred(prediction, 50)
 
@@ -93,6 +96,30 @@ def test_the_peak_is_found_by_the_name_that_a_device_gives_itself() -> None:
     assert peak("AMD EPYC 7B12, 2 cores") is None
 
 
+def test_a_finished_run_is_told_from_its_record(prediction: Prediction, folder: Path, capsys) -> None:
+    """Without Ray; what nobody timed is unknown."""
+    curve = [
+        CurvePoint(step=step, tokens=tokens, schedule=0.5, train=loss, val=loss)
+        for step, tokens, loss in ((16, 2048, 3.0), (32, 4096, 2.0))
+    ]
+    record = record_of(prediction.run, 2.0, curve=curve, device="NVIDIA H100 80GB HBM3", workers=2)
+    Store("runs").add(record)
+    code, found, err = command(capsys, "--target-loss", "2.5")
+    assert code == 0 and "is in the store: nothing is trained" in err
+    assert (found["run_id"], found["loss"], found["tokens_to_target_loss"]) == (prediction.run.run_id, 2.0, 3072)
+    assert found["mfu"] == pytest.approx(record.outcome.flops / 2.0 / (2 * 989e12))
+    Store("untimed").add(record_of(prediction.run, 2.0, training_wall_seconds=None, optimizer_wall_seconds=None))
+    code, found, err = command(capsys, "--store", "untimed")
+    assert (code, found["mfu"], found["training_wall_seconds"]) == (0, None, None)
+
+
+def test_a_table_has_no_run_to_train(prediction: Prediction, folder: Path, capsys) -> None:
+    bare = prediction.model_copy(update={"job": Job(run_id="", point=Point(scales={"width": 48}, hyperparameters={"lr": 0.1}))})
+    Path("bare.json").write_text(bare.model_dump_json())
+    code, _, err = command(capsys, "--prediction", "bare.json")
+    assert code == 2 and err.splitlines() == ["error: bare.json is of a table: there is no run to train"]
+
+
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_two_workers_train_the_prediction_and_a_wider_model(prediction: Prediction, folder: Path, capsys) -> None:
@@ -100,11 +127,11 @@ def test_two_workers_train_the_prediction_and_a_wider_model(prediction: Predicti
     two = ["--workers", "2"]
     code, ddp, err = command(capsys, *two, "--target-loss", "5.4")
     assert code == 0, err
-    assert ddp["run_id"] == prediction.spec.run_id and ddp["state"] == "complete"
-    assert f"step     32/{prediction.spec.steps}" in err and "MFU" in err
+    assert ddp["run_id"] == prediction.run.run_id and ddp["state"] == "complete"
+    assert f"step     32/{prediction.run.steps}" in err and "MFU" in err
     assert 0 < ddp["tokens_to_target_loss"] <= 4096
-    record = Store("runs").get(prediction.spec.run_id)
-    assert (record.workers, record.loss) == (2, ddp["loss"])
+    record = Store("runs").get(prediction.run.run_id)
+    assert (record.outcome.workers, record.loss) == (2, ddp["loss"])
     code, again, err = command(capsys, *two)
     assert code == 0 and "is in the store: nothing is trained" in err
     assert again["loss"] == ddp["loss"]

@@ -25,7 +25,7 @@ SEEDS = 3
 
 def final_loss(spec: RunSpec) -> float:
     record = train(spec, load_corpus(DataChoice()))
-    assert record.loss is not None, record.reason
+    assert record.loss is not None, record.outcome.reason
     return record.loss
 
 
@@ -35,14 +35,7 @@ def test_recipes_beat_the_unigram_entropy_and_width_32() -> None:
     specs = [
         spec_of(
             experiment.point(
-                Arm.of(recipe, "mup"),
-                corpus.spec,
-                width=width,
-                lr=lr,
-                weight_decay=0.0,
-                embedding_lr_ratio=ratio,
-                options={},
-                seed=seed,
+                Arm.of(recipe, "mup"), corpus.spec, width=width, lr=lr, weight_decay=0.0, embedding_lr_ratio=ratio, seed=seed
             )
         )
         for recipe, (lr, ratio) in TUNED.items()

@@ -14,11 +14,12 @@ from hptransfer.base.errors import UsageError
 from hptransfer.models.model import Model
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers.engine import ChainOptimizer
-from hptransfer.runs import CurvePoint, Store
+from hptransfer.runs import CurvePoint, Record, Store
 from hptransfer.trainers.ours import checkpoint, loop
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.loop import train
+from hptransfer.trainers.ours.points import job_of
 from hptransfer.trainers.ours.spec import RunSpec
 from hptransfer.trainers.ours.state import DIVERGENCE_NATS, RunState
 
@@ -60,21 +61,24 @@ def build() -> tuple[Model, ChainOptimizer]:
     return model, build_optimizer(model, tiny_spec())
 
 
-def outcome(record: RunRecord) -> tuple:
-    return record.state, record.loss, record.curve, record.steps, record.optimizer_state_bytes
+def outcome(record: Record) -> tuple:
+    found = record.outcome
+    return found.state, found.loss, found.curve, found.steps, found.optimizer_state_bytes
 
 
 @ALL_RECIPES
 def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
     spec, store, points = tiny_spec(recipe), Store(tmp_path), []
     record = train(spec, CORPUS, store=store, reporter=points.append)
-    assert record.state == "complete" and record.reason is None
-    assert record.loss is not None and record.loss < math.log(32) - 0.5
-    assert [point.step for point in record.curve] == [10, 20, 30]
-    assert [point.tokens for point in record.curve] == [10 * BATCH_TOKENS, 20 * BATCH_TOKENS, 30 * BATCH_TOKENS]
-    assert record.curve == tuple(points)
-    assert record.loss == record.curve[-1].val
-    assert (record.run_id, record.steps, record.tokens, record.flops) == (spec.run_id, 30, spec.tokens, spec.flops)
+    found = record.outcome
+    assert found.state == "complete" and found.reason is None
+    assert found.loss is not None and found.loss < math.log(32) - 0.5
+    assert [point.step for point in found.curve] == [10, 20, 30]
+    assert [point.tokens for point in found.curve] == [10 * BATCH_TOKENS, 20 * BATCH_TOKENS, 30 * BATCH_TOKENS]
+    assert found.curve == tuple(points)
+    assert found.loss == found.curve[-1].val
+    assert record.job == job_of(spec) and record.run_id == spec.run_id
+    assert (found.steps, found.tokens, found.flops) == (30, spec.tokens, spec.flops)
     assert store.get(spec.run_id) == record
     assert outcome(train(spec, CORPUS)) == outcome(record)
     assert train(spec.at(data_seed=1), CORPUS).loss != record.loss
@@ -83,11 +87,11 @@ def test_a_run_is_recorded_and_repeats_bitwise(recipe: str, tmp_path) -> None:
 def test_bits_per_byte() -> None:
     """Total nats over the bytes of the very tokens that were evaluated; None where those are unknown."""
     spec = tiny_spec(**{"evaluation.tokens": 10**6})
-    known = train(spec, dataclasses.replace(CORPUS, token_bytes=np.arange(VOCAB, dtype=np.int32)))
+    known = train(spec, dataclasses.replace(CORPUS, token_bytes=np.arange(VOCAB, dtype=np.int32))).outcome
     targets = CORPUS.val[0][1:]
     assert known.bits_per_byte == pytest.approx(known.loss * len(targets) / math.log(2) / targets.sum(dtype=int))
-    assert train(spec, CORPUS).bits_per_byte == pytest.approx(known.loss / math.log(2))
-    assert train(spec, dataclasses.replace(CORPUS, token_bytes=None)).bits_per_byte is None
+    assert train(spec, CORPUS).outcome.bits_per_byte == pytest.approx(known.loss / math.log(2))
+    assert train(spec, dataclasses.replace(CORPUS, token_bytes=None)).outcome.bits_per_byte is None
 
 
 @ALL_RECIPES
@@ -95,10 +99,11 @@ def test_bits_per_byte() -> None:
 def test_a_huge_lr_ends_as_diverged(recipe: str, lr: float, tmp_path) -> None:
     """A state with its reason and step, never an exception: not even where eigh refuses the gradient (Shampoo, SOAP at 1e20)."""
     record = train(tiny_spec(recipe, **{"optimizer.lr": lr}), CORPUS, store=Store(tmp_path))
-    assert record.state == "diverged" and record.reason
-    assert record.loss is None and record.bits_per_byte is None
-    assert 0 < record.steps < 30 and record.tokens == record.steps * BATCH_TOKENS
-    assert record.flops == pytest.approx(record.spec.flops * record.steps / 30)
+    found = record.outcome
+    assert found.state == "diverged" and found.reason
+    assert found.loss is None and found.bits_per_byte is None
+    assert 0 < found.steps < 30 and found.tokens == found.steps * BATCH_TOKENS
+    assert found.flops == pytest.approx(record.job.flops * found.steps / 30)
     assert Store(tmp_path).get(record.run_id) == record
 
 
@@ -106,7 +111,7 @@ def test_a_run_that_ends_far_above_its_start_has_diverged(monkeypatch) -> None:
     """Also when its training losses look sound."""
     monkeypatch.setattr(loop, "validation_loss", lambda *args: (math.log(32) + DIVERGENCE_NATS + 0.01, None))
     record = train(tiny_spec(), CORPUS)
-    assert record.state == "diverged" and record.loss is None and "validation loss" in record.reason
+    assert record.state == "diverged" and record.loss is None and "validation loss" in record.outcome.reason
 
 
 def test_the_final_value_is_taken_on_all_validation_tokens_and_the_curve_on_an_eighth(monkeypatch) -> None:

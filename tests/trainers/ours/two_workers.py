@@ -12,7 +12,7 @@ from tiny import BATCH_TOKENS, short_spec, tiny_corpus, tiny_spec
 
 from hptransfer.base.errors import UsageError
 from hptransfer.optimizers import RECIPES
-from hptransfer.runs import CurvePoint, Store
+from hptransfer.runs import CurvePoint, Record, Store
 from hptransfer.trainers.ours import loop
 from hptransfer.trainers.ours.checkpoint import Checkpoints
 from hptransfer.trainers.ours.loop import train
@@ -35,9 +35,9 @@ def spec_of(recipe: str) -> RunSpec:
     return short_spec(recipe, OPTIONS.get(recipe))
 
 
-def curve(record: RunRecord) -> list[float]:
+def curve(record: Record) -> list[float]:
     """Every number that a run leaves: training and validation losses after each step."""
-    return [value for point in record.curve for value in (point.train, point.val or 0.0)]
+    return [value for point in record.outcome.curve for value in (point.train, point.val or 0.0)]
 
 
 def interrupted(spec: RunSpec, store: Store, step: int, **how: Any) -> None:
