@@ -71,7 +71,8 @@ def predicted_runs(results: Results, arm: str) -> tuple[Record, ...]:
     ids: tuple[str, ...] = (prediction.run.run_id,) if prediction else ()
     if validation and validation.predicted:
         ids = validation.predicted.run_ids
-    return tuple(record for record in results.records if record.run_id in ids and record.state == "complete")
+    made = (results.by_id[run_id] for run_id in ids if run_id in results.by_id)
+    return tuple(record for record in made if record.state == "complete")
 
 
 def _held_out(results: Results, arm: str) -> list[Record]:
@@ -81,4 +82,4 @@ def _held_out(results: Results, arm: str) -> list[Record]:
         own = validation.runs if name == arm else ()
         lent = validation.baseline_runs if validation.baseline == arm else ()
         ids |= {run_id for run in (*own, *lent) for run_id in run.run_ids}
-    return [record for record in results.records if record.run_id in ids]
+    return [results.by_id[run_id] for run_id in sorted(ids) if run_id in results.by_id]

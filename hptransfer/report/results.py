@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal
@@ -36,10 +37,15 @@ class Results:
         """Every arm of the experiment, in its order."""
         return self.experiment.compared
 
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """Every run, once, in the order they finished."""
         return self.members.records
+
+    @cached_property
+    def by_id(self) -> dict[str, Record]:
+        """Every run by its run_id."""
+        return {record.run_id: record for record in self.records}
 
     def searched(self, arm: str) -> tuple[Record, ...]:
         """The runs of an arm at the searched widths."""

@@ -202,7 +202,7 @@ def _no_baseline(results: Results, arm: str) -> Refusal:
 
 def _missing(results: Results, options: str) -> Iterable[Missing]:
     """What is missing, arms that miss the same together."""
-    if not results.members.records:
+    if not results.records:
         sentence = "The search has not finished a run yet."
         yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
         return

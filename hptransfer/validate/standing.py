@@ -47,8 +47,8 @@ def standing(
     """What stands, for every arm of the experiment, of its runs ``found``.
 
     ``cached``: predictions that may be current, and then are not made again. ``registered_at``: when a prediction of a run was
-    written to the store. ``given``: predictions that count in the place of their arms' own. Without ``anew`` nothing is fitted: of a
-    complete search without a current prediction nothing is said.
+    written to the store. ``given``: predictions that count in the place of their arms' own. Without ``anew`` nothing is
+    fitted: of a complete search without a current prediction nothing is said.
     """
     known, named = list(cached), {prediction.name: prediction for prediction in given}
     predictions, refused = {}, {}

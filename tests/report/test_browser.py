@@ -181,7 +181,7 @@ def test_the_run_table_filters_sorts_and_shows_all(browser: Browser, report: Pat
 
         page.get_by_label("Filter").fill("muon 64 diverged")
         found = _rows(page)
-        wanted = [run for run in runs if (run["optimizer"], run["width"], run["state"]) == ("muon", "64", "diverged")]
+        wanted = [run for run in runs if (run["arm"], run["width"], run["state"]) == ("muon", "64", "diverged")]
         assert [row["run"] for row in found] == [run["run_id"] for run in wanted] != []
         assert count.inner_text() == f"{len(wanted)} of {len(runs)} runs"
         page.get_by_label("Filter").fill("no such run")

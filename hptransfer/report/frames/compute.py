@@ -32,7 +32,6 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     width; horizon, AdamW's ladder there; chosen, its configuration that won over the prediction and that the ladder then starts
     from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over ``seeds``. A
     diverged run has no place here. A cost is null where it is unknown."""
-    by_id = {record.run_id: record for record in results.records}
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
@@ -44,7 +43,7 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
         rows.extend(_point(arm, "search", [best[width]], best[width].loss) for width in sorted(best))
         prediction, validation = results.predictions.get(arm.name), results.validations.get(arm.name)
         if validation is None:
-            told = by_id.get(prediction.run.run_id) if prediction else None
+            told = results.by_id.get(prediction.run.run_id) if prediction else None
             if told and told.loss is not None:
                 rows.append(_point(arm, "predicted", [told], told.loss))
             continue
@@ -56,7 +55,7 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
             if run.kind == "horizon" or run == validation.chosen
         ]
         for whose, run, kind in (*own, *ladder):
-            made = _made(run, by_id)
+            made = _made(run, results.by_id)
             if run.loss is not None and made and run.run_ids not in seen:
                 seen.add(run.run_ids)
                 rows.append(_point(whose, kind, made, run.loss, run.standard_error))

@@ -23,7 +23,7 @@ TRANSFERS: tuple[Kind, ...] = ("same_hyperparameters", "mup_only")
 def training_curves(results: Results) -> pl.DataFrame:
     """Validation loss along the predicted runs and AdamW's ladder of horizons; wall seconds are in proportion to steps.
     ``annealed``: whether the last loss of the run is that of an LR brought to 0."""
-    by_id = {record.run_id: record for record in results.records}
+    by_id = results.by_id
     chosen: dict[str, tuple[Arm, Record, str]] = {}
     for name, prediction in results.predictions.items():
         if name not in results.validations and (record := by_id.get(prediction.run.run_id)):
