@@ -41,7 +41,9 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
     trials = [] if args.trials is None else [f"search.trials={args.trials}"]
     experiment = load_experiment(args.experiment, [*args.set, *trials])
     if not args.optimizer:
-        return experiment
+        kinds = experiment.parametrizations if args.parametrization else PARAMETRIZATIONS
+        own = {name: arm for name, arm in experiment.arms.items() if experiment.arm(name).parametrization in kinds}
+        return experiment.model_copy(update={"arms": own})
     short, known = [], {arm.name: arm for arm in experiment.compared}
     arms: dict[str, Any] = {}
     for name in names(args.optimizer):

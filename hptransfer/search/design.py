@@ -72,8 +72,9 @@ class DesignSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def records(self, trials: Iterable[FrozenTrial]) -> list[Record]:
-        """The finished trials as runs: what the sampler of a wider cell takes for ``narrower``."""
-        return [self._record(trial) for trial in trials if trial.state.is_finished()]
+        """The finished trials as runs: what the sampler of a wider cell takes for ``narrower``. One that failed before it asked
+        for its point is none."""
+        return [self._record(trial) for trial in trials if trial.state.is_finished() and set(self._space) <= set(trial.params)]
 
     def _record(self, trial: FrozenTrial) -> Record:
         if (known := self._known.get(trial.user_attrs.get(RUN_ID, ""))) is not None:

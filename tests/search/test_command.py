@@ -37,6 +37,7 @@ def chosen(folder: Path, *argv: str) -> tuple[list[str], argparse.Namespace]:
     ("argv", "names"),
     [
         ([], ["adamw", "muon", "slow", "plain"]),
+        (["--parametrization", "mup"], ["adamw", "muon", "slow"]),
         (["--optimizer", "muon"], ["muon"]),
         (["--arm", "slow,muon"], ["muon", "slow"]),
         (["--arm", "slow"], ["slow"]),

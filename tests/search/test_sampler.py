@@ -93,6 +93,7 @@ def test_narrower_runs_tell_where_a_wider_width_starts():
 
 def test_what_is_not_in_the_space_is_drawn_at_random_and_an_infinite_loss_diverged():
     study = study_of(4)
+    study.tell(study.ask(), state=TrialState.FAIL)  # before it asked for anything
     study.add_trial(create_trial(value=math.inf, params={"lr": 0.9, "weight_decay": 0.01}, distributions=dict(SPACE)))
     trial = study.ask({**SPACE, "shape": CategoricalDistribution(["a", "b"])})
     assert trial.params["shape"] in ("a", "b")
