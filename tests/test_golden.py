@@ -158,7 +158,12 @@ def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
         },
         "budget": {cell.removeprefix("width "): runs for cell, runs in answer["budget"].items()},
         "hold_out": held
-        and {"width": held["scales"]["width"], "predicted_lr": held["predicted"], "own_lr": held["own"], "regret": held["regret"]},
+        and {
+            "width": held["scales"]["width"],
+            "predicted_lr": held["predicted"],
+            "own_lr": held["own"],
+            "regret": held["regret"],
+        },
         "checks": sorted(check["ok"] for check in answer["checks"]),
     }
 
@@ -194,4 +199,6 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_backtest_of_the_readmes_tables(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     table, *arguments = TABLES[name]
-    assert_same(json.loads((GOLDEN / f"backtest-{name}.json").read_text()), printed(capsys, backtest, str(SHARED / table), *arguments))
+    assert_same(
+        json.loads((GOLDEN / f"backtest-{name}.json").read_text()), printed(capsys, backtest, str(SHARED / table), *arguments)
+    )

@@ -1,4 +1,4 @@
-"""The layers: base <- trainers, base <- analysis, stages over both. Analysis works without torch, without ray and without trainers."""
+"""The layers: base <- trainers, base <- analysis, stages over both. Analysis works without torch, ray and trainers."""
 
 import ast
 import re

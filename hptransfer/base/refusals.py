@@ -14,8 +14,8 @@ WORDS = {
     "at lower {hyperparameter}",
     "upper_edge": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above; add runs "
     "at higher {hyperparameter}",
-    "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above, and "
-    "runs from {ceiling:.4g} on diverged; add runs in between",
+    "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above, "
+    "and runs from {ceiling:.4g} on diverged; add runs in between",
     "nothing_to_fit": "{name}: nothing to fit; {detail}",
     "too_few_runs": "{name} has {complete} complete runs at width {width} and needs {needed}",
     "too_few_optima": "{name}: {optima} optima are too few to say how far they scatter; three is the least",
@@ -34,7 +34,8 @@ WORDS = {
     "unequal_budgets": "No speedup is claimed: the searches had unequal budgets, {budgets}.",
     "diverged": "No speedup is claimed: a predicted run of {name} diverged.",
     "baseline_diverged": "No speedup is claimed: a run of {baseline} at this width diverged.",
-    "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; its best probe, {probe}, is the outermost.",
+    "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; "
+    "its best probe, {probe}, is the outermost.",
     "several_baselines": "No speedup is claimed: {arms} are all of {baseline}, and which one is the baseline is not said.",
     "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment.",
 }

@@ -84,7 +84,7 @@ def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
         group = Group(recipe, tuple(make_records(Truth(), experiment, recipe=recipe)))
         target = resolve(experiment.point(experiment.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
         predictions[recipe] = predict(group, target, resolve)
-    jobs = Protocol(predictions, experiment.validation).planned({})
+    jobs = Protocol(predictions, experiment.validation, "adamw", resolve).planned({})
     stages = [stage for stage in found["stages"] if stage["stage"] in ("validation", "ladder")]
     assert Counter((s["arm"], s["stage"], s["runs"]) for s in stages) == Counter(
         [("adamw", "validation", 13), ("adamw", "ladder", 6), ("muon", "validation", 13)]

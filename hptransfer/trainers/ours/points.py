@@ -12,7 +12,14 @@ from hptransfer.optimizers.rules.width import Ratios, block_count
 from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.trainers.ours.spec import NUMERICS_VERSION, RunSpec
 
-KEPT = ("parametrization", "weight_decay_rule", "data", "schedule", "evaluation", "precision")  # settings that a run has as they are
+KEPT = (
+    "parametrization",
+    "weight_decay_rule",
+    "data",
+    "schedule",
+    "evaluation",
+    "precision",
+)  # settings that a run has as they are
 
 
 def resolve(point: Point) -> Job:
@@ -27,7 +34,9 @@ def spec_of(point: Point) -> RunSpec:
     where = f"{settings['optimizer']} at width {scales['width']:g}"
     batch_sequences, rest = divmod(scales["batch_tokens"], model["context"])
     if rest or batch_sequences < 1:
-        raise UsageError(f"{where}: batch_tokens {scales['batch_tokens']} is no positive multiple of the context, {model['context']}")
+        raise UsageError(
+            f"{where}: batch_tokens {scales['batch_tokens']} is no positive multiple of the context, {model['context']}"
+        )
     shape = {"depth": scales["depth"], "vocab": settings["data"]["vocab"]}
     fields = {name: settings[name] for name in KEPT} | {
         "model": model | shape | {"width": scales["width"]},
@@ -95,7 +104,7 @@ def point_of(spec: RunSpec) -> Point:
         "tokens": spec.tokens,
         "batch_tokens": spec.batch_tokens,
     }
-    kept = {name: value for name, value in spec.model_dump(mode="json", include=set(KEPT)).items()}
+    kept = dict(spec.model_dump(mode="json", include=set(KEPT)).items())
     return Point(
         scales=scales,
         hyperparameters=optimizer.model_dump(include={"lr", "weight_decay", "embedding_lr_ratio"}),

@@ -42,7 +42,7 @@ def test_every_run_is_kept_under_its_name(old: Store) -> None:
 
 def test_again_changes_nothing_and_an_interrupted_one_goes_on(old: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--upgrade"]) == 0
-    first = {run_id: record for run_id, record in Store("runs").records().items()}
+    first = dict(Store("runs").records().items())
     capsys.readouterr()
     assert main(["--upgrade", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["upgraded"] == 0
