@@ -114,7 +114,7 @@ def test_a_diverging_lr_is_a_state_and_the_study_goes_on(tmp_path):
     assert result["studies"][0]["runs_total"] == 7
     assert "diverged" in states and "complete" in states
     assert all((record.loss is None) == (record.state == "diverged") for record in records)
-    assert all(record.reason for record in records if record.state == "diverged")
+    assert all(record.outcome.reason for record in records if record.state == "diverged")
 
 
 def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest(tmp_path):
