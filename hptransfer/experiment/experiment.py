@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -229,9 +230,11 @@ class Experiment(Frozen):
 
     def space(self, arm: Arm) -> SearchSpace:
         """What is searched of an arm."""
-        if arm.name not in self._spaces:
-            self._spaces[arm.name] = load_space(arm.optimizer, arm.parametrization, self.spaces.get(arm.optimizer, {}))
-        return self._spaces[arm.name]
+        changes = self.spaces.get(arm.optimizer, {})
+        key = json.dumps([arm.optimizer, arm.parametrization, changes], sort_keys=True)  # copies of the experiment share the dict
+        if key not in self._spaces:
+            self._spaces[key] = load_space(arm.optimizer, arm.parametrization, changes)
+        return self._spaces[key]
 
     def target(self, arm: Arm, data: DataSpec) -> Point:
         """A run of ``arm`` at the held-out width, hyperparameters as they come."""

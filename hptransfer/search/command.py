@@ -49,7 +49,7 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
     for name in names(args.optimizer):
         if name in experiment.arms:
             arms[name] = experiment.arms[name]
-        elif name in known and name not in RECIPES:
+        elif name in known and name not in RECIPES.names():
             arms[name] = {"optimizer": known[name].optimizer, "parametrization": known[name].parametrization}
         else:
             short.append(get_recipe(name).name)

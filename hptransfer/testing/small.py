@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.engine import ChainOptimizer, make_optimizer
 from hptransfer.trainers.ours.build import chain
 from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.data.shards import Tokens
-from hptransfer.trainers.ours.spec import DataSpec, RunSpec
+from hptransfer.trainers.ours.spec import RunSpec
 
 VOCAB = 32
 SEQUENCES, CONTEXT = 8, 16

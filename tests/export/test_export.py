@@ -9,9 +9,10 @@ from records import DATA
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
-from hptransfer.experiment.experiment import PRESETS, ModelFamily
+from hptransfer.experiment.model import ModelChoice
 from hptransfer.export.canonical import canonical, describe
 from hptransfer.export.command import default_output, main
+from hptransfer.models import FAMILIES
 from hptransfer.runs import Job, Point
 from hptransfer.trainers.ours.points import resolve, spec_of
 from hptransfer.transfer.decision import predict
@@ -86,12 +87,13 @@ def test_the_run_can_be_repeated_from_the_record(shampoo: Prediction) -> None:
     assert json.loads(json.dumps(record)) == record
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", sorted(FAMILIES.get("gpt").presets))
 def test_the_model_is_described_as_it_is(preset: str) -> None:
-    model = ModelFamily.model_validate({"preset": preset})
-    found = describe({"model": model.model_dump()})
+    experiment = EXPERIMENT.model_copy(update={"model": ModelChoice.model_validate({"preset": preset})})
+    point = experiment.point(experiment.arm("adamw"), DATA, width=256, lr=0.01, weight_decay=0.0)
+    model, found = experiment.model.config, describe(point)
     words = found["architecture"].split(", ")
-    assert ("RMSNorm with gains" in words) == model.norm_gains == ("norm gain" in found["init"])
+    assert ("RMSNorm with gains" in words) == model.norm_gains == ("norm gains" in found["init"])
     assert ("QK-norm" in words) == model.qk_norm
     assert ("learned positions" in words) == (model.positions == "learned") == ("position" in found["init"])
     assert ("SwiGLU" in words) == (model.activation == "swiglu") == ("MLP input and gate" in found["init"])

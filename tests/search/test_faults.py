@@ -35,7 +35,7 @@ class Runs:
     """A source of a few runs, long enough to be hit."""
 
     def __init__(self, experiment: Experiment, count: int, tokens: int = 20_480) -> None:
-        data = load_corpus(DataChoice()).job
+        data = load_corpus(DataChoice()).spec
         longer = experiment.model_copy(update={"horizon": experiment.horizon.model_copy(update={"tokens": tokens})})
         arm, tuned = Arm.of("adamw", "mup"), {"lr": 0.01, "weight_decay": 0.0}
         self.jobs = [resolve(longer.point(arm, data, width=16, seed=seed, **tuned)) for seed in range(count)]

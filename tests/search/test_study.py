@@ -187,7 +187,7 @@ def test_every_sampler_finds_its_way(experiment, sampler):
 
 
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_the_shipped_spaces_load(recipe, parametrization):
     assert load_space(recipe, parametrization, {}).recipe == recipe
 
@@ -200,7 +200,7 @@ def test_a_change_for_one_parametrization_leaves_the_others():
     assert load_space("adamw", "spectral", {}).lr.high == 2.0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES.names())
 def test_a_space_fixes_options_without_unsetting_defaults(recipe):
     """sf-normuon's Adam has no first moment: a space that fixes another of its options must not bring it back."""
     space, options = load_space(recipe, "mup", {}), get_recipe(recipe).options
