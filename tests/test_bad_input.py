@@ -93,9 +93,9 @@ def test_a_store_of_a_newer_schema(here, capsys, make_run):
     record = record_of(make_run())
     store.add(record)
     path = here / f"runs/runs/{record.run_id}.json"
-    path.write_text(path.read_text().replace('"schema_version":1', '"schema_version":2'))
+    path.write_text(path.read_text().replace('"schema_version":2', '"schema_version":3'))
     for main in (search, transfer, report):
-        assert "has schema 2, newer than" in mistake(capsys, main)
+        assert "has schema 3, newer than" in mistake(capsys, main)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_store_of_a_newer_schema(here, capsys, make_run):
         ("not json", "is not a prediction file (not JSON)"),
         ('{"lr": 1}', "is not a prediction file (no prediction_version in it)"),
         ('{"prediction_version": 99}', "has prediction_version 99"),
-        ('{"prediction_version": 3}', "is damaged: "),
+        ('{"prediction_version": 4}', "is damaged: "),
     ],
 )
 def test_a_prediction_file_that_is_none(here, capsys, content, says):
