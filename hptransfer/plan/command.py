@@ -12,21 +12,22 @@ from typing import Any
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.experiment import Experiment, SearchSettings, load_experiment
+from hptransfer.experiment import Experiment, SearchSettings
 from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.experiment.membership import Members, members
-from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
+from hptransfer.experiment.settings import DataSpec
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
+from hptransfer.search.choice import add_options, chosen_experiment
+from hptransfer.search.studies import make_studies
+from hptransfer.search.study import Study
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.choice import chosen_arms
 from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
-from hptransfer.transfer.sweep import MIN_RUNS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Planned:
 
     arm: Arm
     space: SearchSpace
+    first_look: int
     searched: tuple[Job, ...]
     target: Job
 
@@ -48,19 +50,21 @@ class Planned:
             theory=self.target.exponents["hidden"],
             readout=self.target.exponents["readout"],
             compared=len(self.space.embedding_lr_ratio.values),
-            first_look=first_look(self.space, search),
+            first_look=self.first_look,
             batch=search.batch,
         )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    experiment, arms = _chosen(args)
+    experiment = chosen_experiment(args)
+    arms = experiment.compared
     found = members(Store(args.store).records().values(), experiment, resolve)
     records = found.records
     speed, devices = _speed(args, records)
     data = identify(experiment.data)
-    planned = [_planned(arm, experiment, data) for arm in arms]
+    studies = make_studies(experiment, data).studies
+    planned = [_planned(arm, experiment, [one for one in studies if one.arm == arm], data) for arm in arms]
 
     def rate(job: Job) -> float:
         return speed.of(job) * devices
@@ -109,10 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser("plan", "Runs, FLOPs, hours and expected regret, before anything is spent.")
-    options.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
-    options.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="(the experiment's)")
-    options.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
-    options.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width")
+    add_options(options)
     speed = options.add_mutually_exclusive_group()
     speed.add_argument("--hardware", metavar="NAME", help=f"{', '.join(HARDWARE)} (that of the runs in the store, else cpu)")
     speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
@@ -130,24 +131,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _chosen(args: argparse.Namespace) -> tuple[Experiment, tuple[Arm, ...]]:
-    """The experiment with the command line's choices over it, and its arms that are planned; what the next stages must share goes
-    into ``args.set``."""
-    if args.parametrization:
-        args.set.append(f"parametrizations=[{args.parametrization}]")
-    if args.widths:
-        args.set.append(f"widths={args.widths}".replace(" ", ""))
-    trials = [] if args.trials is None else [f"search.trials={args.trials}"]
-    experiment = load_experiment(args.experiment, [*args.set, *trials])
-    if not args.optimizer:
-        return experiment, experiment.compared
-    found: dict[str, Arm] = {}
-    for kind in experiment.parametrizations:
-        experiment, arms = chosen_arms(experiment, args.optimizer, kind)
-        found |= {arm.name: arm for arm in arms}
-    return experiment, tuple(found.values())
-
-
 def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, int]:
     """The speed of one device, and how many there are."""
     if args.flops_per_second is not None:
@@ -159,28 +142,9 @@ def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, 
     return speed, args.devices or ((os.cpu_count() or 1) if speed.per_core else 1)
 
 
-def first_look(space: SearchSpace, search: SearchSettings) -> int:
-    """Runs of the smallest width that wider ones start from: those that compare the LR ratios and, of a design, those that go
-    over the range."""
-    over_range = max(search.batch, MIN_RUNS + 1) if search.sampler == "design" else 0
-    return len(space.embedding_lr_ratio.values) + over_range
-
-
-def _planned(arm: Arm, experiment: Experiment, data: DataSpec) -> Planned:
-    """Raises UsageError where its search would be refused for want of trials."""
-    space, trials = experiment.space(arm), experiment.search.trials
-    ratios = space.embedding_lr_ratio.values
-    if trials < len(ratios):
-        raise UsageError(f"search.trials {trials} is too few: {arm.name} compares {len(ratios)} values of embedding_lr_ratio")
-    if len(experiment.widths) > 1 and trials < (first := first_look(space, experiment.search)):
-        raise UsageError(f"search.trials {trials} is too few: wider widths start from {first} runs of the smallest")
-
-    def run(width: int) -> Job:
-        return resolve(
-            experiment.point(arm, data, width=width, lr=space.lr.at(0.5), weight_decay=0.0, embedding_lr_ratio=ratios[0])
-        )
-
-    return Planned(arm, space, tuple(map(run, sorted(experiment.widths))), run(experiment.target_width))
+def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], data: DataSpec) -> Planned:
+    target = resolve(experiment.target(arm, data))
+    return Planned(arm, experiment.space(arm), studies[0].first_look, tuple(study.job for study in studies), target)
 
 
 def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate) -> list[Stage]:

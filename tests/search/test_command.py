@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hptransfer.base.errors import UsageError
-from hptransfer.search.command import add_options, chosen_experiment
+from hptransfer.search.choice import add_options, chosen_experiment
 
 ARMS = """
 name: mine
