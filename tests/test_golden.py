@@ -1,8 +1,8 @@
 """The numbers that hptransfer gave before a run became a point: the same stores and tables give them today.
 
 ``golden/<experiment>/store`` is a store of a committed experiment as version 89e35fb left it (`make demo` on two cores of an AMD
-EPYC, 26 November 2026), ``golden/*.json`` what its commands printed. Keys have new names since; the functions here that turn
-today's output into the old shape are the map.
+EPYC, 26 November 2026; of four-optimizers the search and 8 of 61 validation runs), ``golden/*.json`` what its commands printed.
+Keys have new names since; the functions here that turn today's output into the old shape are the map.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.command import main as validate
 
 GOLDEN = Path(__file__).parent / "golden"
-EXPERIMENTS = sorted(path.parent.name for path in GOLDEN.glob("*/transfer.json"))
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CLOSE = 1e-9
 # Named otherwise, or not a number of the result: digests, dates, versions, words, places of files.
@@ -65,7 +64,14 @@ def golden(name: str, command: str) -> Any:
     return json.loads((GOLDEN / name / f"{command}.json").read_text())
 
 
-@pytest.fixture(params=EXPERIMENTS)
+def of(command: str) -> pytest.MarkDecorator:
+    """The experiments for which the output of a command was kept."""
+    return pytest.mark.parametrize(
+        "experiment", sorted(path.parent.name for path in GOLDEN.glob(f"*/{command}.json")), indirect=True
+    )
+
+
+@pytest.fixture
 def experiment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A working folder with the store of an experiment, brought up to date."""
     monkeypatch.chdir(tmp_path)
@@ -121,6 +127,7 @@ def shared_keys(old: dict[str, Any]) -> dict[str, Any]:
 # -- what is compared --------------------------------------------------------------------------------------------------
 
 
+@of("transfer")
 def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old = golden(experiment, "transfer")
     new = printed(capsys, transfer, "--experiment", experiment)
@@ -133,6 +140,7 @@ def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert sorted(prediction.provenance["run_ids"]) == sorted(before["provenance"]["run_ids"])
 
 
+@of("validate")
 def test_validate(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything is in the store, so that nothing is trained; run_ids are those of before, or it would be."""
     runs = len(Store("runs").records())
@@ -168,6 +176,7 @@ def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@of("report")
 def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = golden(experiment, "report"), printed(capsys, report, "--experiment", experiment)
     assert [one["optimizer"] for one in old["optimizers"]] == [one["optimizer"] for one in new["arms"]]
@@ -178,6 +187,7 @@ def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert new["missing"] == [] or [part["sentence"] for part in new["missing"]] == [part["sentence"] for part in old["missing"]]
 
 
+@of("plan")
 def test_plan(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = golden(experiment, "plan"), printed(capsys, plan, "--experiment", experiment, "--devices", "2")
     assert [one["optimizer"] for one in old["stages"]] == [one["arm"] for one in new["stages"]]
