@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hptransfer.transfer.theory import theory_drift
 from tiny import tiny_spec
 
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers.recipe import Sides
+from hptransfer.trainers.ours.points import job_of
 from hptransfer.trainers.ours.spec import RunSpec
 
 # Width 16 -> 64, depth 1 -> 2, so r = 4 and s = 2; the block is 16, the base width, unless the options say another.
@@ -226,8 +226,9 @@ def test_what_the_theory_does_not_cover_is_said(recipe: str, options: dict[str, 
 def test_theory_drift(recipe: str, options: dict[str, Any], drift: float) -> None:
     """Of the best base LR with width, as a power: the hidden LR rule where nothing applies it, else 0."""
     spec = tiny_spec(recipe, options, parametrization="sp")
-    assert theory_drift(spec) == pytest.approx(drift)
-    assert theory_drift(spec.at(parametrization="mup")) == theory_drift(spec.at(parametrization="spectral")) == 0
+    assert job_of(spec).exponents["hidden"] == pytest.approx(drift)
+    for applied in ("mup", "spectral"):
+        assert job_of(spec.at(parametrization=applied)).exponents["hidden"] == 0
 
 
 @pytest.mark.parametrize(
@@ -242,5 +243,5 @@ def test_theory_drift(recipe: str, options: dict[str, Any], drift: float) -> Non
 def test_theory_drift_of_the_readout(recipe: str, drift: float) -> None:
     """Its output is the vocabulary, which does not grow."""
     spec = tiny_spec(recipe, parametrization="sp")
-    assert theory_drift(spec, "readout") == pytest.approx(drift)
-    assert theory_drift(spec.at(parametrization="mup"), "readout") == 0
+    assert job_of(spec).exponents["readout"] == pytest.approx(drift)
+    assert job_of(spec.at(parametrization="mup")).exponents["readout"] == 0

@@ -115,10 +115,10 @@ def test_failures_are_counted_over_a_run_and_recorded(monkeypatch) -> None:
     """Shampoo in blocks of 16 has 4 + 4 + 4 blocks at width 16, two factors each, refreshed at steps 1, 2, 3, 10, 20 and 30."""
     monkeypatch.setattr(torch.linalg, "eigh", failing(torch.linalg.eigh, lambda x: True))
     record = train(tiny_spec("shampoo"), CORPUS)
-    assert record.factor_failures == (4 + 4 + 4) * 2 * 6
+    assert record.outcome.metrics["factor_failures"] == (4 + 4 + 4) * 2 * 6
     assert record.state == "complete" and record.loss < math.log(32) - 0.5  # by roots that stayed the identity
     monkeypatch.undo()
-    assert train(tiny_spec("shampoo"), CORPUS).factor_failures == 0
+    assert train(tiny_spec("shampoo"), CORPUS).outcome.metrics["factor_failures"] == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -139,9 +139,9 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_step(recipe: str,
 
     monkeypatch.setattr(loop, "build_model", building)
     record = train(tiny_spec(recipe), CORPUS)
-    assert (record.state, record.steps, record.loss) == ("diverged", 5, None)
-    assert record.reason == f"gradient norm {value} at step 5"
-    assert record.factor_failures == 0
+    assert (record.state, record.outcome.steps, record.loss) == ("diverged", 5, None)
+    assert record.outcome.reason == f"gradient norm {value} at step 5"
+    assert record.outcome.metrics["factor_failures"] == 0
 
 
 @pytest.mark.parametrize("largest", [0.5, 1e6, None])
