@@ -18,14 +18,15 @@ from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
 from hptransfer.coordcheck.measure import measure, shortened
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.membership import members
-from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
+from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe
+from hptransfer.report.coordinates import CHECKS, check_file
 from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.choice import chosen_arms
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25
@@ -42,23 +43,21 @@ class Rate:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser("coordcheck", __doc__ or "")
-    options.add_argument("--optimizer", "--arm", required=True, metavar="NAME", help="arm, or recipe")
-    options.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
+    add_arm_options(options, help="arm, or recipe (the experiment's only one)")
     options.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512], metavar="W", help="(32 to 512)")
     options.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
     options.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
     options.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
     options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
-    where = "(reports/coordcheck/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with changes)"
+    where = f"({CHECKS}/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with settings of its own)"
     options.add_argument("--output", metavar="FILE.svg", help=where)
     args = options.parse_args(argv)
     _refuse_bad_numbers(args)
     experiment, arms = chosen_arms(load_experiment(args.experiment, args.set), args.optimizer, args.parametrization)
     if len(arms) > 1:
-        raise UsageError(f"--optimizer {args.optimizer} names {len(arms)} arms: one is checked at a time")
+        raise UsageError(f"one arm is checked at a time: name it with --optimizer ({', '.join(arm.name for arm in arms)})")
     arm = arms[0]
-    short = arm == Arm.of(arm.optimizer, arm.parametrization)
-    output = Path(args.output or f"reports/coordcheck/{f'{arm.optimizer}-{arm.parametrization}' if short else arm.name}.svg")
+    output = Path(args.output or CHECKS / f"{check_file(arm)}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
     rate = _rate(args, experiment, arm)
@@ -73,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print(result)
     summary = _summary(args, arm, jobs[0], rate, result)
     _write(output, svg(result, f"{arm.optimizer} under {arm.parametrization}: movement against width"), summary)
-    search = f"python -m hptransfer.search {selection(args)} --optimizer {args.optimizer} --parametrization {arm.parametrization}"
+    search = f"python -m hptransfer.search {selection(args)} {arm_options(arms)}"
     finish(
         args,
         summary,
@@ -176,6 +175,7 @@ def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: C
         "embedding_lr_ratio": rate.embedding_lr_ratio,
         "lr_source": rate.source,
         "options": settings["options"],
+        "changes": arm.changes,
         "model": {"depth": job.point["depth"], **model, "vocab": settings["data"]["vocab"]},
         "base_width": settings["base"]["width"],
         "widths": sorted(args.widths),

@@ -249,11 +249,10 @@ class Experiment(Frozen):
         lr: float,
         weight_decay: float,
         embedding_lr_ratio: float = 1.0,
-        options: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> Point:
-        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. ``options`` of
-        the optimizer instead of those that its search space and the arm give.
+        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. An option of
+        the optimizer that the arm sets goes before that of the recipe's search space.
 
         A recipe that averages its iterates gets the experiment's warm-up and a constant schedule after it.
         """
@@ -264,7 +263,7 @@ class Experiment(Frozen):
             one = validate(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
         else:
             one = self
-        given = self.space(arm).fixed_options() if options is None else options
+        options = self.space(arm).fixed_options()
         schedule = one.schedule
         if get_recipe(arm.optimizer).averages:
             schedule = schedule.model_copy(update={"shape": "constant"})
@@ -276,7 +275,7 @@ class Experiment(Frozen):
             settings={
                 "trainer": "ours",
                 "optimizer": arm.optimizer,
-                "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), dict(given)),
+                "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), options),
                 "parametrization": arm.parametrization,
                 "weight_decay_rule": one.weight_decay_rule,
                 "base": {"width": one.base_width},

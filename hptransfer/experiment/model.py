@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import Field, ValidationError, model_serializer, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -58,10 +58,6 @@ class ModelChoice(Frozen):
     def context(self) -> int:
         """Tokens of a training sequence."""
         return self.config.context
-
-    def with_context(self, context: int) -> Self:
-        """A copy for sequences of another length."""
-        return self.model_copy(update={"config": self.config.model_copy(update={"context": context})})
 
     def check(self, width: int) -> None:
         """Raises ValueError for a width that such a model cannot have."""

@@ -13,6 +13,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, SearchSettings
+from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.settings import DataSpec
@@ -21,7 +22,7 @@ from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_co
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
-from hptransfer.search.choice import add_options, chosen_experiment
+from hptransfer.search.choice import add_options, chosen_search
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.data.corpus import identify
@@ -57,13 +58,12 @@ class Planned:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    experiment = chosen_experiment(args)
-    arms = experiment.compared
+    experiment, arms = chosen_search(args)
     found = members(Store(args.store).records().values(), experiment, resolve)
     records = found.records
     speed, devices = _speed(args, records)
     data = identify(experiment.data)
-    studies = make_studies(experiment, data).studies
+    studies = make_studies(experiment, data, arms=arms).studies
     planned = [_planned(arm, experiment, [one for one in studies if one.arm == arm], data) for arm in arms]
 
     def rate(job: Job) -> float:
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "expected": expected,
             "runs_in_store": len(records),
         },
-        next_command=_next_command(args),
+        next_command=_next_command(args, arms),
     )
 
 
@@ -228,8 +228,8 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _next_command(args: argparse.Namespace) -> str:
+def _next_command(args: argparse.Namespace, arms: Sequence[Arm]) -> str:
     words = ["python -m hptransfer.search", selection(args)]
-    words += [f"--optimizer {args.optimizer}"] if args.optimizer else []
+    words += [arm_options(arms)] if args.optimizer or args.parametrization else []
     words += [f"--trials {args.trials}"] if args.trials is not None else []
     return " ".join(words)

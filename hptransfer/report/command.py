@@ -9,10 +9,11 @@ from pathlib import Path
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
+from hptransfer.experiment.choice import arm_options
 from hptransfer.report.build import build, require_folder, write
 from hptransfer.report.compare.command import compare
 from hptransfer.report.live import follow, progress
-from hptransfer.report.results import Results, load_results, options_of
+from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import Summary
 from hptransfer.report.terminal import show
 from hptransfer.runs import Store
@@ -66,7 +67,7 @@ def _next(results: Results, summary: Summary, options: str) -> str:
     if summary.missing:
         return summary.missing[0].command
     lowest = min(results.arms, key=lambda arm: _loss(results, arm.name))
-    return f"python -m hptransfer.export{options}{options_of(results.experiment, lowest)} --target json"
+    return f"python -m hptransfer.export{options} {arm_options([lowest])} --target json"
 
 
 def _loss(results: Results, arm: str) -> float:

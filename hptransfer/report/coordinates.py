@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hptransfer.base.config import read_json
+from hptransfer.base.config import merge, read_json
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import DataSpec
+from hptransfer.optimizers import get_recipe
 
 CHECKS = Path("reports/coordcheck")
+
+
+def check_file(arm: Arm) -> str:
+    """The name, without suffix, of an arm's check in `CHECKS`; a recipe as it is has one for all experiments."""
+    return f"{arm.optimizer}-{arm.parametrization}" if arm == Arm.of(arm.optimizer, arm.parametrization) else arm.name
 
 
 class _Part(BaseModel):
@@ -41,14 +49,26 @@ class CoordinateCheck(_Part):
     widths: tuple[int, ...]
     seeds: int
     corpus: DataSpec
+    options: dict[str, Any]
+    changes: dict[str, Any] = {}
     slopes: tuple[Slope, ...]
 
 
 def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, CoordinateCheck]:
-    """The checks that ``folder`` holds of the experiment's arms, in their order, made at its base width and on its corpus; those
-    of a recipe are an arm's that sets nothing else. Raises UsageError for a damaged file."""
-    plain = [arm for arm in experiment.compared if not arm.options and not arm.changes]
-    paths = ((arm.name, folder / f"{arm.optimizer}-{arm.parametrization}.json") for arm in plain)
+    """The checks that ``folder`` holds of the experiment's arms, in their order, made at its base width, on its corpus and with
+    the arm's own settings. Raises UsageError for a damaged file."""
+    paths = ((arm, folder / f"{check_file(arm)}.json") for arm in experiment.compared)
     found = ((arm, read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck")) for arm, path in paths if path.is_file())
-    ours = (check for check in found if check[1].base_width == experiment.base_width and experiment.data.names(check[1].corpus))
-    return dict(ours)
+    return {arm.name: check for arm, check in found if _is_of(check, arm, experiment)}
+
+
+def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment) -> bool:
+    defaults = get_recipe(arm.optimizer).options().model_dump(mode="json")
+    checked = {name: value for name, value in check.options.items() if name in defaults}  # one of old has what is gone
+    options = experiment.target(arm, check.corpus).settings["options"]
+    return (
+        check.base_width == experiment.base_width
+        and experiment.data.names(check.corpus)
+        and check.changes == arm.changes
+        and merge(defaults, checked) == merge(defaults, options)
+    )

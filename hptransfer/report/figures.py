@@ -211,11 +211,10 @@ def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -
     left = [answer for answer in answers if answer.arm not in set(checked["arm"])]
     if not left:
         return ()
-    which = f"--optimizer {left[0].optimizer} --parametrization {left[0].parametrization}"
     return (
         Missing(
             sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.",
-            command=f"python -m hptransfer.coordcheck{options} {which}",
+            command=f"python -m hptransfer.coordcheck{options} --optimizer {left[0].arm}",
         ),
     )
 

@@ -97,10 +97,3 @@ def mean(costs: Iterable[float | None]) -> float | None:
     known = list(costs)
     found = [cost for cost in known if cost is not None]
     return sum(found) / len(found) if found and len(found) == len(known) else None
-
-
-def options_of(experiment: Experiment, *arms: Arm) -> str:
-    """The options by which a command is about these arms of one parametrization."""
-    names = ",".join(arm.name if arm.name in experiment.arms else arm.optimizer for arm in arms)
-    kind = arms[0].parametrization
-    return f" --optimizer {names}" + ("" if kind == experiment.parametrizations[0] else f" --parametrization {kind}")

@@ -11,12 +11,13 @@ from pydantic import Field
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
 from hptransfer.report.provenance import Cost, Provenance
-from hptransfer.report.results import Results, options_of
+from hptransfer.report.results import Results
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
 from hptransfer.validate.result import Speedup
@@ -206,12 +207,12 @@ def _missing(results: Results, options: str) -> Iterable[Missing]:
         sentence = "The search has not finished a run yet."
         yield Missing(sentence=sentence, command=f"python -m hptransfer.search{options}")
         return
-    groups: dict[tuple[str, str, str], list[Arm]] = {}
+    groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in results.arms:
         for stage, lack in _lacks(results, arm):
-            groups.setdefault((stage, lack, arm.parametrization), []).append(arm)
-    for (stage, lack, _), arms in groups.items():
-        command = f"python -m hptransfer.{stage}{options}{options_of(results.experiment, *arms)}"
+            groups.setdefault((stage, lack), []).append(arm)
+    for (stage, lack), arms in groups.items():
+        command = f"python -m hptransfer.{stage}{options} {arm_options(arms)}"
         yield Missing(sentence=f"{text.listing([arm.name for arm in arms])}: {lack}.", command=command)
 
 

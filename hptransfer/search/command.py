@@ -9,11 +9,13 @@ from typing import Any
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.choice import arm_options
+from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
-from hptransfer.search.choice import add_options, chosen_experiment
+from hptransfer.search.choice import add_options, chosen_search
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
@@ -27,18 +29,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(options)
     options.add_argument("--profile", action="store_true", help="say where the wall time went")
     args = options.parse_args(argv)
-    experiment = chosen_experiment(args)
+    experiment, arms = chosen_search(args)
     store = Store(args.store)
 
     profile = Profile()
 
     corpus = load_corpus(experiment.data)
-    studies = make_studies(experiment, corpus.spec, store)
+    studies = make_studies(experiment, corpus.spec, store, arms)
     records = store.records()
     known = set(records)
     studies.missing(records)
     budget = Spending(experiment, studies, records)
-    _say_what_is_planned(experiment, corpus.spec, store)
+    _say_what_is_planned(experiment, arms, corpus.spec, store)
     if budget.missing(records):
         _say_what_is_assumed(studies)
         from hptransfer.search.cluster import cluster, slots
@@ -71,23 +73,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         ],
     )
     spent = budget.spent(records)
-    first = [arm.name for arm in experiment.compared if arm.parametrization == experiment.compared[0].parametrization]
     finish(
         args,
         {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
-        next_command=None
-        if spent
-        else f"python -m hptransfer.transfer {selection(args)} --optimizer {args.optimizer or ','.join(first)}",
+        next_command=None if spent else f"python -m hptransfer.transfer {selection(args)} {arm_options(arms)}",
     )
     if spent:
         raise CheckFailed(spent)
 
 
-def _say_what_is_planned(experiment: Experiment, data: DataSpec, store: Store) -> None:
+def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], data: DataSpec, store: Store) -> None:
     model, search = experiment.model, experiment.search
     console.print(
-        f"experiment {experiment.name}: {', '.join(arm.name for arm in experiment.compared)}; "
+        f"experiment {experiment.name}: {', '.join(arm.name for arm in arms)}; "
         f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
         f"{model.of.summary(model.config)}, context {model.context}\n"
         f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "

@@ -66,9 +66,13 @@ class Studies:
         return f"best {best.loss:.4f} at lr {number(best.point['lr'])}" if best else "none complete yet"
 
 
-def make_studies(experiment: Experiment, data: DataSpec, store: Store | None = None) -> Studies:
-    """One study per arm and cell, the smallest first. What they decide is written to ``store``."""
-    return Studies([study for arm in experiment.compared for study in _studies_of(arm, experiment, data, store)])
+def make_studies(
+    experiment: Experiment, data: DataSpec, store: Store | None = None, arms: Sequence[Arm] | None = None
+) -> Studies:
+    """One study per arm, all of the experiment by default, and cell, the smallest first. What they decide is written to
+    ``store``."""
+    chosen = experiment.compared if arms is None else arms
+    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, data, store)])
 
 
 def _studies_of(arm: Arm, experiment: Experiment, data: DataSpec, store: Store | None) -> list[Study]:

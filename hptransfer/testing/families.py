@@ -17,7 +17,7 @@ from hptransfer.models.family import AnyFamily, Shape
 from hptransfer.models.model import Model
 from hptransfer.models.shapes import mup_ratios
 from hptransfer.optimizers.recipe import ROLES
-from hptransfer.testing.small import VOCAB, require
+from hptransfer.testing.small import VOCAB, flat_weights, require
 from hptransfer.trainers.ours.spec import ModelSpec
 
 WIDTH, DEPTH = 16, 2
@@ -92,10 +92,12 @@ def mup_agrees_with_the_ratios(family: AnyFamily, shape: AnyShape) -> None:
 def initialisation_is_of_its_seed_alone(family: AnyFamily, shape: AnyShape) -> None:
     """And its readout is zero, so that the loss starts at ln vocab."""
     torch.manual_seed(0)
-    first = _weights(_model(family, shape))
+    first = flat_weights(_model(family, shape))
     torch.manual_seed(1)
-    require(torch.equal(first, _weights(_model(family, shape))), f"{family.name}: init depends on torch's own generator")
-    require(not torch.equal(first, _weights(_model(family, shape, seed=1))), f"{family.name}: init does not depend on its seed")
+    require(torch.equal(first, flat_weights(_model(family, shape))), f"{family.name}: init depends on torch's own generator")
+    require(
+        not torch.equal(first, flat_weights(_model(family, shape, seed=1))), f"{family.name}: init does not depend on its seed"
+    )
     inputs, targets = _tokens(shape)
     loss = _model(family, shape)(inputs, targets).item()
     require(abs(loss - math.log(shape.vocab)) < 1e-5, f"{family.name}: the loss starts at {loss}, not ln {shape.vocab}")
@@ -178,10 +180,6 @@ def _drawn(family: AnyFamily, shape: AnyShape) -> Model:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2, generator=generator)
     return model
-
-
-def _weights(model: Model) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def _tokens(shape: AnyShape) -> tuple[torch.Tensor, torch.Tensor]:

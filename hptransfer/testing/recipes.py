@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from itertools import product
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -18,9 +16,19 @@ from hptransfer.optimizers import RECIPES, Recipe
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.optimizers.recipe import ROLES, Sides
 from hptransfer.optimizers.rules.width import Ratios
-from hptransfer.testing.small import VOCAB, gradients, hidden_optimizer, require, small_corpus, small_spec
-from hptransfer.trainers.ours.build import build_model, build_optimizer, chain, optimizer_flops, optimizer_state_bytes
-from hptransfer.trainers.ours.data.batches import batch
+from hptransfer.testing.small import (
+    VOCAB,
+    build,
+    flat_weights,
+    gradients,
+    hidden_optimizer,
+    require,
+    small_corpus,
+    small_spec,
+    take_steps,
+    through_a_file,
+)
+from hptransfer.trainers.ours.build import chain, optimizer_flops, optimizer_state_bytes
 from hptransfer.trainers.ours.spec import RunSpec
 
 # A learning rate at which 30 steps learn something, by parametrization.
@@ -69,23 +77,23 @@ def rules_are_one_at_the_base_shape(recipe: Recipe, rates: Rates) -> None:
 def the_loss_falls_and_the_same_run_gives_the_same_bits(recipe: Recipe, rates: Rates) -> None:
     """From ln 32 = 3.47 towards the chain's entropy of ln 4 = 1.39."""
     for spec in _specs(recipe, rates):
-        losses = _steps(spec, *_build(spec), 0, 30)
+        losses = _steps(spec, *build(spec), 0, 30)
         where = f"{recipe.name} under {spec.parametrization} at LR {spec.optimizer.lr:g}"
         require(abs(losses[0] - math.log(VOCAB)) < 1e-5, f"{where}: the loss starts at {losses[0]}, not ln {VOCAB}")
         end = sum(losses[-5:]) / 5
         require(end < losses[0] - 1.0, f"{where}: 30 steps bring the loss from {losses[0]:.3f} to {end:.3f} only")
-        require(_steps(spec, *_build(spec), 0, 12) == losses[:12], f"{where}: the same run twice gives other losses")
+        require(_steps(spec, *build(spec), 0, 12) == losses[:12], f"{where}: the same run twice gives other losses")
 
 
-def a_state_dict_goes_through_a_file_and_continues_bitwise(recipe: Recipe, rates: Rates) -> None:
+def a_state_dict_goesthrough_a_file_and_continues_bitwise(recipe: Recipe, rates: Rates) -> None:
     """Over a refresh of preconditioners at step 10, and with the counters of refreshes and averages; in bfloat16 too."""
     for spec, precision in product(_specs(recipe, rates), ("float32", "bfloat16")):
         spec = spec.at(precision=precision)
-        model, optimizer = _build(spec)
+        model, optimizer = build(spec)
         optimizer.set_schedule(0.5)
         _steps(spec, model, optimizer, 0, 8)
-        saved = _through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
-        other_model, other = _build(spec.at(init_seed=9))
+        saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+        other_model, other = build(spec.at(init_seed=9))
         other_model.load_state_dict(saved["model"])
         other.load_state_dict(saved["optimizer"])
         for one in (optimizer, other):
@@ -93,9 +101,9 @@ def a_state_dict_goes_through_a_file_and_continues_bitwise(recipe: Recipe, rates
         where = f"{recipe.name} under {spec.parametrization} in {precision}"
         straight, resumed = _steps(spec, model, optimizer, 8, 12), _steps(spec, other_model, other, 8, 12)
         require(straight == resumed, f"{where}: a resumed run has other losses")
-        require(torch.equal(_weights(model), _weights(other_model)), f"{where}: a resumed run has other weights")
+        require(torch.equal(flat_weights(model), flat_weights(other_model)), f"{where}: a resumed run has other weights")
         with optimizer.averaged(), other.averaged():
-            require(torch.equal(_weights(model), _weights(other_model)), f"{where}: a resumed run has other averages")
+            require(torch.equal(flat_weights(model), flat_weights(other_model)), f"{where}: a resumed run has other averages")
         require(other.state_bytes() == optimizer.state_bytes(), f"{where}: a resumed run has a state of another size")
 
 
@@ -120,7 +128,7 @@ def every_parameter_is_in_one_group_with_the_final_numbers(recipe: Recipe, rates
     """The LR and weight decay that `RunSpec.groups` resolves, and a chain that has no name twice."""
     changes = {"model.width": 64, "model.depth": 2, "model.positions": "learned", "optimizer.embedding_lr_ratio": 3.0}
     for spec in (spec.at(**changes) for spec in _specs(recipe, rates)):
-        model, optimizer = _build(spec)
+        model, optimizer = build(spec)
         resolved = {group.kind: group for group in spec.groups()}
         kinds = {parameter: spec.model.of.kind(name) for name, parameter in model.named_parameters()}
         seen = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -139,7 +147,7 @@ def every_parameter_is_in_one_group_with_the_final_numbers(recipe: Recipe, rates
 def the_costs_are_known_before_the_run(recipe: Recipe, rates: Rates) -> None:
     """Bytes of state as they are held, and FLOPs that are not 0."""
     for spec in _specs(recipe, rates):
-        _, optimizer = _build(spec)
+        _, optimizer = build(spec)
         optimizer.allocate()
         told, held = optimizer_state_bytes(spec), optimizer.state_bytes()
         require(told == held, f"{recipe.name}: {told} bytes of state are told, {held} are held")
@@ -150,7 +158,7 @@ RECIPE_CHECKS = (
     options_are_sound,
     rules_are_one_at_the_base_shape,
     the_loss_falls_and_the_same_run_gives_the_same_bits,
-    a_state_dict_goes_through_a_file_and_continues_bitwise,
+    a_state_dict_goesthrough_a_file_and_continues_bitwise,
     stacked_equals_one_by_one,
     every_parameter_is_in_one_group_with_the_final_numbers,
     the_costs_are_known_before_the_run,
@@ -163,33 +171,8 @@ def _specs(recipe: Recipe, rates: Rates) -> list[RunSpec]:
     return [small_spec(recipe.name, lr=lr, parametrization=name) for name, lr in allowed.items()]
 
 
-def _build(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
-    model = build_model(spec)
-    return model, build_optimizer(model, spec)
-
-
 def _steps(spec: RunSpec, model: Model, optimizer: ChainOptimizer, first: int, last: int) -> list[float]:
-    """The losses of the steps from ``first`` up to ``last``."""
-    losses = []
-    for step in range(first, last):
-        loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=spec.batch_sequences, context=spec.model.context))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
-
-
-def _weights(model: Model) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def _through_a_file(saved: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(saved, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
+    return take_steps(CORPUS, spec, model, optimizer, first, last)
 
 
 CORPUS = small_corpus()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from hptransfer.experiment.settings import DataSpec
+from hptransfer.models.model import Model
 from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.engine import ChainOptimizer, make_optimizer
-from hptransfer.trainers.ours.build import chain
+from hptransfer.trainers.ours.build import build_model, build_optimizer, chain
+from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.data.shards import Tokens
 from hptransfer.trainers.ours.spec import RunSpec
@@ -55,6 +58,38 @@ def small_corpus() -> Corpus:
         return tokens
 
     return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), token_bytes=np.ones(VOCAB, dtype=np.int32))
+
+
+def build(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
+    """The model at its initial weights, and its optimizer."""
+    model = build_model(spec)
+    return model, build_optimizer(model, spec)
+
+
+def take_steps(corpus: Corpus, spec: RunSpec, model: Model, optimizer: ChainOptimizer, first: int, last: int) -> list[float]:
+    """Trains on the batches of the steps from ``first`` up to ``last``; their losses."""
+    losses = []
+    for step in range(first, last):
+        loss = model(*batch(corpus.train, seed=0, step=step, sequences=spec.batch_sequences, context=spec.model.context))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+def flat_weights(model: Model) -> Tensor:
+    """All parameters in one vector, a copy."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def through_a_file(saved: dict[str, Any]) -> dict[str, Any]:
+    """``saved`` as ``torch.load`` gives it back with weights only."""
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
 
 
 def hidden_optimizer(

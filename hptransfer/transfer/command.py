@@ -22,13 +22,12 @@ from hptransfer.base.files import replace
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.choice import add_arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
-from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
-from hptransfer.transfer.choice import chosen_arms
 from hptransfer.transfer.decision import predict
 from hptransfer.transfer.group import Group, run_ids, too_few_runs
 from hptransfer.transfer.prediction import Prediction, default_path
@@ -73,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
     cli.finish(
         args,
-        {"predictions": objects, "refused": {name: reason.text for name, reason in refused.items()}},
+        {"predictions": objects, "refused": {name: reason.model_dump(mode="json") for name, reason in refused.items()}},
         written=list(written.values()),
         next_command=None if args.table or not predictions else _next_command(args, predictions),
     )
@@ -83,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser("transfer", "Predict learning rate and weight decay at a target from the runs in the store, or a table.")
-    parser.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
-    parser.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
+    add_arm_options(parser)
     parser.add_argument("--width", type=int, metavar="W", help="target width (the experiment's)")
     parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")

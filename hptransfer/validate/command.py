@@ -11,12 +11,11 @@ from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import load_experiment
+from hptransfer.experiment.choice import add_arm_options, chosen_arms
 from hptransfer.experiment.membership import members
-from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.report import text
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.choice import chosen_arms
 from hptransfer.validate.result import Validation
 from hptransfer.validate.stage import validate
 from hptransfer.validate.standing import Standing, given_predictions, known_predictions, standing
@@ -55,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser("validate", __doc__ or "")
-    options.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help="arms, or recipes (those of the experiment)")
-    options.add_argument("--parametrization", choices=PARAMETRIZATIONS, help="(the experiment's first)")
+    add_arm_options(options)
     options.add_argument("--width", type=int, metavar="W", help="held-out width (the experiment's)")
     options.add_argument("--predictions", nargs="+", metavar="FILE", help="instead of those that the runs in the store give")
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")

@@ -51,7 +51,7 @@ def test_defaults(here, capsys, jobs):
     code, out, err = run(capsys, "--optimizer", "muon")
     assert (code, out) == (0, "")
     assert "passed: " in err
-    assert "next:    python -m hptransfer.search --experiment quickstart --optimizer muon --parametrization mup" in err
+    assert "next:    python -m hptransfer.search --experiment quickstart --optimizer muon\n" in err
     assert [(job.point["width"], job.point.init_seed, job.point.data_seed) for job in jobs] == [
         (width, seed, seed) for width in (32, 64, 128, 256, 512) for seed in range(5)
     ]
@@ -158,10 +158,10 @@ def test_an_arm_is_checked_as_it_is_searched(here, capsys, jobs):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--optimizer", "adamv"], "unknown recipe 'adamv'; did you mean 'adamw'?"),
-        ([], "the following arguments are required: --optimizer"),
-        (["--optimizer", "adamw,muon"], "--optimizer adamw,muon names 2 arms"),
-        (["--optimizer", "adamw", "--parametrization", "mpu"], "invalid choice: 'mpu'"),
+        (["--optimizer", "adamv"], "unknown arm or recipe 'adamv'; did you mean 'adamw'?"),
+        ([], "one arm is checked at a time: name it with --optimizer (adamw, shampoo)"),
+        (["--optimizer", "adamw,muon"], "name it with --optimizer (adamw, muon)"),
+        (["--optimizer", "adamw", "--parametrization", "mpu"], "unknown parametrization 'mpu'"),
         (["--optimizer", "adamw", "--widths", "32"], "--widths 32: a slope needs two widths or more"),
         (["--optimizer", "adamw", "--widths", "32", "32"], "--widths 32 32 names a width twice"),
         (["--optimizer", "adamw", "--widths", "32", "40"], "width 40 is not a multiple of head_dim 16"),

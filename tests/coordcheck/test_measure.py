@@ -99,7 +99,8 @@ def test_a_run_that_is_not_finite_ends_and_says_so():
 
 def test_a_shortened_run_keeps_the_rules(experiment):
     """Small batches and a constant schedule; widths, base shape and ratios are those of training."""
-    wide = experiment.model_copy(update={"model": experiment.model.with_context(512)})
+    config = experiment.model.config.model_copy(update={"context": 512})
+    wide = experiment.model_copy(update={"model": experiment.model.model_copy(update={"config": config})})
     point = wide.point(Arm.of("muon", "mup"), DATA, width=64, lr=0.01, weight_decay=0.0, embedding_lr_ratio=4)
     short, full = resolve(shortened(point, steps=50)), resolve(point)
     assert (short.steps, short.point["batch_tokens"]) == (50, SEQUENCES * CONTEXT)

@@ -49,7 +49,7 @@ def test_from_search_to_report(tmp_path: Path) -> None:
     ]  # fmt: skip
     predicted = run("transfer", "--force", folder=tmp_path)
     if predicted["refused"]:  # an optimum on the edge of so small a search is no fault of the plugin's
-        assert all("edge of its sweep" in reason for reason in predicted["refused"].values()), predicted["refused"]
+        assert all(reason["code"].endswith("_edge") for reason in predicted["refused"].values()), predicted["refused"]
     else:
         validations = {one["arm"]: one for one in run("validate", folder=tmp_path)["validations"]}
         assert validations["toy"]["runs"][0]["loss"] < 3.4

@@ -321,6 +321,7 @@ def coordinate_check(
         "lr": BEST_LR[optimizer] / 4,
         "embedding_lr_ratio": 1.0,
         "lr_source": "a quarter of the tuned one",
+        "options": experiment.space(Arm.of(optimizer, parametrization)).fixed_options(),
         "base_width": experiment.base_width,
         "widths": [32, 64, 128],
         "seeds": 3,

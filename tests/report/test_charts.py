@@ -362,7 +362,7 @@ def test_a_missing_coordinate_check_is_named_with_its_command(full: Results) -> 
     assert len(found.figures) == 1
     (missing,) = found.missing
     assert missing.sentence == "There is no coordinate check of muon."
-    assert missing.command == "python -m hptransfer.coordcheck --experiment sample --optimizer muon --parametrization mup"
+    assert missing.command == "python -m hptransfer.coordcheck --experiment sample --optimizer muon"
 
 
 def test_regret_is_on_a_log_axis_of_factors(made: Frames) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,7 @@ from report.factory import BEST_LR, at_lr, experiment, job, prediction, record, 
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
-from hptransfer.report.results import Results, options_of
+from hptransfer.report.results import Results
 from hptransfer.report.results import load_results as load
 from hptransfer.report.summary import summarize
 from hptransfer.runs import Store
@@ -173,12 +171,3 @@ def test_summary_names_what_is_missing_and_the_command_that_makes_it(folder: Pat
     assert search.command == "python -m hptransfer.search --experiment sample --optimizer muon"
     assert transfer.sentence == "muon: there is no prediction yet."
     assert transfer.command.startswith("python -m hptransfer.transfer")
-
-
-def test_arms_are_named_as_commands_take_them() -> None:
-    ours = experiment(("muon",), parametrizations=["mup", "sp"], arms={"mine": {"optimizer": "muon", "options.momentum": 0.9}})
-    muon, under_sp, mine = ours.compared
-    options = partial(options_of, ours)
-    assert options(muon, mine) == " --optimizer muon,mine"
-    assert options(under_sp) == " --optimizer muon --parametrization sp"
-    assert under_sp == Arm.of("muon", "sp")

@@ -104,7 +104,7 @@ def test_refused_optimizer_leaves_the_other(study: Path, capsys: pytest.CaptureF
     captured = capsys.readouterr()
     printed = json.loads(captured.out)
     assert [prediction["name"] for prediction in printed["predictions"]] == ["adamw"]
-    assert "soap at width 64" in printed["refused"]["soap"]
+    assert "soap at width 64" in printed["refused"]["soap"]["text"]
     assert "refused: soap at width 64" in captured.err
     assert not earlier.exists()
     assert transfer("--optimizer", "soap", "--json") == 1

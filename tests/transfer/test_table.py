@@ -121,4 +121,4 @@ def test_two_optima_are_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = write(tmp_path / "two.csv", [{"width": 64, "lr": 0.1}, {"width": 128, "lr": 0.05}])
     assert transfer(path, "--width 1024 --json") == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["predictions"] == [] and "2 optima are too few" in found["refused"]["all"]
+    assert found["predictions"] == [] and "2 optima are too few" in found["refused"]["all"]["text"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +15,8 @@ from hptransfer.optimizers import RECIPES, Recipe
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.optimizers.engine.optimizer import FAST
 from hptransfer.testing.recipes import RECIPE_CHECKS, Rates
-from hptransfer.trainers.ours.build import build_model, build_optimizer, chain
+from hptransfer.testing.small import build, flat_weights, take_steps, through_a_file
+from hptransfer.trainers.ours.build import chain
 from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.spec import RunSpec
 
@@ -26,31 +25,8 @@ pytestmark = pytest.mark.parametrize("recipe", RECIPES.names())
 PARAMETRIZATIONS = pytest.mark.parametrize("parametrization", ["mup", "spectral"])
 
 
-def build(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
-    model = build_model(spec)
-    return model, build_optimizer(model, spec)
-
-
-def steps(spec: RunSpec, model: Model, optimizer: torch.optim.Optimizer, first: int, last: int) -> list[float]:
-    losses = []
-    for step in range(first, last):
-        loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=spec.model.context))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
-
-
-def weights(model: Model) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def through_a_file(saved: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(saved, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+def steps(spec: RunSpec, model: Model, optimizer: ChainOptimizer, first: int, last: int) -> list[float]:
+    return take_steps(CORPUS, spec, model, optimizer, first, last)
 
 
 @pytest.mark.parametrize("check", RECIPE_CHECKS, ids=lambda check: check.__name__)
@@ -84,7 +60,7 @@ def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     state = [tensor for tensors in optimizer.state.values() for tensor in tensors.values()]
     assert {tensor.dtype for tensor in state} == {torch.float32}
-    assert all(tensor.isfinite().all() for tensor in [*state, weights(model)])
+    assert all(tensor.isfinite().all() for tensor in [*state, flat_weights(model)])
 
 
 def test_every_matrix_moves_as_soon_as_it_has_a_gradient(recipe: str) -> None:
@@ -166,11 +142,11 @@ def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
     for step in range(5):
         steps(spec, model, optimizer, step, step + 1)
         fast.append([optimizer.state[parameter].get(FAST, parameter).detach().clone() for parameter in model.parameters()])
-    before = weights(model)
+    before = flat_weights(model)
     with pytest.raises(KeyError), optimizer.averaged():
-        inside = weights(model)
+        inside = flat_weights(model)
         raise KeyError
-    assert torch.equal(weights(model), before)
+    assert torch.equal(flat_weights(model), before)
     if RECIPES.get(recipe).averages:
         mean = torch.cat([torch.stack(values).mean(0).flatten() for values in zip(*fast, strict=True)])
         torch.testing.assert_close(inside, mean, rtol=1e-5, atol=1e-6)
