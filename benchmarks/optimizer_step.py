@@ -291,7 +291,7 @@ def quartiles(timed: Timed) -> tuple[float, float, float]:
 def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
     """Where, when, with what the figures were taken."""
     return {
-        "machine": machine.describe(torch.device("cpu")),
+        "machine": machine.device_name(torch.device("cpu")),
         "threads": arguments.threads,
         "clock": arguments.clock,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),

@@ -78,7 +78,7 @@ def main() -> int:
         written = Path("reports/speed")
         sizes = {name: (written / name).stat().st_size / 1e6 for name in ("index.html", "runs.csv")}
         drawn = sum(path.stat().st_size for path in (written / "figures").iterdir()) / 1e6
-        cpu = machine.describe(torch.device("cpu"))
+        cpu = machine.device_name(torch.device("cpu"))
     rows = [(name, f"{seconds:.2f}", "", "") for name, seconds in phases.items()]
     rows += [("the command, a process of its own", f"{whole[0]:.2f}", f"{whole[1]:.2f}", "")]
     rows += [(name, "", "", f"{size:.2f}") for name, size in (*sizes.items(), ("figures (SVG)", drawn))]

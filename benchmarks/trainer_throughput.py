@@ -296,7 +296,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     console = Console(stderr=True)
     origin: dict[str, Any] = vars(arguments) | {
-        "device": machine.describe(torch.device(arguments.device)),
+        "device": machine.device_name(torch.device(arguments.device)),
         "precision": run_spec(64, arguments).precision,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": " ".join(["python -m benchmarks.trainer_throughput", *sys.argv[1:]]),

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.backtest.evaluate import OURS, HeldOut, Rule, calibration, evaluate, pooled
+from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
 from hptransfer.backtest.rules import RULES
 from hptransfer.base.errors import UsageError
 from hptransfer.runs import Store
 from hptransfer.transfer import table
-from hptransfer.transfer.axes import logarithm, plain
+from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
 from hptransfer.transfer.frame import frame_of
 from hptransfer.transfer.group import sweep_of
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns = Columns(cli.names(args.group), cli.names(args.scale), cli.names(args.hp), args.loss)
     if not columns.scale or not 1 <= len(columns.hp) <= 2:
         raise UsageError("--scale names one column or more, and --hp one or two: regret is interpolated in so many")
-    rules: dict[str, Rule] = {**RULES, **dict(_published(text, columns) for text in args.rule)}
+    rules: dict[str, Forecaster] = {**RULES, **dict(_published(text, columns) for text in args.rule)}
 
     cli.console.print(f"backtest of {source}: {len(frame)} runs, loss {columns.loss}")
     results = []
@@ -82,7 +82,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _published(text: str, columns: Columns) -> tuple[str, Rule]:
+def _published(text: str, columns: Columns) -> tuple[str, Forecaster]:
     """A rule from the command line: SQL over the scale columns for each hyperparameter, in the column's own terms."""
     name, colon, rest = text.partition(":")
     parts = dict(part.split("=", 1) for part in rest.split(";") if "=" in part)
@@ -92,8 +92,8 @@ def _published(text: str, columns: Columns) -> tuple[str, Rule]:
 
     def rule(known: Sweep, x: Array) -> Array:
         scales = zip(columns.scale, x.tolist(), strict=True)
-        frame = pl.DataFrame({"row": [0], **{scale: [plain(scale, value)] for scale, value in scales}})
-        values = {hp: table.evaluate(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
+        frame = pl.DataFrame({"row": [0], **{scale: [from_ln(scale, value)] for scale, value in scales}})
+        values = {hp: table.sql_column(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
         return np.array([logarithm(hp, values[hp][0]) for hp in columns.hp])
 
     return name, rule
@@ -114,7 +114,7 @@ def _splits(group: pl.DataFrame, columns: Columns, args: argparse.Namespace) -> 
             yield f"{scale} > {value}", group[scale] > value
 
 
-def _evaluate(words: str, group: pl.DataFrame, held: pl.Series, columns: Columns, rules: dict[str, Rule]) -> list[HeldOut]:
+def _evaluate(words: str, group: pl.DataFrame, held: pl.Series, columns: Columns, rules: dict[str, Forecaster]) -> list[HeldOut]:
     """The held-out cells of a split; none, and a line why, where it cannot be judged."""
     if not held.any() or held.all():
         cli.console.print(f"{words}: skipped, {'all' if held.all() else 'no'} rows are held out")
@@ -164,11 +164,11 @@ def _object(name: str, words: str, cells: list[HeldOut], columns: Columns) -> di
 def _cell(cell: HeldOut, columns: Columns) -> dict[str, Any]:
     def named(values: Array) -> dict[str, float | None]:
         pairs = zip(columns.hp, values.tolist(), strict=True)
-        return {hp: None if math.isnan(value) else plain(hp, value) for hp, value in pairs}
+        return {hp: None if math.isnan(value) else from_ln(hp, value) for hp, value in pairs}
 
     covered = [None if math.isnan(value) else bool(value) for value in cell.covered.tolist()]
     return {
-        "scale": {scale: plain(scale, value) for scale, value in zip(columns.scale, cell.x.tolist(), strict=True)},
+        "scale": {scale: from_ln(scale, value) for scale, value in zip(columns.scale, cell.x.tolist(), strict=True)},
         "predicted": {rule: named(value) for rule, value in cell.predicted.items()},
         "regret": {rule: value.value for rule, value in cell.regrets.items()},
         "outside_range": [rule for rule, value in cell.regrets.items() if value.edge],

@@ -14,7 +14,7 @@ from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import Array, Sweep
 
 OURS = "hptransfer"
-Rule = Callable[[Sweep, Array], Array]  # the fitted cells and ln scale -> ln hyperparameters
+Forecaster = Callable[[Sweep, Array], Array]  # the fitted cells and ln scale -> ln hyperparameters
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class HeldOut:
         return np.asarray(np.abs(self.predicted[OURS] - self.own))
 
 
-def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Rule]) -> list[HeldOut]:
+def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list[HeldOut]:
     """Every held-out cell, predicted from the known ones by ``rules`` and by us. The known cells need two scales."""
     fit = fit_sweep(known)
     found = []

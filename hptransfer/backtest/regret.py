@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, PchipInterpolator
 
-from hptransfer.backtest.rules import merge
+from hptransfer.backtest.rules import mean_by_x
 from hptransfer.transfer.sweep import Array, Sweep
 
 ON_GRID = 3  # points on each line of a grid, on average; fewer are scattered
@@ -43,7 +43,7 @@ def _points(h: Array, loss: Array) -> tuple[Array, Array]:
 
 
 def _in_line(x: Array, y: Array, at: float) -> float:
-    x, y = merge(x, y)
+    x, y = mean_by_x(x, y)
     if len(x) == 1:
         return float(y[0])
     return float(PchipInterpolator(x, y)(np.clip(at, x[0], x[-1])))

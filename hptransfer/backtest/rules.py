@@ -34,7 +34,7 @@ def vertex(sweep: Sweep, cell: int) -> Array:
     for k in range(h.shape[1]):
         others = np.delete(np.arange(h.shape[1]), k)
         on_line = np.all(np.isclose(h[:, others], best[others], atol=1e-6), axis=1)
-        x, y = merge(h[on_line, k], loss[on_line])
+        x, y = mean_by_x(h[on_line, k], loss[on_line])
         middle = int(np.argmin(np.abs(x - best[k])))
         if 0 < middle < len(x) - 1:
             a, b, _ = np.polyfit(x[middle - 1 : middle + 2] - x[middle], y[middle - 1 : middle + 2], 2)
@@ -43,7 +43,7 @@ def vertex(sweep: Sweep, cell: int) -> Array:
     return result
 
 
-def merge(x: Array, y: Array) -> tuple[Array, Array]:
+def mean_by_x(x: Array, y: Array) -> tuple[Array, Array]:
     """Ascending x with the mean of y where x repeats (to 1 %: tables round)."""
     key = np.round(x, 2)
     _, member, count = np.unique(key, return_inverse=True, return_counts=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import vl_convert
 
-from hptransfer.coordcheck.check import ACTIVATIONS, TOLERANCE, Activation, Check, Line
+from hptransfer.coordcheck.check import ACTIVATIONS, TOLERANCE, Activation, CheckResult, RoleSlope
 from hptransfer.report.charts.palette import colour
 from hptransfer.report.charts.parts import log_ticks
 from hptransfer.report.figures import SVG_THEME, VEGALITE_VERSION
@@ -15,7 +15,7 @@ HUES = [colour(name) for name in ("adamw", "muon", "shampoo", "soap")]  # of ste
 TITLES: dict[Activation, str] = {"embedding": "embedding output", "hidden": "final residual stream", "readout": "logits"}
 
 
-def svg(check: Check, title: str) -> str:
+def svg(check: CheckResult, title: str) -> str:
     """The chart as it stands by itself, with the outcome under its title. Nothing is fetched."""
     outcome = [f"{'passed' if check.passed else 'failed'} at a tolerance of {TOLERANCE} on slopes", *check.diverged]
     chart = alt.hconcat(*(_panel(check, activation) for activation in ACTIVATIONS)).resolve_scale(color="independent")
@@ -23,7 +23,7 @@ def svg(check: Check, title: str) -> str:
     return vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[])
 
 
-def _panel(check: Check, activation: Activation) -> alt.Chart:
+def _panel(check: CheckResult, activation: Activation) -> alt.Chart:
     lines = [line for line in check.lines if line.activation == activation]
     rows = [
         {"width": width, "rms": rms, "line": _label(line)}
@@ -56,6 +56,6 @@ def _panel(check: Check, activation: Activation) -> alt.Chart:
     return marked
 
 
-def _label(line: Line) -> str:
+def _label(line: RoleSlope) -> str:
     slope = "no slope" if line.slope is None else f"slope {line.slope:+.3f}"
     return f"t = {line.step}: {slope}, {line.outcome}"

@@ -32,7 +32,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Line:
+class RoleSlope:
     """One activation at one step over all widths.
 
     ``rms`` are medians over seeds, None at a width where no run got that far. ``slopes`` are those of the seeds one by one: runs
@@ -67,10 +67,10 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """All lines, by activation and then step, and the runs that diverged, in words."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[RoleSlope, ...]
     diverged: tuple[str, ...]
 
     @property
@@ -87,11 +87,11 @@ class Check:
         return f"failed: {'; '.join(reasons)}; tolerance {TOLERANCE}"
 
 
-def check(runs: Sequence[Run], steps: Sequence[int]) -> Check:
+def check(runs: Sequence[Run], steps: Sequence[int]) -> CheckResult:
     """The check of runs at two widths or more, with the same seeds at each; any order of runs gives the same one."""
     lines = tuple(_line(runs, activation, step) for activation in ACTIVATIONS for step in sorted(set(steps)))
     ended = sorted((run for run in runs if run.diverged), key=lambda run: (run.width, run.seed))
-    return Check(lines, tuple(f"width {run.width}, seed {run.seed}: {run.diverged}" for run in ended))
+    return CheckResult(lines, tuple(f"width {run.width}, seed {run.seed}: {run.diverged}" for run in ended))
 
 
 def fit_slope(widths: Sequence[int], rms: Sequence[float]) -> float:
@@ -99,14 +99,14 @@ def fit_slope(widths: Sequence[int], rms: Sequence[float]) -> float:
     return statistics.linear_regression([math.log2(width) for width in widths], [math.log2(value) for value in rms]).slope
 
 
-def _line(runs: Sequence[Run], activation: Activation, step: int) -> Line:
+def _line(runs: Sequence[Run], activation: Activation, step: int) -> RoleSlope:
     widths = tuple(sorted({run.width for run in runs}))
     found = {(run.seed, run.width): rms for run in runs if (rms := run.rms.get((activation, step))) is not None}
     at_widths = [[rms for (_, width), rms in found.items() if width == wanted] for wanted in widths]
     seeds = sorted({seed for seed, _ in found})
     # A seed has a slope where it moved at every width.
     by_seed = [moved for seed in seeds if all(moved := [found.get((seed, width), 0.0) for width in widths])]
-    return Line(
+    return RoleSlope(
         activation,
         step,
         widths,
@@ -115,6 +115,6 @@ def _line(runs: Sequence[Run], activation: Activation, step: int) -> Line:
     )
 
 
-def _named(line: Line) -> str:
+def _named(line: RoleSlope) -> str:
     slope = "no slope" if line.slope is None else f"{line.slope:+.3f}"
     return f"{line.activation} at t = {line.step}, {slope}"

@@ -15,7 +15,7 @@ from hptransfer.base.config import override, validate
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.coordcheck.chart import svg
-from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, Check, check
+from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, check
 from hptransfer.coordcheck.measure import measure, shortened
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
@@ -143,7 +143,7 @@ def _say_what_is_checked(args: argparse.Namespace, arm: Arm, job: Job, rate: Rat
     )
 
 
-def _print(result: Check) -> None:
+def _print(result: CheckResult) -> None:
     table(
         "RMS of h(t) - h(0) by width and its log-log slope; medians over seeds",
         ["role", "t", "slope", "of single seeds", "", *map(str, result.lines[0].widths)],
@@ -162,7 +162,7 @@ def _print(result: Check) -> None:
     console.print(result.verdict)
 
 
-def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: Check) -> dict[str, Any]:
+def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: CheckResult) -> dict[str, Any]:
     settings, model = job.point.settings, job.point.settings["model"]
     return {
         "arm": arm.name,

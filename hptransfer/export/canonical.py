@@ -62,14 +62,14 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             **settings["model"],
             "vocab": settings["data"]["vocab"],
             "parameters": job.parameters,
-            **describe(point),
+            **model_words(point),
         },
         "training": _training(job),
         "data": settings["data"],
     }
 
 
-def describe(point: Point) -> dict[str, Any]:
+def model_words(point: Point) -> dict[str, Any]:
     """The model in its family's own words: its architecture, and how each kind of weight starts."""
     keys = point.settings["model"]
     family = FAMILIES.get(keys.get("family", "gpt"))

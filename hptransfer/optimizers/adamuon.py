@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hptransfer.optimizers.orthogonalized import Orthogonalized
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import AdaMuon, Muon, Rule
+from hptransfer.optimizers.rules.width import AdaMuonRule, MuonRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -22,10 +22,10 @@ class AdaMuonOptions(Orthogonalized):
     ns_eps: float = Field(1e-8, gt=0, description="in M / (|M|_F + eps)")
 
     def rule(self, sides: Sides) -> Rule:
-        return AdaMuon()
+        return AdaMuonRule()
 
     def epsilons(self, sides: Sides) -> Epsilons:
-        return {"eps": (self.eps, AdaMuon()), "ns_eps": (self.ns_eps, Muon())}
+        return {"eps": (self.eps, AdaMuonRule()), "ns_eps": (self.ns_eps, MuonRule())}
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine.transforms import Adam

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hptransfer.optimizers.recipe import Epsilons, Moments, Options, Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import Adam, Rule
+from hptransfer.optimizers.rules.width import AdamRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -15,7 +15,7 @@ class AdamOptions(Options, Moments):
     """AdamW (Loshchilov and Hutter 2019), with independent weight decay."""
 
     def rule(self, sides: Sides) -> Rule:
-        return Adam()
+        return AdamRule()
 
     def epsilons(self, sides: Sides) -> Epsilons:
         return self.adam_epsilons()

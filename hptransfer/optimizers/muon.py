@@ -10,7 +10,7 @@ from pydantic import Field
 from hptransfer.optimizers.orthogonalized import Orthogonalized
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Setting, Sides
 from hptransfer.optimizers.rules.conventions import LrConvention, update_factor
-from hptransfer.optimizers.rules.width import Muon, Rule
+from hptransfer.optimizers.rules.width import MuonRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -23,10 +23,10 @@ class MuonOptions(Orthogonalized):
     lr_convention: LrConvention = Field("none", description="of hidden matrices: an embedding of muon-all has none elsewhere")
 
     def rule(self, sides: Sides) -> Rule:
-        return Muon()
+        return MuonRule()
 
     def epsilons(self, sides: Sides) -> Epsilons:
-        return {"eps": (self.eps, Muon())}
+        return {"eps": (self.eps, MuonRule())}
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         return self.polar(setting, setting.epsilons["eps"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hptransfer.optimizers.adamuon import AdaMuonOptions
 from hptransfer.optimizers.recipe import Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import AdaMuon, Muon, Rule
+from hptransfer.optimizers.rules.width import AdaMuonRule, MuonRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -21,7 +21,7 @@ class NorMuonOptions(AdaMuonOptions):
     preserve_norm: bool = False
 
     def rule(self, sides: Sides) -> Rule:
-        return Muon() if self.preserve_norm else AdaMuon()
+        return MuonRule() if self.preserve_norm else AdaMuonRule()
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine.transforms import NormalizeRows

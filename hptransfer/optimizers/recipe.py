@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hptransfer.optimizers.rules.width import Adam, Rule, Vector
+from hptransfer.optimizers.rules.width import AdamRule, Rule, VectorRule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.schedule_free import ScheduleFreeAveraging
@@ -55,7 +55,7 @@ class Moments(BaseModel):
     eps: float = Field(1e-8, gt=0)
 
     def adam_epsilons(self) -> Epsilons:
-        return {"eps": (self.eps, Adam())}
+        return {"eps": (self.eps, AdamRule())}
 
     def adam_chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine import transforms
@@ -167,15 +167,15 @@ class Recipe:
     def rule(self, role: Role, options: Options, sides: Sides) -> Rule:
         """The learning-rate rule of a role."""
         if role == "vector":
-            return Vector()
-        return options.rule(sides) if self.serves(role) else Adam()
+            return VectorRule()
+        return options.rule(sides) if self.serves(role) else AdamRule()
 
     def epsilons(self, role: Role, options: Options, sides: Sides) -> Epsilons:
         """The epsilons of a role and their rules."""
         if self.serves(role):
             return options.epsilons(sides)
         adam = options.beside().adam_epsilons()
-        return {name: (value, Vector()) for name, (value, _) in adam.items()} if role == "vector" else adam
+        return {name: (value, VectorRule()) for name, (value, _) in adam.items()} if role == "vector" else adam
 
     def chain(self, options: Options, setting: Setting) -> tuple[Transform, ...]:
         """The transforms of a kind of weight: the recipe's own for the roles it serves, Adam for the others, and under

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import Adam, Rule
+from hptransfer.optimizers.rules.width import AdamRule, Rule
 from hptransfer.optimizers.schedule_free import ScheduleFree
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ class ScheduleFreeAdamOptions(ScheduleFree):
     eps: float = Field(1e-8, gt=0)
 
     def rule(self, sides: Sides) -> Rule:
-        return Adam()
+        return AdamRule()
 
     def epsilons(self, sides: Sides) -> Epsilons:
-        return {"eps": (self.eps, Adam())}
+        return {"eps": (self.eps, AdamRule())}
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine import transforms

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from hptransfer.optimizers.recipe import Options, Recipe, Setting, Sides, growing
-from hptransfer.optimizers.rules.width import SGD as SgdRule
-from hptransfer.optimizers.rules.width import Rule
+from hptransfer.optimizers.rules.width import Rule, SgdRule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import Adam, Graft, Rule
+from hptransfer.optimizers.rules.width import AdamRule, GraftRule, Rule
 from hptransfer.optimizers.shampoo_quarter import ShampooQuarterOptions
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ class ShampooOptions(ShampooQuarterOptions):
     precondition_start: int = Field(1, ge=1, description="first preconditioned step; Adam's steps before it")
 
     def rule(self, sides: Sides) -> Rule:
-        return Graft(Adam(), self.shampoo_rule(sides))
+        return GraftRule(AdamRule(), self.shampoo_rule(sides))
 
     def epsilons(self, sides: Sides) -> Epsilons:
-        return super().epsilons(sides) | {"eps": (self.eps, Adam()), "graft_eps": (self.graft_eps, self.rule(sides))}
+        return super().epsilons(sides) | {"eps": (self.eps, AdamRule()), "graft_eps": (self.graft_eps, self.rule(sides))}
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine.shampoo import AdamGraft

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hptransfer.optimizers.preconditioned import Preconditioned
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Setting, Sides, growing
-from hptransfer.optimizers.rules.width import Rule, Shampoo
+from hptransfer.optimizers.rules.width import Rule, ShampooRule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -26,8 +26,8 @@ class ShampooQuarterOptions(Preconditioned):
     matrix_eps: float = Field(1e-5, gt=0, description="added to the eigenvalues of a factor")
     relative_eps: bool = Field(True, description="matrix_eps is relative to a factor's largest eigenvalue")
 
-    def shampoo_rule(self, sides: Sides) -> Shampoo:
-        return Shampoo(self.exponent * sides.left, self.exponent * sides.right, self.relative_eps)
+    def shampoo_rule(self, sides: Sides) -> ShampooRule:
+        return ShampooRule(self.exponent * sides.left, self.exponent * sides.right, self.relative_eps)
 
     def rule(self, sides: Sides) -> Rule:
         return self.shampoo_rule(sides)

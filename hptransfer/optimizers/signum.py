@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from hptransfer.optimizers.recipe import Options, Recipe, Setting, Sides
-from hptransfer.optimizers.rules.width import Adam, Rule
+from hptransfer.optimizers.rules.width import AdamRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -19,7 +19,7 @@ class SignumOptions(Options):
     momentum: float = Field(0.9, ge=0, lt=1)
 
     def rule(self, sides: Sides) -> Rule:
-        return Adam()
+        return AdamRule()
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine.transforms import Momentum, Sign

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hptransfer.optimizers.preconditioned import Preconditioned
 from hptransfer.optimizers.recipe import Epsilons, Recipe, Role, Setting, Sides
-from hptransfer.optimizers.rules.width import Rule, Soap
+from hptransfer.optimizers.rules.width import Rule, SoapRule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -29,10 +29,10 @@ class SoapOptions(Preconditioned):
         return Sides(left, right)
 
     def rule(self, sides: Sides) -> Rule:
-        return Soap(*sides)
+        return SoapRule(*sides)
 
     def epsilons(self, sides: Sides) -> Epsilons:
-        return {"eps": (self.eps, Soap(*sides))}
+        return {"eps": (self.eps, SoapRule(*sides))}
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine import soap

@@ -20,7 +20,7 @@ from hptransfer.experiment.settings import DataSpec
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
-from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Setting, Shape, expect, shape_of
+from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
 from hptransfer.search.choice import add_options, chosen_search
 from hptransfer.search.studies import make_studies
@@ -41,9 +41,9 @@ class Planned:
     searched: tuple[Job, ...]
     target: Job
 
-    def setting(self, search: SearchSettings) -> Setting:
+    def scenario(self, search: SearchSettings) -> Scenario:
         """What a simulation needs to know."""
-        return Setting(
+        return Scenario(
             widths=tuple(int(job.point["width"]) for job in self.searched),
             base=self.target.point.settings["base"]["width"],
             target=int(self.target.point["width"]),
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"hours: FLOPs / speed of {at_once}, never idle; evaluation and start-up come on top. {speed.words}\n"
         "FLOPs: the model's, forward and backward; the optimizer's own come on top"
     )
-    known: dict[tuple[Setting, Shape], list[Expectation]] = {}
+    known: dict[tuple[Scenario, SurfaceShape], list[Expectation]] = {}
     expected = [_expected(one, experiment, found, rate, known) for one in planned]
     table(
         f"expected at width {experiment.target_width}: means over {STUDIES} simulated studies",
@@ -163,12 +163,12 @@ def _expected(
     experiment: Experiment,
     found: Members,
     rate: Rate,
-    known: dict[tuple[Setting, Shape], list[Expectation]],
+    known: dict[tuple[Scenario, SurfaceShape], list[Expectation]],
 ) -> dict[str, Any]:
     """Regret and interval for the experiment's trials, half and twice as many; and what these would cost at the target."""
     trials = experiment.search.trials
     budgets = sorted({max(1, trials // 2), trials, 2 * trials})
-    key = one.setting(experiment.search), _shape(one.arm, experiment, found)
+    key = one.scenario(experiment.search), _shape(one.arm, experiment, found)
     if key not in known:
         known[key] = expect(*key, budgets)
     each = sum(flops_of(job) for job in one.searched)
@@ -180,7 +180,7 @@ def _expected(
     }
 
 
-def _shape(arm: Arm, experiment: Experiment, found: Members) -> Shape:
+def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     """The surface's shape by the runs that are there, else by public sweeps."""
     records = found.searched.get(arm.name, ())
     if not records:

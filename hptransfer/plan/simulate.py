@@ -27,7 +27,7 @@ STEEPENING = 0.05
 
 
 @dataclass(frozen=True)
-class Shape:
+class SurfaceShape:
     """Of the response surface, each (low, high) of a log-uniform distribution. ``curvature`` of ln loss in ln LR below the
     optimum; ``skew`` by how much farther the same distance counts above it; ``noise`` over seeds, relative to the loss."""
 
@@ -39,7 +39,7 @@ class Shape:
 
 # What fits of public sweeps found, of 8 groups of arXiv 2512.05620's figures and 17 of Step Law's (arXiv 2503.04715): curvature
 # 0.004 to 0.014, skew 0.6 to 1.7, noise 0.05 to 0.3 %; and of the quickstart's runs: 0.013 to 0.017, 1.1, 0.4 to 1.5 %.
-PUBLIC = Shape(
+PUBLIC = SurfaceShape(
     curvature=(0.004, 0.017),
     skew=(0.6, 1.7),
     noise=(0.0005, 0.015),
@@ -49,7 +49,7 @@ PUBLIC = Shape(
 
 
 @dataclass(frozen=True)
-class Setting:
+class Scenario:
     """What is searched: ``widths`` ascending, ``span`` of the LR range in ln, ``theory`` and ``readout`` the exponents of LR
     with width that are expected of hidden weights and readout, ``compared`` runs that the smallest width spends on the LR
     ratio, ``first_look`` those before a wider one starts, ``batch`` runs of a batch."""
@@ -77,57 +77,59 @@ class Expectation:
     interval_factor: float | None
 
 
-def shape_of(fit: Fit, words: str) -> Shape:
+def shape_of(fit: Fit, words: str) -> SurfaceShape:
     """The shape that a fit found, without a spread of its own."""
     surface = fit.middle
     curvature, skew, noise = surface.curvature, float(surface.skew[0]), surface.noise.sd
-    return Shape((curvature, curvature), (skew, skew), (noise, noise), words)
+    return SurfaceShape((curvature, curvature), (skew, skew), (noise, noise), words)
 
 
-def expect(setting: Setting, shape: Shape, budgets: Sequence[int], *, studies: int = STUDIES, seed: int = 0) -> list[Expectation]:
+def expect(
+    scenario: Scenario, shape: SurfaceShape, budgets: Sequence[int], *, studies: int = STUDIES, seed: int = 0
+) -> list[Expectation]:
     """What each number of trials per width leads to. All see the same studies, and fewer trials are the first of more."""
-    if max(budgets) < _needed(setting):
+    if max(budgets) < _needed(scenario):
         return [Expectation(trials, None, None, None) for trials in budgets]
     # Even over the prior in every direction: its rare corners matter most, and must come as often as they should.
     shares = qmc.LatinHypercube(5, rng=np.random.default_rng(seed)).random(studies)
-    drawn = [_Study(setting, shape, share, max(budgets), np.random.default_rng([seed, i])) for i, share in enumerate(shares)]
-    return [_expectation(drawn, setting, trials) for trials in budgets]
+    drawn = [_Study(scenario, shape, share, max(budgets), np.random.default_rng([seed, i])) for i, share in enumerate(shares)]
+    return [_expectation(drawn, scenario, trials) for trials in budgets]
 
 
-def _expectation(studies: Sequence[_Study], setting: Setting, trials: int) -> Expectation:
-    if trials < _needed(setting):
+def _expectation(studies: Sequence[_Study], scenario: Scenario, trials: int) -> Expectation:
+    if trials < _needed(scenario):
         return Expectation(trials, None, None, None)
     regrets, reaches = np.array([study.outcome(trials) for study in studies]).T
     error = float(np.std(regrets, ddof=1)) / math.sqrt(len(studies))
     return Expectation(trials, float(np.mean(regrets)), error, math.exp(np.mean(reaches)))
 
 
-def _needed(setting: Setting) -> int:
+def _needed(scenario: Scenario) -> int:
     """Trials without which nothing is predicted: a fit of one width needs a run beyond its parameters."""
-    return max(setting.first_look, setting.compared - 1 + MIN_RUNS + (len(setting.widths) == 1))
+    return max(scenario.first_look, scenario.compared - 1 + MIN_RUNS + (len(scenario.widths) == 1))
 
 
 class _Study:
     """One surface, at ``share`` (in [0, 1]) of the prior's ranges, with the runs of a search on it. ln LR is measured from the
     middle of the searched range."""
 
-    def __init__(self, setting: Setting, shape: Shape, share: Array, trials: int, rng: np.random.Generator) -> None:
-        self.setting = setting
+    def __init__(self, scenario: Scenario, shape: SurfaceShape, share: Array, trials: int, rng: np.random.Generator) -> None:
+        self.scenario = scenario
         bounds = np.log([shape.curvature, shape.skew, shape.noise])
         self.curvature, self.skew, self.noise = np.exp(bounds[:, 0] + share[:3] * np.ptp(bounds, axis=1)).tolist()
-        centre = MIDDLE * setting.span * (share[3] - 0.5)
+        centre = MIDDLE * scenario.span * (share[3] - 0.5)
         # As expected but for a small correction; or somewhere between what hidden weights and readout are expected to want.
-        agreed = math.isclose(setting.theory, setting.readout, abs_tol=1e-9)
+        agreed = math.isclose(scenario.theory, scenario.readout, abs_tol=1e-9)
         self.prior = KNOWN if agreed else UNKNOWN
-        drift = KNOWN * stats.t.ppf(share[4], TAILS) if agreed else share[4] * (setting.readout - setting.theory)
-        x = np.log([*setting.widths, setting.target])
+        drift = KNOWN * stats.t.ppf(share[4], TAILS) if agreed else share[4] * (scenario.readout - scenario.theory)
+        x = np.log([*scenario.widths, scenario.target])
         order = np.argsort(x)
         steps = np.sqrt(np.diff(x[order], prepend=x.min())) * rng.standard_normal(len(x))
         wander = np.empty(len(x))
         wander[order] = WANDER * np.cumsum(steps)
-        self.optimum = centre + (setting.theory + drift) * (x - math.log(setting.base)) + wander
+        self.optimum = centre + (scenario.theory + drift) * (x - math.log(scenario.base)) + wander
         self.runs: list[tuple[list[float], list[float]]] = []
-        for cell, own in enumerate(rng.spawn(len(setting.widths))):
+        for cell, own in enumerate(rng.spawn(len(scenario.widths))):
             self.runs.append(self._search(cell, trials, own))
 
     def excess(self, d: Array) -> Array:
@@ -138,37 +140,37 @@ class _Study:
     def outcome(self, trials: int) -> tuple[float, float]:
         """Regret at the target after so many trials a width, and half the width of the 80 % interval, ln."""
         x, h, loss = [], [], []
-        for cell, width in enumerate(self.setting.widths):
+        for cell, width in enumerate(self.scenario.widths):
             lrs, losses = self.runs[cell]
             count = self._count(cell, trials)
             x += [math.log(width)] * count
             h += lrs[:count]
             loss += losses[:count]
         sweep, _ = gather(["width"], ["lr"], np.array(x)[:, None], np.array(h)[:, None], np.exp(loss))
-        at = np.log([*self.setting.widths, self.setting.target])[:, None]
-        law = fit_sweep(sweep).law(at[-1], [Theory("theory", self.setting.theory * at)], np.array([self.prior]))
+        at = np.log([*self.scenario.widths, self.scenario.target])[:, None]
+        law = fit_sweep(sweep).law(at[-1], [Theory("theory", self.scenario.theory * at)], np.array([self.prior]))
         regret = np.expm1(self.excess(law.value[0] - self.optimum[-1]))
         return float(regret), float(law.high[0] - law.low[0]) / 2
 
     def _count(self, cell: int, trials: int) -> int:
         """Runs at the ratio that is kept."""
-        return trials - self.setting.compared + 1 if cell == 0 else trials
+        return trials - self.scenario.compared + 1 if cell == 0 else trials
 
     def _search(self, cell: int, trials: int, rng: np.random.Generator) -> tuple[list[float], list[float]]:
         """ln LR and ln loss of a search at one width, simpler than `hptransfer.transfer.design` but at the same distances: the
         smallest width starts in the middle of the range and goes over it, a wider one starts about the best of the first runs
         of the narrower one; then on both sides of the best so far."""
-        setting, edge = self.setting, self.setting.span / 2
+        scenario, edge = self.scenario, self.scenario.span / 2
         lrs: list[float] = []
         losses: list[float] = []
         if cell == 0:
-            parts = (rng.permutation(setting.batch) + rng.random(setting.batch)) / setting.batch
-            lrs = [0.0, *(setting.span * (parts - 0.5)).tolist()]
+            parts = (rng.permutation(scenario.batch) + rng.random(scenario.batch)) / scenario.batch
+            lrs = [0.0, *(scenario.span * (parts - 0.5)).tolist()]
         reach = math.sqrt(self.noise / (MISFIT * self.curvature))
         for i in range(self._count(cell, trials)):
             if i >= len(lrs):
                 step = reach * rng.uniform(0.5, 1.5) * (-1 if i % 2 else 1 / self.skew)
-                best = lrs[int(np.argmin(losses))] if cell == 0 or i >= setting.batch else self._handed_on(cell)
+                best = lrs[int(np.argmin(losses))] if cell == 0 or i >= scenario.batch else self._handed_on(cell)
                 lrs.append(float(np.clip(best + step, -edge, edge)))
             losses.append(float(self.excess(np.array(lrs[i] - self.optimum[cell]))) + self.noise * rng.standard_normal())
         return lrs, losses
@@ -176,6 +178,6 @@ class _Study:
     def _handed_on(self, cell: int) -> float:
         """Where theory puts the optimum of a width by the best of the first runs of the narrower one."""
         lrs, losses = self.runs[cell - 1]
-        first, widths = self.setting.first_look - self.setting.compared + (cell == 1), self.setting.widths
+        first, widths = self.scenario.first_look - self.scenario.compared + (cell == 1), self.scenario.widths
         best = lrs[int(np.argmin(losses[: max(first, 1)]))]
-        return best + self.setting.theory * math.log(widths[cell] / widths[cell - 1])
+        return best + self.scenario.theory * math.log(widths[cell] / widths[cell - 1])

@@ -15,7 +15,7 @@ from hptransfer.report.results import Results
 from hptransfer.runs import Record
 
 
-class Cost(Frozen):
+class Expense(Frozen):
     """What a set of runs cost. ``unknown``: how many of them do not say all of it; what they do not say is not in the sums."""
 
     runs: int
@@ -25,7 +25,7 @@ class Cost(Frozen):
     unknown: int
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Cost:
+    def of(cls, records: Iterable[Record]) -> Expense:
         costs = [(o.training_wall_seconds, o.flops, o.flops_optimizer) for o in (record.outcome for record in records)]
         wall_seconds, flops, flops_optimizer = (sum(cost[part] or 0.0 for cost in costs) for part in range(3))
         return cls(

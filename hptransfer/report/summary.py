@@ -16,7 +16,7 @@ from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
-from hptransfer.report.provenance import Cost, Provenance
+from hptransfer.report.provenance import Expense, Provenance
 from hptransfer.report.results import Results
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
@@ -127,7 +127,7 @@ class Summary(Frozen):
     arms: tuple[Answer, ...]
     pairs: tuple[Pair, ...]
     runs: dict[str, int]
-    cost: dict[str, Cost]
+    cost: dict[str, Expense]
     provenance: Provenance
     missing: tuple[Missing, ...]
 
@@ -154,7 +154,7 @@ def summarize(results: Results, options: str = "") -> Summary:
         arms=tuple(_answer(results, arm, compared) for arm in results.arms),
         pairs=compared,
         runs=dict(sorted(Counter(record.state for record in records).items())),
-        cost={"search": Cost.of(searched), "held_out": Cost.of(held_out), "total": Cost.of(records)},
+        cost={"search": Expense.of(searched), "held_out": Expense.of(held_out), "total": Expense.of(records)},
         provenance=Provenance.of(results),
         missing=tuple(_missing(results, options)),
     )

@@ -18,10 +18,10 @@ from hptransfer.optimizers.recipe import ROLES, Sides
 from hptransfer.optimizers.rules.width import Ratios
 from hptransfer.testing.small import (
     VOCAB,
-    build,
     flat_weights,
     gradients,
     hidden_optimizer,
+    model_and_optimizer,
     require,
     small_corpus,
     small_spec,
@@ -77,23 +77,23 @@ def rules_are_one_at_the_base_shape(recipe: Recipe, rates: Rates) -> None:
 def the_loss_falls_and_the_same_run_gives_the_same_bits(recipe: Recipe, rates: Rates) -> None:
     """From ln 32 = 3.47 towards the chain's entropy of ln 4 = 1.39."""
     for spec in _specs(recipe, rates):
-        losses = _steps(spec, *build(spec), 0, 30)
+        losses = _steps(spec, *model_and_optimizer(spec), 0, 30)
         where = f"{recipe.name} under {spec.parametrization} at LR {spec.optimizer.lr:g}"
         require(abs(losses[0] - math.log(VOCAB)) < 1e-5, f"{where}: the loss starts at {losses[0]}, not ln {VOCAB}")
         end = sum(losses[-5:]) / 5
         require(end < losses[0] - 1.0, f"{where}: 30 steps bring the loss from {losses[0]:.3f} to {end:.3f} only")
-        require(_steps(spec, *build(spec), 0, 12) == losses[:12], f"{where}: the same run twice gives other losses")
+        require(_steps(spec, *model_and_optimizer(spec), 0, 12) == losses[:12], f"{where}: the same run twice gives other losses")
 
 
 def a_state_dict_goesthrough_a_file_and_continues_bitwise(recipe: Recipe, rates: Rates) -> None:
     """Over a refresh of preconditioners at step 10, and with the counters of refreshes and averages; in bfloat16 too."""
     for spec, precision in product(_specs(recipe, rates), ("float32", "bfloat16")):
         spec = spec.at(precision=precision)
-        model, optimizer = build(spec)
+        model, optimizer = model_and_optimizer(spec)
         optimizer.set_schedule(0.5)
         _steps(spec, model, optimizer, 0, 8)
         saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
-        other_model, other = build(spec.at(init_seed=9))
+        other_model, other = model_and_optimizer(spec.at(init_seed=9))
         other_model.load_state_dict(saved["model"])
         other.load_state_dict(saved["optimizer"])
         for one in (optimizer, other):
@@ -128,7 +128,7 @@ def every_parameter_is_in_one_group_with_the_final_numbers(recipe: Recipe, rates
     """The LR and weight decay that `RunSpec.groups` resolves, and a chain that has no name twice."""
     changes = {"model.width": 64, "model.depth": 2, "model.positions": "learned", "optimizer.embedding_lr_ratio": 3.0}
     for spec in (spec.at(**changes) for spec in _specs(recipe, rates)):
-        model, optimizer = build(spec)
+        model, optimizer = model_and_optimizer(spec)
         resolved = {group.kind: group for group in spec.groups()}
         kinds = {parameter: spec.model.of.kind(name) for name, parameter in model.named_parameters()}
         seen = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -147,7 +147,7 @@ def every_parameter_is_in_one_group_with_the_final_numbers(recipe: Recipe, rates
 def the_costs_are_known_before_the_run(recipe: Recipe, rates: Rates) -> None:
     """Bytes of state as they are held, and FLOPs that are not 0."""
     for spec in _specs(recipe, rates):
-        _, optimizer = build(spec)
+        _, optimizer = model_and_optimizer(spec)
         optimizer.allocate()
         told, held = optimizer_state_bytes(spec), optimizer.state_bytes()
         require(told == held, f"{recipe.name}: {told} bytes of state are told, {held} are held")

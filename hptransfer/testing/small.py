@@ -60,7 +60,7 @@ def small_corpus() -> Corpus:
     return Corpus(spec=DATA, train=(draw(4000), draw(2000)), val=(draw(1500),), token_bytes=np.ones(VOCAB, dtype=np.int32))
 
 
-def build(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
+def model_and_optimizer(spec: RunSpec) -> tuple[Model, ChainOptimizer]:
     """The model at its initial weights, and its optimizer."""
     model = build_model(spec)
     return model, build_optimizer(model, spec)

@@ -20,7 +20,7 @@ def logarithm(name: str, value: Number) -> float:
     return value * unit(name) if unit(name) else math.log(value)
 
 
-def plain(name: str, ln_value: float) -> float:
+def from_ln(name: str, ln_value: float) -> float:
     """A value in the axis's own terms from its logarithm, less the last digits that the way there and back costs."""
     return float(f"{ln_value / unit(name) if unit(name) else math.exp(ln_value):.12g}")
 

@@ -40,7 +40,7 @@ def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def require(checks: Sequence[Check], name: str) -> None:
+def refuse_failed(checks: Sequence[Check], name: str) -> None:
     """Raise Refused for the first required check that fails."""
     for check in checks:
         if check.required and not check.ok:

@@ -138,7 +138,7 @@ def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
     if set(named) != set(columns.scale) or any(not 0 < value < math.inf for value in named.values()):
         wanted = ",".join(f"{name}=VALUE" for name in columns.scale)
         raise UsageError(f"target {text!r} does not give a positive value to each of --scale; write --at {wanted}")
-    return table.target_of(columns, named)
+    return table.target_job(columns, named)
 
 
 def _from_store(args: argparse.Namespace) -> list[Question]:

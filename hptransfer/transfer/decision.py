@@ -13,8 +13,8 @@ from hptransfer.base import intervals
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
-from hptransfer.transfer.axes import cell_words, plain, unit
-from hptransfer.transfer.checks import one_cell, preconditions, require
+from hptransfer.transfer.axes import cell_words, from_ln, unit
+from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import EXPECTED, RULES, Fitted, Group, fit_group, width_prior
 from hptransfer.transfer.law import UNKNOWN, Law
@@ -43,11 +43,11 @@ def predict(
     """
     checks = preconditions(group, target)
     if not force:
-        require(checks, group.name)
+        refuse_failed(checks, group.name)
     fitted = fit_group(group, target, draws=draws, seed=seed)
     fit = fitted.fit
     if len(fitted.cells) < 2 and not force:  # others were left out
-        require([one_cell(fitted.scales, fitted.cells[0].point)], group.name)
+        refuse_failed([one_cell(fitted.scales, fitted.cells[0].point)], group.name)
     inside = (_inside_sweeps(fitted),) if fit else ()
     law = fitted.law(target, draws=draws, seed=seed) if target else None
     estimates, job = _estimates(fitted, law), None
@@ -98,7 +98,7 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
     if not unit(name):
         return from_logarithms(value, draws)
     low, high = intervals.ends(value, draws)
-    return Interval(value=plain(name, value), low=plain(name, low), high=plain(name, high))
+    return Interval(value=from_ln(name, value), low=from_ln(name, low), high=from_ln(name, high))
 
 
 def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
@@ -158,14 +158,14 @@ def _inside_sweeps(fitted: Fitted) -> Check:
             ceiling = float(sweep.ceiling[i]) if k == 0 else math.inf
             values = {"name": fitted.group.name, "cell": cell, "hyperparameter": name}
             if optimum <= low:
-                raise Refused(Refusal.of("lower_edge", **values, end=plain(name, low)))
+                raise Refused(Refusal.of("lower_edge", **values, end=from_ln(name, low)))
             if optimum < high:
                 continue
             if not math.isfinite(ceiling):
-                raise Refused(Refusal.of("upper_edge", **values, end=plain(name, high)))
+                raise Refused(Refusal.of("upper_edge", **values, end=from_ln(name, high)))
             if optimum > (high + ceiling) / 2:
-                raise Refused(Refusal.of("divergence_bounds", **values, end=plain(name, high), ceiling=plain(name, ceiling)))
-            ends = f"{plain(name, high):.4g}, the highest that finished, and {plain(name, ceiling):.4g}, which diverged"
+                raise Refused(Refusal.of("divergence_bounds", **values, end=from_ln(name, high), ceiling=from_ln(name, ceiling)))
+            ends = f"{from_ln(name, high):.4g}, the highest that finished, and {from_ln(name, ceiling):.4g}, which diverged"
             by_ceiling.append(f"{cell}: between {ends}")
     detail = "; ".join(by_ceiling) or "between finished runs in every cell"
     return Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail)
@@ -182,7 +182,7 @@ def _optima(fitted: Fitted) -> tuple[Optimum, ...]:
             value, reach = float(measured.optimum[i, k]), REACH * float(spread[i, k])
             low, high = value - reach, value + reach
             bounded = fit is None or low > fit.sweep.low[i, k], fit is None or high < fit.sweep.high[i, k]
-            in_terms = (lambda one, name=name: plain(name, one)) if unit(name) else math.exp
+            in_terms = (lambda one, name=name: from_ln(name, one)) if unit(name) else math.exp
             best[name] = Interval(
                 value=in_terms(value), low=in_terms(low) if bounded[0] else None, high=in_terms(high) if bounded[1] else None
             )
@@ -210,8 +210,8 @@ def _hold_out(fitted: Fitted, draws: int, seed: int) -> HoldOut | None:
     name = fitted.hyperparameters[0]
     return HoldOut(
         scales={name: held.point[name] for name in fitted.scales},
-        predicted=plain(name, law.value[0]) if unit(name) else math.exp(law.value[0]),
-        own=plain(name, own[0]) if unit(name) else math.exp(own[0]),
+        predicted=from_ln(name, law.value[0]) if unit(name) else math.exp(law.value[0]),
+        own=from_ln(name, own[0]) if unit(name) else math.exp(own[0]),
         regret=float(fitted.fit.middle.regret(law.value - own)),
     )
 

@@ -52,13 +52,13 @@ def read_table(path: str | Path, where: str | None = None) -> pl.DataFrame:
 
 def condition(frame: pl.DataFrame, text: str) -> pl.Series:
     """Which rows an SQL condition such as ``width > 512`` holds for. Raises UsageError where it is none."""
-    result = evaluate(frame, text)
+    result = sql_column(frame, text)
     if result.dtype != pl.Boolean:
         raise UsageError(f"condition {text!r} is not true or false; write one such as 'width > 512'")
     return result.fill_null(False)
 
 
-def evaluate(frame: pl.DataFrame, text: str) -> pl.Series:
+def sql_column(frame: pl.DataFrame, text: str) -> pl.Series:
     """An SQL expression over a table's columns, one value per row. Raises UsageError where it is none."""
     try:
         return frame.select(pl.sql_expr(text).alias("value")).to_series()
@@ -109,7 +109,7 @@ def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
     return Group(name, tuple(records), columns.scale, columns.hp, None, notes)
 
 
-def target_of(columns: Columns, scales: dict[str, float]) -> Job:
+def target_job(columns: Columns, scales: dict[str, float]) -> Job:
     """A target whose scales alone are known."""
     return Job(run_id="", point=Point(scales={name: scales[name] for name in columns.scale}, hyperparameters={}))
 

@@ -78,7 +78,7 @@ def seeds_needed(difference: float, sd: float, other_sd: float | None = None, *,
 
 
 @dataclass(frozen=True)
-class Rule:
+class OneSidedTest:
     """A one-sided rule for losses with known noise: the excess of a mean of n runs times sqrt(n) has to reach ``margin``, nats.
 
     ``loss_per_step``: how much one step more lowers the loss, nats, to compare runs of different lengths.
@@ -99,7 +99,7 @@ class Rule:
 
 # modded-nanogpt, track 3 (steps to a loss of 3.28): with their seed noise of .0013 a margin of .004 is a p-value of .001; near
 # that loss 100 steps lower it by .0045.
-TRACK_3 = Rule(margin=0.004, loss_per_step=0.0045 / 100)
+TRACK_3 = OneSidedTest(margin=0.004, loss_per_step=0.0045 / 100)
 
 
 def loss_exponent(tokens: Sequence[float], losses: Sequence[float]) -> float:

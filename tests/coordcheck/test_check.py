@@ -2,7 +2,7 @@
 
 import pytest
 
-from hptransfer.coordcheck.check import ACTIVATIONS, Check, Run, check, fit_slope
+from hptransfer.coordcheck.check import ACTIVATIONS, CheckResult, Run, check, fit_slope
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -20,7 +20,7 @@ def runs(exponents: dict[tuple[str, int], float], seeds: int = 3, widths: tuple[
     ]
 
 
-def slopes(result: Check) -> dict[tuple[str, int], float | None]:
+def slopes(result: CheckResult) -> dict[tuple[str, int], float | None]:
     return {(line.activation, line.step): line.slope for line in result.lines}
 
 

@@ -10,7 +10,7 @@ from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment.model import ModelChoice
-from hptransfer.export.canonical import canonical, describe
+from hptransfer.export.canonical import canonical, model_words
 from hptransfer.export.command import default_output, main
 from hptransfer.models import FAMILIES
 from hptransfer.runs import Job, Point
@@ -91,7 +91,7 @@ def test_the_run_can_be_repeated_from_the_record(shampoo: Prediction) -> None:
 def test_the_model_is_described_as_it_is(preset: str) -> None:
     experiment = EXPERIMENT.model_copy(update={"model": ModelChoice.model_validate({"preset": preset})})
     point = experiment.point(experiment.arm("adamw"), DATA, width=256, lr=0.01, weight_decay=0.0)
-    model, found = experiment.model.config, describe(point)
+    model, found = experiment.model.config, model_words(point)
     words = found["architecture"].split(", ")
     assert ("RMSNorm with gains" in words) == model.norm_gains == ("norm gains" in found["init"])
     assert ("QK-norm" in words) == model.qk_norm

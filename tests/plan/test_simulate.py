@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.plan.simulate import PUBLIC, Setting, Shape, expect, shape_of
+from hptransfer.plan.simulate import PUBLIC, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.transfer.group import Group, fit_group
 
-SETTING = Setting(
+SETTING = Scenario(
     widths=(32, 64), base=32, target=128, span=math.log(64), theory=0.0, readout=0.0, compared=3, first_look=7, batch=4
 )
 
 
-def shape(noise: float) -> Shape:
-    return Shape(curvature=(0.01, 0.01), skew=(1.2, 1.2), noise=(noise, noise), source="test")
+def shape(noise: float) -> SurfaceShape:
+    return SurfaceShape(curvature=(0.01, 0.01), skew=(1.2, 1.2), noise=(noise, noise), source="test")
 
 
 def test_more_trials_lower_the_expected_regret_and_narrow_the_interval() -> None:
@@ -31,7 +31,7 @@ def test_noise_and_distance_cost_something() -> None:
     [quiet], [noisy] = (expect(SETTING, shape(noise), [12]) for noise in (0.0005, 0.02))
     assert noisy.regret > 1.5 * quiet.regret
     assert noisy.interval_factor > quiet.interval_factor
-    far = Setting(**{**vars(SETTING), "target": 4096})
+    far = Scenario(**{**vars(SETTING), "target": 4096})
     [near], [distant] = (expect(setting, shape(0.003), [12]) for setting in (SETTING, far))
     assert distant.regret > 2 * near.regret
     assert distant.interval_factor > near.interval_factor
@@ -49,16 +49,16 @@ def test_too_few_runs_to_predict_from() -> None:
     run more."""
     assert [one.regret is None for one in expect(SETTING, PUBLIC, [6, 7], studies=2)] == [True, False]
     assert [one.regret is None for one in expect(SETTING, PUBLIC, [2, 6], studies=2)] == [True, True]
-    at_once = Setting(**{**vars(SETTING), "first_look": 3})
+    at_once = Scenario(**{**vars(SETTING), "first_look": 3})
     assert [one.regret is None for one in expect(at_once, PUBLIC, [4, 5], studies=2)] == [True, False]
-    single = Setting(**{**vars(SETTING), "widths": (64,), "compared": 1, "first_look": 0})
+    single = Scenario(**{**vars(SETTING), "widths": (64,), "compared": 1, "first_look": 0})
     assert [one.regret is None for one in expect(single, PUBLIC, [3, 4], studies=2)] == [True, False]
 
 
 def test_theory_moves_nothing_where_the_range_does_not_end() -> None:
     """A drift that theory knows is no reason for regret, while the optimum stays inside the range."""
     [still], [moving] = (
-        expect(Setting(**{**vars(SETTING), "theory": theory, "readout": theory, "span": math.log(1e4)}), shape(0.003), [16])
+        expect(Scenario(**{**vars(SETTING), "theory": theory, "readout": theory, "span": math.log(1e4)}), shape(0.003), [16])
         for theory in (0.0, -0.5)
     )
     assert moving.regret < 2 * still.regret
@@ -76,7 +76,7 @@ def test_the_shape_is_that_of_the_fit() -> None:
 
 def test_exponents_that_disagree_widen_the_interval() -> None:
     """Under sp the optimum lies somewhere between what hidden weights and readout want, and the fit has to find it."""
-    apart = Setting(**{**vars(SETTING), "readout": -1.0, "span": math.log(1e4)})
+    apart = Scenario(**{**vars(SETTING), "readout": -1.0, "span": math.log(1e4)})
     [alike], [unlike] = (expect(setting, shape(0.003), [16]) for setting in (SETTING, apart))
     assert 0 < unlike.regret < 3 * alike.regret
     assert unlike.interval_factor > alike.interval_factor

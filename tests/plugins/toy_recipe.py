@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hptransfer.optimizers import RECIPES, Recipe
 from hptransfer.optimizers.recipe import Options, Setting, Sides
-from hptransfer.optimizers.rules.width import Adam, Rule
+from hptransfer.optimizers.rules.width import AdamRule, Rule
 
 if TYPE_CHECKING:
     from hptransfer.optimizers.engine.transforms import Transform
@@ -20,7 +20,7 @@ class ToyOptions(Options):
     momentum: float = Field(0.9, ge=0, lt=1)
 
     def rule(self, sides: Sides) -> Rule:
-        return Adam()
+        return AdamRule()
 
     def chain(self, setting: Setting) -> tuple[Transform, ...]:
         from hptransfer.optimizers.engine.transforms import Momentum, NormalizeRms

@@ -24,7 +24,7 @@ from hptransfer.report.compare import words
 from hptransfer.report.compare.charts import held_out
 from hptransfer.report.compare.figures import sections
 from hptransfer.report.compare.frames import FRAMES
-from hptransfer.report.compare.result import HeldOut, agreement, comparison_of, differing, loss_ratio, paired, quantity
+from hptransfer.report.compare.result import HeldOutLoss, agreement, comparison_of, differing, loss_ratio, paired, quantity
 from hptransfer.report.results import Results
 from hptransfer.transfer.prediction import Estimate, Prediction
 
@@ -222,7 +222,7 @@ def test_parametrizations_of_one_optimizer_are_told_apart(both: tuple[Results, R
 
 def test_the_interval_of_a_difference_takes_welchs_freedom() -> None:
     sure, unsure = (
-        HeldOut(
+        HeldOutLoss(
             experiment=e,
             arm="muon",
             optimizer="muon",

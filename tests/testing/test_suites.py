@@ -15,14 +15,14 @@ from hptransfer.models.gpt.family import GptConfig, GptFamily
 from hptransfer.models.gpt.model import GPT
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers.adamw import ADAMW, AdamOptions
-from hptransfer.optimizers.rules.width import Adam
+from hptransfer.optimizers.rules.width import AdamRule
 from hptransfer.testing import families, recipes
 
 SHAPE = Shape(16, 2, VOCAB, GptConfig(head_dim=8, context=16))
 RATES = {"mup": 0.02}
 
 
-class Twice(Adam):
+class Twice(AdamRule):
     def lr(self, r):
         return 2 * super().lr(r)
 

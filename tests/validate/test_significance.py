@@ -7,7 +7,7 @@ from scipy import stats
 from hptransfer.base.errors import UsageError
 from hptransfer.validate.significance import (
     TRACK_3,
-    Rule,
+    OneSidedTest,
     Sample,
     equivalent_loss,
     equivalent_steps,
@@ -116,8 +116,8 @@ def test_track_3_better(losses, steps, others, other_steps, valid):
 
 
 def test_a_rule_of_another_benchmark():
-    assert Rule(margin=0.01, loss_per_step=0.0).reached([2.98], 3.0)
-    assert not Rule(margin=0.03, loss_per_step=0.0).reached([2.98], 3.0)
+    assert OneSidedTest(margin=0.01, loss_per_step=0.0).reached([2.98], 3.0)
+    assert not OneSidedTest(margin=0.03, loss_per_step=0.0).reached([2.98], 3.0)
 
 
 def test_loss_and_steps_are_exchanged_by_the_exponent_of_a_ladder():

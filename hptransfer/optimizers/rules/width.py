@@ -50,7 +50,7 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class SGD:
+class SgdRule:
     def lr(self, r: Ratios) -> float:
         return r.d_out / r.d_in * r.depth
 
@@ -59,7 +59,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class AdamRule:
     """Adam, and sign descent."""
 
     def lr(self, r: Ratios) -> float:
@@ -70,7 +70,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Muon:
+class MuonRule:
     def lr(self, r: Ratios) -> float:
         return math.sqrt(r.d_out / r.d_in)
 
@@ -79,7 +79,7 @@ class Muon:
 
 
 @dataclass(frozen=True)
-class AdaMuon:
+class AdaMuonRule:
     """Adam on the orthogonalised update; also NorMuon."""
 
     def lr(self, r: Ratios) -> float:
@@ -90,7 +90,7 @@ class AdaMuon:
 
 
 @dataclass(frozen=True)
-class Shampoo:
+class ShampooRule:
     """Shampoo with exponents -e_left and -e_right on the Gram factors; (1/2, 1/2) is Shampoo^2."""
 
     e_left: float
@@ -106,7 +106,7 @@ class Shampoo:
 
 
 @dataclass(frozen=True)
-class Soap:
+class SoapRule:
     """Adam in the eigenbasis of the Gram factors; ``left`` and ``right`` say which sides are rotated."""
 
     left: bool = True
@@ -123,7 +123,7 @@ class Soap:
 
 
 @dataclass(frozen=True)
-class Graft:
+class GraftRule:
     """The direction of one optimizer with the Frobenius norm of another: written magnitude#direction in the paper."""
 
     magnitude: Rule
@@ -138,7 +138,7 @@ class Graft:
 
 
 @dataclass(frozen=True)
-class Vector:
+class VectorRule:
     """Gains and biases. The paper's models have none; this is the usual muP for Adam with d_in = 1."""
 
     def lr(self, r: Ratios) -> float:

@@ -13,6 +13,7 @@ from hptransfer.report.charts.parts import (
     NARROW,
     Chart,
     Legend,
+    as_float,
     inline,
     interval_tips,
     layers,
@@ -20,7 +21,6 @@ from hptransfer.report.charts.parts import (
     log_scale,
     log_ticks,
     log_x,
-    number,
     only,
     span,
     tip,
@@ -44,7 +44,7 @@ TIMES = "format(datum.value, '~g') + 'x'"
 def loss_against_compute(frame: pl.DataFrame) -> Chart:
     """Final losses of every arm against training compute, the optimizer's own included; both axes logarithmic."""
     frame = frame.filter(pl.col("compute").is_not_null())
-    most = number(frame["compute"].max())
+    most = as_float(frame["compute"].max())
     unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if most >= size), ("FLOP", 1.0))
     kind = pl.col("kind")
     rungs = kind.is_in(["horizon", "chosen"])
@@ -63,7 +63,7 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
         pl.when(kind="predicted").then(True).alias("told"),
     )
     x = log_x("compute", rows["compute"], f"compute with the optimizer's ({unit})")
-    low, high = number(rows["loss"].min()), number(rows["loss"].max())
+    low, high = as_float(rows["loss"].min()), as_float(rows["loss"].max())
     low, high = low / 1.01 - 0.04 * (high - low), high * 1.01 + 0.04 * (high - low)
     y = alt.Y("loss:Q", title=LOSS, scale=log_scale(low, high), axis=log_axis(low, high))
     legend = Legend(frame)
@@ -96,7 +96,7 @@ def multipliers(frame: pl.DataFrame) -> Chart:
     order = [name for name in (*AXES.values(), *ROWS.values()) if name in set(names)]
     rows = frame.select("arm", "row", "value", "low", "high", "p_value", pl.col("bound").fill_null("="))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
-    low, high = min(0.9, number(values.min()) / 1.1), max(1.15, number(values.max()) * 1.1)
+    low, high = min(0.9, as_float(values.min()) / 1.1), max(1.15, as_float(values.max()) * 1.1)
     axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("value:Q", title="multiplier over AdamW", scale=log_scale(low, high), axis=axis)
     y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))

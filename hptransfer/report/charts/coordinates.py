@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.parts import NARROW, Chart, Legend, inline, layers, number, only, tip
+from hptransfer.report.charts.parts import NARROW, Chart, Legend, as_float, inline, layers, only, tip
 
 
 def coordinate_checks(frame: pl.DataFrame) -> Chart:
@@ -24,12 +24,12 @@ def coordinate_checks(frame: pl.DataFrame) -> Chart:
         "lr",
         pl.when(outcome="not judged").then(True).alias("aside"),
     )
-    tolerance = number(frame["tolerance"].min())
+    tolerance = as_float(frame["tolerance"].min())
     band = pl.DataFrame({"band_low": [-tolerance], "band_high": [tolerance]})
     order = frame["title"].unique(maintain_order=True).to_list()
     values = pl.concat([rows[name] for name in ("slope", "slope_low", "slope_high")]).drop_nulls()
-    low = min(1.15 * number(values.min()), -1.6 * tolerance)
-    high = max(1.15 * number(values.max()), 1.6 * tolerance)
+    low = min(1.15 * as_float(values.min()), -1.6 * tolerance)
+    high = max(1.15 * as_float(values.max()), 1.6 * tolerance)
     x = alt.X(
         "slope:Q",
         title="log-log slope against width",

@@ -14,10 +14,10 @@ from hptransfer.report.charts.parts import (
     NARROW,
     Chart,
     Legend,
+    as_float,
     inline,
     layers,
     log_scale,
-    number,
     only,
     tip,
 )
@@ -32,8 +32,8 @@ def training_curves(frame: pl.DataFrame, against: str) -> Chart:
     """Validation loss along training at the held-out width, ``against`` tokens or wall_seconds; dots are final losses."""
     frame = frame.filter(pl.col(against).is_not_null())
     final = frame.filter("is_final")["loss"]
-    low = number(frame["loss"].min())
-    high = min(number(frame["loss"].max()), 1.3 * (number(final.max()) if len(final) else low))
+    low = as_float(frame["loss"].min())
+    high = min(as_float(frame["loss"].max()), 1.3 * (as_float(final.max()) if len(final) else low))
     every = (pl.len().over("run_id") / CURVE_POINTS).ceil().cast(pl.Int64)
     kept = (pl.int_range(pl.len()).reverse().over("run_id") % every == 0) | pl.col("is_final")
     thin = frame.filter(kept).select(
@@ -116,7 +116,7 @@ def perturbations(frame: pl.DataFrame) -> Chart:
     changes = ("change", "change_low", "change_high")
     rows = frame.select("arm", "title", "lr", "weight_decay", "seeds", "loss", "state", *(pl.col(name) * 100 for name in changes))
     known = pl.concat([rows[name] for name in changes]).drop_nulls()
-    low, high = (min(0.0, number(known.min())), max(0.0, number(known.max()))) if len(known) else (0.0, 1.0)
+    low, high = (min(0.0, as_float(known.min())), max(0.0, as_float(known.max()))) if len(known) else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
     scale = alt.Scale(domain=[low - margin * (low < 0), high + margin], nice=False)
     x = alt.X("change:Q", title="change of the loss (%)", scale=scale, axis=alt.Axis(tickCount=6))

@@ -126,14 +126,14 @@ def interval_tips(format: str = ".3~g") -> list[alt.Tooltip]:
     return [tip("low", "80 % from", format), tip("high", "to", format)]
 
 
-def number(value: Any) -> float:
+def as_float(value: Any) -> float:
     """A value of a polars series, whose type polars leaves open."""
     return float(value)
 
 
 def span(values: pl.Series, least: float) -> tuple[float, float]:
     """A range around positive values with a margin, at least a factor ``least`` to each side of their middle."""
-    low, high = number(values.min()), number(values.max())
+    low, high = as_float(values.min()), as_float(values.max())
     middle = math.sqrt(low * high)
     return min(low / 1.12, middle / least), max(high * 1.12, middle * least)
 

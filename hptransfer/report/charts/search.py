@@ -11,13 +11,13 @@ from hptransfer.report.charts.parts import (
     DIAMOND,
     LOSS,
     Chart,
+    as_float,
     at_side,
     columns,
     inline,
     interval_tips,
     layers,
     log_x,
-    number,
     only,
     span,
     tip,
@@ -37,7 +37,7 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
     held-out width. Runs that diverged and runs above the frame stand at its top."""
     widths = sorted(curves["width"].unique())
     minima = curves.filter("is_minimum")["loss"]
-    lowest, highest = (number(minima.min()), number(minima.max())) if len(minima) else (0.0, 1.0)
+    lowest, highest = (as_float(minima.min()), as_float(minima.max())) if len(minima) else (0.0, 1.0)
     top = highest + max(0.9 * (highest - lowest), 0.06 * highest)
     place = pl.when(state="diverged").then(pl.lit("diverged")).when(pl.col("loss") > top).then(pl.lit("above"))
     is_shown = (pl.col("state") == "diverged") | pl.col("loss").is_not_null()
@@ -97,8 +97,8 @@ def weight_decay_curves(curves: pl.DataFrame, predictions: pl.DataFrame) -> Char
     """Loss above the lowest of its width against weight decay, of one arm, for runs near the best LR: within the band a run
     cannot be told from the best. The weight decay of the prediction is marked, with its interval where it is identified."""
     widths = sorted(curves["width"].unique())
-    noise = 100 * 2 * number(predictions["noise"][0])
-    top = min(1.06 * 100 * number(curves["excess"].max()), max(8 * noise, 4.0))
+    noise = 100 * 2 * as_float(predictions["noise"][0])
+    top = min(1.06 * 100 * as_float(curves["excess"].max()), max(8 * noise, 4.0))
     top = max(top, 1.5 * noise)
     percent = pl.col("excess") * 100
     runs = curves.select(
@@ -156,6 +156,6 @@ def _predicted(field: str, told: pl.DataFrame, x: alt.X, everything: pl.Series, 
         .encode(alt.X("low:Q"), alt.X2("high:Q"), tooltip=tooltip),
         rows.mark_rule(style="reference", strokeWidth=1.5).encode(x, tooltip=tooltip),
         rows.mark_text(
-            style="remark", baseline="bottom" if at_bottom else "top", **at_side(number(told[field][0]), low, high)
+            style="remark", baseline="bottom" if at_bottom else "top", **at_side(as_float(told[field][0]), low, high)
         ).encode(x, y=alt.value("height" if at_bottom else 0), text=alt.value("prediction")),
     ]

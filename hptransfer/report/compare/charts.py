@@ -13,6 +13,7 @@ from hptransfer.report.charts.palette import colour, shades
 from hptransfer.report.charts.parts import (
     LOSS,
     Chart,
+    as_float,
     columns,
     inline,
     interval_tips,
@@ -20,7 +21,6 @@ from hptransfer.report.charts.parts import (
     log_axis,
     log_scale,
     log_x,
-    number,
     only,
     span,
     tip,
@@ -96,7 +96,7 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
         low=pl.col("loss") - pl.col("standard_error"),
         high=pl.col("loss") + pl.col("standard_error"),
     )
-    low, high = number(frame["low"].min()), number(frame["high"].max())
+    low, high = as_float(frame["low"].min()), as_float(frame["high"].max())
     margin = max(0.08 * (high - low), 0.002 * high)
     x = alt.X(
         "value:Q", title=LOSS, scale=alt.Scale(domain=[low - margin, high + margin], nice=False), axis=alt.Axis(tickCount=6)
@@ -118,7 +118,7 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
     both = Both(names, hue)
     rows = frame.with_columns(pl.col("axis").replace_strict(AXES), bound=pl.col("bound").fill_null("bracketed"))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
-    low, high = min(0.9, number(values.min()) / 1.1), max(1.15, number(values.max()) * 1.1)
+    low, high = min(0.9, as_float(values.min()) / 1.1), max(1.15, as_float(values.max()) * 1.1)
     axis = log_axis(low, high)
     axis.labelExpr = "datum.label + 'x'"
     x = alt.X("value:Q", title="compute multiplier over AdamW", scale=log_scale(low, high), axis=axis)

@@ -24,7 +24,7 @@ Agreement = Literal["agree", "differ", "unknown", "not judged"]
 NOT_SETTINGS = ("name", "description")
 
 
-class Setting(Frozen):
+class Difference(Frozen):
     """A field that differs, by its dotted name, with its values as --set takes them. None: the experiment does not have it."""
 
     name: str
@@ -43,7 +43,7 @@ class Quantity(Frozen):
     agreement: Agreement
 
 
-class HeldOut(Frozen):
+class HeldOutLoss(Frozen):
     """The predicted run of one arm at the held-out width: mean loss in nats per token, and its standard error."""
 
     experiment: str
@@ -92,11 +92,11 @@ class Comparison(Frozen):
 
     a: str
     b: str
-    settings: tuple[Setting, ...]
+    settings: tuple[Difference, ...]
     arms: tuple[Pairing, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
-    held_out: tuple[HeldOut, ...]
+    held_out: tuple[HeldOutLoss, ...]
     not_comparable: str | None
     caveats: tuple[str, ...]
     runs: tuple[int, int]
@@ -124,12 +124,12 @@ def comparison_of(a: Results, b: Results, names: tuple[str, str]) -> Comparison:
     )
 
 
-def differing(a: Experiment, b: Experiment) -> Iterable[Setting]:
+def differing(a: Experiment, b: Experiment) -> Iterable[Difference]:
     """The settings that differ, in the order of the experiment file."""
     flat_a, flat_b = (dict(_flat(one.model_dump(mode="json", exclude=set(NOT_SETTINGS)))) for one in (a, b))
     for name in dict.fromkeys((*flat_a, *flat_b)):
         if flat_a.get(name) != flat_b.get(name):
-            yield Setting(name=name, a=flat_a.get(name), b=flat_b.get(name))
+            yield Difference(name=name, a=flat_a.get(name), b=flat_b.get(name))
 
 
 def paired(a: Experiment, b: Experiment) -> list[tuple[str, str]]:
@@ -167,7 +167,7 @@ def agreement(ratio: Interval) -> Agreement:
     return "unknown" if ratio.low is None or ratio.high is None else "agree"
 
 
-def loss_ratio(a: HeldOut, b: HeldOut) -> Interval:
+def loss_ratio(a: HeldOutLoss, b: HeldOutLoss) -> Interval:
     """Loss of B over that of A, minus 1, with an 80 % interval from Student's t: the seeds are few. Freedom by Welch."""
     value = b.loss / a.loss - 1
     variances = (a.standard_error / a.loss) ** 2, (b.standard_error / b.loss) ** 2
@@ -232,17 +232,17 @@ def _size(point: Point) -> tuple[Any, ...]:
     return point["width"], point["depth"], *decay
 
 
-def _held_out(results: Results, name: str) -> Iterable[HeldOut]:
+def _held_out(results: Results, name: str) -> Iterable[HeldOutLoss]:
     return (run for arm in results.arms if (run := _run(results, arm.name, name)) is not None)
 
 
-def _run(results: Results, arm: str, name: str) -> HeldOut | None:
+def _run(results: Results, arm: str, name: str) -> HeldOutLoss | None:
     """The predicted run of an arm; None where it has not finished on every seed."""
     validation = results.validations.get(arm)
     run = validation.predicted if validation else None
     if validation is None or run is None or run.loss is None or run.standard_error is None:
         return None
-    return HeldOut(
+    return HeldOutLoss(
         experiment=name,
         arm=arm,
         optimizer=validation.optimizer,

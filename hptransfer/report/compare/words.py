@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hptransfer.base.intervals import Interval
 from hptransfer.report import text
-from hptransfer.report.compare.result import Comparison, HeldOut, Pairing, Quantity, loss_ratio
+from hptransfer.report.compare.result import Comparison, HeldOutLoss, Pairing, Quantity, loss_ratio
 
 ABSENT = "-"
 
@@ -56,7 +56,7 @@ def rows(pairing: Pairing) -> list[Row]:
     return found
 
 
-def run_words(run: HeldOut) -> str:
+def run_words(run: HeldOutLoss) -> str:
     """A held-out run by its arm and experiment."""
     return f"{run.arm} of {run.experiment}"
 

@@ -18,6 +18,6 @@ def tidy(rows: Iterable[dict[str, Any]], columns: Schema) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=ARM | columns, orient="row")
 
 
-def named(arm: Arm) -> dict[str, Any]:
+def arm_columns(arm: Arm) -> dict[str, Any]:
     """How a row of an arm begins."""
     return {"arm": arm.name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from hptransfer.experiment.experiment import Arm
-from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results, mean
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
@@ -87,7 +87,7 @@ def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, e
     job = records[0].job
     flops = mean(record.outcome.flops for record in records)
     own = mean(record.outcome.flops_optimizer for record in records)
-    return named(arm) | {
+    return arm_columns(arm) | {
         "kind": kind,
         "width": job.point["width"],
         "parameters": job.parameters,
@@ -115,7 +115,7 @@ def multipliers(results: Results) -> pl.DataFrame:
             ("tokens", "within_run", validation.speedup.within_run),
         ]
         rows += [
-            named(results.experiment.arm(name)) | {"axis": axis, "method": method} | multiplier.model_dump()
+            arm_columns(results.experiment.arm(name)) | {"axis": axis, "method": method} | multiplier.model_dump()
             for axis, method, multiplier in found
             if multiplier is not None
         ]
@@ -131,7 +131,7 @@ def multiplier_over_scale(results: Results) -> pl.DataFrame:
         if validation.speedup is None or not validation.speedup.sizes:
             continue
         trend = validation.speedup.trend
-        common = named(results.experiment.arm(name))
+        common = arm_columns(results.experiment.arm(name))
         if trend is not None:
             common = common | {"trend": trend.value, "trend_low": trend.low, "trend_high": trend.high}
         for size in validation.speedup.sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from hptransfer.report.frames.columns import named, tidy
+from hptransfer.report.frames.columns import arm_columns, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import listing
 
@@ -13,7 +13,7 @@ def coordinate_checks(results: Results) -> pl.DataFrame:
     """The slope of every role and step of the coordinate checks beside the report, its range over seeds, and under which
     conditions it was measured, which need not be those of the experiment."""
     rows = [
-        named(results.experiment.arm(name))
+        arm_columns(results.experiment.arm(name))
         | {
             "role": slope.role,
             "step": slope.step,

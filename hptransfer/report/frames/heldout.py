@@ -9,7 +9,7 @@ import polars as pl
 
 from hptransfer.experiment.experiment import Arm
 from hptransfer.report.changes import change
-from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results
 from hptransfer.report.text import RUN_TITLES, plain, run_title
 from hptransfer.runs import Record
@@ -37,7 +37,7 @@ def training_curves(results: Results) -> pl.DataFrame:
                     if run_id in by_id:
                         chosen.setdefault(run_id, (results.experiment.arm(whose), by_id[run_id], title))
     rows = [
-        named(arm)
+        arm_columns(arm)
         | {
             "purpose": purpose,
             "run_id": record.run_id,
@@ -78,7 +78,7 @@ def regret(results: Results) -> pl.DataFrame:
         changes = [change(run, validation.predicted, validation.noise.sd) for run in runs]
         lowest = min((found.value for found in changes if found), default=0.0)
         for run, found in zip(runs, changes, strict=True):
-            row = named(results.experiment.arm(name)) | _numbers(run)
+            row = arm_columns(results.experiment.arm(name)) | _numbers(run)
             if found:
                 error = (run.standard_error or 0.0) / (run.loss or math.inf)
                 shifts = {"regret": 0.0, "regret_low": -error, "regret_high": error}
@@ -106,7 +106,7 @@ def perturbations(results: Results) -> pl.DataFrame:
         for run in validation.runs:
             if run.kind not in (*PROBES, *TRANSFERS):
                 continue
-            row = named(results.experiment.arm(name)) | _numbers(run)
+            row = arm_columns(results.experiment.arm(name)) | _numbers(run)
             if found := change(run, validation.predicted, validation.noise.sd):
                 shifts = {"change": 0.0, "change_low": -found.error, "change_high": found.error}
                 row |= {name: math.expm1(found.value + shift) for name, shift in shifts.items()}

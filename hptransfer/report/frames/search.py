@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from hptransfer.experiment.experiment import Arm
-from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
@@ -63,7 +63,7 @@ def lr_fit(results: Results) -> pl.DataFrame:
             for i in range(FIT_POINTS):
                 lr = low * (high / low) ** (i / (FIT_POINTS - 1))
                 loss = (optimum.loss or math.nan) * math.exp(_lr_cost(bowl, optimum, lr))
-                rows.append(named(arm) | {"width": optimum.width, "lr": lr, "loss": loss})
+                rows.append(arm_columns(arm) | {"width": optimum.width, "lr": lr, "loss": loss})
     return tidy(rows, {"width": pl.Int64, "lr": pl.Float64, "loss": pl.Float64})
 
 
@@ -79,7 +79,7 @@ def lr_basins(results: Results) -> pl.DataFrame:
             if reach / bowl.skew < math.log(high / optimum.lr.value):
                 high = optimum.lr.value * math.exp(reach / bowl.skew)
             numbers = {"width": optimum.width, "lr": optimum.lr.value, "low": low, "high": high}
-            rows.append(named(arm) | numbers | {"loss": optimum.loss, "relative_height": height})
+            rows.append(arm_columns(arm) | numbers | {"loss": optimum.loss, "relative_height": height})
     schema: Schema = {
         "width": pl.Int64,
         "lr": pl.Float64,
@@ -139,7 +139,7 @@ def predictions(results: Results) -> pl.DataFrame:
     for name, prediction in results.predictions.items():
         lr, decay, final = prediction.lr, prediction.hyperparameters["weight_decay"], prediction.weight_decay
         rows.append(
-            named(results.experiment.arm(name))
+            arm_columns(results.experiment.arm(name))
             | {"width": prediction.point["width"], "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high}
             | {"weight_decay": decay.value, "weight_decay_low": decay.low, "weight_decay_high": decay.high}
             | {"weight_decay_final": final.value, "weight_decay_status": final.words, "noise": prediction.noise}
@@ -162,7 +162,7 @@ def predictions(results: Results) -> pl.DataFrame:
 def _run(record: Record, arm: Arm) -> dict[str, Any]:
     """The columns that runs have in every frame; the arm is the one they are shown in."""
     tuned = {name: record.point[name] for name in ("width", "lr", "weight_decay")}
-    return named(arm) | tuned | {"loss": record.loss, "run_id": record.run_id}
+    return arm_columns(arm) | tuned | {"loss": record.loss, "run_id": record.run_id}
 
 
 def _is_at_ratio(record: Record, prediction: Prediction) -> bool:

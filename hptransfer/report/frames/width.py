@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from hptransfer.base.intervals import Interval
-from hptransfer.report.frames.columns import Schema, named, tidy
+from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results
 from hptransfer.transfer.prediction import Prediction
 
@@ -28,7 +28,7 @@ def optimum_against_width(results: Results) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for name, prediction in results.predictions.items():
         target, lr, drift = int(prediction.point["width"]), prediction.lr, prediction.drift
-        own = named(results.experiment.arm(name))
+        own = arm_columns(results.experiment.arm(name))
         for optimum in prediction.optima:
             rows.append(own | {"kind": "optimum", "width": optimum.width} | _ends(optimum.lr))
         rows.append(own | {"kind": "prediction", "width": target} | _ends(lr))

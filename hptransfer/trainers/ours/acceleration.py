@@ -66,7 +66,7 @@ def accelerate(
     if not worth:
         return network
     if known is None:
-        known = of_first(measure(network, one_pass, world.device, clock))
+        known = of_first(time_candidates(network, one_pass, world.device, clock))
         if world.rank == 0:
             _save(cache, _load(cache) | {key: known})
     return candidate(network, of_first(fastest(known, remaining_seconds)))
@@ -86,7 +86,7 @@ def candidate(network: nn.Module, mode: Mode) -> nn.Module:
     return cast(nn.Module, torch.compile(network, mode="reduce-overhead" if mode == "cuda_graphs" else "default"))
 
 
-def measure(network: nn.Module, one_pass: Pass, device: torch.device, clock: Callable[[], float]) -> Timings:
+def time_candidates(network: nn.Module, one_pass: Pass, device: torch.device, clock: Callable[[], float]) -> Timings:
     """Timings of every candidate of the device; those that fail are left out."""
     timings: Timings = {}
     for mode in get_args(Mode):
@@ -119,7 +119,7 @@ def _time(network: nn.Module, one_pass: Pass, device: torch.device, clock: Calla
 
 def _key(spec: RunSpec, world: World) -> str:
     """What a timing depends on."""
-    runtime = [machine.describe(world.device), torch.__version__, torch.get_num_threads()]
+    runtime = [machine.device_name(world.device), torch.__version__, torch.get_num_threads()]
     spread = [world.workers, world.strategy, world.accumulation, spec.batch_sequences, spec.precision]
     return json.dumps([*runtime, *spread, spec.model.model_dump()], sort_keys=True)
 

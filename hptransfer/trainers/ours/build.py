@@ -11,7 +11,7 @@ from hptransfer.models.model import Model
 from hptransfer.models.shapes import mup_ratios
 from hptransfer.optimizers.engine import Chain, ChainOptimizer, make_optimizer
 from hptransfer.optimizers.recipe import Setting
-from hptransfer.trainers.ours.spec import Group, RunSpec
+from hptransfer.trainers.ours.spec import ParameterGroup, RunSpec
 
 
 def build_model(spec: RunSpec) -> Model:
@@ -34,7 +34,7 @@ def _check_shapes(spec: RunSpec) -> None:
             raise AssertionError(f"{name} grew by {found} where the rules assume {(ratios.d_in, ratios.d_out)}")
 
 
-def chain(spec: RunSpec, group: Group) -> Chain:
+def chain(spec: RunSpec, group: ParameterGroup) -> Chain:
     """The transforms of one group of a run."""
     setting = Setting(
         role=group.role,

@@ -186,7 +186,7 @@ class _Run:
             evaluation_wall_seconds=state.evaluation_seconds,
             peak_memory_bytes=machine.peak_memory_bytes(world.device),
             optimizer_state_bytes=self.optimizer.state_bytes(),
-            device=machine.describe(world.device),
+            device=machine.device_name(world.device),
             workers=world.workers,
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -21,7 +21,7 @@ def default_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def describe(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The device's name, of a CPU with the number of cores, so that wall-clock figures say where they were taken."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -104,7 +104,7 @@ class OptimizerSpec(Frozen):
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Final numbers of one kind of weight: what the optimizer receives."""
 
     kind: str
@@ -231,12 +231,12 @@ class RunSpec(Frozen):
             for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True)
         }
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[ParameterGroup, ...]:
         """The final LR, weight decay and epsilons of every kind of weight; of ``vector`` also where the model has none."""
         ratios, sides = self.ratios(), self._sides(self.model)
         return tuple(self._group(base, ratios[base.kind], sides[base.kind]) for base in self.base_model.weights())
 
-    def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> Group:
+    def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> ParameterGroup:
         options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
         lr = self.optimizer.lr * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
         if role == "hidden":
@@ -244,7 +244,7 @@ class RunSpec(Frozen):
             lr *= options.unit(base.d_out, base.d_in)
         if self.parametrization == "mup":
             lr *= recipe.rule(role, options, sides).lr(ratios)
-        return Group(
+        return ParameterGroup(
             kind=base.kind,
             role=role,
             lr=lr,
@@ -256,7 +256,7 @@ class RunSpec(Frozen):
             sides=sides,
         )
 
-    def unscaled_options(self, groups: tuple[Group, ...] = ()) -> dict[str, Any]:
+    def unscaled_options(self, groups: tuple[ParameterGroup, ...] = ()) -> dict[str, Any]:
         """The recipe's options without what the groups hold as final numbers: the epsilons, and the units of the LR."""
         epsilons = {name for group in groups or self.groups() for name in group.epsilons}
         options = self.optimizer.resolved_options.unscaled(epsilons)

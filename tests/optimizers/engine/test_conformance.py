@@ -15,7 +15,7 @@ from hptransfer.optimizers import RECIPES, Recipe
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.optimizers.engine.optimizer import FAST
 from hptransfer.testing.recipes import RECIPE_CHECKS, Rates
-from hptransfer.testing.small import build, flat_weights, take_steps, through_a_file
+from hptransfer.testing.small import flat_weights, model_and_optimizer, take_steps, through_a_file
 from hptransfer.trainers.ours.build import chain
 from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.spec import RunSpec
@@ -38,7 +38,7 @@ def test_conformance(recipe: str, check: Callable[[Recipe, Rates], None]) -> Non
 def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: str) -> None:
     """Beside the recipe's matrices; their state round-trips. Adam moves an entry by about an LR a step."""
     spec = tiny_spec(recipe, parametrization=parametrization, **{"model.norm_gains": True})
-    model, optimizer = build(spec)
+    model, optimizer = model_and_optimizer(spec)
     losses = steps(spec, model, optimizer, 0, 30)
     assert sum(losses[-5:]) / 5 < losses[0] - 1.0
     gains = torch.stack([parameter.detach() for name, parameter in model.named_parameters() if GPT_FAMILY.kind(name) == "vector"])
@@ -46,7 +46,7 @@ def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: s
     lr = next(group for group in optimizer.param_groups if group["kind"] == "vector")["lr"]
     assert lr < (gains - 1).abs().max() < 30 * lr
     assert next(group for group in optimizer.param_groups if group["kind"] == "vector")["weight_decay"] == 0
-    again, resumed = build(spec)
+    again, resumed = model_and_optimizer(spec)
     again.load_state_dict(model.state_dict())
     resumed.load_state_dict(through_a_file(optimizer.state_dict()))
     assert steps(spec, again, resumed, 30, 33) == steps(spec, model, optimizer, 30, 33)
@@ -54,7 +54,7 @@ def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: s
 
 def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
     spec = tiny_spec(recipe, precision="bfloat16")
-    model, optimizer = build(spec)
+    model, optimizer = model_and_optimizer(spec)
     losses = steps(spec, model, optimizer, 0, 30)
     assert sum(losses[-5:]) / 5 < losses[0] - 1.0
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
@@ -68,7 +68,7 @@ def test_every_matrix_moves_as_soon_as_it_has_a_gradient(recipe: str) -> None:
     before leave everything finite, and what is preconditioned does not have to wait for its next refresh. SOAP's first gradient
     only builds bases, which delays whatever it serves, and what waits for that."""
     spec = tiny_spec(recipe, **{"optimizer.weight_decay": 0.0})
-    model, optimizer = build(spec)
+    model, optimizer = model_and_optimizer(spec)
     moved_at: dict[str, int] = {}
     for step in range(6):
         loss = model(*batch(CORPUS.train, seed=0, step=step, sequences=8, context=spec.model.context))
@@ -112,7 +112,7 @@ def test_zero_gradients_move_nothing(recipe: str, parametrization: str) -> None:
 def test_a_used_optimizer_takes_a_state_dict(recipe: str) -> None:
     """What it did before leaves no trace."""
     spec = tiny_spec(recipe)
-    model, optimizer = build(spec)
+    model, optimizer = model_and_optimizer(spec)
     steps(spec, model, optimizer, 0, 4)
     saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
     straight = steps(spec, model, optimizer, 4, 7)
@@ -137,7 +137,7 @@ def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
     """Schedule-free: x, with a constant schedule the plain mean of all z; else the weights as they are. Also after an error,
     and the run goes on as if nothing had been."""
     spec = tiny_spec(recipe)
-    model, optimizer = build(spec)
+    model, optimizer = model_and_optimizer(spec)
     fast = []
     for step in range(5):
         steps(spec, model, optimizer, step, step + 1)
@@ -153,6 +153,6 @@ def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
         assert (inside - before).norm() > 1e-3 * before.norm()
     else:
         assert torch.equal(inside, before)
-    again, other = build(spec)
+    again, other = model_and_optimizer(spec)
     steps(spec, again, other, 0, 5)
     assert steps(spec, model, optimizer, 5, 7) == steps(spec, again, other, 5, 7)

@@ -6,10 +6,22 @@ from math import sqrt
 import pytest
 from tiny import tiny_spec
 
-from hptransfer.optimizers.rules.width import SGD, Adam, AdaMuon, Graft, Muon, Ratios, Rule, Shampoo, Soap, Vector, block_count
+from hptransfer.optimizers.rules.width import (
+    AdamRule,
+    AdaMuonRule,
+    GraftRule,
+    MuonRule,
+    Ratios,
+    Rule,
+    SgdRule,
+    ShampooRule,
+    SoapRule,
+    VectorRule,
+    block_count,
+)
 
-SHAMPOO = Shampoo(1 / 4, 1 / 4, relative_eps=False)
-SHAMPOO2 = Shampoo(1 / 2, 1 / 2, relative_eps=False)
+SHAMPOO = ShampooRule(1 / 4, 1 / 4, relative_eps=False)
+SHAMPOO2 = ShampooRule(1 / 2, 1 / 2, relative_eps=False)
 CLASSES = ("embedding", "hidden", "readout")
 
 
@@ -31,35 +43,35 @@ Row = tuple[str, Rule, Callable[[str, float, float], Ratios], Cells]
 
 # name, rule, blocks, (embedding, hidden, readout)
 LR_TABLE: list[Row] = [
-    ("adam", Adam(), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
-    ("adamuon", AdaMuon(), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
-    ("adam#shampoo2", Graft(Adam(), SHAMPOO2), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
-    ("adam#shampoo2 fixed block", Graft(Adam(), SHAMPOO2), fixed_block, lambda r, s: (1, 1 / r, 1 / r)),
-    ("sgd#shampoo", Graft(SGD(), SHAMPOO), unblocked, lambda r, s: (r, s, 1 / r)),
-    ("sgd", SGD(), unblocked, lambda r, s: (r, s, 1 / r)),
-    ("muon", Muon(), unblocked, lambda r, s: (sqrt(r), 1, 1 / sqrt(r))),
-    ("soap", Soap(), unblocked, lambda r, s: (sqrt(r), 1, 1 / sqrt(r))),
+    ("adam", AdamRule(), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
+    ("adamuon", AdaMuonRule(), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
+    ("adam#shampoo2", GraftRule(AdamRule(), SHAMPOO2), unblocked, lambda r, s: (1, 1 / r, 1 / r)),
+    ("adam#shampoo2 fixed block", GraftRule(AdamRule(), SHAMPOO2), fixed_block, lambda r, s: (1, 1 / r, 1 / r)),
+    ("sgd#shampoo", GraftRule(SgdRule(), SHAMPOO), unblocked, lambda r, s: (r, s, 1 / r)),
+    ("sgd", SgdRule(), unblocked, lambda r, s: (r, s, 1 / r)),
+    ("muon", MuonRule(), unblocked, lambda r, s: (sqrt(r), 1, 1 / sqrt(r))),
+    ("soap", SoapRule(), unblocked, lambda r, s: (sqrt(r), 1, 1 / sqrt(r))),
     ("shampoo", SHAMPOO, unblocked, lambda r, s: (sqrt(r), 1, 1 / sqrt(r))),
     ("shampoo2", SHAMPOO2, unblocked, lambda r, s: (1, 1 / s, 1)),
-    ("soap fixed block", Soap(), fixed_block, lambda r, s: (1, 1 / r, 1 / r)),
+    ("soap fixed block", SoapRule(), fixed_block, lambda r, s: (1, 1 / r, 1 / r)),
     ("shampoo fixed block", SHAMPOO, fixed_block, lambda r, s: (1, 1 / r, 1 / r)),
     ("shampoo2 fixed block", SHAMPOO2, fixed_block, lambda r, s: (1 / r, 1 / (s * r**2), 1 / r)),
-    ("vector", Vector(), unblocked, lambda r, s: (1, 1, 1)),
+    ("vector", VectorRule(), unblocked, lambda r, s: (1, 1, 1)),
 ]
 EPS_TABLE: list[Row] = [
-    ("adam", Adam(), unblocked, lambda r, s: (1 / r, 1 / (r * s), 1)),
-    ("muon", Muon(), unblocked, lambda r, s: (1 / sqrt(r), 1 / s, sqrt(r))),
+    ("adam", AdamRule(), unblocked, lambda r, s: (1 / r, 1 / (r * s), 1)),
+    ("muon", MuonRule(), unblocked, lambda r, s: (1 / sqrt(r), 1 / s, sqrt(r))),
     ("shampoo", SHAMPOO, unblocked, lambda r, s: (1 / r, 1 / s**2, r)),
     ("shampoo2", SHAMPOO2, unblocked, lambda r, s: (1 / r, 1 / s**2, r)),
     ("shampoo fixed block", SHAMPOO, fixed_block, lambda r, s: (1 / r**2, 1 / (s * r) ** 2, 1)),
-    ("shampoo relative", Shampoo(1 / 4, 1 / 4, relative_eps=True), fixed_block, lambda r, s: (1, 1, 1)),
-    ("soap", Soap(), unblocked, lambda r, s: (1 / sqrt(r), 1 / s, sqrt(r))),
-    ("soap fixed block", Soap(), fixed_block, lambda r, s: (1 / r, 1 / (r * s), 1)),
-    ("adamuon", AdaMuon(), unblocked, lambda r, s: (1 / sqrt(r), 1 / r, 1 / sqrt(r))),
+    ("shampoo relative", ShampooRule(1 / 4, 1 / 4, relative_eps=True), fixed_block, lambda r, s: (1, 1, 1)),
+    ("soap", SoapRule(), unblocked, lambda r, s: (1 / sqrt(r), 1 / s, sqrt(r))),
+    ("soap fixed block", SoapRule(), fixed_block, lambda r, s: (1 / r, 1 / (r * s), 1)),
+    ("adamuon", AdaMuonRule(), unblocked, lambda r, s: (1 / sqrt(r), 1 / r, 1 / sqrt(r))),
     # sqrt(d_out/d_in) over the direction's own LR multiplier
-    ("adam#shampoo2", Graft(Adam(), SHAMPOO2), unblocked, lambda r, s: (sqrt(r), s, 1 / sqrt(r))),
-    ("adam#shampoo2 fixed block", Graft(Adam(), SHAMPOO2), fixed_block, lambda r, s: (r**1.5, s * r**2, sqrt(r))),
-    ("adam#muon", Graft(Adam(), Muon()), unblocked, lambda r, s: (1, 1, 1)),
+    ("adam#shampoo2", GraftRule(AdamRule(), SHAMPOO2), unblocked, lambda r, s: (sqrt(r), s, 1 / sqrt(r))),
+    ("adam#shampoo2 fixed block", GraftRule(AdamRule(), SHAMPOO2), fixed_block, lambda r, s: (r**1.5, s * r**2, sqrt(r))),
+    ("adam#muon", GraftRule(AdamRule(), MuonRule()), unblocked, lambda r, s: (1, 1, 1)),
 ]
 
 
@@ -80,16 +92,16 @@ def test_eps(rule: Rule, blocks, cells: Cells, r: int, s: int) -> None:
 @pytest.mark.parametrize("r", [2, 4, 8])
 def test_one_sided_where_the_vocabulary_axis_is_too_long(r: int) -> None:
     """Only the model's axis is preconditioned: an embedding's output, a readout's input."""
-    left, right = Soap(left=True, right=False), Soap(left=False, right=True)
+    left, right = SoapRule(left=True, right=False), SoapRule(left=False, right=True)
     assert left.lr(unblocked("embedding", r, 1)) == pytest.approx(sqrt(r))
     assert left.lr(fixed_block("embedding", r, 1)) == pytest.approx(1)
     assert right.lr(unblocked("readout", r, 1)) == pytest.approx(1 / sqrt(r))
     assert right.lr(fixed_block("readout", r, 1)) == pytest.approx(1 / r)
     # One-sided Shampoo: e is the one active exponent.
-    assert Shampoo(1 / 4, 0).lr(unblocked("embedding", r, 1)) == pytest.approx(r**0.75)
-    assert Shampoo(0, 1 / 4).lr(unblocked("readout", r, 1)) == pytest.approx(r**-0.75)
-    assert Shampoo(1 / 2, 0).lr(fixed_block("embedding", r, 1)) == pytest.approx(1)
-    assert Shampoo(0, 1 / 2).lr(fixed_block("readout", r, 1)) == pytest.approx(1 / r)
+    assert ShampooRule(1 / 4, 0).lr(unblocked("embedding", r, 1)) == pytest.approx(r**0.75)
+    assert ShampooRule(0, 1 / 4).lr(unblocked("readout", r, 1)) == pytest.approx(r**-0.75)
+    assert ShampooRule(1 / 2, 0).lr(fixed_block("embedding", r, 1)) == pytest.approx(1)
+    assert ShampooRule(0, 1 / 2).lr(fixed_block("readout", r, 1)) == pytest.approx(1 / r)
 
 
 # Axes that grow by different factors, deeper, blocks that grow too.
@@ -99,12 +111,12 @@ ENTRIES = Ratios(d_in=2, d_out=6, depth=3, n_in=2, n_out=6)
 
 
 def test_classes_agree_where_the_optimizers_are_the_same() -> None:
-    assert Soap(left=False, right=False).lr(GENERAL) == Adam().lr(GENERAL)
-    assert Soap(left=False, right=False).eps(GENERAL) == Adam().eps(GENERAL)
-    assert SHAMPOO.lr(ENTRIES) == pytest.approx(Adam().lr(ENTRIES))  # 1x1 blocks with e = 1/2
-    assert Soap().lr(ENTRIES) == pytest.approx(Adam().lr(ENTRIES))  # 1x1 blocks
-    assert Soap().lr(WHOLE) == pytest.approx(Muon().lr(WHOLE)) == pytest.approx(SHAMPOO.lr(WHOLE))
-    assert Soap().eps(WHOLE) == pytest.approx(Muon().eps(WHOLE))
+    assert SoapRule(left=False, right=False).lr(GENERAL) == AdamRule().lr(GENERAL)
+    assert SoapRule(left=False, right=False).eps(GENERAL) == AdamRule().eps(GENERAL)
+    assert SHAMPOO.lr(ENTRIES) == pytest.approx(AdamRule().lr(ENTRIES))  # 1x1 blocks with e = 1/2
+    assert SoapRule().lr(ENTRIES) == pytest.approx(AdamRule().lr(ENTRIES))  # 1x1 blocks
+    assert SoapRule().lr(WHOLE) == pytest.approx(MuonRule().lr(WHOLE)) == pytest.approx(SHAMPOO.lr(WHOLE))
+    assert SoapRule().eps(WHOLE) == pytest.approx(MuonRule().eps(WHOLE))
 
 
 @pytest.mark.parametrize("e", [1 / 4, 1 / 2])
@@ -112,7 +124,7 @@ def test_both_forms_of_the_shampoo_rule(e: float) -> None:
     """(d_out/d_in)^(1-e) L^(1-2e) n^-e is (d_out/d_in) (b_in b_out / d_out^2)^e L^(1-2e), with e the sum of both exponents."""
     r, total = GENERAL, 2 * e
     other_form = r.d_out / r.d_in * (r.b_in * r.b_out / r.d_out**2) ** total * r.depth ** (1 - 2 * total)
-    assert Shampoo(e, e).lr(r) == pytest.approx(other_form)
+    assert ShampooRule(e, e).lr(r) == pytest.approx(other_form)
 
 
 @pytest.mark.parametrize(

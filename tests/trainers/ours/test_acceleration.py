@@ -12,7 +12,7 @@ from tiny import VOCAB, tiny_spec
 from torch import nn
 
 from hptransfer.trainers.ours import acceleration
-from hptransfer.trainers.ours.acceleration import Timing, accelerate, fastest, measure
+from hptransfer.trainers.ours.acceleration import Timing, accelerate, fastest, time_candidates
 from hptransfer.trainers.ours.build import build_model
 from hptransfer.trainers.ours.parallel import World
 
@@ -120,7 +120,7 @@ def test_the_real_compiler_gives_the_same_gradients_and_measuring_leaves_no_trac
         nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(weight.numel()))
     before = [weight.detach().clone() for weight in model.parameters()]
     seconds: Callable[[], float] = acceleration.time.perf_counter
-    assert set(measure(model, one_pass, CPU, seconds)) == {"eager", "compile"}
+    assert set(time_candidates(model, one_pass, CPU, seconds)) == {"eager", "compile"}
     assert all(torch.equal(weight, old) for weight, old in zip(model.parameters(), before, strict=True))
     assert all(weight.grad is None for weight in model.parameters())
 

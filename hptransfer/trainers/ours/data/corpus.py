@@ -10,7 +10,7 @@ from hptransfer.experiment import DataChoice
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.trainers.ours.data.cache import fill, read_cached
 from hptransfer.trainers.ours.data.documents import Source, file_source
-from hptransfer.trainers.ours.data.files import Files, find_files
+from hptransfer.trainers.ours.data.files import CorpusFiles, find_files
 from hptransfer.trainers.ours.data.hugging_face import PREFIX, dataset_source
 from hptransfer.trainers.ours.data.shards import Tokens, read_shard
 from hptransfer.trainers.ours.data.tokenizer import TokenBytes, identify_tokenizer
@@ -46,7 +46,7 @@ def load_corpus(choice: DataChoice | DataSpec) -> Corpus:
     change, a vocabulary that does not fit, or a damaged shard.
     """
     spec, source = _resolve(choice)
-    if isinstance(source, Files):
+    if isinstance(source, CorpusFiles):
         return _shards(spec, source)
     if (found := _cached(spec)) is not None:
         return found
@@ -61,11 +61,11 @@ def open_corpus(spec: DataSpec) -> Corpus:
     return _cached(spec) or load_corpus(spec)
 
 
-def _resolve(choice: DataChoice | DataSpec) -> tuple[DataSpec, Files | Source]:
+def _resolve(choice: DataChoice | DataSpec) -> tuple[DataSpec, CorpusFiles | Source]:
     """The identity, and where shards or documents are."""
     name = choice.corpus
     source = dataset_source(name) if name.startswith(PREFIX) else find_files(name)
-    if isinstance(source, Files):
+    if isinstance(source, CorpusFiles):
         if source.kind == "shards":
             return _shards_spec(choice, source), source
         source = file_source(source)
@@ -83,7 +83,7 @@ def _cached(spec: DataSpec) -> Corpus | None:
     return Corpus(spec, shards["train"], shards["val"], token_bytes)
 
 
-def _shards_spec(choice: DataChoice | DataSpec, files: Files) -> DataSpec:
+def _shards_spec(choice: DataChoice | DataSpec, files: CorpusFiles) -> DataSpec:
     name = choice.corpus
     if choice.vocab is None:
         raise UsageError(f"corpus {name}: token shards do not say their vocabulary; set data.vocab")
@@ -95,7 +95,7 @@ def _shards_spec(choice: DataChoice | DataSpec, files: Files) -> DataSpec:
     return DataSpec(corpus=name, tokenizer="shards", sha256=files.sha256, vocab=choice.vocab)
 
 
-def _shards(spec: DataSpec, files: Files) -> Corpus:
+def _shards(spec: DataSpec, files: CorpusFiles) -> Corpus:
     """Token shards as they are."""
     train, val = (tuple(read_shard(path) for path in paths) for paths in (files.train, files.val))
     if (largest := int(max(shard[: 1 << 20].max() for shard in (*train, *val)))) >= spec.vocab:

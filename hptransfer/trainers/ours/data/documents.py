@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from hptransfer.base.errors import UsageError, first_line
-from hptransfer.trainers.ours.data.files import Files
+from hptransfer.trainers.ours.data.files import CorpusFiles
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -47,7 +47,7 @@ class Source:
             yield "val", text
 
 
-def file_source(files: Files) -> Source:
+def file_source(files: CorpusFiles) -> Source:
     """The documents in text, JSONL or Parquet files."""
     readers = {"text": _read_text, "jsonl": _read_jsonl, "parquet": _read_parquet}
 

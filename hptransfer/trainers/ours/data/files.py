@@ -25,7 +25,7 @@ ENDS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Files:
+class CorpusFiles:
     """Files of one kind in the order of their names. Without ``val`` their documents are split one by one."""
 
     kind: Kind
@@ -34,7 +34,7 @@ class Files:
     sha256: str
 
 
-def find_files(name: str) -> Files:
+def find_files(name: str) -> CorpusFiles:
     """The files of ``stdlib``, of a folder (with the folders in it, hidden ones left out), or one file.
 
     A file whose path inside the folder has the word ``val`` (valid, validation) is validation; of the others those with the word
@@ -45,7 +45,7 @@ def find_files(name: str) -> Files:
     if name == "stdlib":
         root = Path(sysconfig.get_path("stdlib"))
         paths = _standard_library(root)
-        return Files("text", tuple(paths), (), fingerprint(root, paths))
+        return CorpusFiles("text", tuple(paths), (), fingerprint(root, paths))
     path = Path(name)
     if path.is_file():
         root, paths = path.parent, [path]
@@ -57,7 +57,7 @@ def find_files(name: str) -> Files:
         raise unknown("corpus", name, ["stdlib"])
     kind, paths = _of_one_kind(name, paths)
     train, val = _split(kind, root, paths)
-    return Files(kind, train, val, fingerprint(root, (*train, *val)))
+    return CorpusFiles(kind, train, val, fingerprint(root, (*train, *val)))
 
 
 def fingerprint(root: Path, paths: Iterable[Path]) -> str:
