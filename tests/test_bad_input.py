@@ -37,8 +37,8 @@ def mistake(capsys, main, *argv: str) -> str:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--optimizer", "shampo"], "unknown recipe 'shampo'; did you mean 'shampoo'?"),
-        (["--optimizer", "xyz"], "unknown recipe 'xyz'; known: adamuon, adamw"),
+        (["--optimizer", "shampo"], "unknown arm or recipe 'shampo'; did you mean 'shampoo'?"),
+        (["--optimizer", "xyz"], "unknown arm or recipe 'xyz'; known: adamuon, adamw"),
         (["--experiment", "quickstrat"], "unknown experiment 'quickstrat'; did you mean 'quickstart'?"),
         (["--experiment", "missing.yaml"], "no file missing.yaml"),
         (["--set", "data.corpus=stdlb"], "unknown corpus 'stdlb'; did you mean 'stdlib'?"),
@@ -60,7 +60,7 @@ def mistake(capsys, main, *argv: str) -> str:
             ["--set", "validation.ladder=[0.05, 2]"],
             "ladder 0.05 is a horizon of 9216 tokens, which the warm-up of 18432",
         ),
-        (["--optimizer", "adamw,adamw"], "name a recipe twice"),
+        (["--optimizer", "adamw,adamw"], "names adamw twice"),
         (["--trials", "many"], "invalid int value: 'many'"),
         (["--widths", "40"], "width 40 is not a multiple of head_dim 16"),
         (["--widths", "32", "128"], "target_width 128 is also searched"),
@@ -120,7 +120,7 @@ def test_the_real_command_exits_with_2():
         [sys.executable, "-m", "hptransfer.search", "--optimizer", "shampo"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: unknown recipe 'shampo'; did you mean 'shampoo'?\n"
+    assert done.stderr == "error: unknown arm or recipe 'shampo'; did you mean 'shampoo'?\n"
 
 
 def test_the_package_lists_its_commands():

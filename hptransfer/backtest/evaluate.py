@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hptransfer.backtest.regret import Regret, regret
+from hptransfer.backtest.regret import Regret, interpolated_regret
 from hptransfer.base.intervals import TAIL
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import Array, Sweep
@@ -63,7 +63,7 @@ def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list
             HeldOut(
                 x=x,
                 predicted=predicted,
-                regrets={name: regret(held, cell, value) for name, value in predicted.items()},
+                regrets={name: interpolated_regret(held, cell, value) for name, value in predicted.items()},
                 own=np.where(inside, own, math.nan),
                 low=law.low,
                 high=law.high,

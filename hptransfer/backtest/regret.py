@@ -22,7 +22,7 @@ class Regret:
     edge: bool
 
 
-def regret(sweep: Sweep, cell: int, predicted: Array) -> Regret:
+def interpolated_regret(sweep: Sweep, cell: int, predicted: Array) -> Regret:
     """The regret of ln hyperparameters ``predicted`` in a cell of a sweep, of one or two hyperparameters.
 
     The interpolation keeps the shape of the points (PCHIP): in two dimensions along the hyperparameter with more values

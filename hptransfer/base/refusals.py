@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import computed_field
-
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.frozen import Frozen
 
@@ -63,7 +61,6 @@ class Refusal(Frozen):
         """The refusal of that code."""
         return cls(code=code, values=values)
 
-    @computed_field  # type: ignore[prop-decorator]
     @property
     def text(self) -> str:
         """In words."""

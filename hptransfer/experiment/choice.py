@@ -23,7 +23,7 @@ def chosen_arms(experiment: Experiment, optimizer: str | None, parametrization: 
     with those that it had not.
 
     A name is that of an arm. A recipe's stands, where no arm has it or parametrizations are named, for the recipe under these,
-    by default the experiment's. Raises UsageError for a name of neither, and for an arm that is named twice.
+    by default the experiment's first. Raises UsageError for a name of neither, and for an arm that is named twice.
     """
     kinds = _parametrizations(parametrization)
     if optimizer is None:
@@ -51,7 +51,7 @@ def arm_options(arms: Iterable[Arm]) -> str:
 def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]) -> list[Arm]:
     known = {arm.name: arm for arm in experiment.compared}
     if name in RECIPES.names() and name not in experiment.arms and (kinds or name not in known):
-        return [Arm.of(name, kind) for kind in kinds or experiment.parametrizations]
+        return [Arm.of(name, kind) for kind in kinds or experiment.parametrizations[:1]]
     plain = {arm.name: arm for recipe in RECIPES.names() for kind in PARAMETRIZATIONS if (arm := Arm.of(recipe, kind))}
     if name not in known and name not in plain:
         raise unknown("arm or recipe", name, {*known, *RECIPES.names()})

@@ -22,7 +22,7 @@ from hptransfer.base.files import replace
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.experiment.choice import add_arm_options, chosen_arms
+from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers.ours.points import resolve
@@ -70,9 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for reason in refused.values():
         cli.console.print(f"refused: {reason.text}")
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
+    reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
     cli.finish(
         args,
-        {"predictions": objects, "refused": {name: reason.model_dump(mode="json") for name, reason in refused.items()}},
+        {
+            "predictions": objects,
+            "refused": reasons,
+        },
         written=list(written.values()),
         next_command=None if args.table or not predictions else _next_command(args, predictions),
     )
@@ -157,11 +161,14 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
     if found.left_out:
         cli.console.print(f"{found.left_out} runs on another version of corpus {experiment.data.corpus} left out")
     elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
-    questions = []
+    questions, without = [], []
     for arm in arms:
-        group = arm_group(
-            arm.name, found, experiment, f"python -m hptransfer.search {cli.selection(args)} --optimizer {arm.name}"
-        )
+        search = f"python -m hptransfer.search {cli.selection(args)} {arm_options([arm])}"
+        try:
+            group = arm_group(arm.name, found, experiment, search)
+        except UsageError as error:
+            without.append(error)
+            continue
         job = target_of(experiment, arm.name, found)
         if changes := {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}:
             job = resolve(job.point.at(**changes))
@@ -169,6 +176,10 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
         provenance = _provenance({"experiment": experiment.name, "store": store.location, "run_ids": run_ids(group)})
         file = Path(args.output) if args.output else path.with_stem(path.stem + elsewhere)
         questions.append(Question(group, job, resolve, file, provenance))
+    if without and (args.optimizer or not questions):
+        raise without[0]
+    for lack in without:
+        cli.console.print(f"left out: {lack}")
     return questions
 
 

@@ -18,7 +18,7 @@ SKEWS = (0.75, 1.0, 1.33)  # factors on the skew that are tried: few runs of a s
 Array = NDArray[np.float64]
 
 
-def regret(
+def regret_by_probes(
     points: Sequence[tuple[float, float]], losses: Sequence[float], *, noise: float, freedom: int, skew: float = 1.0
 ) -> Interval:
     """Loss at the prediction over the lowest around it, minus 1, with an 80 % interval.

@@ -16,7 +16,7 @@ from hptransfer.runs import Point, Record
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import Configuration, Pace, Records, pace, seed_noise, slowdown
 from hptransfer.validate.protocol import Protocol
-from hptransfer.validate.regret import regret
+from hptransfer.validate.regret import regret_by_probes
 from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, TargetRun, Validation
 from hptransfer.validate.speedup import Spent, compute_multiplier, over_sizes, power_law, trend, within_run
 
@@ -56,7 +56,7 @@ def _regret(prediction: Prediction, around: Sequence[Configuration], noise: Seed
             points.append((1.0, one.factor) if one.kind == "weight_decay_probe" else (one.factor, 1.0))
             losses.append(loss)
     skew = prediction.bowl.skew if prediction.bowl else 1.0
-    return regret(points, losses, noise=noise.sd, freedom=noise.freedom, skew=skew)
+    return regret_by_probes(points, losses, noise=noise.sd, freedom=noise.freedom, skew=skew)
 
 
 def _baseline_runs(name: str, protocol: Protocol, records: Records) -> tuple[TargetRun, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hptransfer.backtest.evaluate import HeldOut, calibration, evaluate, pooled
-from hptransfer.backtest.regret import Regret, regret
+from hptransfer.backtest.regret import Regret, interpolated_regret
 from hptransfer.backtest.rules import RULES, base, last, powerlaw, vertex
 from hptransfer.transfer.sweep import Sweep, gather
 
@@ -40,27 +40,27 @@ def test_vertex_at_the_end_of_the_grid_is_the_best_run() -> None:
 
 def test_regret_is_the_interpolation_over_the_minimum() -> None:
     sweep = parabolas([0.0])
-    assert regret(sweep, 0, np.array([0.0])) == Regret(0.0, edge=False)
-    assert regret(sweep, 0, np.array([1.0])).value == pytest.approx(0.01 / 2)
-    between = regret(sweep, 0, np.array([0.75])).value
-    assert regret(sweep, 0, np.array([0.5])).value < between < regret(sweep, 0, np.array([1.0])).value
+    assert interpolated_regret(sweep, 0, np.array([0.0])) == Regret(0.0, edge=False)
+    assert interpolated_regret(sweep, 0, np.array([1.0])).value == pytest.approx(0.01 / 2)
+    between = interpolated_regret(sweep, 0, np.array([0.75])).value
+    assert interpolated_regret(sweep, 0, np.array([0.5])).value < between < interpolated_regret(sweep, 0, np.array([1.0])).value
 
 
 def test_regret_never_falls_below_the_points() -> None:
     """A cubic spline would: the point at 0 is a spike down between flat neighbours."""
     loss = np.array([2.2, 2.2, 2.0, 2.2, 2.2])
     sweep, _ = gather(["width"], ["lr"], np.zeros((5, 1)), np.arange(5.0)[:, None], loss)
-    assert min(regret(sweep, 0, np.array([at])).value for at in np.linspace(0, 4, 81)) >= 0
+    assert min(interpolated_regret(sweep, 0, np.array([at])).value for at in np.linspace(0, 4, 81)) >= 0
 
 
 def test_beyond_the_range_counts_at_the_edge_and_is_flagged() -> None:
-    assert regret(parabolas([0.0]), 0, np.array([9.0])) == Regret(pytest.approx(0.02), edge=True)
+    assert interpolated_regret(parabolas([0.0]), 0, np.array([9.0])) == Regret(pytest.approx(0.02), edge=True)
 
 
 def test_replicates_count_by_their_mean() -> None:
     h = np.array([-1.0, 0.0, 0.0, 1.0])
     sweep, _ = gather(["width"], ["lr"], np.zeros((4, 1)), h[:, None], np.array([2.2, 2.0, 2.1, 2.2]))
-    assert regret(sweep, 0, np.array([1.0])).value == pytest.approx(2.2 / 2.05 - 1)
+    assert interpolated_regret(sweep, 0, np.array([1.0])).value == pytest.approx(2.2 / 2.05 - 1)
 
 
 @pytest.mark.parametrize("scattered", [False, True])
@@ -70,7 +70,7 @@ def test_regret_in_two_dimensions(scattered: bool) -> None:
     loss = 2 + 0.1 * (h**2).sum(axis=1)
     sweep, _ = gather(["N"], ["lr", "bs"], np.zeros((len(h), 1)), h, loss)
     expected = (2 + 0.1 * (0.3**2 + 0.4**2)) / loss.min() - 1
-    assert regret(sweep, 0, np.array([0.3, -0.4])).value == pytest.approx(expected, abs=2e-3)
+    assert interpolated_regret(sweep, 0, np.array([0.3, -0.4])).value == pytest.approx(expected, abs=2e-3)
 
 
 def test_held_out_cells_are_predicted_and_judged() -> None:

@@ -1,7 +1,6 @@
 """Which arms a command is about."""
 
 import argparse
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.experiment import Arm
-from hptransfer.report.coordinates import check_file, read_coordinate_checks
 
 ARMS = """
 name: mine
@@ -82,17 +80,3 @@ def test_wrong_names_are_one_line(experiment, argv, says):
     with pytest.raises(UsageError, match=says) as refused:
         chosen(experiment, *argv)
     assert "\n" not in str(refused.value)
-
-
-def test_a_coordinate_check_is_of_the_arm_with_its_settings(experiment, tmp_path):
-    data = {"corpus": "stdlib", "tokenizer": "bytes", "sha256": "1" * 64, "vocab": 256}
-    check = {
-        "optimizer": "adamw", "parametrization": "mup", "passed": True, "verdict": "", "tolerance": 0.08, "lr": 0.1,
-        "base_width": 32, "widths": [32, 64], "seeds": 1, "corpus": data, "options": {}, "changes": {}, "slopes": [],
-    }  # fmt: skip
-    slow = experiment.arm("slow")
-    for name, options in ((check_file(experiment.arm("adamw")), {}), (check_file(slow), {"beta2": 0.99})):
-        (tmp_path / f"{name}.json").write_text(json.dumps(check | {"options": options}))
-    assert list(read_coordinate_checks(tmp_path, experiment)) == ["adamw"]
-    (tmp_path / f"{check_file(slow)}.json").write_text(json.dumps(check | {"options": {"beta2": 0.999}}))
-    assert list(read_coordinate_checks(tmp_path, experiment)) == ["adamw", "slow"]

@@ -29,10 +29,16 @@ def test_only_the_checks_of_the_experiment_are_read_in_its_order(tmp_path: Path)
     assert read_coordinate_checks(tmp_path / "none", OURS) == {}
 
 
-def test_the_check_of_a_recipe_is_that_of_its_plain_arms_alone(tmp_path: Path) -> None:
-    write(tmp_path, "muon-mup.json", coordinate_check(OURS, "muon"))
+def test_a_check_is_that_of_the_arms_with_its_settings(tmp_path: Path) -> None:
     arms = {"same": {"optimizer": "muon"}, "slow": {"optimizer": "muon", "options.momentum": 0.9}}
-    assert list(read_coordinate_checks(tmp_path, experiment(("adamw",), arms=arms))) == ["same"]
+    ours, check = experiment(("adamw", "muon"), arms=arms), coordinate_check(OURS, "muon")
+    for name in ("muon-mup", "same", "slow"):
+        write(tmp_path, f"{name}.json", check)
+    assert list(read_coordinate_checks(tmp_path, ours)) == ["muon", "same"]
+    write(tmp_path, "slow.json", check | {"options": {**check["options"], "momentum": 0.9}})
+    assert list(read_coordinate_checks(tmp_path, ours)) == ["muon", "same", "slow"]
+    write(tmp_path, "same.json", check | {"changes": {"model.depth": 4}})
+    assert list(read_coordinate_checks(tmp_path, ours)) == ["muon", "slow"]
 
 
 @pytest.mark.parametrize(

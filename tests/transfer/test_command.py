@@ -73,6 +73,7 @@ def test_people_see_one_table_and_the_next_command(study: Path, capsys: pytest.C
     for words in ("best lr at width 64", "lr ~ width^", "weight_decay, final", "expected regret", "hold-out"):
         assert captured.err.count(words) == 2  # once per optimizer
     assert "FAILED" not in captured.err
+    assert "left out: adamw-sp of experiment other has 0 complete runs at width 128" in captured.err
     assert "written: predictions/other/adamw-256.json\nwritten: predictions/other/muon-256.json" in captured.err
     assert "python -m hptransfer.validate --experiment synthetic.yaml --set name=other --optimizer adamw,muon" in captured.err
 
@@ -147,17 +148,17 @@ def test_another_horizon_and_batch_at_the_target(study: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--optimizer moun", "unknown recipe 'moun'; did you mean 'muon'?"),
+        ("--optimizer moun", "unknown arm or recipe 'moun'; did you mean 'muon'?"),
         (
             "--optimizer shampoo",
             "shampoo of experiment synthetic in the store has 0 complete runs at width 64 and needs 3; go on with",
         ),
-        ("--optimizer ,", "names no optimizer"),
+        ("--optimizer ,", "name no arm"),
         ("--width 128", "target_width 128 is also searched"),
         ("--width 100", "width 100 is not a multiple of head_dim 64"),
         ("--width -64", "target_width"),
         ("--store nowhere", "store nowhere is empty"),
-        ("--output one.json", "--output one.json is one file for 2 arms"),
+        ("--output one.json", "--output one.json is one file for 4 arms"),
         ("--optimizer muon --output synthetic.yaml/x.json", "synthetic.yaml/x.json cannot be written"),
         ("--set widht=3", "unknown key 'widht'"),
         ("--batch-tokens 1000", "adamw at width 256: batch_tokens 1000 is no positive multiple of the context, 128"),
@@ -180,4 +181,4 @@ def test_process_exits_with_the_code_and_one_line(study: Path) -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: unknown recipe 'moun'; did you mean 'muon'?\n"
+    assert done.stderr == "error: unknown arm or recipe 'moun'; did you mean 'muon'?\n"
