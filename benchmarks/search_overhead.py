@@ -64,7 +64,7 @@ def main() -> None:
     lines = [
         "# Overhead of a search",
         "",
-        f"{machine.describe(torch.device('cpu'))}; {at_once} trials at once; {date}; "
+        f"{machine.device_name(torch.device('cpu'))}; {at_once} trials at once; {date}; "
         f"`python -m benchmarks.search_overhead --trials {args.trials} "
         f"--sampler {args.sampler}`. Trials that train nothing, through the real sampler, Ray Tune, claims and store.",
         "",

@@ -47,7 +47,7 @@ def main() -> None:
     lines = [
         f"# A store of {args.runs:,} runs",
         "",
-        f"{machine.describe(torch.device('cpu'))}; {date}; "
+        f"{machine.device_name(torch.device('cpu'))}; {date}; "
         f"`python -m benchmarks.store_speed --runs {args.runs}`; each a cold store.",
         "",
         *markdown_table(COLUMNS, rows),

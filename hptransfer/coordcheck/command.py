@@ -17,7 +17,7 @@ from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, check
 from hptransfer.coordcheck.measure import measure, shortened
-from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.membership import members
@@ -53,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--output", metavar="FILE.svg", help=where)
     args = options.parse_args(argv)
     _refuse_bad_numbers(args)
-    experiment, arms = chosen_arms(load_experiment(args.experiment, args.set), args.optimizer, args.parametrization)
+    experiment, arms = chosen_arms(args)
     if len(arms) > 1:
         raise UsageError(f"one arm is checked at a time: name it with --optimizer ({', '.join(arm.name for arm in arms)})")
     arm = arms[0]
+    if args.option and not args.output:
+        raise UsageError("with --option the check is no arm's: name its file with --output")
     output = Path(args.output or CHECKS / f"{check_file(arm)}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print(result)
     summary = _summary(args, arm, jobs[0], rate, result)
     _write(output, svg(result, f"{arm.optimizer} under {arm.parametrization}: movement against width"), summary)
-    search = f"python -m hptransfer.search {selection(args)} {arm_options(arms)}"
+    search = f"python -m hptransfer.search {selection(args)} {arm_options([arm.name])}"
     finish(
         args,
         summary,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.cli import names
-from hptransfer.experiment.experiment import Arm, Experiment
+from hptransfer.experiment.experiment import Arm, Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import RECIPES
 
@@ -15,51 +16,66 @@ from hptransfer.optimizers import RECIPES
 def add_arm_options(parser: argparse.ArgumentParser, *, help: str = "arms, or recipes (those of the experiment)") -> None:
     """The options that `chosen_arms` reads; ``help``: what names stand for here."""
     parser.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help=help)
-    parser.add_argument("--parametrization", metavar=",".join(PARAMETRIZATIONS), help="of recipes and arms (the experiment's)")
+    parser.add_argument(
+        "--parametrization", metavar=",".join(PARAMETRIZATIONS), help="of recipes; arms keep theirs (the experiment's)"
+    )
 
 
-def chosen_arms(experiment: Experiment, optimizer: str | None, parametrization: str | None) -> tuple[Experiment, tuple[Arm, ...]]:
-    """The arms that the two options name, in their order; all of the experiment where there is none. The experiment comes back
-    with those that it had not.
+def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Experiment, tuple[Arm, ...]]:
+    """The experiment that ``--experiment``, ``--set`` and ``more`` assignments give, and the arms that the two options name, in
+    their order: all of the experiment where there is none.
 
     A name is that of an arm. A recipe's stands, where no arm has it or parametrizations are named, for the recipe under these,
-    by default the experiment's first. Raises UsageError for a name of neither, and for an arm that is named twice.
+    by default the experiment's first. Arms that the experiment has not are added to it, and to ``args.set`` for the commands
+    that follow. Raises UsageError for a name of neither, and for an arm that is named twice.
     """
-    kinds = _parametrizations(parametrization)
-    if optimizer is None:
-        recipes = [Arm.of(name, kind) for kind in kinds or experiment.parametrizations for name in experiment.optimizers]
+    experiment = load_experiment(args.experiment, [*args.set, *more])
+    kinds = _parametrizations(args.parametrization)
+    if args.optimizer is None:
+        recipes = [_of(experiment, name, kind) for kind in kinds or experiment.parametrizations for name in experiment.optimizers]
         own = [experiment.arm(name) for name in experiment.arms]
-        arms = [*recipes, *(arm for arm in own if not kinds or arm.parametrization in kinds)]
+        found = [*recipes, *(arm for arm in own if not kinds or arm.parametrization in kinds)]
     else:
-        arms = [arm for name in names(optimizer) for arm in _named(experiment, name, kinds)]
+        found = [arm for name in names(args.optimizer) for arm in _named(experiment, name, kinds)]
+        if twice := [arm.name for arm in found if found.count(arm) > 1]:
+            raise UsageError(f"--optimizer {args.optimizer} names {twice[0]} twice")
+    arms = {arm.name: arm for arm in found}
     if not arms:
         raise UsageError("--optimizer and --parametrization name no arm")
-    if twice := [arm.name for arm in arms if arms.count(arm) > 1]:
-        raise UsageError(f"--optimizer {optimizer} names {twice[0]} twice")
     known = {arm.name for arm in experiment.compared}
     new = {
-        arm.name: {"optimizer": arm.optimizer, "parametrization": arm.parametrization} for arm in arms if arm.name not in known
+        name: {"optimizer": arm.optimizer, "parametrization": arm.parametrization}
+        for name, arm in arms.items()
+        if name not in known
     }
-    return experiment.model_copy(update={"arms": {**experiment.arms, **new}}), tuple(arms)
+    if new:
+        args.set.append(f"arms={json.dumps(new)}")
+    return experiment.model_copy(update={"arms": {**experiment.arms, **new}}), tuple(arms.values())
 
 
-def arm_options(arms: Iterable[Arm]) -> str:
-    """The options by which a command is about ``arms`` of its experiment."""
-    return f"--optimizer {','.join(arm.name for arm in arms)}"
+def arm_options(names: Iterable[str]) -> str:
+    """The options by which a command is about the arms of these names."""
+    return f"--optimizer {','.join(names)}"
 
 
 def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]) -> list[Arm]:
     known = {arm.name: arm for arm in experiment.compared}
     if name in RECIPES.names() and name not in experiment.arms and (kinds or name not in known):
-        return [Arm.of(name, kind) for kind in kinds or experiment.parametrizations[:1]]
+        return [_of(experiment, name, kind) for kind in kinds or experiment.parametrizations[:1]]
     plain = {arm.name: arm for recipe in RECIPES.names() for kind in PARAMETRIZATIONS if (arm := Arm.of(recipe, kind))}
     if name not in known and name not in plain:
         raise unknown("arm or recipe", name, {*known, *RECIPES.names()})
     return [known.get(name) or plain[name]]
 
 
+def _of(experiment: Experiment, recipe: str, kind: Parametrization) -> Arm:
+    """The recipe's arm under a parametrization; one of the experiment that has its name goes before it."""
+    plain = Arm.of(recipe, kind)
+    return next((arm for arm in experiment.compared if arm.name == plain.name), plain)
+
+
 def _parametrizations(text: str | None) -> tuple[Parametrization, ...]:
-    found = names(text or "")
+    found = tuple(dict.fromkeys(names(text or "")))
     if wrong := [name for name in found if name not in PARAMETRIZATIONS]:
         raise unknown("parametrization", wrong[0], PARAMETRIZATIONS)
     return found  # type: ignore[return-value]

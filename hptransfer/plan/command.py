@@ -73,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     every = [stage for stages in plans for stage in stages]
     whole = total(stage.cost for stage in every)
     console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per width; store {args.store}")
-    if records:
-        console.print(f"{len(records)} of its runs are in the store: what search and validate find there is not run again")
+    own = {record.run_id for arm in arms for part in (found.searched, found.held_out) for record in part.get(arm.name, ())}
+    if own:
+        console.print(f"{len(own)} of these runs are in the store: what search and validate find there is not run again")
     table(
         "cost",
         ["arm", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "stages": [{**_named(stage), **asdict(stage.cost)} for stage in every],
             "total": asdict(whole),
             "expected": expected,
-            "runs_in_store": len(records),
+            "runs_in_store": len(own),
         },
         next_command=_next_command(args, arms),
     )
@@ -187,12 +188,12 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
         return PUBLIC
     begun = tuple(sorted({int(record.point["width"]) for record in records}))
     try:
-        group = arm_group(arm.name, found, experiment.model_copy(update={"widths": begun}), "")
+        group = arm_group(arm.name, found, begun, arm.name)
         decays = {record.point["weight_decay"] for record in group.used}
         if len(decays) > 1 and min(decays) > 0:  # fitted too, whatever the loss says of it
             group = replace(group, hyperparameters=("lr", "weight_decay"), optional=None)
         fit = fit_group(group, None).fit
-    except (UsageError, Refused):  # too few of them
+    except Refused:  # too few of them
         return PUBLIC
     assert fit is not None
     return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
@@ -230,6 +231,6 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
 
 def _next_command(args: argparse.Namespace, arms: Sequence[Arm]) -> str:
     words = ["python -m hptransfer.search", selection(args)]
-    words += [arm_options(arms)] if args.optimizer or args.parametrization else []
+    words += [arm_options(arm.name for arm in arms)] if args.optimizer or args.parametrization else []
     words += [f"--trials {args.trials}"] if args.trials is not None else []
     return " ".join(words)

@@ -67,7 +67,7 @@ def _next(results: Results, summary: Summary, options: str) -> str:
     if summary.missing:
         return summary.missing[0].command
     lowest = min(results.arms, key=lambda arm: _loss(results, arm.name))
-    return f"python -m hptransfer.export{options} {arm_options([lowest])} --target json"
+    return f"python -m hptransfer.export{options} {arm_options([lowest.name])} --target json"
 
 
 def _loss(results: Results, arm: str) -> float:

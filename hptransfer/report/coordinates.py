@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hptransfer.base.config import merge, read_json
+from hptransfer.base.config import read_json
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import DataSpec
@@ -63,12 +63,11 @@ def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, Co
 
 
 def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment) -> bool:
-    defaults = get_recipe(arm.optimizer).options().model_dump(mode="json")
-    checked = {name: value for name, value in check.options.items() if name in defaults}  # one of old has what is gone
-    options = experiment.target(arm, check.corpus).settings["options"]
+    settings, recipe = experiment.target(arm, check.corpus).settings, get_recipe(arm.optimizer)
+    known = {name: value for name, value in check.options.items() if name in recipe.options.model_fields}  # some are gone
     return (
-        check.base_width == experiment.base_width
+        (check.optimizer, check.parametrization, check.changes) == (arm.optimizer, arm.parametrization, arm.changes)
+        and check.base_width == settings["base"]["width"]
         and experiment.data.names(check.corpus)
-        and check.changes == arm.changes
-        and merge(defaults, checked) == merge(defaults, options)
+        and recipe.options.model_validate(known) == recipe.options.model_validate(settings["options"])
     )

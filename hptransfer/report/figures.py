@@ -11,6 +11,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
+from hptransfer.experiment.choice import arm_options
 from hptransfer.report import charts
 from hptransfer.report.charts.parts import in_words
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
@@ -214,7 +215,7 @@ def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -
     return (
         Missing(
             sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.",
-            command=f"python -m hptransfer.coordcheck{options} --optimizer {left[0].arm}",
+            command=f"python -m hptransfer.coordcheck{options} {arm_options([left[0].arm])}",
         ),
     )
 

@@ -212,7 +212,7 @@ def _missing(results: Results, options: str) -> Iterable[Missing]:
         for stage, lack in _lacks(results, arm):
             groups.setdefault((stage, lack), []).append(arm)
     for (stage, lack), arms in groups.items():
-        command = f"python -m hptransfer.{stage}{options} {arm_options(arms)}"
+        command = f"python -m hptransfer.{stage}{options} {arm_options(arm.name for arm in arms)}"
         yield Missing(sentence=f"{text.listing([arm.name for arm in arms])}: {lack}.", command=command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import add_arm_options, chosen_arms
 from hptransfer.experiment.experiment import Arm
 
@@ -22,4 +22,4 @@ def chosen_search(args: argparse.Namespace) -> tuple[Experiment, tuple[Arm, ...]
     if args.widths:
         args.set.append(f"widths={args.widths}".replace(" ", ""))
     trials = [] if args.trials is None else [f"search.trials={args.trials}"]
-    return chosen_arms(load_experiment(args.experiment, [*args.set, *trials]), args.optimizer, args.parametrization)
+    return chosen_arms(args, trials)

@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row in result
         ],
     )
-    spent = budget.spent(records)
+    spent, names = budget.spent(records), [arm.name for arm in arms]
     finish(
         args,
         {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
-        next_command=None if spent else f"python -m hptransfer.transfer {selection(args)} {arm_options(arms)}",
+        next_command=None if spent else f"python -m hptransfer.transfer {selection(args)} {arm_options(names)}",
     )
     if spent:
         raise CheckFailed(spent)

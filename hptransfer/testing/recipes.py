@@ -85,7 +85,7 @@ def the_loss_falls_and_the_same_run_gives_the_same_bits(recipe: Recipe, rates: R
         require(_steps(spec, *model_and_optimizer(spec), 0, 12) == losses[:12], f"{where}: the same run twice gives other losses")
 
 
-def a_state_dict_goesthrough_a_file_and_continues_bitwise(recipe: Recipe, rates: Rates) -> None:
+def a_state_dict_goes_through_a_file_and_continues_bitwise(recipe: Recipe, rates: Rates) -> None:
     """Over a refresh of preconditioners at step 10, and with the counters of refreshes and averages; in bfloat16 too."""
     for spec, precision in product(_specs(recipe, rates), ("float32", "bfloat16")):
         spec = spec.at(precision=precision)
@@ -158,7 +158,7 @@ RECIPE_CHECKS = (
     options_are_sound,
     rules_are_one_at_the_base_shape,
     the_loss_falls_and_the_same_run_gives_the_same_bits,
-    a_state_dict_goesthrough_a_file_and_continues_bitwise,
+    a_state_dict_goes_through_a_file_and_continues_bitwise,
     stacked_equals_one_by_one,
     every_parameter_is_in_one_group_with_the_final_numbers,
     the_costs_are_known_before_the_run,

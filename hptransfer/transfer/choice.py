@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from hptransfer.base.errors import UsageError
-from hptransfer.experiment import load_experiment
 from hptransfer.experiment.choice import add_arm_options, chosen_arms
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 
@@ -22,7 +21,7 @@ def chosen(args: argparse.Namespace) -> tuple[Path, Prediction]:
     """The prediction and its file. Raises UsageError where the options leave it open, or the file is none."""
     if args.prediction:
         return Path(args.prediction), read_prediction(args.prediction)
-    experiment, arms = chosen_arms(load_experiment(args.experiment, args.set), args.optimizer, args.parametrization)
+    experiment, arms = chosen_arms(args)
     if len(arms) > 1:
         raise UsageError(f"name one with --optimizer ({', '.join(arm.name for arm in arms)}), or a file with --prediction")
     path = default_path(experiment.name, arms[0].name, args.width or experiment.target_width)

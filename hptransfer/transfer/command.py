@@ -21,10 +21,11 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
-from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Job, Point, Store
+from hptransfer.runs.point import Number
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
@@ -48,9 +49,8 @@ class Question:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where an optimum is on the edge of its sweep or a precondition fails; errors are raised."""
     args = _parse(arguments)
-    questions = _from_table(args) if args.table else _from_store(args)
+    questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
     predictions: dict[str, Prediction] = {}
-    refused: dict[str, Refusal] = {}
     written: dict[str, str] = {}
     for question in questions:
         name = question.group.name
@@ -73,10 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
     cli.finish(
         args,
-        {
-            "predictions": objects,
-            "refused": reasons,
-        },
+        {"predictions": objects, "refused": reasons},
         written=list(written.values()),
         next_command=None if args.table or not predictions else _next_command(args, predictions),
     )
@@ -145,11 +142,10 @@ def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
     return table.target_job(columns, named)
 
 
-def _from_store(args: argparse.Namespace) -> list[Question]:
-    """The arms of an experiment that are asked for."""
-    target = [f"target_width={args.width}"] if args.width is not None else []
-    experiment = load_experiment(args.experiment, [*args.set, *target])
-    experiment, arms = chosen_arms(experiment, args.optimizer, args.parametrization)
+def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Refusal]]:
+    """The arms of an experiment that are asked for, and why others have too few runs. Raises UsageError for one of these that
+    was named."""
+    experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
     if args.output and len(arms) > 1:
         raise UsageError(f"--output {args.output} is one file for {len(arms)} arms; name one with --optimizer")
     store = Store(args.store)
@@ -161,13 +157,15 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
     if found.left_out:
         cli.console.print(f"{found.left_out} runs on another version of corpus {experiment.data.corpus} left out")
     elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
-    questions, without = [], []
+    questions, lacking = [], {}
     for arm in arms:
-        search = f"python -m hptransfer.search {cli.selection(args)} {arm_options([arm])}"
         try:
-            group = arm_group(arm.name, found, experiment, search)
-        except UsageError as error:
-            without.append(error)
+            group = arm_group(arm.name, found, experiment.widths, f"{arm.name} of experiment {experiment.name}")
+        except Refused as error:
+            if args.optimizer:
+                search = f"python -m hptransfer.search {cli.selection(args)} {arm_options([arm.name])}"
+                raise UsageError(f"{error}; go on with `{search}`") from None
+            lacking[arm.name] = error.refusal
             continue
         job = target_of(experiment, arm.name, found)
         if changes := {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}:
@@ -176,19 +174,14 @@ def _from_store(args: argparse.Namespace) -> list[Question]:
         provenance = _provenance({"experiment": experiment.name, "store": store.location, "run_ids": run_ids(group)})
         file = Path(args.output) if args.output else path.with_stem(path.stem + elsewhere)
         questions.append(Question(group, job, resolve, file, provenance))
-    if without and (args.optimizer or not questions):
-        raise without[0]
-    for lack in without:
-        cli.console.print(f"left out: {lack}")
-    return questions
+    return questions, lacking
 
 
-def arm_group(name: str, found: Members, experiment: Experiment, command: str) -> Group:
-    """The searched runs of an arm. Raises UsageError, which names the ``command`` that helps, where a width lacks runs."""
+def arm_group(name: str, found: Members, widths: Sequence[Number], words: str) -> Group:
+    """The searched runs of an arm, called ``words`` where they are refused: a width of ``widths`` lacks runs."""
     group = Group(name, found.searched.get(name, ()))
-    where = f"of experiment {experiment.name}" if group.records else f"of experiment {experiment.name} in the store"
-    if lack := too_few_runs(group, experiment.widths, f"{name} {where}"):
-        raise UsageError(f"{lack.text}; go on with `{command}`")
+    if lack := too_few_runs(group, widths, words):
+        raise Refused(lack)
     return group
 
 
@@ -234,7 +227,7 @@ def _forget(path: Path) -> None:
 
 
 def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
-    words = ["python -m hptransfer.validate", cli.selection(args), f"--optimizer {','.join(names)}"]
+    words = ["python -m hptransfer.validate", cli.selection(args), arm_options(names)]
     words += [f"--width {args.width}"] if args.width is not None else []
     return " ".join(words)
 

@@ -10,8 +10,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.experiment import load_experiment
-from hptransfer.experiment.choice import add_arm_options, chosen_arms
+from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.membership import members
 from hptransfer.report import text
 from hptransfer.runs import Store
@@ -23,11 +22,9 @@ from hptransfer.validate.standing import Standing, given_predictions, known_pred
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    target = [f"target_width={args.width}"] if args.width is not None else []
-    experiment = load_experiment(args.experiment, [*args.set, *target])
+    experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
     if args.workers < 1 or experiment.batch_sequences % args.workers:
         raise UsageError(f"--workers {args.workers} does not divide the batch of {experiment.batch_sequences} sequences")
-    experiment, arms = chosen_arms(experiment, args.optimizer, args.parametrization)
     store = Store(args.store)
     given = given_predictions(args.predictions or (), experiment, resolve)
     found = members(store.records().values(), experiment, resolve)
@@ -69,7 +66,7 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
     if without and (args.optimizer or len(without) == len(names)):
         if refused:
             raise Refused(refused[0])
-        which = f"{selection(args)} --optimizer {','.join(without)}"
+        which = f"{selection(args)} {arm_options(without)}"
         raise UsageError(
             f"no prediction of {', '.join(without)} as far as searched; go on with `python -m hptransfer.search {which}`, or "
             "predict from the runs that there are with hptransfer.transfer"

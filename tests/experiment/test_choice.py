@@ -1,14 +1,14 @@
 """Which arms a command is about."""
 
-import argparse
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import parser, selection
 from hptransfer.experiment import load_experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
-from hptransfer.experiment.experiment import Arm
 
 ARMS = """
 name: mine
@@ -26,45 +26,60 @@ arms:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path):
+def file(tmp_path: Path) -> Path:
     (tmp_path / "mine.yaml").write_text(ARMS)
-    return load_experiment(str(tmp_path / "mine.yaml"))
+    return tmp_path / "mine.yaml"
 
 
-def chosen(experiment, *argv: str):
-    parser = argparse.ArgumentParser()
-    add_arm_options(parser)
-    args = parser.parse_args(argv)
-    return chosen_arms(experiment, args.optimizer, args.parametrization)
+def chosen(file: Path, *argv: str):
+    """The experiment, the arms, and the options of the next command."""
+    arguments = parser("transfer", "")
+    add_arm_options(arguments)
+    args = arguments.parse_args(["--experiment", str(file), *argv])
+    experiment, arms = chosen_arms(args)
+    return experiment, arms, [*shlex.split(selection(args))[2:], *arm_options(arm.name for arm in arms).split()]
 
 
+@pytest.mark.parametrize("kinds", ["[mup]", "[sp]", "[mup, sp]"])
 @pytest.mark.parametrize(
     ("argv", "names"),
     [
-        ([], ["adamw", "muon", "slow", "plain"]),
-        (["--parametrization", "mup"], ["adamw", "muon", "slow"]),
-        (["--parametrization", "sp"], ["adamw-sp", "muon-sp", "plain"]),
-        (["--optimizer", "muon"], ["muon"]),
-        (["--arm", "slow,muon"], ["slow", "muon"]),
-        (["--optimizer", "shampoo"], ["shampoo"]),  # one that the experiment has not
+        ([], None),
+        (["--parametrization", "mup"], ["adamw", "muon"]),
+        (["--parametrization", "sp,sp"], ["adamw-sp", "muon-sp", "plain"]),
+        (["--arm", "slow,plain"], ["slow", "plain"]),
+        (["--optimizer", "shampoo", "--parametrization", "mup"], ["shampoo"]),  # one that the experiment has not
         (["--optimizer", "adamw", "--parametrization", "mup,sp"], ["adamw", "adamw-sp"]),
         (["--arm", "adamw-sp,plain"], ["adamw-sp", "plain"]),
         (["--arm", "plain", "--parametrization", "mup"], ["plain"]),  # an arm has the one that it has
     ],
 )
-def test_arms_are_named_or_those_of_the_experiment(experiment, argv, names):
-    found, arms = chosen(experiment, *argv)
-    assert [arm.name for arm in arms] == names
-    assert [found.arm(name) for name in names] == list(arms)
-    assert {arm.name: found.arm(arm.name) for arm in experiment.compared} == {arm.name: arm for arm in experiment.compared}
-    assert chosen(experiment, *arm_options(arms).split())[1] == arms  # as the next command is told
+def test_arms_are_named_or_those_of_the_experiment(file, kinds, argv, names):
+    argv = ["--set", f"parametrizations={kinds}", *argv]
+    plain = load_experiment(str(file), [f"parametrizations={kinds}"])
+    experiment, arms, options = chosen(file, *argv)
+    found = [arm.name for arm in arms]
+    assert found == [arm.name for arm in plain.compared] if names is None else set(names) <= set(found)
+    assert [experiment.arm(name) for name in found] == list(arms)
+    assert all(experiment.arm(arm.name) == arm for arm in plain.compared)
+    again, same, _ = chosen(file, *options)  # as the next command is told
+    assert same == arms and again.compared == experiment.compared
+    with_all = load_experiment(str(file), [word for word in options if "=" in word])  # as the report is told
+    assert with_all.compared == experiment.compared
 
 
-def test_where_several_parametrizations_are_compared_an_arms_name_is_its_own(experiment):
-    both = experiment.model_copy(update={"parametrizations": ("mup", "sp")})
-    assert [arm.name for arm in chosen(both, "--optimizer", "muon,muon-sp")[1]] == ["muon", "muon-sp"]
-    under_sp = experiment.model_copy(update={"parametrizations": ("sp",)})
-    assert chosen(under_sp, "--optimizer", "muon")[1] == (Arm.of("muon", "sp"),)
+@pytest.mark.parametrize(
+    ("kinds", "name", "arm"), [("[mup]", "muon", "muon"), ("[sp]", "muon", "muon-sp"), ("[mup,sp]", "muon", "muon")]
+)
+def test_an_arms_name_is_its_own_and_a_recipe_has_the_experiments_first_parametrization(file, kinds, name, arm):
+    assert [one.name for one in chosen(file, "--set", f"parametrizations={kinds}", "--optimizer", name)[1]] == [arm]
+
+
+def test_an_arm_with_a_short_arms_name_goes_before_it(file):
+    mine = "arms.muon-sp={optimizer: muon, parametrization: sp, options.momentum: 0.9}"
+    _, (arm,), _ = chosen(file, "--set", mine, "--optimizer", "muon", "--parametrization", "sp")
+    assert arm.options == {"momentum": 0.9}
+    assert [one.name for one in chosen(file, "--set", mine, "--parametrization", "sp")[1]] == ["adamw-sp", "muon-sp", "plain"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +91,7 @@ def test_where_several_parametrizations_are_compared_an_arms_name_is_its_own(exp
         (["--optimizer", ","], "name no arm"),
     ],
 )
-def test_wrong_names_are_one_line(experiment, argv, says):
+def test_wrong_names_are_one_line(file, argv, says):
     with pytest.raises(UsageError, match=says) as refused:
-        chosen(experiment, *argv)
+        chosen(file, *argv)
     assert "\n" not in str(refused.value)

@@ -73,7 +73,7 @@ def test_people_see_one_table_and_the_next_command(study: Path, capsys: pytest.C
     for words in ("best lr at width 64", "lr ~ width^", "weight_decay, final", "expected regret", "hold-out"):
         assert captured.err.count(words) == 2  # once per optimizer
     assert "FAILED" not in captured.err
-    assert "left out: adamw-sp of experiment other has 0 complete runs at width 128" in captured.err
+    assert "refused: adamw-sp of experiment other has 0 complete runs at width 128 and needs 3" in captured.err
     assert "written: predictions/other/adamw-256.json\nwritten: predictions/other/muon-256.json" in captured.err
     assert "python -m hptransfer.validate --experiment synthetic.yaml --set name=other --optimizer adamw,muon" in captured.err
 
@@ -151,7 +151,7 @@ def test_another_horizon_and_batch_at_the_target(study: Path, capsys: pytest.Cap
         ("--optimizer moun", "unknown arm or recipe 'moun'; did you mean 'muon'?"),
         (
             "--optimizer shampoo",
-            "shampoo of experiment synthetic in the store has 0 complete runs at width 64 and needs 3; go on with",
+            "shampoo of experiment synthetic has 0 complete runs at width 64 and needs 3; go on with",
         ),
         ("--optimizer ,", "name no arm"),
         ("--width 128", "target_width 128 is also searched"),
