@@ -57,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arms) > 1:
         raise UsageError(f"one arm is checked at a time: name it with --optimizer ({', '.join(arm.name for arm in arms)})")
     arm = arms[0]
-    if args.option and not args.output:
-        raise UsageError("with --option the check is no arm's: name its file with --output")
-    output = Path(args.output or CHECKS / f"{check_file(arm)}.svg")
+    name = check_file(arm) + ("-with-options" if args.option else "")  # that of the arm itself stays
+    output = Path(args.output or CHECKS / f"{name}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
     rate = _rate(args, experiment, arm)

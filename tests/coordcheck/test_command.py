@@ -51,7 +51,9 @@ def test_defaults(here, capsys, jobs):
     code, out, err = run(capsys, "--optimizer", "muon")
     assert (code, out) == (0, "")
     assert "passed: " in err
-    assert "next:    python -m hptransfer.search --experiment quickstart --optimizer muon\n" in err
+    assert (
+        err.endswith(" --optimizer muon\n") and "next:    python -m hptransfer.search --experiment quickstart --set 'arms=" in err
+    )
     assert [(job.point["width"], job.point.init_seed, job.point.data_seed) for job in jobs] == [
         (width, seed, seed) for width in (32, 64, 128, 256, 512) for seed in range(5)
     ]
@@ -152,7 +154,7 @@ def test_an_arm_is_checked_as_it_is_searched(here, capsys, jobs):
     assert (found["options"]["adam"]["beta1"], found["options"]["beta2"], found["model"]["depth"]) == (0.7, 0.6, 2)
     settings = jobs[0].point.settings
     assert (settings["schedule"]["shape"], jobs[0].steps, found["batch_sequences"]) == ("constant", 50, SEQUENCES)
-    assert (here / "reports/coordcheck/other.svg").exists()
+    assert (here / "reports/coordcheck/other-with-options.svg").exists()
 
 
 @pytest.mark.parametrize(
