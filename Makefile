@@ -23,6 +23,11 @@ demo: $(READY)
 	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 
+# One thread for every library: two test processes, and what Ray starts, share the cores.
+test slow: export OMP_NUM_THREADS := 1
+test slow: export OPENBLAS_NUM_THREADS := 1
+test slow: export POLARS_MAX_THREADS := 1
+
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 

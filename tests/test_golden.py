@@ -1,7 +1,7 @@
 """The numbers that hptransfer gave before a run became a point: the same stores and tables give them today.
 
 ``golden/<experiment>/store`` is a store of a committed experiment as version 89e35fb left it (`make demo` on two cores of an AMD
-EPYC, 26 November 2026; of four-optimizers the search and 8 of 61 validation runs), ``golden/*.json`` what its commands printed.
+EPYC, 26 November 2026), ``golden/*.json`` what its commands printed.
 Keys have new names since; the functions here that turn today's output into the old shape are the map.
 """
 
