@@ -39,6 +39,7 @@ def run(stage: str, *arguments: str, folder: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_from_search_to_report(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_an_object_store_that_refuses_is_one_line_at_once_and_one_that_is_away_i
     assert away.value.may_pass
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_a_whole_search_on_an_object_store(uri):

@@ -88,6 +88,7 @@ def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_p
     assert not list(store.glob("**/*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_search_whose_budget_is_spent_says_what_is_left_and_where_the_time_went(straight, tmp_path):
     first = Store(straight[0]).get(straight[1]["studies"][0]["run_ids"][0])
     budget = f"--set=budget.flops={4.5 * first.job.flops}"
@@ -106,6 +107,7 @@ def test_a_search_whose_budget_is_spent_says_what_is_left_and_where_the_time_wen
     assert profile["seconds"]["training"] > 0 and 0 < profile["ray_and_scheduling"] < 1
 
 
+@pytest.mark.slow
 def test_a_diverging_lr_is_a_state_and_the_study_goes_on(tmp_path):
     wild = ["--set=spaces.shampoo.lr.low=0.001", "--set=spaces.shampoo.lr.high=1000", "--widths=32", "--trials=7"]
     result = search(tmp_path / "runs", *wild)

@@ -122,8 +122,8 @@ def test_a_table_has_no_run_to_train(prediction: Prediction, folder: Path, capsy
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_two_workers_train_the_prediction_and_a_wider_model(prediction: Prediction, folder: Path, capsys) -> None:
-    """Under DDP and FSDP2, with the same loss; the second time from the store."""
+def test_two_workers_train_the_prediction_once(prediction: Prediction, folder: Path, capsys) -> None:
+    """The second time it is in the store."""
     two = ["--workers", "2"]
     code, ddp, err = command(capsys, *two, "--target-loss", "5.4")
     assert code == 0, err
@@ -135,13 +135,20 @@ def test_two_workers_train_the_prediction_and_a_wider_model(prediction: Predicti
     code, again, err = command(capsys, *two)
     assert code == 0 and "is in the store: nothing is trained" in err
     assert again["loss"] == ddp["loss"]
+    code, _, err = command(capsys, "--workers", "4", "--threads", "64", "--store", "third")
+    assert code == 2 and "can never fit" in err.splitlines()[-1]
 
-    sharded = ["--strategy", "fsdp", "--accumulate", "2"]
-    code, fsdp, err = command(capsys, *two, *sharded, "--store", "others")
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_sharded_workers_train_what_one_does_and_a_wider_model(prediction: Prediction, folder: Path, capsys) -> None:
+    code, one, err = command(capsys)
     assert code == 0, err
-    assert fsdp["loss"] == pytest.approx(ddp["loss"], rel=1e-4)
+    sharded = ["--workers", "2", "--strategy", "fsdp", "--accumulate", "2"]
+    code, fsdp, err = command(capsys, *sharded, "--store", "others")
+    assert code == 0, err
+    assert fsdp["loss"] == pytest.approx(one["loss"], rel=1e-4)
     code, wide, err = command(capsys, "--width", "64")
     assert code == 0, err
     assert wide["width"] == 64 and "the prediction was made for width 48" in err
-    code, _, err = command(capsys, "--workers", "4", "--threads", "64", "--store", "third")
-    assert code == 2 and "can never fit" in err.splitlines()[-1]
