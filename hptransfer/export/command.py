@@ -18,7 +18,7 @@ TARGETS: dict[str, Callable[[Prediction], str]] = {"json": export_json}
 def main(argv: Sequence[str] | None = None) -> None:
     """Read one prediction file, write one export."""
     parser = cli.parser("export", "Write a prediction in the form that a trainer reads.")
-    choice.add_options(parser)
+    choice.add_prediction_options(parser)
     parser.add_argument("--target", default="json", metavar="NAME", help=f"{', '.join(TARGETS)} (json)")
     parser.add_argument("--output", metavar="FILE", help="(exports/..., as the prediction in predictions/...)")
     args = parser.parse_args(argv)

@@ -22,7 +22,7 @@ from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_co
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
-from hptransfer.search.choice import add_options, chosen_search
+from hptransfer.search.choice import add_search_options, chosen_search
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import Study
 from hptransfer.trainers.ours.data.corpus import identify
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser("plan", "Runs, FLOPs, hours and expected regret, before anything is spent.")
-    add_options(options)
+    add_search_options(options)
     speed = options.add_mutually_exclusive_group()
     speed.add_argument("--hardware", metavar="NAME", help=f"{', '.join(HARDWARE)} (that of the runs in the store, else cpu)")
     speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")

@@ -9,7 +9,7 @@ from hptransfer.experiment.choice import add_arm_options, chosen_arms
 from hptransfer.experiment.experiment import Arm
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_search_options(parser: argparse.ArgumentParser) -> None:
     """The options that `chosen_search` reads."""
     add_arm_options(parser)
     parser.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")

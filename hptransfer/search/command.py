@@ -15,7 +15,7 @@ from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
-from hptransfer.search.choice import add_options, chosen_search
+from hptransfer.search.choice import add_search_options, chosen_search
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
@@ -26,7 +26,7 @@ from hptransfer.trainers.ours.points import spec_of
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("search", __doc__ or "")
-    add_options(options)
+    add_search_options(options)
     options.add_argument("--profile", action="store_true", help="say where the wall time went")
     args = options.parse_args(argv)
     experiment, arms = chosen_search(args)

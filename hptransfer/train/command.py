@@ -23,7 +23,7 @@ from hptransfer.transfer.prediction import Prediction
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("train", __doc__ or "")
-    choice.add_options(options, width="width to train at (the prediction's)")
+    choice.add_prediction_options(options, width="width to train at (the prediction's)")
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers, each with a GPU if any (1)")
     options.add_argument("--strategy", choices=get_args(Strategy), default="ddp", help="whole models, or sharded by FSDP2 (ddp)")
     options.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts a worker takes its batch in (1)")
