@@ -129,7 +129,7 @@ def test_a_table_has_no_run_to_export(folder: Path, adamw: Prediction) -> None:
     [
         (["--target", "jsn"], "unknown export target 'jsn'; did you mean 'json'"),
         (["--experiment", "sample.yaml"], "name one with --optimizer"),
-        (["--experiment", "sample.yaml", "--optimizer", "shampo"], "unknown recipe 'shampo'; did you mean 'shampoo'"),
+        (["--experiment", "sample.yaml", "--optimizer", "shampo"], "unknown arm or recipe 'shampo'; did you mean 'shampoo'"),
         (["--experiment", "sample.yaml", "--optimizer", "muon"], "make it with `python -m hptransfer.transfer`"),
         (["--prediction", "sample.yaml"], "is not a prediction file"),
     ],

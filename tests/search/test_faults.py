@@ -81,6 +81,7 @@ def strike(store: Store, sent: signal.Signals, times: int = 1) -> dict[str, int]
     return struck
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_processes_are_replaced_and_nothing_is_trained_twice(log, experiment, tmp_path):
     runs, store = Runs(experiment, 4), Store(tmp_path / "runs")
     killed, stopped = strike(store, signal.SIGKILL), strike(store, signal.SIGSTOP, 2)

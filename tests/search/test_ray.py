@@ -70,6 +70,7 @@ def test_the_same_command_runs_nothing_again_and_more_trials_add_exactly_those(s
     assert [run_ids[:8] for run_ids in ids(more)] == ids(result)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_in_mid_search_loses_and_repeats_nothing(straight, tmp_path):
     store = tmp_path / "runs"
     process = subprocess.Popen(command(store, "--trials=8"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -119,6 +120,7 @@ def test_a_diverging_lr_is_a_state_and_the_study_goes_on(tmp_path):
     assert all(record.outcome.reason for record in records if record.state == "diverged")
 
 
+@pytest.mark.slow
 def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest(tmp_path):
     """The data in this process is not what the trials find: they fail, and the search says which run."""
     env = os.environ | {"HPTRANSFER_CACHE": str(tmp_path / "cache")}

@@ -67,7 +67,7 @@ def test_json_contract(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_people_see_one_table_and_the_next_command(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert transfer("--set", "name=other") == 0
+    assert transfer("--set", "name=other") == 1  # sp is not searched
     captured = capsys.readouterr()
     assert captured.out == ""
     for words in ("best lr at width 64", "lr ~ width^", "weight_decay, final", "expected regret", "hold-out"):
@@ -79,10 +79,13 @@ def test_people_see_one_table_and_the_next_command(study: Path, capsys: pytest.C
 
 
 def test_several_optimizers_are_a_list(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert transfer("--json") == 0
+    assert transfer("--json") == 1
     printed = json.loads(capsys.readouterr().out)
     assert [prediction["name"] for prediction in printed["predictions"]] == ["adamw", "muon"]
-    assert printed["refused"] == {}
+    assert {name: refusal["code"] for name, refusal in printed["refused"].items()} == {
+        "adamw-sp": "too_few_runs",
+        "muon-sp": "too_few_runs",
+    }
 
 
 def test_sp_uses_the_base_width_runs_that_mup_made(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_with_the_reader_alone_replaced_a_table_gives_what_the_store_gives(
     """Everything after the reader is one pipeline: given the store's questions, the command over a table says the same."""
     ours = printed(["--experiment", "ours.yaml"], capsys)
     read = command._from_store
-    monkeypatch.setattr(command, "_from_table", lambda args: read(command._parse(["--experiment", "ours.yaml"])))
+    monkeypatch.setattr(command, "_from_table", lambda args: read(command._parse(["--experiment", "ours.yaml"]))[0])
     table = printed(TABLE, capsys)
     for found in (ours, table):
         for prediction in found["predictions"]:

@@ -13,7 +13,7 @@ from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.command import main
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 TINY = {
     "name": "tiny",

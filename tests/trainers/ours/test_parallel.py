@@ -25,7 +25,7 @@ def one() -> dict[str, list[float]]:
     return {recipe: curve(train(spec_of(recipe), CORPUS)) for recipe in RECIPES.names()}
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_workers_reproduce_one(strategy: str, one, tmp_path) -> None:
     """20 steps in float64 to 1e-8 at every step, on both workers; with accumulated parts; from a checkpoint that one worker
     left, and the other way round."""

@@ -105,7 +105,7 @@ def job_of(recipe: str, options: dict[str, Any], changes: dict[str, Any], parame
     experiment = Experiment.model_validate(EXPERIMENT | changes)
     arm = Arm.of(recipe, parametrization)
     tuned = {"lr": 0.01, "weight_decay": 0.002, "embedding_lr_ratio": 2.0}
-    return resolve(experiment.point(arm, DATA, width=width, options=options, seed=3, **tuned))
+    return resolve(experiment.point(arm, DATA, width=width, seed=3, **tuned).at(options=options))
 
 
 @pytest.mark.parametrize(("recipe", "options", "changes", "parametrization", "width", "run_id"), FROZEN)
