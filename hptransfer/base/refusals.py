@@ -42,8 +42,8 @@ WORDS = {
 # The stage that helps, and its options.
 REMEDIES = {
     "precondition": "transfer --force",
-    "lower_edge": "search --set spaces.{optimizer}.{hyperparameter}.low=...",
-    "upper_edge": "search --set spaces.{optimizer}.{hyperparameter}.high=...",
+    "lower_edge": "search --set spaces.{space}.{hyperparameter}.low=...",
+    "upper_edge": "search --set spaces.{space}.{hyperparameter}.high=...",
     "divergence_bounds": "search --trials N",
     "nothing_to_fit": "search --trials N",
     "too_few_runs": "search --trials N",
@@ -66,10 +66,10 @@ class Refusal(Frozen):
         """In words."""
         return WORDS[self.code].format(**self.values)
 
-    def remedy(self, optimizer: str) -> str | None:
-        """The stage that helps an arm of ``optimizer``, with its options; None where none is known to."""
+    def remedy(self, space: str) -> str | None:
+        """The stage that helps an arm whose ranges are those of ``space``, with its options; None where none is known to."""
         found = REMEDIES.get(self.code)
-        return found and found.format(**{"hyperparameter": "", **self.values, "optimizer": optimizer})
+        return found and found.format(**{"hyperparameter": "", **self.values, "space": space})
 
 
 class Refused(CheckFailed):

@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
     rate = _rate(args, experiment, arm)
-    data = load_corpus(experiment.data).spec
+    if experiment.under(arm).trainer:
+        raise UsageError(f"{arm.name} is a program of yours: only it knows its activations, and coordcheck cannot see them")
+    data = load_corpus(experiment.under(arm).data).spec
     points = [_point(args, experiment, arm, data, rate, width) for width in args.widths]
     jobs = [resolve(point.replicate(seed)) for point in points for seed in range(args.seeds)]
     _say_what_is_checked(args, arm, jobs[0], rate)
@@ -127,7 +129,8 @@ def _point(args: argparse.Namespace, experiment: Experiment, arm: Arm, data: Dat
         recipe_options = override(point.settings["options"], args.option)
     except UsageError as error:
         raise UsageError(str(error).replace("--set", "--option", 1)) from None
-    validate(get_recipe(arm.optimizer).options, recipe_options, f"--option of {arm.optimizer}")
+    optimizer = point.settings["optimizer"]
+    validate(get_recipe(optimizer).options, recipe_options, f"--option of {optimizer}")
     return shortened(point.at(options=recipe_options), max(args.steps))
 
 

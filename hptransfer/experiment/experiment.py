@@ -17,13 +17,15 @@ from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.plugins import load_plugins
 from hptransfer.experiment.model import ModelChoice
+from hptransfer.experiment.program import Program, ProgramFiles, check_program
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
-from hptransfer.experiment.space import SearchSpace, load_space
+from hptransfer.experiment.space import SearchSpace, load_space, program_space
 from hptransfer.optimizers import get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.runs.point import Number, Point
 
 BASELINE = "adamw"  # the recipe that others are measured against
+Inputs = DataSpec | ProgramFiles  # what an arm's runs read: tokens, or the files of a program
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 
@@ -111,10 +113,10 @@ class Budget(Frozen):
 @dataclass(frozen=True)
 class Arm:
     """What is compared: a named set of settings over those of the experiment. ``changes`` are dotted keys of the experiment file
-    beside the optimizer, its options and the parametrization."""
+    beside the optimizer, its options and the parametrization. A program's arm need not say its optimizer."""
 
     name: str
-    optimizer: str
+    optimizer: str | None
     parametrization: Parametrization
     options: dict[str, Any]
     changes: dict[str, Any]
@@ -127,12 +129,17 @@ class Arm:
 
     @classmethod
     def read(cls, name: str, settings: Mapping[str, Any], parametrization: Parametrization) -> Arm:
-        """An arm of the experiment file. Raises UsageError where it names no optimizer."""
+        """An arm of the experiment file."""
         flat = {"parametrization": parametrization, **settings}
-        if "optimizer" not in flat:
-            raise UsageError(f"arms.{name} names no optimizer")
         options = {key.removeprefix("options."): flat.pop(key) for key in list(flat) if key.startswith("options.")}
-        return cls(name, flat.pop("optimizer"), flat.pop("parametrization"), options, flat)
+        return cls(name, flat.pop("optimizer", None), flat.pop("parametrization"), options, flat)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arm as the experiment file has it."""
+        optimizer = {"optimizer": self.optimizer} if self.optimizer else {}
+        options = {f"options.{key}": value for key, value in self.options.items()}
+        return {**optimizer, "parametrization": self.parametrization, **options, **self.changes}
 
 
 class Experiment(Frozen):
@@ -144,35 +151,43 @@ class Experiment(Frozen):
     plugins: tuple[str, ...] = Field((), description="Python files with more recipes and families; from the working directory")
     model: ModelChoice = Field(default_factory=lambda: ModelChoice.model_validate({}))
     data: DataChoice = DataChoice()
-    base_width: int = Field(gt=0)
+    trainer: Program | None = Field(None, description="a program of your own that is trained with, in the place of hptransfer's")
+    base_width: int = Field(gt=0, description="where base coordinates are final ones (the smallest of widths)")
     widths: tuple[int, ...] = Field(min_length=1, description="widths searched")
     target_width: int = Field(gt=0, description="held-out width, never searched")
-    horizon: Horizon
-    batch_sequences: int = Field(gt=0)
+    horizon: Horizon | None = None
+    batch_sequences: int | None = Field(None, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
     precision: Precision = "float32"
     evaluation: EvaluationSpec = EvaluationSpec()
     target_loss: float | None = Field(None, gt=0, description="validation loss, nats per token; the tokens to it are reported")
     optimizers: tuple[str, ...] = ()
     arms: dict[str, dict[str, Any]] = Field({}, description="by name: optimizer, parametrization, options.x, or any other key")
+    baseline: str | None = Field(None, description="the arm that the others are measured against (the only one of adamw)")
     parametrizations: tuple[Parametrization, ...] = Field(("mup",), min_length=1)
     weight_decay_rule: WeightDecayRule = "inverse_width"
     search: SearchSettings = SearchSettings()
     validation: ValidationSettings = ValidationSettings()
     resources: Resources = Resources()
     budget: Budget = Budget()
-    spaces: dict[str, dict[str, Any]] = Field({}, description="per recipe, merged over search_spaces/<recipe>.yaml")
+    spaces: dict[str, dict[str, Any]] = Field({}, description="per arm, or per recipe, over search_spaces/<recipe>.yaml")
     _spaces: dict[str, SearchSpace] = PrivateAttr(default_factory=dict)
+    _under: dict[str, Experiment] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _widths_are_a_scale(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "scales" not in data:
+    def _short_forms(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
             return data
-        scales = dict(data["scales"]) if isinstance(data["scales"], dict) else {}
-        if set(scales) != {"width"} or "widths" in data:
-            raise ValueError("scales has one searched scale, width, and then there is no widths")
-        return {key: value for key, value in data.items() if key != "scales"} | {"widths": scales["width"]}
+        if "scales" in data:
+            scales = dict(data["scales"]) if isinstance(data["scales"], dict) else {}
+            if set(scales) != {"width"} or "widths" in data:
+                raise ValueError("scales has one searched scale, width, and then there is no widths")
+            data = {key: value for key, value in data.items() if key != "scales"} | {"widths": scales["width"]}
+        widths = data.get("widths")
+        if "base_width" not in data and isinstance(widths, list | tuple) and all(isinstance(width, int) for width in widths):
+            data = data | ({"base_width": min(widths)} if widths else {})
+        return data
 
     @field_validator("name")
     @classmethod
@@ -183,27 +198,47 @@ class Experiment(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for recipe in (*self.optimizers, *self.spaces):
+        arms = self.compared
+        for recipe in (*self.optimizers, *(name for name in self.spaces if name not in self.arms)):
             get_recipe(recipe)
-        if not self.optimizers and not self.arms:
+        if not arms:
             raise ValueError("there is nothing to search: name optimizers, or arms")
-        for arm in self.compared:
-            get_recipe(arm.optimizer)
+        for arm in arms:
             if not NAME.fullmatch(arm.name):
                 raise ValueError(f"arm {arm.name!r}: a name has letters, digits, dots, underscores and dashes")
+            self._check(arm)
+        if self.baseline is not None and self.baseline not in (names := [arm.name for arm in arms]):
+            raise ValueError(f"baseline {self.baseline!r} is none of the arms: {', '.join(names)}")
         if len(set(self.optimizers)) < len(self.optimizers):
             raise ValueError(f"optimizers {list(self.optimizers)} name a recipe twice")
         if len(set(self.widths)) < len(self.widths):
             raise ValueError(f"widths {list(self.widths)} name a width twice")
-        shortest = min(self.validation.ladder, default=1.0) * (self.horizon.tokens or math.inf)
-        if shortest <= self.schedule.warmup_tokens < (self.horizon.tokens or math.inf):
+        tokens = (self.horizon and self.horizon.tokens) or math.inf
+        shortest = min(self.validation.ladder, default=1.0) * tokens
+        if shortest <= self.schedule.warmup_tokens < tokens:
             raise ValueError(
                 f"validation.ladder {self.validation.ladder[0]:g} is a horizon of {shortest:.0f} tokens, which the warm-up of "
                 f"{self.schedule.warmup_tokens} tokens takes up"
             )
+        return self
+
+    def _check(self, arm: Arm) -> None:
+        """Raises ValueError where an arm lacks what its trainer needs. What an arm changes is checked once it is applied."""
+        if arm.optimizer is not None:
+            get_recipe(arm.optimizer)
+        if arm.changes:
+            return
+        if self.trainer:
+            check_program(self.trainer, arm.parametrization, arm.optimizer)
+            return
+        if arm.optimizer is None:
+            raise ValueError(f"arm {arm.name} names no optimizer")
+        if arm.parametrization == "unknown":
+            raise ValueError(f"arm {arm.name}: parametrization unknown is of a program of your own (trainer.command)")
+        if missing := [name for name in ("horizon", "batch_sequences") if getattr(self, name) is None]:
+            raise ValueError(f"{missing[0]} is missing")
         for width in (self.base_width, *self.widths, self.target_width):
             self.model.check(width)
-        return self
 
     @property
     def compared(self) -> tuple[Arm, ...]:
@@ -223,27 +258,62 @@ class Experiment(Frozen):
             raise unknown(f"arm of experiment {self.name}", name, found)
         return found[name]
 
-    def baseline(self, arm: Arm) -> Arm | None:
-        """The arm that ``arm`` is measured against: the only one of plain AdamW under the same parametrization."""
+    def baseline_of(self, arm: Arm) -> Arm | None:
+        """The arm that ``arm`` is measured against: the one that is named, else the only one of plain AdamW under the same
+        parametrization."""
+        if self.baseline is not None:
+            return self.arm(self.baseline)
         found = [one for one in self.compared if one.optimizer == BASELINE and one.parametrization == arm.parametrization]
         return found[0] if len(found) == 1 else None
 
+    def under(self, arm: Arm) -> Experiment:
+        """The experiment with what an arm changes. Raises UsageError where it cannot have that."""
+        if not arm.changes:
+            return self
+        key = json.dumps(arm.settings, sort_keys=True)
+        if key not in self._under:
+            own = {name: value for name, value in arm.settings.items() if name not in arm.changes}
+            free: dict[str, Any] = {"arms": {arm.name: own}, "optimizers": [], "baseline": None}
+            free["spaces"] = {name: space for name, space in self.spaces.items() if name == arm.name or name not in self.arms}
+            changed = self.model_dump(mode="json", exclude_unset=True) | free
+            for dotted, value in arm.changes.items():
+                changed = merge(changed, nested(dotted, value))
+            self._under[key] = validate(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
+        return self._under[key]
+
+    def space_name(self, arm: Arm) -> str:
+        """Under which of ``spaces`` an arm's ranges are: its own name where it is there, and for a program; else its recipe's."""
+        return arm.name if arm.name in self.spaces or arm.optimizer is None or self.under(arm).trainer else arm.optimizer
+
     def space(self, arm: Arm) -> SearchSpace:
         """What is searched of an arm."""
-        changes = self.spaces.get(arm.optimizer, {})
-        key = json.dumps([arm.optimizer, arm.parametrization, changes], sort_keys=True)  # copies of the experiment share the dict
+        one = self.under(arm)
+        changes = one.spaces.get(self.space_name(arm), {})
+        program = one.trainer and [one.trainer.command]
+        key = json.dumps([arm.optimizer, arm.parametrization, changes, program], sort_keys=True)  # copies share the dict
         if key not in self._spaces:
-            self._spaces[key] = load_space(arm.optimizer, arm.parametrization, changes)
+            if one.trainer:
+                self._spaces[key] = program_space(arm.name, one.trainer, changes)
+            else:
+                assert arm.optimizer is not None
+                self._spaces[key] = load_space(arm.optimizer, arm.parametrization, changes)
         return self._spaces[key]
 
-    def target(self, arm: Arm, data: DataSpec) -> Point:
+    def reads(self, arm: Arm, inputs: Inputs) -> bool:
+        """Whether ``inputs`` are a version of what the runs of an arm read."""
+        one = self.under(arm)
+        if one.trainer:
+            return isinstance(inputs, ProgramFiles) and one.trainer.names(inputs)
+        return isinstance(inputs, DataSpec) and one.data.names(inputs)
+
+    def target(self, arm: Arm, inputs: Inputs) -> Point:
         """A run of ``arm`` at the held-out width, hyperparameters as they come."""
-        return self.point(arm, data, width=self.target_width, lr=1.0, weight_decay=0.0)
+        return self.point(arm, inputs, width=self.target_width, lr=1.0, weight_decay=0.0)
 
     def point(
         self,
         arm: Arm,
-        data: DataSpec,
+        inputs: Inputs,
         *,
         width: Number,
         lr: float,
@@ -251,44 +321,62 @@ class Experiment(Frozen):
         embedding_lr_ratio: float = 1.0,
         seed: int = 0,
     ) -> Point:
-        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. An option of
-        the optimizer that the arm sets goes before that of the recipe's search space.
-
-        A recipe that averages its iterates gets the experiment's warm-up and a constant schedule after it.
-        """
-        if arm.changes:
-            changed = self.model_dump(mode="json", exclude_unset=True) | {"arms": {}, "optimizers": [arm.optimizer]}
-            for dotted, value in arm.changes.items():
-                changed = merge(changed, nested(dotted, value))
-            one = validate(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
+        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. ``inputs``:
+        what it reads. A program has those hyperparameters that its command takes."""
+        one, tuned = self.under(arm), {"lr": lr, "weight_decay": weight_decay, "embedding_lr_ratio": embedding_lr_ratio}
+        if one.trainer:
+            assert isinstance(inputs, ProgramFiles)
+            scales, settings = one._of_program(one.trainer, arm, inputs, width)
+            tuned = {name: value for name, value in tuned.items() if name in one.trainer.tuned}
         else:
-            one = self
-        options = self.space(arm).fixed_options()
-        schedule = one.schedule
+            assert isinstance(inputs, DataSpec)
+            scales, settings = one._of_ours(arm, inputs, width)
+        shared = {
+            "parametrization": arm.parametrization,
+            "weight_decay_rule": self._decay_rule(arm),
+            "base": {"width": one.base_width},
+        }
+        return Point(scales=scales, hyperparameters=tuned, settings=settings | shared, init_seed=seed, data_seed=seed)
+
+    def _decay_rule(self, arm: Arm) -> WeightDecayRule:
+        """Of unknown coordinates there is no rule."""
+        return "constant" if arm.parametrization == "unknown" else self.under(arm).weight_decay_rule
+
+    def _of_ours(self, arm: Arm, data: DataSpec, width: Number) -> tuple[dict[str, Number], dict[str, Any]]:
+        """Scales and settings of a run of our own trainer. An option of the optimizer that the arm sets goes before that of the
+        recipe's search space; a recipe that averages its iterates gets a constant schedule after the warm-up."""
+        assert arm.optimizer is not None and self.horizon is not None and self.batch_sequences is not None
+        options, schedule = self.space(arm).fixed_options(), self.schedule
         if get_recipe(arm.optimizer).averages:
             schedule = schedule.model_copy(update={"shape": "constant"})
-        batch_tokens = one.batch_sequences * one.model.context
-        tokens = {} if one.horizon.tokens is None else {"tokens": one.horizon.tokens}
-        return Point(
-            scales={"width": width, "depth": one.model.depth, **tokens, "batch_tokens": batch_tokens},
-            hyperparameters={"lr": lr, "weight_decay": weight_decay, "embedding_lr_ratio": embedding_lr_ratio},
-            settings={
-                "trainer": "ours",
-                "optimizer": arm.optimizer,
-                "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), options),
-                "parametrization": arm.parametrization,
-                "weight_decay_rule": one.weight_decay_rule,
-                "base": {"width": one.base_width},
-                "model": {key: value for key, value in one.model.model_dump(mode="json").items() if key != "depth"},
-                "data": data.model_dump(),
-                "horizon": one.horizon.model_dump(exclude={"tokens"}, exclude_none=True) if not tokens else {"policy": "tokens"},
-                "schedule": schedule.model_dump(),
-                "evaluation": one.evaluation.model_dump(),
-                "precision": one.precision,
-            },
-            init_seed=seed,
-            data_seed=seed,
-        )
+        tokens = {} if self.horizon.tokens is None else {"tokens": self.horizon.tokens}
+        scales = {"width": width, "depth": self.model.depth, **tokens, "batch_tokens": self.batch_sequences * self.model.context}
+        return scales, {
+            "trainer": "ours",
+            "optimizer": arm.optimizer,
+            "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), options),
+            "model": {key: value for key, value in self.model.model_dump(mode="json").items() if key != "depth"},
+            "data": data.model_dump(),
+            "horizon": self.horizon.model_dump(exclude={"tokens"}, exclude_none=True) if not tokens else {"policy": "tokens"},
+            "schedule": schedule.model_dump(),
+            "evaluation": self.evaluation.model_dump(),
+            "precision": self.precision,
+        }
+
+    def _of_program(
+        self, program: Program, arm: Arm, files: ProgramFiles, width: Number
+    ) -> tuple[dict[str, Number], dict[str, Any]]:
+        """Scales and settings of a run of a user's program. Sizes that are the same at every width are scales of their own;
+        others follow from the width."""
+        fixed = {name: round(float(getattr(program, name))) for name in ("tokens", "batch_tokens") if program.is_fixed(name)}
+        horizon = {"policy": "tokens"} if "tokens" in fixed else {"policy": "formula", "formula": str(program.tokens)}
+        return {"width": width, **fixed}, {
+            "trainer": "command",
+            "program": program.model_dump(mode="json", exclude_none=True, exclude={"depends"}),
+            "depends": files.sha256,
+            **({"optimizer": arm.optimizer, "options": arm.options} if arm.optimizer else {}),
+            **({"horizon": horizon} if program.tokens is not None else {}),
+        }
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:

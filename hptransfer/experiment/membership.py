@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hptransfer.experiment.experiment import Arm, Experiment
+from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.program import ProgramFiles
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
@@ -24,10 +25,10 @@ FREE_AT_TARGET = ("parametrization", "weight_decay_rule", "horizon")
 
 @dataclass(frozen=True)
 class Members:
-    """The runs of an experiment. ``searched`` and ``held_out`` by arm, each in the order they finished; ``data`` is what they
-    were trained on, None without a run; ``left_out`` counts runs on other versions of the corpus."""
+    """The runs of an experiment. ``searched`` and ``held_out`` by arm, each in the order they finished; ``inputs`` is what those
+    of an arm read, for arms with runs; ``left_out`` counts runs on other versions of the corpus or of a program's files."""
 
-    data: DataSpec | None = None
+    inputs: dict[str, Inputs] = field(default_factory=dict)
     searched: dict[str, tuple[Record, ...]] = field(default_factory=dict)
     held_out: dict[str, tuple[Record, ...]] = field(default_factory=dict)
     left_out: int = 0
@@ -38,31 +39,62 @@ class Members:
         found = {record.run_id: record for part in (self.searched, self.held_out) for runs in part.values() for record in runs}
         return tuple(sorted(found.values(), key=lambda record: record.age))
 
+    @property
+    def corpus(self) -> DataSpec | None:
+        """The tokens that the runs of our own trainer saw."""
+        return next((one for one in self.inputs.values() if isinstance(one, DataSpec)), None)
+
 
 def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve) -> Members:
-    """The runs that ``experiment`` makes, at the widths that it searches and at its target. Of several versions of the corpus
-    that of the newest run is taken."""
-    by_data: dict[str, list[Record]] = defaultdict(list)
+    """The runs that ``experiment`` makes, at the widths that it searches and at its target. Of several versions of what they read
+    that of the newest run is taken: of the corpus for all arms, of a program's files for each."""
+    by_inputs: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        data = record.point.settings.get("data")
-        if data and experiment.data.names(DataSpec.model_validate(data)):
-            by_data[json.dumps(data, sort_keys=True)].append(record)
-    found = [_of_data(found, experiment, DataSpec.model_validate_json(data), resolve) for data, found in by_data.items()]
-    found = [one for one in found if one.records]
+        if inputs := inputs_of(record.point):
+            by_inputs[inputs.model_dump_json()].append(record)
+    versions = [(inputs_of(found[0].point), found) for found in by_inputs.values()]
+    programs = [arm for arm in experiment.compared if experiment.under(arm).trainer]
+    ours = tuple(arm for arm in experiment.compared if arm not in programs)
+    found = [_newest(arms, experiment, versions, resolve) for arms in (ours, *((arm,) for arm in programs)) if arms]
+
+    def merged(name: str) -> dict[str, Any]:
+        together = {key: value for one in found for key, value in getattr(one, name).items()}
+        return {arm.name: together[arm.name] for arm in experiment.compared if arm.name in together}
+
+    return Members(merged("inputs"), merged("searched"), merged("held_out"), sum(one.left_out for one in found))
+
+
+def inputs_of(point: Point) -> Inputs | None:
+    """What a run read, as its settings have it; None where they do not say."""
+    if data := point.settings.get("data"):
+        return DataSpec.model_validate(data)
+    files = point.settings.get("depends")
+    return None if files is None else ProgramFiles(sha256=files)
+
+
+def _newest(
+    arms: Sequence[Arm], experiment: Experiment, versions: Sequence[tuple[Inputs | None, list[Record]]], resolve: Resolve
+) -> Members:
+    """The runs of some arms, which read the same, on the version of the newest one."""
+    found = []
+    for inputs, records in versions:
+        if inputs is not None and experiment.reads(arms[0], inputs):
+            one = _on(arms, experiment, inputs, records, resolve)
+            found += [one] if one.records else []
     if not found:
         return Members()
     newest = max(found, key=lambda one: one.records[-1].age)
     left_out = sum(len(one.records) for one in found if one is not newest)
-    return Members(newest.data, newest.searched, newest.held_out, left_out)
+    return Members(newest.inputs, newest.searched, newest.held_out, left_out)
 
 
-def _of_data(records: Sequence[Record], experiment: Experiment, data: DataSpec, resolve: Resolve) -> Members:
+def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, records: Sequence[Record], resolve: Resolve) -> Members:
     searched, held_out = {}, {}
-    for arm in experiment.compared:
-        own = _ArmRuns(arm, experiment, data, resolve)
+    for arm in arms:
+        own = _ArmRuns(arm, experiment, inputs, resolve)
         searched[arm.name] = _ordered(record for record in records if own.searches(record))
         held_out[arm.name] = _ordered(record for record in records if own.tests(record))
-    return Members(data, searched, held_out)
+    return Members({arm.name: inputs for arm in arms}, searched, held_out)
 
 
 def _ordered(records: Iterable[Record]) -> tuple[Record, ...]:
@@ -72,12 +104,12 @@ def _ordered(records: Iterable[Record]) -> tuple[Record, ...]:
 class _ArmRuns:
     """What the runs of an arm look like. All runs of a cell share settings and scales; hyperparameters and seeds are free."""
 
-    def __init__(self, arm: Arm, experiment: Experiment, data: DataSpec, resolve: Resolve) -> None:
+    def __init__(self, arm: Arm, experiment: Experiment, inputs: Inputs, resolve: Resolve) -> None:
         self._resolve = resolve
         space = experiment.space(arm)
         lr, decay = space.lr.at(0.5), space.weight_decay.high
         points = {
-            width: resolve(experiment.point(arm, data, width=width, lr=lr, weight_decay=decay)).point
+            width: resolve(experiment.point(arm, inputs, width=width, lr=lr, weight_decay=decay)).point
             for width in (*experiment.widths, experiment.target_width)
         }
         self._target = points.pop(experiment.target_width)

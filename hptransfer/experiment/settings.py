@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from hptransfer.base.frozen import Frozen
 
-Parametrization = Literal["mup", "sp", "spectral"]
+Parametrization = Literal["mup", "sp", "spectral", "unknown"]  # unknown: of a program that says nothing of its coordinates
 Precision = Literal["float32", "float64", "bfloat16"]
-PARAMETRIZATIONS: tuple[Parametrization, ...] = get_args(Parametrization)
+PARAMETRIZATIONS: tuple[Parametrization, ...] = ("mup", "sp", "spectral")  # of a recipe
 ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
 
 

@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
-from hptransfer.base.errors import unknown
+from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
+from hptransfer.experiment.program import Program
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import get_recipe
 
@@ -115,3 +116,20 @@ def load_space(recipe: str, parametrization: Parametrization, changes: Mapping[s
     # Options are the recipe's own: a wrong one is found here rather than in a trial.
     validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
     return space
+
+
+def program_space(name: str, program: Program, changes: Mapping[str, Any]) -> SearchSpace:
+    """What is searched of a user's program: what its command takes, in ranges that an experiment's changes narrow."""
+    source = "the default for programs, whose units are their own; narrow it with spaces"
+    takes_decay, takes_ratio = ("weight_decay" in program.tuned), ("embedding_lr_ratio" in program.tuned)
+    values: dict[str, Any] = {
+        "recipe": name,
+        "lr": {"low": 1e-4, "high": 1.0, "source": source},
+        "weight_decay": {"low": 1e-3 if takes_decay else 0.0, "high": 1.0 if takes_decay else 0.0, "source": source},
+        "embedding_lr_ratio": {"values": [1.0, 4.0, 16.0] if takes_ratio else [1.0], "source": source},
+    }
+    for tuned in ("weight_decay", "embedding_lr_ratio"):
+        if tuned in changes and tuned not in program.tuned:
+            raise UsageError(f"spaces.{name}.{tuned}: the command does not take it")
+    given = {key: {"source": "the experiment", **value} if isinstance(value, dict) else value for key, value in changes.items()}
+    return validate(SearchSpace, merge(values, given), f"spaces.{name}")

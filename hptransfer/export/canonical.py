@@ -30,11 +30,28 @@ def export_json(prediction: Prediction) -> str:
 
 def canonical(prediction: Prediction) -> dict[str, Any]:
     """The canonical record of a prediction that has a job."""
-    job, point, settings = prediction.run, prediction.point, prediction.point.settings
-    return {
+    job, point, settings, decay = prediction.run, prediction.point, prediction.point.settings, prediction.weight_decay
+    common: dict[str, Any] = {
         "export_version": EXPORT_VERSION,
         "hptransfer": __version__,
         "prediction": prediction.digest,
+        "interval_80": {
+            "lr": _interval(prediction.lr) | {"coordinates": "base"},
+            **({"weight_decay": _interval(decay) | {"status": decay.words}} if decay else {}),
+            "expected_regret": prediction.expected_regret,
+        },
+        "parametrization": {
+            "name": settings["parametrization"],
+            "base": settings["base"],
+            "base_lr": point["lr"],
+            "base_weight_decay": point.hyperparameters.get("weight_decay"),
+            "embedding_lr_ratio": point.hyperparameters.get("embedding_lr_ratio"),
+            "weight_decay_rule": settings["weight_decay_rule"],
+        },
+    }
+    if "command" in job.details:  # a program's configuration is the command that starts it
+        return common | {"command": job.details["command"], "scales": point.scales, "depends": settings["depends"]}
+    return common | {
         "optimizer": {
             "recipe": settings["optimizer"],
             "options": job.details["options"],
@@ -42,20 +59,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             "weights": [_weight(kind) for kind in job.kinds],
             "meaning": MEANING,
         },
-        "interval_80": {
-            "lr": _interval(prediction.lr) | {"coordinates": "base"},
-            "weight_decay": _interval(prediction.weight_decay) | {"status": prediction.weight_decay.words},
-            "expected_regret": prediction.expected_regret,
-        },
-        "parametrization": {
-            "name": settings["parametrization"],
-            "base": settings["base"],
-            "base_lr": point["lr"],
-            "base_weight_decay": point["weight_decay"],
-            "embedding_lr_ratio": point["embedding_lr_ratio"],
-            "weight_decay_rule": settings["weight_decay_rule"],
-            "residual_multiplier": job.details["residual_multiplier"],
-        },
+        "parametrization": common["parametrization"] | {"residual_multiplier": job.details["residual_multiplier"]},
         "model": {
             "width": point["width"],
             "depth": point["depth"],

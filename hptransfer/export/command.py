@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.target not in TARGETS:
         raise unknown("export target", args.target, TARGETS)
     source, prediction = choice.chosen(args)
-    if not prediction.job or not prediction.job.kinds:
+    if not prediction.job or not prediction.job.run_id:
         raise UsageError(f"{source} is of a table: there is no run to export")
     output = Path(args.output or default_output(source))
     cli.table("export", ("setting", "value"), [("prediction", source), ("target", args.target), ("output", output)])

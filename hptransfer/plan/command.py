@@ -14,9 +14,8 @@ from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, SearchSettings
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.experiment import BASELINE, Arm
+from hptransfer.experiment.experiment import BASELINE, Arm, Inputs
 from hptransfer.experiment.membership import Members, members
-from hptransfer.experiment.settings import DataSpec
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
@@ -25,8 +24,7 @@ from hptransfer.runs import Job, Record, Store
 from hptransfer.search.choice import add_search_options, chosen_search
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.data.corpus import identify
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import inputs_of_arms, resolve
 from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
 
@@ -62,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = members(Store(args.store).records().values(), experiment, resolve)
     records = found.records
     speed, devices = _speed(args, records)
-    data = identify(experiment.data)
-    studies = make_studies(experiment, data, arms=arms).studies
-    planned = [_planned(arm, experiment, [one for one in studies if one.arm == arm], data) for arm in arms]
+    inputs = inputs_of_arms(experiment, arms)
+    studies = make_studies(experiment, inputs, arms=arms).studies
+    planned = [_planned(arm, experiment, [one for one in studies if one.arm == arm], inputs[arm.name]) for arm in arms]
 
     def rate(job: Job) -> float:
         return speed.of(job) * devices
@@ -95,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
-    if alone := [arm.name for arm in arms if experiment.baseline(arm) not in arms]:
+    if alone := [arm.name for arm in arms if experiment.baseline_of(arm) not in arms]:
         needed = f"a compute multiplier needs one {BASELINE} that is searched and validated too"
         console.print(f"no {BASELINE} in this plan to measure {', '.join(alone)} against: {needed}")
     finish(
@@ -143,8 +141,8 @@ def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, 
     return speed, args.devices or ((os.cpu_count() or 1) if speed.per_core else 1)
 
 
-def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], data: DataSpec) -> Planned:
-    target = resolve(experiment.target(arm, data))
+def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], inputs: Inputs) -> Planned:
+    target = resolve(experiment.target(arm, inputs))
     return Planned(arm, experiment.space(arm), studies[0].first_look, tuple(study.job for study in studies), target)
 
 
@@ -154,7 +152,7 @@ def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rat
     stages = [Stage(name, "search", int(job.point["width"]), cost_of(job, trials, rate)) for job in one.searched]
     width = experiment.target_width
     stages.append(Stage(name, "validation", width, validation_cost(one.target, settings, rate)))
-    if any(experiment.baseline(arm) == one.arm for arm in arms if arm != one.arm):
+    if any(experiment.baseline_of(arm) == one.arm for arm in arms if arm != one.arm):
         stages.append(Stage(name, "ladder", width, ladder_cost(one.target, settings, rate, resolve)))
     return stages
 
@@ -189,7 +187,7 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     begun = tuple(sorted({int(record.point["width"]) for record in records}))
     try:
         group = arm_group(arm.name, found, begun, arm.name)
-        decays = {record.point["weight_decay"] for record in group.used}
+        decays = {record.point.hyperparameters.get("weight_decay", 0) for record in group.used}
         if len(decays) > 1 and min(decays) > 0:  # fitted too, whatever the loss says of it
             group = replace(group, hyperparameters=("lr", "weight_decay"), optional=None)
         fit = fit_group(group, None).fit

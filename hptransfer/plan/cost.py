@@ -49,7 +49,7 @@ def flops_of(job: Job) -> float:
 def cost_of(job: Job, runs: int, rate: Rate) -> Cost:
     """Of so many runs like this one."""
     flops = runs * flops_of(job)
-    return Cost(runs, runs * int(job.point["tokens"]), flops, flops / rate(job) / SECONDS_PER_HOUR)
+    return Cost(runs, runs * int(job.point.scales.get("tokens", 0)), flops, flops / rate(job) / SECONDS_PER_HOUR)
 
 
 def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Cost:

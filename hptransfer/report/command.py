@@ -17,7 +17,7 @@ from hptransfer.report.results import Results, load_results
 from hptransfer.report.summary import Summary
 from hptransfer.report.terminal import show
 from hptransfer.runs import Store
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,7 +18,8 @@ CHECKS = Path("reports/coordcheck")
 
 def check_file(arm: Arm) -> str:
     """The name, without suffix, of an arm's check in `CHECKS`; a recipe as it is has one for all experiments."""
-    return f"{arm.optimizer}-{arm.parametrization}" if arm == Arm.of(arm.optimizer, arm.parametrization) else arm.name
+    plain = arm.optimizer is not None and arm == Arm.of(arm.optimizer, arm.parametrization)
+    return f"{arm.optimizer}-{arm.parametrization}" if plain else arm.name
 
 
 class _Part(BaseModel):
@@ -57,13 +58,14 @@ class CoordinateCheck(_Part):
 def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, CoordinateCheck]:
     """The checks that ``folder`` holds of the experiment's arms, in their order, made at its base width, on its corpus and with
     the arm's own settings. Raises UsageError for a damaged file."""
-    paths = ((arm, folder / f"{check_file(arm)}.json") for arm in experiment.compared)
+    ours = (arm for arm in experiment.compared if not experiment.under(arm).trainer)
+    paths = ((arm, folder / f"{check_file(arm)}.json") for arm in ours)
     found = ((arm, read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck")) for arm, path in paths if path.is_file())
     return {arm.name: check for arm, check in found if _is_of(check, arm, experiment)}
 
 
 def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment) -> bool:
-    settings, recipe = experiment.target(arm, check.corpus).settings, get_recipe(arm.optimizer)
+    settings, recipe = experiment.target(arm, check.corpus).settings, get_recipe(check.optimizer)
     known = {name: value for name, value in check.options.items() if name in recipe.options.model_fields}  # some are gone
     return (
         (check.optimizer, check.parametrization, check.changes) == (arm.optimizer, arm.parametrization, arm.changes)

@@ -61,7 +61,7 @@ def tokens_to_target(results: Results, arm: str) -> TokensToLoss | None:
     validation = results.validations.get(arm)
     seeds = len(validation.predicted.run_ids) if validation and validation.predicted else 1
     tokens = mean(reached) if len(reached) == seeds else None  # a seed that diverged did not reach it
-    trained = int(runs[0].point["tokens"])
+    trained = int(runs[0].point.scales.get("tokens", 0))
     return TokensToLoss(loss=target, tokens=tokens, trained=trained, mid_schedule=tokens is not None and tokens < trained)
 
 

@@ -79,7 +79,7 @@ def _tokens(lower: float, higher: float, ladder: Sequence[TargetRun]) -> float |
     if not losses or lower < min(losses) or higher > max(losses):
         return None
     with suppress(UsageError):  # fewer than two horizons, or a loss that does not fall
-        return equivalent_steps(higher, lower, loss_exponent([run.tokens for run in ladder], losses))
+        return equivalent_steps(higher, lower, loss_exponent([run.tokens or 0 for run in ladder], losses))
     return None
 
 

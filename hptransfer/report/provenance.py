@@ -60,7 +60,7 @@ class Provenance(Frozen):
             hptransfer=hptransfer.__version__,
             commit=commit(Path(hptransfer.__file__).parent),
             versions={name: tuple(sorted(found)) for name, found in sorted(versions.items())},
-            corpus=results.members.data,
+            corpus=results.members.corpus,
             runs_on_other_corpora=results.members.left_out,
             devices=dict(Counter(record.outcome.device for record in records).most_common()),
             last_run_at=records[-1].outcome.finished_at if records else None,

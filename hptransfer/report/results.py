@@ -53,7 +53,7 @@ class Results:
 
     def baseline(self, arm: str) -> str | None:
         """The arm that an arm is measured against, which may be itself."""
-        found = self.experiment.baseline(self.experiment.arm(arm))
+        found = self.experiment.baseline_of(self.experiment.arm(arm))
         return found.name if found else None
 
 
@@ -87,7 +87,7 @@ def load_results(
         stands.predictions,
         stands.validations,
         stands.refused,
-        resolve(experiment.target(experiment.compared[0], found.data)) if found.data else None,
+        next((resolve(experiment.target(experiment.arm(name), inputs)) for name, inputs in found.inputs.items()), None),
         read_coordinate_checks(CHECKS, experiment),
     )
 

@@ -19,6 +19,7 @@ from hptransfer.report.pairs import Pair, pair_of, pairs
 from hptransfer.report.provenance import Expense, Provenance
 from hptransfer.report.results import Results
 from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
+from hptransfer.runs import Job
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
 from hptransfer.validate.result import Speedup
 
@@ -31,21 +32,26 @@ class Scale(Frozen):
     """The scale at which the report speaks. None: known with the first run, which says what the data are."""
 
     target_width: int
-    depth: int
+    depth: int | None
     parameters: int | None
     tokens: int | None
-    batch_tokens: int
-    context: int
+    batch_tokens: int | None
+    context: int | None
     base_width: int
     widths: tuple[int, ...]
 
     @property
     def words(self) -> str:
         """The size of the run that the report speaks about."""
-        if self.parameters is None or self.tokens is None:
-            return f"{self.depth} layers, batches of {text.count(self.batch_tokens)} tokens"
-        size = f"{text.count(self.parameters)} parameters, {self.depth} layers"
-        return f"{size}, {text.count(self.tokens)} training tokens in batches of {text.count(self.batch_tokens)}"
+        known = [
+            (self.parameters, "{} parameters"),
+            (self.depth, "{} layers"),
+            (self.tokens, "{} training tokens"),
+            (self.batch_tokens, "batches of {} tokens"),
+        ]
+        return (
+            ", ".join(form.format(text.count(value)) for value, form in known if value is not None) or "its sizes are not known"
+        )
 
 
 class Answer(Frozen):
@@ -135,7 +141,7 @@ class Summary(Frozen):
 def summarize(results: Results, options: str = "") -> Summary:
     """The summary of ``results``; ``options`` are appended to the commands that it names."""
     target, experiment, compared = results.target, results.experiment, pairs(results)
-    records = results.records
+    records, depth = results.records, None if experiment.trainer else experiment.model.depth
     held_out = [record for record in records if record.point["width"] == experiment.target_width]
     searched = [record for record in records if record.point["width"] != experiment.target_width]
     return Summary(
@@ -143,11 +149,11 @@ def summarize(results: Results, options: str = "") -> Summary:
         description=experiment.description,
         scale=Scale(
             target_width=experiment.target_width,
-            depth=experiment.model.depth,
+            depth=depth,
             parameters=target.parameters if target else None,
-            tokens=int(target.point["tokens"]) if target else None,
-            batch_tokens=experiment.batch_sequences * experiment.model.context,
-            context=experiment.model.context,
+            tokens=_scale(target, "tokens"),
+            batch_tokens=_scale(target, "batch_tokens"),
+            context=None if experiment.trainer else experiment.model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
         ),
@@ -158,6 +164,10 @@ def summarize(results: Results, options: str = "") -> Summary:
         provenance=Provenance.of(results),
         missing=tuple(_missing(results, options)),
     )
+
+
+def _scale(target: Job | None, name: str) -> int | None:
+    return None if target is None or name not in target.point.scales else int(target.point[name])
 
 
 def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
@@ -224,7 +234,7 @@ def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
     if short:
         yield "search", f"the search has {', '.join(short)}"
     if arm.name in results.refused:
-        yield results.refused[arm.name].remedy(arm.optimizer) or "search", "the search allows no prediction"
+        yield results.refused[arm.name].remedy(results.experiment.space_name(arm)) or "search", "the search allows no prediction"
     elif arm.name not in results.predictions:
         yield "transfer", "there is no prediction yet"
     elif arm.name not in results.validations:

@@ -28,4 +28,6 @@ def tokens_to_loss(curve: Sequence[CurvePoint], target: float) -> float | None:
 
     Between evaluations as in `cost_to_loss`. A run with another horizon, annealed earlier, may need fewer.
     """
-    return cost_to_loss(((point.tokens, point.val) for point in curve if point.val is not None), target)
+    return cost_to_loss(
+        ((point.tokens, point.val) for point in curve if point.tokens is not None and point.val is not None), target
+    )

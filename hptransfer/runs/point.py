@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hptransfer.base.frozen import Frozen
+from hptransfer.optimizers.rules.weight_decay import decay_between
 
 Number = int | float
 
@@ -93,14 +94,16 @@ class Job(Frozen):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps."""
+        """Optimizer steps. Raises KeyError where tokens or batch are unknown."""
         return int(self.point["tokens"] // self.point["batch_tokens"])
 
     @property
     def weight_decay(self) -> float:
-        """The final independent weight decay of matrices; the point's own where the kinds of weight are unknown."""
-        decays = (kind.weight_decay for kind in self.kinds if kind.role != "vector")
-        return next(decays, float(self.point.hyperparameters.get("weight_decay", 0.0)))
+        """The final independent weight decay of matrices; the point's own where no rule is known."""
+        settings, own = self.point.settings, float(self.point.hyperparameters.get("weight_decay", 0.0))
+        if "weight_decay_rule" not in settings:
+            return own
+        return own * decay_between(settings["weight_decay_rule"], settings["base"], self.point.scales)
 
     @property
     def title(self) -> str:
@@ -109,5 +112,5 @@ class Job(Frozen):
         where = ", ".join(f"{name} {value:g}" for name, value in point.scales.items() if name == "width")
         tuned = ", ".join(f"{name} {value:.4g}" for name, value in point.hyperparameters.items())
         kind = point.settings.get("parametrization", "mup")
-        what = f"{point.settings.get('optimizer', 'run')}{'' if kind == 'mup' else f' ({kind})'}"
+        what = f"{point.settings.get('optimizer', 'run')}{'' if kind in ('mup', 'unknown') else f' ({kind})'}"
         return ", ".join(part for part in (what, where, tuned) if part)

@@ -15,12 +15,13 @@ State = Literal["complete", "diverged", "pruned", "failed"]
 
 
 class CurvePoint(Frozen):
-    """One place on the training curve. Losses in nats per token; ``schedule`` is the LR factor s(t) in [0, 1]."""
+    """One place on the training curve. Losses in nats per token; ``schedule`` is the LR factor s(t) in [0, 1]. What the trainer
+    does not tell is None."""
 
     step: int
-    tokens: int
-    schedule: float
-    train: float
+    tokens: int | None = None
+    schedule: float | None = None
+    train: float | None = None
     val: float | None = None
 
 

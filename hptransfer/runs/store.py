@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,17 @@ class Store:
         if self.files.exists(name := f"checkpoints/{run_id}.pt"):
             self.files.delete(name)
 
+    def remove(self, run_ids: Collection[str]) -> None:
+        """Forget the records of these runs, so that they can be made again; those that were gathered are written anew."""
+        gone = set(run_ids)
+        for run_id in gone:
+            self.files.delete(f"runs/{run_id}.json")
+        for name in self.part_names():
+            part = self._part(name)
+            if part is not None and gone.intersection(part["run_id"]):
+                self._write_part(part.filter(~pl.col("run_id").is_in(list(gone))))
+                self.files.delete(name)
+
     def compact(self) -> int:
         """Gather all records into one Parquet file; returns how many it holds. Safe beside a running search and beside
         another ``compact``: a file is removed only after what was read of it is in a new one, and doubles are read once."""
@@ -90,12 +101,15 @@ class Store:
         parts = self.part_names()
         records = list(self.records().values())
         frame = _to_frame(records).with_columns(pl.Series("record", [r.model_dump_json() for r in records], dtype=pl.String))
-        sink = pa.BufferOutputStream()
-        parquet.write_table(frame.to_arrow(), sink)
-        self.files.write(f"compact-{uuid.uuid4().hex[:12]}.parquet", sink.getvalue().to_pybytes())
+        self._write_part(frame)
         for name in [*names, *parts]:
             self.files.delete(name)
         return len(records)
+
+    def _write_part(self, frame: pl.DataFrame) -> None:
+        sink = pa.BufferOutputStream()
+        parquet.write_table(frame.to_arrow(), sink)
+        self.files.write(f"compact-{uuid.uuid4().hex[:12]}.parquet", sink.getvalue().to_pybytes())
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hptransfer.runs import Job, Record
 from hptransfer.search.profile import process_start
 from hptransfer.search.progress import cost
 from hptransfer.search.studies import Studies
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 
 
 class Spending:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.experiment import Arm
-from hptransfer.experiment.settings import DataSpec
+from hptransfer.experiment.experiment import Arm, Inputs
+from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
@@ -20,13 +21,14 @@ from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.data.corpus import load_corpus
+from hptransfer.trainers import inputs_of_arms, resolve, trainer_of
 from hptransfer.trainers.ours.points import spec_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = parser("search", __doc__ or "")
     add_search_options(options)
+    options.add_argument("--retry-failed", action="store_true", help="run again what failed; it counts as a trial otherwise")
     options.add_argument("--profile", action="store_true", help="say where the wall time went")
     args = options.parse_args(argv)
     experiment, arms = chosen_search(args)
@@ -34,21 +36,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     profile = Profile()
 
-    corpus = load_corpus(experiment.data)
-    studies = make_studies(experiment, corpus.spec, store, arms)
+    inputs = inputs_of_arms(experiment, arms)
+    studies = make_studies(experiment, inputs, store, arms)
+    if args.retry_failed:
+        _forget_failed(store, members(store.records().values(), experiment, resolve))
     records = store.records()
     known = set(records)
     studies.missing(records)
     budget = Spending(experiment, studies, records)
-    _say_what_is_planned(experiment, arms, corpus.spec, store)
+    _say_what_is_planned(experiment, arms, inputs, store)
     if budget.missing(records):
+        for job in {study.arm.name: study.job for study in studies.studies}.values():
+            trainer_of(job.point).prepare(job, Path.cwd())
         _say_what_is_assumed(studies)
         from hptransfer.search.cluster import cluster, slots
         from hptransfer.search.tuner import run_trials
 
         planned, left = _planned(studies, records)
         progress = Progress(planned, left, lambda record: studies.best_line(record, records))
-        profile.mark("imports and corpus")
+        profile.mark("imports and what is read")
         with cluster(store):
             profile.mark("Ray start")
             run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
@@ -83,28 +89,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise CheckFailed(spent)
 
 
-def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], data: DataSpec, store: Store) -> None:
-    model, search = experiment.model, experiment.search
+def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], inputs: Mapping[str, Inputs], store: Store) -> None:
+    search = experiment.search
     console.print(
         f"experiment {experiment.name}: {', '.join(arm.name for arm in arms)}; "
-        f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}), depth {model.depth}, "
-        f"{model.of.summary(model.config)}, context {model.context}\n"
-        f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
-        f"batch {experiment.batch_sequences} x {model.context} tokens, "
-        f"horizon {experiment.horizon.tokens or f'{experiment.horizon.tpp} per parameter'} tokens; "
+        f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}); "
         f"{search.trials} trials per width, sampler {search.sampler}, seed {search.seed}; store {store.location}"
     )
+    described: dict[str, list[str]] = {}
+    for arm in arms:
+        described.setdefault(trainer_of(experiment.target(arm, inputs[arm.name])).describe(experiment, arm), []).append(arm.name)
+    for words, names in described.items():
+        console.print(words if len(described) == 1 else f"{', '.join(names)}: {words}")
+
+
+def _forget_failed(store: Store, found: Members) -> None:
+    failed = [record.run_id for record in found.records if record.state == "failed"]
+    store.remove(failed)
+    console.print(f"{len(failed)} failed runs are run again")
 
 
 def _say_what_is_assumed(studies: Studies) -> None:
     """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
-    from hptransfer.trainers.ours.build import optimizer_state_bytes  # torch, which a finished search need not load
-
     widest = max(study.width for study in studies.studies)
     for study in studies.studies:
-        if study.width != widest:
-            continue
         point = study.job.point
+        if study.width != widest or point.settings["trainer"] != "ours":
+            continue
+        from hptransfer.trainers.ours.build import optimizer_state_bytes  # torch, which a finished search need not load
+
         adamw = point.at(optimizer="adamw", options={}, schedule={})
         held, compared = optimizer_state_bytes(spec_of(point)), optimizer_state_bytes(spec_of(adamw))
         console.print(

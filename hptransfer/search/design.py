@@ -102,9 +102,9 @@ class DesignSampler(BaseSampler):
         ]
 
     def _is_comparable(self, record: Record) -> bool:
-        """Whether it differs from the cell's runs in nothing but what is tuned."""
+        """Whether it has run, and differs from the cell's runs in nothing but what is tuned."""
         fixed = {name: value for name, value in self._target.point.hyperparameters.items() if name not in TUNED}
-        return all(record.point.hyperparameters.get(name) == value for name, value in fixed.items())
+        return record.state != "failed" and all(record.point.hyperparameters.get(name) == value for name, value in fixed.items())
 
 
 def spread(space: Space, count: int, seed: int) -> list[dict[str, float]]:

@@ -30,11 +30,11 @@ class Progress:
         elapsed = time.monotonic() - self._began
         left = elapsed * max(0.0, self._cost - self._done_cost) / self._done_cost
         outcome = record.state if record.loss is None else f"loss {record.loss:.4f}"
-        row = record.row()
+        row, names = record.row(), {"lr": "lr", "wd": "weight_decay", "ratio": "embedding_lr_ratio"}
+        tuned = " ".join(f"{name} {number(row[key]):<8}" for name, key in names.items() if row[key] is not None)
         console.print(
-            f"{self._done:>3}/{self._planned}  {row['optimizer']:<8} {row['parametrization']} width {row['width']:<4} "
-            f"lr {number(row['lr']):<8} wd {number(row['weight_decay']):<8} ratio {number(row['embedding_lr_ratio']):<3} "
-            f"{outcome:<14} {self._label(record)}  {_clock(left)} left"
+            f"{self._done:>3}/{self._planned}  {row['optimizer'] or 'program':<8} {row['parametrization']} "
+            f"width {row['width']:<4} {tuned} {outcome:<14} {self._label(record)}  {_clock(left)} left"
         )
 
 

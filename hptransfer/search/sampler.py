@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+WORSE = 1.0  # in ln loss
+
 Values = dict[str, float]  # of the searched dimensions, by name
 
 # By name: the sampler of a study's next batch, given a seed that is that batch's own.
@@ -64,13 +66,18 @@ def _trial(study: Study, values: Values, record: Record) -> FrozenTrial:
     counts = study.is_comparable(record)
     return create_trial(
         state=TrialState.COMPLETE if counts else TrialState.FAIL,
-        value=ln_loss(record) if counts else None,
+        value=ln_loss(record, study) if counts else None,
         params=values,
         distributions=dict(study.distributions),
         user_attrs={RUN_ID: record.run_id},
     )
 
 
-def ln_loss(record: Record) -> float:
-    """What a sampler minimises. A diverged run counts as one that learned nothing: finite, so that it is heard."""
-    return math.log(record.loss if record.loss is not None else math.log(record.point.settings["data"]["vocab"]))
+def ln_loss(record: Record, study: Study) -> float:
+    """What a sampler minimises. A diverged run counts as one that learned nothing: finite, so that it is heard. Where nobody
+    knows what that is, as `WORSE` above the study's highest loss."""
+    if record.loss is not None:
+        return math.log(record.loss)
+    if vocab := (record.point.settings.get("data") or {}).get("vocab"):
+        return math.log(math.log(vocab))
+    return max((math.log(run.loss) for _, run in study.finished if run.loss is not None), default=0.0) + WORSE

@@ -9,14 +9,13 @@ from functools import partial
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
-from hptransfer.experiment.settings import DataSpec
+from hptransfer.experiment.experiment import Arm, Inputs
 from hptransfer.runs import Job, Record, Store
 from hptransfer.runs.point import Number
 from hptransfer.search.progress import cost
 from hptransfer.search.sampler import Values
 from hptransfer.search.study import Study
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 
 
 class Studies:
@@ -67,20 +66,18 @@ class Studies:
 
 
 def make_studies(
-    experiment: Experiment, data: DataSpec, store: Store | None = None, arms: Sequence[Arm] | None = None
+    experiment: Experiment, inputs: Mapping[str, Inputs], store: Store | None = None, arms: Sequence[Arm] | None = None
 ) -> Studies:
-    """One study per arm, all of the experiment by default, and cell, the smallest first. What they decide is written to
-    ``store``."""
+    """One study per arm, all of the experiment by default, and cell, the smallest first. ``inputs``: what an arm's runs read, by
+    arm. What they decide is written to ``store``."""
     chosen = experiment.compared if arms is None else arms
-    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, data, store)])
+    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, inputs[arm.name], store)])
 
 
-def _studies_of(arm: Arm, experiment: Experiment, data: DataSpec, store: Store | None) -> list[Study]:
+def _studies_of(arm: Arm, experiment: Experiment, inputs: Inputs, store: Store | None) -> list[Study]:
     space, search = experiment.space(arm), experiment.search
     if search.trials < (ratios := len(space.embedding_lr_ratio.values)):
-        raise UsageError(
-            f"search.trials {search.trials} is too few: the first {ratios} compare {arm.optimizer}'s embedding_lr_ratio"
-        )
+        raise UsageError(f"search.trials {search.trials} is too few: the first {ratios} compare {arm.name}'s embedding_lr_ratio")
     studies: list[Study] = []
     for cell in experiment.cells:
         studies.append(
@@ -89,7 +86,7 @@ def _studies_of(arm: Arm, experiment: Experiment, data: DataSpec, store: Store |
                 cell=cell,
                 space=space,
                 settings=search,
-                make_run=partial(_run, experiment, arm, data, cell),
+                make_run=partial(_run, experiment, arm, inputs, cell),
                 narrower=tuple(studies) if search.sampler == "design" else (),
                 ratio_from=studies[0] if studies else None,
                 store=store,
@@ -104,10 +101,10 @@ def _studies_of(arm: Arm, experiment: Experiment, data: DataSpec, store: Store |
     return studies
 
 
-def _run(experiment: Experiment, arm: Arm, data: DataSpec, cell: Mapping[str, Number], values: Values, seed: int) -> Job:
+def _run(experiment: Experiment, arm: Arm, inputs: Inputs, cell: Mapping[str, Number], values: Values, seed: int) -> Job:
     point = experiment.point(
         arm,
-        data,
+        inputs,
         width=cell["width"],
         lr=values["lr"],
         weight_decay=values["weight_decay"],

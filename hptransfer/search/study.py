@@ -18,7 +18,7 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import SearchSettings
 from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.space import SearchSpace
@@ -29,7 +29,9 @@ from hptransfer.search.progress import cost
 from hptransfer.search.sampler import Values, distributions, ln_loss, propose
 from hptransfer.transfer.sweep import MIN_RUNS
 
-SEARCHED = ("lr", "weight_decay", "embedding_lr_ratio")
+RATIO = "embedding_lr_ratio"
+SEARCHED = ("lr", "weight_decay", RATIO)
+FIRST_FAILURES = 3  # of a study: nothing has run, and something is wrong with the program rather than with a run
 MakeRun = Callable[[Values, int], Job]  # of lr, weight_decay and embedding_lr_ratio, with the number of the seed
 
 
@@ -128,6 +130,7 @@ class Study:
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
+        self._refuse_broken(records)
         while not self.done and self._ready:
             if self.kept is not None:
                 self._settle(self.kept)
@@ -143,10 +146,19 @@ class Study:
                 self._settle(self._kept)
         return []
 
+    def _refuse_broken(self, records: Mapping[str, Record]) -> None:
+        """Raises CheckFailed where the first runs have all failed: the others would too."""
+        runs = self.runs(records)
+        if len(runs) >= FIRST_FAILURES and all(run.state == "failed" for run in runs):
+            raise CheckFailed(
+                f"the first {len(runs)} runs of {self.arm.name} at width {self.width} failed: {runs[-1].outcome.reason}; mend it "
+                f"and search with --retry-failed"
+            )
+
     def _best_ratio(self) -> Kept:
         """That of the best run; the middle one where none is complete."""
         best, values = self.best, self.space.embedding_lr_ratio.values
-        ratio = best.point["embedding_lr_ratio"] if best else values[len(values) // 2]
+        ratio = best.point.hyperparameters.get(RATIO, values[0]) if best else values[len(values) // 2]
         return Kept(ratio, tuple(record.run_id for _, record in self.finished))
 
     def _settle(self, kept: Kept) -> None:
@@ -154,7 +166,7 @@ class Study:
         if self.store is None or self._is_settled:
             return
         decision = {
-            "optimizer": self.arm.optimizer,
+            **({"optimizer": self.arm.optimizer} if self.arm.optimizer else {}),
             "parametrization": self.arm.parametrization,
             "cell": self.cell,
             "sampler": self.settings.sampler,
@@ -230,7 +242,7 @@ class Study:
         size, seed = self.settings.batch, batch_seed(self.seed, start)
         if self.settings.sampler == "design":
             return propose(self, seed, size)
-        observed = [(point, ln_loss(record)) for point, record in self.finished if self.is_comparable(record)]
+        observed = [(point, ln_loss(record, self)) for point, record in self.finished if self.is_comparable(record)]
         if len(observed) < 2:
             return spread(self.distributions, size, seed)
         # A batch starts with what a fit needs: LRs on both sides of the best one, and the best one again with a new seed, so
@@ -258,8 +270,8 @@ class Study:
         return [point for point in points if point["lr"] != lr]
 
     def is_comparable(self, record: Record) -> bool:
-        """Whether a run is at the ratio that was kept."""
-        return self.ratio in (None, record.point["embedding_lr_ratio"])
+        """Whether a run is at the ratio that was kept, and has said anything: a failed one has not."""
+        return record.state != "failed" and self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))
 
     def _run(self, point: Values, ratio: float, batch: list[tuple[Values, Job]]) -> Job:
         """The run of a point, with the first seed that this study has not used there."""

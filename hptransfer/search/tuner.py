@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, MutableMapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
@@ -24,6 +26,7 @@ from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
+from hptransfer.trainers import Place, trainer_of
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
@@ -110,7 +113,9 @@ class _Searcher(Searcher):  # type: ignore[misc]
             "session": self._session,
             "dead": self.watchdog.dead.get(job.run_id, ""),
             "threads": self._resources.threads,
-            "gpu": self._resources.gpus > 0,
+            "gpus": self._resources.gpus,
+            "hang_seconds": self._resources.hang_seconds,
+            "folder": os.getcwd(),
             "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
         }
 
@@ -192,30 +197,24 @@ def _store(uri: str) -> Store:
 
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
     """One run in a Tune actor."""
-    import torch
-
-    from hptransfer.trainers.ours.data.corpus import open_corpus
-    from hptransfer.trainers.ours.loop import train
-    from hptransfer.trainers.ours.points import spec_of
-
     store, began = _store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.
     outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
     try:
         load_plugins(config["plugins"])
-        job = Job.model_validate_json(config["job"])
-        spec = spec_of(job.point)
-        corpus = open_corpus(spec.data)  # before the claim, whose heart does not beat while text is tokenized
-        device = None if config["gpu"] else torch.device("cpu")  # Ray hides no GPU from a trial that asked for none
+        job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
+        trainer = trainer_of(job.point)
+        trainer.prepare(job, folder)  # before the claim, whose heart does not beat while text is tokenized
         owner = {name: config[name] for name in ("session", "dead", "beat_seconds")}
         claim = Claims(store).take(config["run_id"], node=this_node(), what=job.title, **owner)
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
             if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
-                record = train(spec, corpus, store=store, claim=claim, threads=config["threads"], device=device)
+                place = Place(store, claim, None, config["threads"], config["gpus"], config["hang_seconds"], folder)
+                record = trainer.train(job, place)
                 took = record.outcome
-                outcome |= {"training": took.training_wall_seconds, "evaluation": took.evaluation_wall_seconds}
+                outcome |= {"training": took.training_wall_seconds, "evaluation": took.evaluation_wall_seconds or 0.0}
     except ClaimLost:
         return outcome | {"elsewhere": True}
     except HptransferError as error:

@@ -15,7 +15,7 @@ from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
 from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Outcome, Record
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 
 NUMBERS = ("width", "lr", "weight_decay", "embedding_lr_ratio", "seed", "loss")
 WORDS = ("optimizer", "parametrization")
@@ -73,7 +73,7 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataS
     for name in REQUIRED[:2]:
         if row[name] is None or not math.isfinite(row[name]) or row[name] <= 0:
             raise UsageError(f"{where}: {name} {row[name]} is not a positive number")
-    recipe = row.get("optimizer") or experiment.compared[0].optimizer
+    recipe = row.get("optimizer") or experiment.compared[0].optimizer or ""
     parametrization = row.get("parametrization") or experiment.parametrizations[0]
     if parametrization not in PARAMETRIZATIONS:
         raise unknown(f"{where}: parametrization", parametrization, PARAMETRIZATIONS)

@@ -1,1 +1,35 @@
-"""What trains a run: ours, and whatever else resolves a point to a job."""
+"""Trainers by name, and what is done with any of them. Torch is imported where our own trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hptransfer.base.plugins import Registry
+from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.runs.point import Job, Point
+from hptransfer.trainers.trainer import Place, Trainer
+
+TRAINERS: Registry[Trainer] = Registry(
+    "trainer",
+    {"ours": "hptransfer.trainers.ours.trainer:OURS", "command": "hptransfer.trainers.command.trainer:COMMAND"},
+)
+
+
+def trainer_of(point: Point) -> Trainer:
+    """The trainer of a run."""
+    return TRAINERS.get(point.settings["trainer"])
+
+
+def resolve(point: Point) -> Job:
+    """The job of a point. Raises UsageError, in one line, where there is no such run."""
+    return trainer_of(point).resolve(point)
+
+
+def inputs_of_arms(experiment: Experiment, arms: Sequence[Arm]) -> dict[str, Inputs]:
+    """What the runs of these arms read, by arm, as it is here and now. Raises UsageError where it is not there."""
+    return {
+        arm.name: TRAINERS.get("command" if experiment.under(arm).trainer else "ours").inputs(experiment, arm) for arm in arms
+    }
+
+
+__all__ = ["TRAINERS", "Place", "Trainer", "inputs_of_arms", "resolve", "trainer_of"]

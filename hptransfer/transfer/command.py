@@ -26,11 +26,11 @@ from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_ar
 from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Job, Point, Store
 from hptransfer.runs.point import Number
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.group import Group, run_ids, too_few_runs
+from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
 from hptransfer.transfer.prediction import Prediction, default_path
 from hptransfer.transfer.table import Columns
 
@@ -155,7 +155,7 @@ def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Ref
         f"{experiment.base_width}, target {experiment.target_width}"
     )
     if found.left_out:
-        cli.console.print(f"{found.left_out} runs on another version of corpus {experiment.data.corpus} left out")
+        cli.console.print(f"{found.left_out} runs on other versions of what they read left out")
     elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
     questions, lacking = [], {}
     for arm in arms:
@@ -170,6 +170,9 @@ def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Ref
         job = target_of(experiment, arm.name, found)
         if changes := {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}:
             job = resolve(job.point.at(**changes))
+            if ignored := [name for name, value in changes.items() if job.point.scales.get(name) != value]:
+                option = ignored[0].replace("_", "-")
+                raise UsageError(f"--{option}: {arm.name}'s runs follow a formula in it, or do not have it")
         path = default_path(experiment.name, arm.name, experiment.target_width)
         provenance = _provenance({"experiment": experiment.name, "store": store.location, "run_ids": run_ids(group)})
         file = Path(args.output) if args.output else path.with_stem(path.stem + elsewhere)
@@ -179,7 +182,7 @@ def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Ref
 
 def arm_group(name: str, found: Members, widths: Sequence[Number], words: str) -> Group:
     """The searched runs of an arm, called ``words`` where they are refused: a width of ``widths`` lacks runs."""
-    group = Group(name, found.searched.get(name, ()))
+    group = group_of_arm(name, found.searched.get(name, ()))
     if lack := too_few_runs(group, widths, words):
         raise Refused(lack)
     return group
@@ -187,8 +190,7 @@ def arm_group(name: str, found: Members, widths: Sequence[Number], words: str) -
 
 def target_of(experiment: Experiment, arm: str, found: Members) -> Job:
     """A run of an arm at the held-out width, hyperparameters as they come."""
-    assert found.data is not None
-    return resolve(experiment.target(experiment.arm(arm), found.data))
+    return resolve(experiment.target(experiment.arm(arm), found.inputs[arm]))
 
 
 def _provenance(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,8 +247,8 @@ def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
         rows.append((f"{drift.hyperparameter} ~ {drift.scale}^", f"{drift.used:.3f}", ends, note))
     for name, estimate in prediction.hyperparameters.items():
         rows.append((f"predicted {name}", cli.number(estimate.value), _ends(estimate), estimate.words))
-    if prediction.job and prediction.job.kinds:
-        decay = prediction.weight_decay
+    decay = prediction.weight_decay
+    if decay and prediction.job and prediction.job.kinds:
         rows.append(("weight_decay, final", cli.number(decay.value), _ends(decay), "by the weight decay rule, independent"))
     if prediction.expected_regret is not None:
         rows.append(

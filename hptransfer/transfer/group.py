@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.base.refusals import Refusal, Refused
-from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
+from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, decay_between
 from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import logarithm
@@ -67,9 +67,14 @@ class Group:
 
     @property
     def used(self) -> tuple[Record, ...]:
-        """The runs that the fit is of: those at what was settled on, in an order of their own."""
+        """The runs that the fit is of: those at what was settled on, in an order of their own; not those that failed, which say
+        nothing of their values."""
         kept = self.frozen
-        found = (record for record in self.records if all(record.point[name] == value for name, value in kept.items()))
+        found = (
+            record
+            for record in self.records
+            if record.state != "failed" and all(record.point[name] == value for name, value in kept.items())
+        )
         return tuple(sorted(found, key=lambda record: record.run_id))
 
     @property
@@ -85,6 +90,12 @@ class Group:
         one_policy = policies[-1].get("policy") == "tpp" and all(one == policies[-1] for one in policies)
         names = [name for name in self.scales if not (name == "tokens" and one_policy)]
         return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
+
+
+def group_of_arm(name: str, records: Sequence[Record]) -> Group:
+    """The runs of an arm of a store; a weight decay that they do not have is not looked for."""
+    has_decay = any("weight_decay" in record.point.hyperparameters for record in records)
+    return Group(name, tuple(records), optional="weight_decay" if has_decay else None)
 
 
 def run_ids(group: Group) -> list[str]:
@@ -206,13 +217,7 @@ def width_prior(target: Job) -> float:
 
 def decay_multiplier(rule: WeightDecayRule, point: Point) -> float:
     """Final weight decay over that in base coordinates."""
-    base = point.settings["base"]
-    return weight_decay_multiplier(
-        rule,
-        width=point["width"] / base["width"],
-        tokens=point["tokens"] / base["tokens"],
-        batch_tokens=point["batch_tokens"] / base["batch_tokens"],
-    )
+    return decay_between(rule, point.settings["base"], point.scales)
 
 
 def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Sweep, str | None]:

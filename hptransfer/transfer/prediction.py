@@ -163,9 +163,12 @@ class Prediction(Frozen):
         return self.hyperparameters["lr"]
 
     @property
-    def weight_decay(self) -> Estimate:
-        """The final independent value at the target, which the weight decay rule makes of the one in base coordinates."""
-        base = self.hyperparameters["weight_decay"]
+    def weight_decay(self) -> Estimate | None:
+        """The final independent value at the target, which the weight decay rule makes of the one in base coordinates; None where
+        the runs have none."""
+        base = self.hyperparameters.get("weight_decay")
+        if base is None:
+            return None
         final = self.run.weight_decay
         factor = final / base.value if base.value > 0 else 1.0
         ends = {end: None if value is None else value * factor for end, value in (("low", base.low), ("high", base.high))}

@@ -14,7 +14,7 @@ from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_ar
 from hptransfer.experiment.membership import members
 from hptransfer.report import text
 from hptransfer.runs import Store
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 from hptransfer.validate.result import Validation
 from hptransfer.validate.stage import validate
 from hptransfer.validate.standing import Standing, given_predictions, known_predictions, standing
@@ -23,8 +23,9 @@ from hptransfer.validate.standing import Standing, given_predictions, known_pred
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
-    if args.workers < 1 or experiment.batch_sequences % args.workers:
-        raise UsageError(f"--workers {args.workers} does not divide the batch of {experiment.batch_sequences} sequences")
+    sequences = experiment.batch_sequences or 1
+    if args.workers < 1 or sequences % args.workers:
+        raise UsageError(f"--workers {args.workers} does not divide the batch of {sequences} sequences")
     store = Store(args.store)
     given = given_predictions(args.predictions or (), experiment, resolve)
     found = members(store.records().values(), experiment, resolve)

@@ -54,8 +54,8 @@ class Configuration:
             kind=self.kind,
             factor=self.factor,
             lr=point["lr"],
-            weight_decay=point["weight_decay"],
-            tokens=int(point["tokens"]),
+            weight_decay=point.hyperparameters.get("weight_decay"),
+            tokens=None if (tokens := point.scales.get("tokens")) is None else int(tokens),
             losses=tuple(records[job.run_id].loss for job in self.jobs),
             loss=mean,
             standard_error=None if mean is None else noise.sd * mean / math.sqrt(len(self.jobs)),
@@ -84,12 +84,15 @@ def simple_transfers(prediction: Prediction, resolve: Resolve) -> tuple[Configur
     """What people do without a fit: the smallest width's optimum kept, in the very same numbers or by muP's LR rule alone.
 
     Both keep the weight decay (arXiv 2512.05620, section 4, figure 6: SP and muP only). None under ``spectral``, whose learning
-    rates mean something else; the same numbers only where the smallest width is the base, whose coordinates they are in.
+    rates mean something else; the same numbers only where the smallest width is the base, whose coordinates they are in. Of
+    coordinates that are a program's own there is no rule, and no other way to state a number.
     """
     point, smallest = prediction.point, prediction.optima[0]
     if point.settings["parametrization"] == "spectral":
         return ()
     kept = point.at(lr=smallest.lr.value, weight_decay_rule="constant")
+    if not prediction.run.kinds:
+        return (Configuration("same_hyperparameters", 1.0, (resolve(kept),)),)
     mup_only = Configuration("mup_only", 1.0, (resolve(kept.at(parametrization="mup")),))
     if smallest.width != point.settings["base"]["width"]:
         return (mup_only,)

@@ -104,7 +104,7 @@ class Protocol:
         challengers = [name for name in self.predictions if name != baseline]
         wanted = {name: mean for name in challengers if math.isfinite(mean := self._predicted(name).mean(records))}
         start = self.best(baseline, records)
-        if not wanted or start.missing(records) or not start.losses(records):
+        if not has_ladder(start.jobs[0], self.resolve) or not wanted or start.missing(records) or not start.losses(records):
             return []
         rungs: list[Configuration] = []
         for side in (1, -1):  # longer runs until one is lower than every challenger, shorter ones until one is higher
@@ -137,7 +137,8 @@ class Protocol:
     def planned(self, records: Records) -> list[Job]:
         """What is left to run, if the baseline needs every horizon."""
         found = [one for name in self.predictions for one in self.around(name, records)]
-        if self.yardstick is not None and len(self.predictions) > 1:
+        own = self.predictions[self.yardstick].run if self.yardstick is not None else None
+        if self.yardstick and own and len(self.predictions) > 1 and has_ladder(own, self.resolve):
             found += [horizon(self._predicted(self.yardstick), factor, self.resolve) for factor in self.settings.ladder]
         return _left(found, records)
 
@@ -150,7 +151,7 @@ class Protocol:
         yield predicted(prediction, self.settings.seeds, self.resolve)
         for factor in self.settings.probe_factors:
             yield lr_probe(prediction, factor, self.resolve)
-            if prediction.point["weight_decay"] > 0:
+            if prediction.point.hyperparameters.get("weight_decay", 0) > 0:
                 yield weight_decay_probe(prediction, factor, self.resolve)
         yield from simple_transfers(prediction, self.resolve)
 
@@ -185,6 +186,12 @@ class Protocol:
         error = math.hypot(noise, own) / math.sqrt(self.settings.seeds)
         difference = math.log(other.mean(records) / rung.mean(records))
         return difference / error if error > 0 else math.copysign(math.inf, difference)
+
+
+def has_ladder(job: Job, resolve: Resolve) -> bool:
+    """Whether a run can be made longer and shorter: a program may not say how."""
+    tokens = job.point.scales.get("tokens")
+    return tokens is not None and resolve(job.point.at(tokens=2 * tokens)).run_id != job.run_id
 
 
 def _left(configurations: list[Configuration], records: Records) -> list[Job]:

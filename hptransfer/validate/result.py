@@ -41,8 +41,8 @@ class TargetRun(Frozen):
     kind: Kind
     factor: float
     lr: float  # base coordinates
-    weight_decay: float  # base coordinates
-    tokens: int
+    weight_decay: float | None  # base coordinates
+    tokens: int | None
     losses: tuple[float | None, ...]  # nats per token, by seed; None: diverged
     loss: float | None  # their mean; None where a seed diverged
     standard_error: float | None  # of the mean, nats per token
@@ -86,7 +86,7 @@ class Validation(Frozen):
     itself. ``baseline_runs`` are that arm's: predicted, probes and horizons."""
 
     arm: str
-    optimizer: str
+    optimizer: str | None
     parametrization: str
     width: int
     baseline: str | None = None
@@ -117,4 +117,4 @@ class Validation(Frozen):
         """The baseline at its best configuration, the predicted or the chosen one, over all of its horizons, shortest first."""
         start = self.chosen or next((run for run in self.baseline_runs if run.kind == "predicted"), None)
         rungs = [run for run in self.baseline_runs if run.kind == "horizon"]
-        return tuple(sorted((*([start] if start else []), *rungs), key=lambda run: run.tokens))
+        return tuple(sorted((*([start] if start else []), *rungs), key=lambda run: run.tokens or 0))

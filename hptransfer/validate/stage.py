@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hptransfer.experiment import Experiment, Resources
 from hptransfer.runs import Record, Store
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.protocol import Protocol
 from hptransfer.validate.result import Validation
@@ -56,15 +56,18 @@ def _train(
     from hptransfer.trainers.ours.launch import Layout, launch
 
     planned = protocol.planned(records)
-    predicted = [job for prediction in protocol.predictions.values() if (job := prediction.run).run_id not in records]
+    jobs = [prediction.run for prediction in protocol.predictions.values()]
+    # A program starts what workers it has by itself, and is a trial here.
+    predicted = [job for job in jobs if job.run_id not in records and job.point.settings["trainer"] == "ours"]
     flops = sum(job.flops or 0.0 for job in planned)
-    progress = Progress(len(planned), flops, lambda record: f"({record.point['tokens']} tokens)")
+    progress = Progress(len(planned), flops, lambda record: f"({record.point.scales.get('tokens', '?')} tokens)")
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
         # Workers of one run do not share a GPU, as trials may.
         each = resources.model_copy(update={"gpus": math.ceil(resources.gpus)})
         layout = Layout(workers, each)
-        require_slots(each, workers)
+        if predicted:
+            require_slots(each, workers)
         for record in pool.map(lambda job: launch(job, store, layout), predicted):
             records[record.run_id] = record
             progress.finished(record)

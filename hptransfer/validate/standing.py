@@ -12,11 +12,10 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.experiment import Arm
-from hptransfer.experiment.membership import Members, Resolve
-from hptransfer.experiment.settings import DataSpec
+from hptransfer.experiment.membership import Members, Resolve, inputs_of
 from hptransfer.runs import Job, Point, Store
 from hptransfer.transfer.decision import predict
-from hptransfer.transfer.group import Group, run_ids, too_few_runs
+from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
 from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
 from hptransfer.validate.configurations import Records
 from hptransfer.validate.protocol import Protocol
@@ -82,7 +81,7 @@ def protocols(experiment: Experiment, predictions: Mapping[str, Prediction], res
     """What is run for the predictions: arms with the same baseline are validated together."""
     groups: dict[str | None, dict[str, Prediction]] = {}
     for name, prediction in predictions.items():
-        baseline = experiment.baseline(experiment.arm(name))
+        baseline = experiment.baseline_of(experiment.arm(name))
         groups.setdefault(baseline.name if baseline else None, {})[name] = prediction
     return [Protocol(group, experiment.validation, baseline, resolve) for baseline, group in groups.items()]
 
@@ -125,10 +124,10 @@ def _prediction(
     experiment: Experiment, arm: Arm, found: Members, resolve: Resolve, cached: Sequence[Prediction], anew: bool
 ) -> Prediction | Refusal | None:
     """That of an arm: a cached one that is current, or, of a complete search and ``anew``, a new one or why there is none."""
-    group = Group(arm.name, found.searched.get(arm.name, ()))
-    if found.data is None or not group.records:
+    group = group_of_arm(arm.name, found.searched.get(arm.name, ()))
+    if not group.records:
         return None
-    target = resolve(experiment.target(arm, found.data))
+    target = resolve(experiment.target(arm, found.inputs[arm.name]))
     for prediction in cached:
         if _is_current(prediction, group, target):
             return prediction
@@ -156,10 +155,10 @@ def _is_current(prediction: Prediction, group: Group, target: Job) -> bool:
 def _is_of(prediction: Prediction, experiment: Experiment, resolve: Resolve) -> bool:
     """Whether a prediction is for the held-out run of one of the experiment's arms, at any horizon."""
     arm = next((arm for arm in experiment.compared if arm.name == prediction.name), None)
-    data = prediction.job and prediction.point.settings.get("data")
-    if arm is None or not data or not experiment.data.names(DataSpec.model_validate(data)):
+    inputs = inputs_of(prediction.point) if prediction.job else None
+    if arm is None or inputs is None or not experiment.reads(arm, inputs):
         return False
-    target = resolve(experiment.target(arm, DataSpec.model_validate(data))).point
+    target = resolve(experiment.target(arm, inputs)).point
     return _place(prediction.point, "tokens", "horizon") == _place(target, "tokens", "horizon")
 
 

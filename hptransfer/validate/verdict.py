@@ -29,7 +29,7 @@ def verdict(name: str, protocol: Protocol, records: Records, registered_at: str 
     refusal = None if name == protocol.baseline else _refusal(name, protocol, records)
     return Validation(
         arm=name,
-        optimizer=settings["optimizer"],
+        optimizer=settings.get("optimizer"),
         parametrization=settings["parametrization"],
         width=int(prediction.point["width"]),
         baseline=None if name == protocol.baseline else protocol.baseline,
@@ -108,14 +108,15 @@ def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> 
     axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or slowdown(own.pace, other.pace) is not None]
     axes = [axis for axis in axes if own.knows(axis, around[:1]) and other.knows(axis, ladder)]
     ladders = {axis: [other.spent(one, axis) for one in ladder] for axis in axes}
-    curve = [(point.tokens, point.val) for point in records[own.prediction.run.run_id].outcome.curve if point.val is not None]
+    points = records[own.prediction.run.run_id].outcome.curve
+    curve = [(point.tokens, point.val) for point in points if point.tokens is not None and point.val is not None]
     ours, theirs = own.over_widths(around[0]), other.over_widths(baseline_around[0])
     widths = sorted(set(ours) & set(theirs))
     challengers, baselines = [ours[width].spent for width in widths], [theirs[width].spent for width in widths]
     return Speedup(
         compute_multiplier={axis: compute_multiplier(ladder, own.spent(around[0], axis)) for axis, ladder in ladders.items()},
         law=power_law(ladders["flops"], own.spent(around[0], "flops")) if "flops" in ladders else None,
-        within_run=within_run(ladders["tokens"][0], curve),
+        within_run=within_run(ladders["tokens"][0], curve) if "tokens" in ladders else None,
         sizes=tuple(
             Size(
                 width=width,
@@ -152,11 +153,11 @@ class _Side:
     def cost(self, one: Configuration, axis: Axis) -> float | None:
         """Of one of its runs, which is the same for every seed: seconds by the side's pace. None where it is unknown."""
         record = self.records[one.jobs[0].run_id]
-        outcome, tokens = record.outcome, record.outcome.tokens or int(record.point["tokens"])
+        outcome, tokens = record.outcome, record.outcome.tokens or record.point.scales.get("tokens")
         if axis == "tokens":
             return tokens
         if axis == "wall_clock":
-            return self.pace.seconds * tokens if self.pace else None
+            return self.pace.seconds * tokens if self.pace and tokens else None
         if axis == "flops" or outcome.flops is None:
             return outcome.flops
         return None if outcome.flops_optimizer is None else outcome.flops + outcome.flops_optimizer
@@ -197,13 +198,17 @@ def _side(prediction: Prediction, noise: SeedNoise, configurations: Sequence[Con
 
 
 def _shared(point: Point) -> Point:
-    """What two runs must share to be compared: all but the optimizer, and the schedule, which is compared by itself."""
-    own = {name: value for name, value in point.settings.items() if name not in ("optimizer", "options", "schedule")}
-    return point.model_copy(update={"hyperparameters": {}, "settings": own})
+    """What two runs must share to be compared: the held-out width, the data and how the loss is measured on them. All else may be
+    what an arm changes; the schedule is compared by itself."""
+    own = {name: value for name, value in point.settings.items() if name in ("data", "evaluation")}
+    scales = {name: value for name, value in point.scales.items() if name == "width"}
+    return point.model_copy(update={"scales": scales, "hyperparameters": {}, "settings": own})
 
 
 def annealed(point: Point) -> bool:
     """Whether the final loss is that of an LR brought to 0, or of averaged iterates in its stead (arXiv 2405.15682)."""
+    if "schedule" not in point.settings:
+        return True  # a program says what it calls its final loss
     return point.settings["schedule"]["shape"] != "constant" or get_recipe(point.settings["optimizer"]).averages
 
 

@@ -5,6 +5,7 @@ Weight decay here is *independent*: W <- W - s(t) (lr U + weight_decay W). The s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 WeightDecayRule = Literal["inverse_width", "constant", "constant_tau"]
@@ -24,3 +25,10 @@ def weight_decay_multiplier(rule: WeightDecayRule, *, width: float, tokens: floa
             return 1.0
         case "constant_tau":
             return batch_tokens / tokens
+
+
+def decay_between(rule: WeightDecayRule, base: Mapping[str, float], target: Mapping[str, float]) -> float:
+    """The multiplier from the scales of a base to those of a target; a scale that one of them does not say is taken not to
+    change."""
+    ratios = {name: target[name] / base[name] for name in ("width", "tokens", "batch_tokens") if name in base and name in target}
+    return weight_decay_multiplier(rule, **{"width": 1.0, **ratios})

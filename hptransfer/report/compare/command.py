@@ -16,7 +16,7 @@ from hptransfer.report.compare.page import render_markdown, render_page
 from hptransfer.report.compare.result import comparison_of, paired
 from hptransfer.report.results import load_results
 from hptransfer.runs import Store
-from hptransfer.trainers.ours.points import resolve
+from hptransfer.trainers import resolve
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -223,13 +223,17 @@ def _decay_notes(names: tuple[str, str], decay: Sequence[Estimate]) -> Iterable[
 def _coordinates(point: Point) -> tuple[Any, ...]:
     """What turns a learning rate in base coordinates into a final one."""
     base = point.settings["base"]
-    return point.settings["parametrization"], base["width"], base["depth"]
+    return point.settings["parametrization"], base["width"], base.get("depth")
 
 
 def _size(point: Point) -> tuple[Any, ...]:
     """What the rules turn base values into final ones by, beside the base."""
-    decay = (point["tokens"], point["batch_tokens"]) if point.settings["weight_decay_rule"] == "constant_tau" else ()
-    return point["width"], point["depth"], *decay
+    decay = (
+        (point.scales.get("tokens"), point.scales.get("batch_tokens"))
+        if point.settings["weight_decay_rule"] == "constant_tau"
+        else ()
+    )
+    return point["width"], point.scales.get("depth"), *decay
 
 
 def _held_out(results: Results, name: str) -> Iterable[HeldOutLoss]:
@@ -276,7 +280,7 @@ def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | Non
 
 def _text(results: Results) -> Mapping[str, Any] | None:
     """What the validation loss is measured on."""
-    data, experiment = results.members.data, results.experiment
+    data, experiment = results.members.corpus, results.experiment
     if data is None:
         return None
     return {
@@ -291,10 +295,10 @@ def _text(results: Results) -> Mapping[str, Any] | None:
 
 def _caveats(a: Results, b: Results, names: tuple[str, str], shared: int) -> Iterable[str]:
     if a.target and b.target:
-        sizes = [(t.point["width"], t.parameters, t.point["tokens"]) for t in (a.target, b.target)]
+        sizes = [(t.point["width"], t.parameters, t.point.scales.get("tokens")) for t in (a.target, b.target)]
         if sizes[0] != sizes[1]:
             words = [
-                f"{n} width {w}, {text.known(p, text.count)} parameters, {text.count(t)} tokens"
+                f"{n} width {w}, {text.known(p, text.count)} parameters, {text.known(t, text.count)} tokens"
                 for n, (w, p, t) in zip(names, sizes, strict=True)
             ]
             yield f"The held-out runs are not of one size ({'; '.join(words)}): a lower loss need not be the better setting."

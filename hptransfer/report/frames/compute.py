@@ -91,7 +91,7 @@ def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, e
         "kind": kind,
         "width": job.point["width"],
         "parameters": job.parameters,
-        "tokens": job.point["tokens"],
+        "tokens": job.point.scales.get("tokens"),
         "flops": flops,
         "flops_optimizer": own,
         "compute": None if flops is None or own is None else flops + own,

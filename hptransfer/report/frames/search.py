@@ -105,7 +105,7 @@ def weight_decay_curves(results: Results) -> pl.DataFrame:
         found: list[dict[str, Any]] = []
         for record in results.searched(arm.name):
             width = record.point["width"]
-            if record.loss is None or width not in optima or record.point["weight_decay"] <= 0:
+            if record.loss is None or width not in optima or record.point.hyperparameters.get("weight_decay", 0) <= 0:
                 continue
             cost = _lr_cost(bowl, optima[width], record.point["lr"])
             if _is_at_ratio(record, prediction) and math.expm1(cost) <= widest:
@@ -137,12 +137,17 @@ def predictions(results: Results) -> pl.DataFrame:
     ``weight_decay_final`` is the value that the run at that width has."""
     rows = []
     for name, prediction in results.predictions.items():
-        lr, decay, final = prediction.lr, prediction.hyperparameters["weight_decay"], prediction.weight_decay
+        lr, decay, final = prediction.lr, prediction.hyperparameters.get("weight_decay"), prediction.weight_decay
+        own: dict[str, Any] = (
+            {"weight_decay": decay.value, "weight_decay_low": decay.low, "weight_decay_high": decay.high} if decay else {}
+        )
+        if final:
+            own |= {"weight_decay_final": final.value, "weight_decay_status": final.words}
         rows.append(
             arm_columns(results.experiment.arm(name))
             | {"width": prediction.point["width"], "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high}
-            | {"weight_decay": decay.value, "weight_decay_low": decay.low, "weight_decay_high": decay.high}
-            | {"weight_decay_final": final.value, "weight_decay_status": final.words, "noise": prediction.noise}
+            | own
+            | {"noise": prediction.noise}
         )
     schema: Schema = {
         "width": pl.Int64,

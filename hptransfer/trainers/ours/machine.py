@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from hptransfer import __version__
+from hptransfer.trainers.machine import processor_name
 
 
 def default_device() -> torch.device:
@@ -23,13 +22,7 @@ def default_device() -> torch.device:
 
 def device_name(device: torch.device) -> str:
     """The device's name, of a CPU with the number of cores, so that wall-clock figures say where they were taken."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,0 +1,228 @@
+"""The user's command as a member of the trainer protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hptransfer import __version__
+from hptransfer.base.errors import UsageError
+from hptransfer.base.files import patiently
+from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.program import Program, ProgramFiles
+from hptransfer.runs import CurvePoint, Job, Outcome, Point, Record, Store
+from hptransfer.runs.record import State
+from hptransfer.trainers.command import points
+from hptransfer.trainers.command.output import Key, Pattern, Reading, reader
+from hptransfer.trainers.command.process import Process
+from hptransfer.trainers.machine import gpu_name, processor_name
+from hptransfer.trainers.trainer import Place
+
+ATTEMPTS = 3  # of a run that crashes, falls silent or says no loss
+LOOK_SECONDS = 0.2  # between two looks at the output
+LAST_LINES = 5  # of the output, that say why a run failed
+LONGEST_CURVE = 100  # points that are kept of a curve, the last one among them
+LOG = "output.log"
+
+
+class Command:
+    """See `Trainer`. A run's folder, with its output in ``output.log``, stays after it: it is the program's own."""
+
+    name = "command"
+
+    def inputs(self, experiment: Experiment, arm: Arm) -> Inputs:
+        program = experiment.under(arm).trainer
+        assert program is not None
+        folder = Path.cwd()
+        program.template.check_program(folder)
+        names = program.template.files(folder) if program.depends is None else program.depends
+        return ProgramFiles(sha256={name: _sha256(folder / name, name) for name in sorted(names)})
+
+    def describe(self, experiment: Experiment, arm: Arm) -> str:
+        program, files = experiment.under(arm).trainer, self.inputs(experiment, arm)
+        assert program is not None and isinstance(files, ProgramFiles)
+        versions = ", ".join(f"{name} (sha256 {sha256[:8]})" for name, sha256 in files.sha256.items())
+        return f"{program.command}; {arm.parametrization} coordinates; depends on {versions or 'no file'}"
+
+    def resolve(self, point: Point) -> Job:
+        return points.resolve(point)
+
+    def prepare(self, job: Job, folder: Path) -> None:
+        for name, sha256 in job.point.settings["depends"].items():
+            if _sha256(folder / name, name) != sha256:
+                raise UsageError(f"{name} has changed since the command began: its runs would not be those that were asked for")
+
+    def train(self, job: Job, place: Place) -> Record:
+        self.prepare(job, place.folder)
+        folder = run_folder(place.store, job.run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        heard, reasons, seconds, memory = _Heard(), [], 0.0, 0
+        for number in range(1, ATTEMPTS + 1):
+            began = time.monotonic()
+            heard, reason, used = _attempt(job, place, folder, number)
+            seconds, memory = seconds + time.monotonic() - began, max(memory, used)
+            if reason is None:
+                break
+            reasons.append(reason)
+        state, loss, reason = _judged(heard, reasons, points.program_of(job.point))
+        record = Record(job=job, outcome=_outcome(job, place, heard, state, loss, reason, seconds, memory), versions=_versions())
+        if place.claim:
+            patiently(place.claim.confirm)
+        place.store.add(record)
+        return record
+
+
+@dataclass
+class _Heard:
+    """What an attempt has said: its readings of the loss in order, and the last of every other number."""
+
+    losses: list[Reading] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float | None:
+        return self.losses[-1][1] if self.losses else None
+
+
+def run_folder(store: Store, run_id: str) -> Path:
+    """The folder of a run: in the store where that is one, else on the node that trains it."""
+    if store.is_local:
+        return Path(store.uri) / "folders" / run_id
+    return Path(tempfile.gettempdir()) / f"hptransfer-{hashlib.sha256(store.uri.encode()).hexdigest()[:12]}" / run_id
+
+
+def _attempt(job: Job, place: Place, folder: Path, number: int) -> tuple[_Heard, str | None, int]:
+    """What one attempt said, why it failed (None: it did not), and the memory that it took."""
+    program, log = points.program_of(job.point), folder / LOG
+    attempt = {"folder": str(folder), "gpus": math.ceil(place.gpus), "port": _free_port()}
+    with log.open("a") as file:
+        file.write(f"# attempt {number}, {datetime.now(UTC).isoformat(timespec='seconds')}: {points.command(job, attempt)}\n")
+    readers = {
+        name: reader(where, log, folder, place.folder) for name, where in {"loss": program.loss, **program.metrics}.items()
+    }
+    for one in readers.values():  # what is there from an earlier attempt is not this one's
+        list(one.new())
+    heard, size, since, silent = _Heard(), -1, time.monotonic(), False
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(place.threads))
+    with Process(
+        points.command(job, attempt), folder=place.folder, log=log, environment={**threads, "PYTHONUNBUFFERED": "1"}
+    ) as process:
+        while not process.wait(LOOK_SECONDS):
+            if place.claim:
+                place.claim.beat()
+            fresh = _listen(readers, heard, job, place)
+            grown, size = log.stat().st_size != size, log.stat().st_size
+            since = time.monotonic() if grown or fresh else since
+            if silent := time.monotonic() - since > place.hang_seconds:
+                break
+        process.end()
+    _listen(readers, heard, job, place, ended=True)
+    return heard, _reason(heard, process.exit_code, place.hang_seconds if silent else None, log), process.memory_bytes or 0
+
+
+def _listen(readers: dict[str, Pattern | Key], heard: _Heard, job: Job, place: Place, *, ended: bool = False) -> bool:
+    """Take in what is new; whether anything is."""
+    fresh = False
+    for name, one in readers.items():
+        for step, value in one.new(ended=ended):
+            fresh = True
+            if name != "loss":
+                heard.metrics[name] = value
+                continue
+            heard.losses.append((step, value))
+            if place.report and step is not None and math.isfinite(value):
+                place.report(_point(job, step, value))
+    return fresh
+
+
+def _reason(heard: _Heard, code: int | None, silence: float | None, log: Path) -> str | None:
+    """Why an attempt failed; None where it did not. A loss that is no number says so, whatever the program's end was."""
+    if heard.loss is not None and not math.isfinite(heard.loss):
+        return None
+    what = "it printed no loss"
+    if silence is not None:
+        what = f"it said nothing for {silence:g} s"
+    elif code != 0:
+        what = f"exit code {code}" if code is not None and code > 0 else f"it was ended by signal {-(code or 0)}"
+    elif heard.loss is not None:
+        return None
+    lines = [
+        line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip() and not line.startswith("# attempt")
+    ]
+    return f"{what}; its last lines: {' | '.join(lines[-LAST_LINES:])[-400:] or 'none'}"
+
+
+def _judged(heard: _Heard, reasons: Sequence[str], program: Program) -> tuple[State, float | None, str | None]:
+    """State, loss and reason of a run."""
+    if len(reasons) == ATTEMPTS:
+        return "failed", None, f"{ATTEMPTS} attempts: {reasons[-1]}"
+    said = heard.loss
+    assert said is not None
+    if not math.isfinite(said):
+        return "diverged", None, f"the loss is {said}"
+    loss = 1 - said if program.maximize else said
+    if loss <= 0:
+        return (
+            "failed",
+            None,
+            f"it printed {said:g}; {'an accuracy lies between 0 and 1' if program.maximize else 'a loss is above 0'}",
+        )
+    return "complete", loss, None
+
+
+def _outcome(
+    job: Job, place: Place, heard: _Heard, state: State, loss: float | None, reason: str | None, seconds: float, memory: int
+) -> Outcome:
+    tokens = job.point.scales.get("tokens") if state == "complete" else None
+    points_seen = [(step, value) for step, value in heard.losses if step is not None and math.isfinite(value)]
+    every = math.ceil(len(points_seen) / LONGEST_CURVE) or 1
+    curve = tuple(_point(job, step, value) for step, value in reversed(points_seen[::-1][::every]))
+    return Outcome(
+        state=state,
+        reason=reason,
+        loss=loss,
+        metrics={name: value for name, value in heard.metrics.items() if math.isfinite(value)},
+        curve=curve,
+        steps=curve[-1].step if curve else None,
+        tokens=None if tokens is None else int(tokens),
+        flops=job.flops if state == "complete" else None,
+        training_wall_seconds=seconds,
+        peak_memory_bytes=memory or None,
+        device=(gpu_name() if place.gpus else None) or processor_name(),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _point(job: Job, step: int, value: float) -> CurvePoint:
+    batch = job.point.scales.get("batch_tokens")
+    return CurvePoint(step=step, tokens=None if batch is None else round(step * batch), val=value)
+
+
+def _free_port() -> int:
+    """A port that nobody listens at just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _sha256(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{name}, which the command depends on, cannot be read: {error.strerror}") from None
+
+
+def _versions() -> dict[str, str]:
+    return {"hptransfer": __version__, "python": platform.python_version()}
+
+
+COMMAND = Command()
