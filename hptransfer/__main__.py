@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train the predicted run, on as many workers as you like",
     "store": "what is in the store; import runs from a table; gather its files into one",
     "report": "one page with the answer and the evidence",
+    "data": "write the corpus of an experiment, for a trainer of your own to read",
     "coordcheck": "whether every role moves by the same amount at every width, as slopes with a verdict",
     "export": "the configuration for another trainer",
 }

@@ -15,7 +15,7 @@ LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
     "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "trainers"),
     "analysis": ("transfer", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
-    "stages": ("store", "plan", "search", "coordcheck", "train", "validate.stage", "testing"),
+    "stages": ("store", "data", "plan", "search", "coordcheck", "train", "validate.stage", "testing"),
 }
 # What each layer may import beside itself, and which packages it must do without.
 STANDS_ON = {"base": (), "trainers": ("base",), "analysis": ("base",), "stages": ("base", "trainers", "analysis")}
@@ -30,7 +30,7 @@ WITHOUT = {
 def layer(module: str) -> str:
     """The layer of ``a.b`` (without the package's name)."""
     parts = module.split(".")
-    if parts[-1] in ("command", "__main__"):
+    if parts[-1] in ("command", "__main__") and module != "trainers.command":
         return "stages"
     for length in range(len(parts), 0, -1):
         name = ".".join(parts[:length])

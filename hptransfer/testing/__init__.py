@@ -2,5 +2,6 @@
 
 from hptransfer.testing.families import check_family
 from hptransfer.testing.recipes import check_recipe
+from hptransfer.testing.trainers import check_trainer
 
-__all__ = ["check_family", "check_recipe"]
+__all__ = ["check_family", "check_recipe", "check_trainer"]

@@ -51,6 +51,10 @@ class ByteTokenizer:
         text = b"".join(b"\0" + document for document in documents)
         return np.frombuffer(text, dtype=np.uint8).astype(np.uint16)
 
+    def decode(self, tokens: Tokens) -> bytes:
+        """The text, documents one after another."""
+        return tokens[tokens > 0].astype(np.uint8).tobytes()
+
 
 class LibraryTokenizer:
     """A byte-level tokenizer of the `tokenizers` library. Special tokens that the text spells out are text."""

@@ -1,0 +1,1 @@
+"""The corpus of an experiment as files that any trainer reads."""

@@ -1,0 +1,25 @@
+"""``python -m hptransfer.data``: write the corpus of an experiment, for a trainer of your own to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hptransfer.base.errors import UsageError
+from hptransfer.cli import console, finish, parser, table
+from hptransfer.experiment import load_experiment
+from hptransfer.trainers.ours.data.written import write_corpus
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = parser("data", __doc__ or "")
+    options.add_argument("--write", metavar="DIR", required=True, help="a new folder, or one that this has written before")
+    args = options.parse_args(argv)
+    if not args.write:
+        raise UsageError("--write names no folder")
+    experiment = load_experiment(args.experiment, args.set)
+    found = write_corpus(experiment.data, Path(args.write))
+    console.print(f"corpus {found.corpus} ({found.tokenizer}, {found.vocab} entries, sha256 {found.sha256[:16]})")
+    rows = [[split, f"{part.tokens:,}", "-" if part.bytes is None else f"{part.bytes:,}"] for split, part in found.splits.items()]
+    table("written", ["split", "tokens", "bytes of text"], rows)
+    finish(args, found.model_dump(mode="json"), written=[f"{args.write}/{name}" for name in found.files])

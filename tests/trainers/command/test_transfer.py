@@ -1,0 +1,43 @@
+"""Predictions from programs whose truth is known, at the library level: no process is started."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import pytest
+from programs import make_experiment, searched
+from world import best_lr
+
+from hptransfer.experiment.membership import members
+from hptransfer.trainers import resolve
+from hptransfer.transfer.command import arm_group, target_of
+from hptransfer.transfer.decision import predict
+from hptransfer.transfer.prediction import Prediction
+
+
+def predicted(seed: int, arm: str) -> Prediction:
+    experiment = make_experiment(search={"trials": 10, "seed": seed})
+    found = members(searched(experiment).values(), experiment, resolve)
+    return predict(arm_group(arm, found, experiment.widths, arm), target_of(experiment, arm, found), resolve)
+
+
+@pytest.mark.parametrize("arm", ["mine", "faster"])
+def test_a_prediction_of_unknown_coordinates(arm: str) -> None:
+    prediction = predicted(0, arm)
+    assert prediction.drift.theory is None and prediction.drift.fitted == pytest.approx(-0.3, abs=0.15)
+    assert set(prediction.hyperparameters) == {"lr"} and prediction.weight_decay is None
+    assert prediction.job is not None and prediction.job.point["width"] == 2048
+
+
+@pytest.mark.slow
+def test_the_intervals_hold_the_optimum_8_times_wider() -> None:
+    """100 seeds: 70 to 90 hold it, and their median width (high over low) is 2 at most."""
+    truth, held, widths = best_lr(2048), 0, []
+    for seed in range(100):
+        lr = predicted(seed, "mine").lr
+        assert lr.low is not None and lr.high is not None
+        held += lr.low <= truth <= lr.high
+        widths.append(lr.high / lr.low)
+    print(f"{held} of 100 hold the optimum; median width {median(widths):.2f}, ends {math.log(max(widths)):.2f}")
+    assert 70 <= held <= 90 and median(widths) <= 2
