@@ -25,7 +25,7 @@ FILES = ProgramFiles(sha256={"world.py": "0" * 64})
 def program(command: str = COMMAND, **changes: Any) -> dict[str, Any]:
     return {
         "command": command,
-        "loss": r"final loss ([-+.0-9e]+|nan)",
+        "loss": r"\bloss ([-+.0-9e]+|nan)",
         "parameters": "36*width**2",
         "tokens": 2e7,
         "batch_tokens": 20000,
@@ -47,7 +47,13 @@ def make_experiment(**changes: Any) -> Experiment:
         "spaces": {"mine": space, "faster": space},
         "search": {"trials": 10},
     }
-    return Experiment.model_validate(settings | changes)
+    settings |= changes
+    settings["spaces"] = {
+        name: one for name, one in settings["spaces"].items() if name in settings["arms"] or "spaces" in changes
+    }
+    if "baseline" not in changes and settings["baseline"] not in settings["arms"]:
+        settings["baseline"] = None
+    return Experiment.model_validate(settings)
 
 
 def job_of(experiment: Experiment, *, arm: str | None = None, files: ProgramFiles = FILES, **values: Any) -> Job:

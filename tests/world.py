@@ -69,9 +69,9 @@ def main():
         fail(kind)
     numbers = {name: value for name, value in vars(args).items() if name != "faults"}
     found = loss(**numbers)
-    for step in range(1, 4):
-        print(f"step {step} val {found * (1 + 0.5 / step):.5f}")
     if kind not in (2, 3):
+        for step in range(1, 4):
+            print(f"step {step} loss {found * (1 + 0.5 / step):.5f}")
         print(f"final loss {found:.6f}")
 
 

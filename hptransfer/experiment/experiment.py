@@ -20,7 +20,7 @@ from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.program import Program, ProgramFiles, check_program
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
 from hptransfer.experiment.space import SearchSpace, load_space, program_space
-from hptransfer.optimizers import get_recipe
+from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.runs.point import Number, Point
 
@@ -199,8 +199,11 @@ class Experiment(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         arms = self.compared
-        for recipe in (*self.optimizers, *(name for name in self.spaces if name not in self.arms)):
+        for recipe in self.optimizers:
             get_recipe(recipe)
+        for name in self.spaces:
+            if name not in self.arms and name not in RECIPES.names():
+                raise ValueError(str(unknown("arm or recipe in spaces", name, {*self.arms, *RECIPES.names()})))
         if not arms:
             raise ValueError("there is nothing to search: name optimizers, or arms")
         for arm in arms:

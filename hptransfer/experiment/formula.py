@@ -36,7 +36,7 @@ def evaluate(text: str, values: Mapping[str, float]) -> float:
     names something else, or has no finite value above 0."""
     try:
         tree = ast.parse(text.strip(), mode="eval") if len(text) <= LONGEST else None
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None:
         raise UsageError(f"formula {text[:80]!r} is no arithmetic, such as 12*depth*width**2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import signal
 import socket
 import tempfile
 import time
@@ -104,7 +105,7 @@ def _attempt(job: Job, place: Place, folder: Path, number: int) -> tuple[_Heard,
     program, log = points.program_of(job.point), folder / LOG
     attempt = {"folder": str(folder), "gpus": math.ceil(place.gpus), "port": _free_port()}
     with log.open("a") as file:
-        file.write(f"# attempt {number}, {datetime.now(UTC).isoformat(timespec='seconds')}: {points.command(job, attempt)}\n")
+        file.write(f"\n# attempt {number}, {datetime.now(UTC).isoformat(timespec='seconds')}: {points.command(job, attempt)}\n")
     readers = {
         name: reader(where, log, folder, place.folder) for name, where in {"loss": program.loss, **program.metrics}.items()
     }
@@ -151,13 +152,21 @@ def _reason(heard: _Heard, code: int | None, silence: float | None, log: Path) -
     if silence is not None:
         what = f"it said nothing for {silence:g} s"
     elif code != 0:
-        what = f"exit code {code}" if code is not None and code > 0 else f"it was ended by signal {-(code or 0)}"
+        what = _ended(code or 0)
     elif heard.loss is not None:
         return None
-    lines = [
-        line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip() and not line.startswith("# attempt")
-    ]
+    own = log.read_text(errors="replace").rpartition("\n# attempt ")[2].splitlines()[1:]
+    lines = [line.strip() for line in own if line.strip()]
     return f"{what}; its last lines: {' | '.join(lines[-LAST_LINES:])[-400:] or 'none'}"
+
+
+def _ended(code: int) -> str:
+    """An exit code in words; the shell says 128 + n of a program that signal n has ended."""
+    number = -code if code < 0 else code - 128
+    if code < 0 or number in set(signal.Signals):
+        more = ", as a machine without memory left does" if number == signal.SIGKILL else ""
+        return f"it was ended by signal {number}{more}"
+    return f"exit code {code}"
 
 
 def _judged(heard: _Heard, reasons: Sequence[str], program: Program) -> tuple[State, float | None, str | None]:
