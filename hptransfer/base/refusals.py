@@ -26,6 +26,9 @@ WORDS = {
     "above_range": "its optimum is above the swept range, which ends at {end:.4g}",
     "no_minimum": "the loss shows no significant minimum in it",
     "frozen": "searched at the smallest {scale}, then kept",
+    # No verdict on survival.
+    "few_scales": "the baseline's horizons bracket the loss at {bracketed} scales, and a slope needs {needed}",
+    "wide_slope": "the slope is between {low:.3f} and {high:.3f} (90 %), neither within {flat:g} of 0 nor beside it",
     # No speedup.
     "no_baseline": "No speedup is claimed: there is no tuned {baseline} to compare with; search, transfer and validate it too.",
     "different_runs": "No speedup is claimed: the predictions of {baseline} and {name} are for different runs.",

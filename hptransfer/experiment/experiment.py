@@ -53,7 +53,7 @@ class SearchSettings(Frozen):
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
     batch: int = Field(4, gt=1, description="proposals made before the next look at the results")
     sampler: Literal["design", "gp", "tpe", "random"] = "design"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=5_000)  # seeds from `membership.REPEATED_SEED` on are of no search
 
 
 class ValidationSettings(Frozen):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hptransfer.experiment.experiment import Arm, Experiment, Inputs
@@ -19,24 +19,30 @@ from hptransfer.runs.record import Record
 
 Resolve = Callable[[Point], Job]
 
+# Seeds from here on are of runs that measure a searched scale again: no search has them, and no prediction rests on them.
+REPEATED_SEED = 10_000
+
 # What the runs at the held-out width may have otherwise: simple transfers keep the numbers by other rules, ladders vary tokens.
 FREE_AT_TARGET = ("parametrization", "weight_decay_rule", "horizon")
 
 
 @dataclass(frozen=True)
 class Members:
-    """The runs of an experiment. ``searched`` and ``held_out`` by arm, each in the order they finished; ``inputs`` is what those
-    of an arm read, for arms with runs; ``left_out`` counts runs on other versions of the corpus or of a program's files."""
+    """The runs of an experiment. ``searched``, ``held_out`` and ``repeated`` (see `REPEATED_SEED`) by arm, each in the order they
+    finished; ``inputs`` is what those of an arm read, for arms with runs; ``left_out`` counts runs on other versions of the
+    corpus or of a program's files."""
 
     inputs: dict[str, Inputs] = field(default_factory=dict)
     searched: dict[str, tuple[Record, ...]] = field(default_factory=dict)
     held_out: dict[str, tuple[Record, ...]] = field(default_factory=dict)
+    repeated: dict[str, tuple[Record, ...]] = field(default_factory=dict)
     left_out: int = 0
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All of them, each once, in the order they finished."""
-        found = {record.run_id: record for part in (self.searched, self.held_out) for runs in part.values() for record in runs}
+        parts = (self.searched, self.held_out, self.repeated)
+        found = {record.run_id: record for part in parts for runs in part.values() for record in runs}
         return tuple(sorted(found.values(), key=lambda record: record.age))
 
     @property
@@ -61,7 +67,13 @@ def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve)
         together = {key: value for one in found for key, value in getattr(one, name).items()}
         return {arm.name: together[arm.name] for arm in experiment.compared if arm.name in together}
 
-    return Members(merged("inputs"), merged("searched"), merged("held_out"), sum(one.left_out for one in found))
+    return Members(
+        inputs=merged("inputs"),
+        searched=merged("searched"),
+        held_out=merged("held_out"),
+        repeated=merged("repeated"),
+        left_out=sum(one.left_out for one in found),
+    )
 
 
 def inputs_of(point: Point) -> Inputs | None:
@@ -85,16 +97,17 @@ def _newest(
         return Members()
     newest = max(found, key=lambda one: one.records[-1].age)
     left_out = sum(len(one.records) for one in found if one is not newest)
-    return Members(newest.inputs, newest.searched, newest.held_out, left_out)
+    return replace(newest, left_out=left_out)
 
 
 def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, records: Sequence[Record], resolve: Resolve) -> Members:
-    searched, held_out = {}, {}
+    searched, held_out, repeated = {}, {}, {}
     for arm in arms:
         own = _ArmRuns(arm, experiment, inputs, resolve)
         searched[arm.name] = _ordered(record for record in records if own.searches(record))
         held_out[arm.name] = _ordered(record for record in records if own.tests(record))
-    return Members({arm.name: inputs for arm in arms}, searched, held_out)
+        repeated[arm.name] = _ordered(record for record in records if own.repeats(record))
+    return Members({arm.name: inputs for arm in arms}, searched, held_out, repeated)
 
 
 def _ordered(records: Iterable[Record]) -> tuple[Record, ...]:
@@ -119,14 +132,18 @@ class _ArmRuns:
     def searches(self, record: Record) -> bool:
         """Whether a run is one of the arm at a searched width."""
         point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
-        if point is None or record.point.scales != point.scales:
+        if point is None or record.point.scales != point.scales or record.point.init_seed >= REPEATED_SEED:
             return False
         return record.point.settings == point.settings or self._is_the_same_run(record, point)
 
     def tests(self, record: Record) -> bool:
         """Whether a run is one at the held-out width, at any horizon."""
-        free = {**self._target.scales, "tokens": record.point.scales.get("tokens")}
-        return record.point.scales == free and _fixed(record.point.settings) == _fixed(self._target.settings)
+        return _is_at(self._target, record.point)
+
+    def repeats(self, record: Record) -> bool:
+        """Whether a run measures a searched width again, at any horizon."""
+        point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
+        return point is not None and record.point.init_seed >= REPEATED_SEED and _is_at(point, record.point)
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and width."""
@@ -135,6 +152,13 @@ class _ArmRuns:
             mine = record.point.model_copy(update={"settings": point.settings})
             self._same[key] = self._resolve(mine).run_id == record.run_id
         return self._same[key]
+
+
+def _is_at(place: Point, point: Point) -> bool:
+    """Whether two runs differ in nothing but what is tuned, their horizon and what is free at the target."""
+    scales = {name: value for name, value in point.scales.items() if name != "tokens"}
+    wanted = {name: value for name, value in place.scales.items() if name != "tokens"}
+    return scales == wanted and _fixed(point.settings) == _fixed(place.settings)
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

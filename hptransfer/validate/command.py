@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, "
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
-    found_all = validate(experiment, stands.predictions, asked, store, workers=args.workers)
+    found_all = validate(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)
     written = _write(found_all, Path(args.output or f"reports/{experiment.name}"))
     validations = [found_all[name] for name in asked if name in found_all]
     _print(validations)
@@ -55,6 +55,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_arm_options(options)
     options.add_argument("--width", type=int, metavar="W", help="held-out width (the experiment's)")
     options.add_argument("--predictions", nargs="+", metavar="FILE", help="instead of those that the runs in the store give")
+    options.add_argument("--survival", action="store_true", help="at the searched widths too: whether the multiplier holds")
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
     options.add_argument("--output", metavar="FOLDER", help="(reports/<experiment>/)")
     return options.parse_args(argv)

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from scipy import stats
 
 from hptransfer.experiment import ValidationSettings
-from hptransfer.experiment.membership import Resolve
+from hptransfer.experiment.membership import REPEATED_SEED, Resolve
 from hptransfer.runs import Job
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import (
@@ -46,12 +46,14 @@ PROBES: dict[Kind, Callable[[Prediction, float, Resolve], Configuration]] = {
 @dataclass(frozen=True)
 class Protocol:
     """The runs at the target for the predictions by arm; the baseline's horizons only where it and a challenger are there.
-    ``baseline``: the arm that the others are measured against, whether it has a prediction or not."""
+    ``baseline``: the arm that the others are measured against, whether it has a prediction or not. ``simple_transfers``: whether
+    what people do without a fit is run too."""
 
     predictions: Mapping[str, Prediction]
     settings: ValidationSettings
     baseline: str | None
     resolve: Resolve
+    simple_transfers: bool = True
 
     @property
     def yardstick(self) -> str | None:
@@ -94,7 +96,7 @@ class Protocol:
         significantly over it, then with as many seeds, none of which it was chosen by."""
         around = self.around(name, records)
         lowest = min(around, key=lambda one: one.first_loss(records) or math.inf)
-        won = self._wins(name, lowest, around, records)
+        won = lowest is not around[0] and self._wins(name, lowest, around, records)
         return replicated(lowest, self.settings.seeds, self.resolve, first=1) if won else around[0]
 
     def rungs(self, records: Records) -> list[Configuration]:
@@ -153,7 +155,8 @@ class Protocol:
             yield lr_probe(prediction, factor, self.resolve)
             if prediction.point.hyperparameters.get("weight_decay", 0) > 0:
                 yield weight_decay_probe(prediction, factor, self.resolve)
-        yield from simple_transfers(prediction, self.resolve)
+        if self.simple_transfers:
+            yield from simple_transfers(prediction, self.resolve)
 
     def baseline_noise(self, best: Configuration, rungs: list[Configuration], records: Records) -> SeedNoise:
         """Of the baseline: over the seeds of its predicted run, of the configuration that stands for it, and of its horizons."""
@@ -186,6 +189,32 @@ class Protocol:
         error = math.hypot(noise, own) / math.sqrt(self.settings.seeds)
         difference = math.log(other.mean(records) / rung.mean(records))
         return difference / error if error > 0 else math.copysign(math.inf, difference)
+
+
+def at_searched_scales(protocol: Protocol) -> list[Protocol]:
+    """What is run at every scale that all arms were searched at, the smallest first: each arm's seeds at its optimum there, and
+    the baseline's horizons. None without a baseline and a challenger."""
+    if protocol.yardstick is None or len(protocol.predictions) < 2:
+        return []
+    widths = [{int(optimum.width) for optimum in prediction.optima} for prediction in protocol.predictions.values()]
+    settings = protocol.settings.model_copy(update={"probe_octaves": ()})
+    return [
+        replace(
+            protocol,
+            predictions={name: _at(prediction, width, protocol.resolve) for name, prediction in protocol.predictions.items()},
+            settings=settings,
+            simple_transfers=False,
+        )
+        for width in sorted(set.intersection(*widths))
+    ]
+
+
+def _at(prediction: Prediction, width: int, resolve: Resolve) -> Prediction:
+    """The optimum that an arm's search found at a width, in the place of a prediction for it. Its seeds are no search's."""
+    optimum = next(one for one in prediction.optima if one.width == width)
+    best = {name: interval.value for name, interval in optimum.best.items()}
+    point = prediction.point.at(width=optimum.width, init_seed=REPEATED_SEED, data_seed=REPEATED_SEED, **best)
+    return prediction.model_copy(update={"job": resolve(point)})
 
 
 def has_ladder(job: Job, resolve: Resolve) -> bool:

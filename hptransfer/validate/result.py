@@ -81,6 +81,28 @@ class Speedup(Frozen):
     trend: Interval | None
 
 
+class AtScale(Frozen):
+    """The multiplier on FLOPs at one scale; ``flops`` of the challenger's run there."""
+
+    width: int
+    flops: float
+    multiplier: Multiplier
+    is_held_out: bool
+
+
+SurvivalVerdict = Literal["holds", "grows", "shrinks", "cannot_tell"]
+
+
+class Survival(Frozen):
+    """How the multiplier moves with scale. ``slope``: of ln multiplier per unit of ln compute, with a 90 % interval; None with
+    too few scales. ``reason``: why nothing can be told."""
+
+    verdict: SurvivalVerdict
+    slope: Interval | None
+    scales: tuple[AtScale, ...]
+    reason: Refusal | None = None
+
+
 class Validation(Frozen):
     """The result for one arm. ``baseline``: the arm that it is measured against; None where there is none, or it is the baseline
     itself. ``baseline_runs`` are that arm's: predicted, probes and horizons."""
@@ -96,6 +118,7 @@ class Validation(Frozen):
     regret: Interval | None  # None: the predicted run diverged; no upper end: the probes do not locate the optimum
     speedup: Speedup | None  # None for the baseline itself, or where it is refused
     refusal: Refusal | None = None  # why there is no speedup
+    survival: Survival | None = None  # None: not measured at the searched scales
     runs: tuple[TargetRun, ...]
     baseline_runs: tuple[TargetRun, ...] = ()
 

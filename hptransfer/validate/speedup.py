@@ -50,6 +50,22 @@ def compute_multiplier(baseline: Sequence[Spent], challenger: Spent, *, seed: in
     draw shows a speedup when it is above 1 or above a bound of at least 1.
     """
     ladder = _by_cost(baseline)
+    values, before, beyond = ladder_multipliers(ladder, challenger, seed=seed)
+    return _multiplier(
+        float(values[0]),
+        (np.where(before, -np.inf, values), np.where(beyond, np.inf, values)),
+        np.where(beyond, values >= 1, ~before & (values > 1)),
+        [*ladder, challenger],
+        bound=">" if beyond[0] else "<" if before[0] else None,
+    )
+
+
+def ladder_multipliers(
+    baseline: Sequence[Spent], challenger: Spent, *, seed: int = 0
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The multipliers of `compute_multiplier` (1 + DRAWS,), as measured, then drawn; and in which of them the challenger's loss
+    lies before the ladder's first and beyond its last, where they are that end's."""
+    ladder = _by_cost(baseline)
     rng = np.random.default_rng(seed)
     losses = np.minimum.accumulate(_draw(ladder, rng), axis=1)
     loss = _draw([challenger], rng)[:, 0]
@@ -60,13 +76,7 @@ def compute_multiplier(baseline: Sequence[Spent], challenger: Spent, *, seed: in
     beyond, before = loss < losses[:, -1], loss > losses[:, 0]
     values = np.where(beyond, costs[-1], np.where(before, costs[0], inside)) / challenger.cost
     values[1:] *= np.exp(math.hypot(ladder[0].cost_error, challenger.cost_error) * rng.standard_normal(DRAWS))
-    return _multiplier(
-        float(values[0]),
-        (np.where(before, -np.inf, values), np.where(beyond, np.inf, values)),
-        np.where(beyond, values >= 1, ~before & (values > 1)),
-        [*ladder, challenger],
-        bound=">" if beyond[0] else "<" if before[0] else None,
-    )
+    return values, before, beyond
 
 
 def over_sizes(baseline: Sequence[Spent], challenger: Sequence[Spent], *, seed: int = 0) -> list[Multiplier]:

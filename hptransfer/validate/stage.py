@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from hptransfer.experiment import Experiment, Resources
-from hptransfer.runs import Record, Store
+from hptransfer.runs import Job, Record, Store
 from hptransfer.trainers import resolve
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.configurations import Records
+from hptransfer.validate.protocol import Protocol, at_searched_scales
 from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import begun, protocols, validations
 
@@ -22,29 +24,51 @@ def validate(
     store: Store,
     *,
     workers: int = 1,
+    survival: bool = False,
 ) -> dict[str, Validation]:
-    """Run what the predictions of the arms that are ``asked`` for need at the target, and their baselines', and say what came of
-    all ``predictions``, by arm.
+    """Run what the predictions of the arms that are ``asked`` for need at the target, and their baselines', with ``survival`` at
+    the searched scales too, and say what came of all ``predictions``, by arm.
 
     Each prediction is in the store before its first run starts. The predicted run of the first seed is a Ray Train run;
     replicates, probes, transfers and the baseline's other horizons are trials.
     """
     records = store.records()
-    for whole in protocols(experiment, predictions, resolve):
-        names = {name for name in whole.predictions if name in asked}
+    for every in protocols(experiment, predictions, resolve):
+        names = {name for name in every.predictions if name in asked}
         if not names:
             continue
         # With the arms that have run already: the baseline's horizons are for all of them.
-        protocol = whole.of({*names, whole.baseline, *begun(whole, records)})
+        protocol = every.of({*names, every.baseline, *begun(every, records)})
         for prediction in protocol.predictions.values():
             store.register_prediction(prediction.run.run_id, prediction.model_dump(mode="json"))
-        if protocol.missing(records):
-            _train(protocol, store, records, workers, experiment.resources)
+        whole = Together((protocol, *(at_searched_scales(protocol) if survival else ())))
+        if whole.missing(records):
+            _train(whole, store, records, workers, experiment.resources)
     return validations(experiment, predictions, records, resolve, store.registered_at)
 
 
+@dataclass(frozen=True)
+class Together:
+    """What is run at the target, first, and at other scales."""
+
+    protocols: tuple[Protocol, ...]
+
+    def missing(self, records: Records) -> list[Job]:
+        """What could run now."""
+        return left(one for protocol in self.protocols for one in protocol.missing(records))
+
+    def planned(self, records: Records) -> list[Job]:
+        """What is left to run, if the baseline needs every horizon."""
+        return left(one for protocol in self.protocols for one in protocol.planned(records))
+
+
+def left(jobs: Iterable[Job]) -> list[Job]:
+    """Each run once."""
+    return list({job.run_id: job for job in jobs}.values())
+
+
 def _train(
-    protocol: Protocol,
+    protocol: Together,
     store: Store,
     records: MutableMapping[str, Record],
     workers: int,
@@ -56,7 +80,7 @@ def _train(
     from hptransfer.trainers.ours.launch import Layout, launch
 
     planned = protocol.planned(records)
-    jobs = [prediction.run for prediction in protocol.predictions.values()]
+    jobs = [prediction.run for prediction in protocol.protocols[0].predictions.values()]
     # A program starts what workers it has by itself, and is a trial here.
     predicted = [job for job in jobs if job.run_id not in records and job.point.settings["trainer"] == "ours"]
     flops = sum(job.flops or 0.0 for job in planned)

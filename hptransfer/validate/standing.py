@@ -18,7 +18,7 @@ from hptransfer.transfer.decision import predict
 from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
 from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
 from hptransfer.validate.configurations import Records
-from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.protocol import Protocol, at_searched_scales
 from hptransfer.validate.result import Validation
 from hptransfer.validate.verdict import verdict
 
@@ -57,7 +57,8 @@ def standing(
             predictions[arm.name] = told
         elif told:
             refused[arm.name] = told
-    records = {record.run_id: record for runs in found.held_out.values() for record in runs}
+    parts = (found.held_out, found.repeated)
+    records = {record.run_id: record for part in parts for runs in part.values() for record in runs}
     return Standing(predictions, refused, validations(experiment, predictions, records, resolve, registered_at))
 
 
@@ -73,7 +74,9 @@ def validations(
     for protocol in protocols(experiment, predictions, resolve):
         tested = _tested(protocol, records)
         for name, prediction in tested.predictions.items():
-            found[name] = verdict(name, tested, records, registered_at(prediction.run.run_id))
+            searched = at_searched_scales(tested.of((name, tested.baseline)))
+            done = searched if not any(one.missing(records) for one in searched) else []
+            found[name] = verdict(name, tested, records, registered_at(prediction.run.run_id), searched=done)
     return {name: found[name] for name in predictions if name in found}
 
 

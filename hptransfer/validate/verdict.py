@@ -15,14 +15,18 @@ from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Point, Record
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import Configuration, Pace, Records, pace, seed_noise, slowdown
-from hptransfer.validate.protocol import Protocol
+from hptransfer.validate.protocol import Protocol, has_ladder
 from hptransfer.validate.regret import regret_by_probes
-from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
 from hptransfer.validate.speedup import Spent, compute_multiplier, over_sizes, power_law, trend, within_run
+from hptransfer.validate.survival import Measured, survival
 
 
-def verdict(name: str, protocol: Protocol, records: Records, registered_at: str | None = None) -> Validation:
-    """What the runs say of one prediction; ``registered_at``: when it came into the store (UTC, ISO 8601)."""
+def verdict(
+    name: str, protocol: Protocol, records: Records, registered_at: str | None = None, *, searched: Sequence[Protocol] = ()
+) -> Validation:
+    """What the runs say of one prediction; ``registered_at``: when it came into the store (UTC, ISO 8601). ``searched``: the same
+    arms at the searched scales, where everything has run there."""
     prediction, around = protocol.predictions[name], protocol.around(name, records)
     noise, settings = seed_noise(prediction, around, records), prediction.point.settings
     yardstick = None if name == protocol.baseline else protocol.yardstick
@@ -40,6 +44,7 @@ def verdict(name: str, protocol: Protocol, records: Records, registered_at: str 
         regret=_regret(prediction, around, noise, records),
         speedup=None if refusal or yardstick is None else _speedup(name, yardstick, protocol, records),
         refusal=refusal,
+        survival=None if refusal or not searched or yardstick is None else _survival(name, protocol, searched, records),
         runs=tuple(one.summary(records, noise) for one in around),
         baseline_runs=_baseline_runs(yardstick, protocol, records) if yardstick else (),
     )
@@ -106,7 +111,10 @@ def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> 
 
     ladder = (best, *rungs)
     axes: list[Axis] = [axis for axis in get_args(Axis) if axis != "wall_clock" or slowdown(own.pace, other.pace) is not None]
-    axes = [axis for axis in axes if own.knows(axis, around[:1]) and other.knows(axis, ladder)]
+    if has_ladder(best.jobs[0], protocol.resolve):
+        axes = [axis for axis in axes if own.knows(axis, around[:1]) and other.knows(axis, ladder)]
+    else:
+        axes = []
     ladders = {axis: [other.spent(one, axis) for one in ladder] for axis in axes}
     points = records[own.prediction.run.run_id].outcome.curve
     curve = [(point.tokens, point.val) for point in points if point.tokens is not None and point.val is not None]
@@ -130,6 +138,32 @@ def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> 
             for width, multiplier in zip(widths, over_sizes(baselines, challengers), strict=True)
         ),
         trend=trend(baselines, challengers),
+    )
+
+
+def _survival(name: str, protocol: Protocol, searched: Sequence[Protocol], records: Records) -> Survival:
+    """Over the searched scales and the held-out one, those where a seed diverged left out."""
+    found = (_measured(name, one, records, is_held_out=one is protocol) for one in (*searched, protocol))
+    return survival([one for one in found if one])
+
+
+def _measured(name: str, protocol: Protocol, records: Records, *, is_held_out: bool) -> Measured | None:
+    """The baseline's ladder and a challenger at one scale, in FLOPs; None where a run diverged or its compute is unknown."""
+    baseline = protocol.yardstick
+    assert baseline is not None
+    around, best, rungs = protocol.around(name, records), protocol.best(baseline, records), protocol.finished_rungs(records)
+    prediction, ladder = protocol.predictions[name], (best, *rungs)
+    own = _side(prediction, seed_noise(prediction, around, records), around, records)
+    other = _side(protocol.predictions[baseline], protocol.baseline_noise(best, rungs, records), ladder, records)
+    if not all(one.losses(records) for one in (around[0], *ladder)):
+        return None
+    if not own.knows("flops", around[:1]) or not other.knows("flops", ladder):
+        return None
+    return Measured(
+        width=int(prediction.point["width"]),
+        ladder=[other.spent(one, "flops") for one in ladder],
+        challenger=own.spent(around[0], "flops"),
+        is_held_out=is_held_out,
     )
 
 

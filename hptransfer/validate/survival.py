@@ -1,0 +1,83 @@
+"""Whether a win survives scale: the multiplier at every searched scale and at the held-out one, and how it moves with compute.
+
+At a searched scale each arm runs at the optimum that its own search found there, and the baseline over a ladder of horizons, as
+at the held-out width: the same measurement at every scale, or a slope would be one of methods. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.validate.result import AtScale, Survival, SurvivalVerdict
+from hptransfer.validate.speedup import Array, Spent, compute_multiplier, ladder_multipliers
+
+FLAT = 0.03  # slope of ln multiplier in ln compute within which a multiplier holds: 30 times the compute move it by 10 %
+LEVEL = 0.90  # of the slope's interval
+FEWEST = 3  # scales at which the ladder brackets
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One scale: the baseline's ladder of horizons and the challenger there, ``cost`` in FLOPs of the challenger's run."""
+
+    width: int
+    ladder: Sequence[Spent]
+    challenger: Spent
+    is_held_out: bool = False
+
+
+def survival(scales: Sequence[Measured], *, seed: int = 0) -> Survival:
+    """The verdict over scales. The 90 % interval of the slope is from the losses' noise, and wider by what the multipliers
+    scatter about the line beyond it (Birge, Phys. Rev. 40, 207, 1932)."""
+    ordered = sorted(scales, key=lambda one: one.challenger.cost)
+    found = tuple(
+        AtScale(
+            width=one.width,
+            flops=one.challenger.cost,
+            multiplier=compute_multiplier(one.ladder, one.challenger, seed=seed),
+            is_held_out=one.is_held_out,
+        )
+        for one in ordered
+    )
+    kept = [index for index, one in enumerate(found) if one.multiplier.bracketed]
+    if len(kept) < FEWEST:
+        return Survival(
+            verdict="cannot_tell", slope=None, scales=found, reason=Refusal.of("few_scales", bracketed=len(kept), needed=FEWEST)
+        )
+    x = np.log([ordered[index].challenger.cost for index in kept])
+    y = np.stack([np.log(ladder_multipliers(ordered[i].ladder, ordered[i].challenger, seed=seed + i)[0]) for i in kept], axis=1)
+    slope = _slope(x, y)
+    verdict = _verdict(slope)
+    reason = None
+    if verdict == "cannot_tell":
+        reason = Refusal.of("wide_slope", low=slope.low, high=slope.high, flat=FLAT)
+    return Survival(verdict=verdict, slope=slope, scales=found, reason=reason)
+
+
+def _slope(x: Array, y: Array) -> Interval:
+    """Weighted least squares of ln multipliers (1 + draws, scales), the measured ones first."""
+    variance = np.maximum(y[1:].var(axis=0), 1e-12)
+    weight = 1 / variance
+    centred = x - np.average(x, weights=weight)
+    along = weight * centred / np.sum(weight * centred**2)
+    slopes = y @ along
+    value = float(slopes[0])
+    residual = y[0] - np.average(y[0], weights=weight) - value * centred
+    birge = max(1.0, math.sqrt(float(np.sum(weight * residual**2)) / (len(x) - 2)))
+    low, high = np.quantile(slopes[1:] - value, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) * birge
+    return Interval(value=value, low=value + min(0.0, float(low)), high=value + max(0.0, float(high)))
+
+
+def _verdict(slope: Interval) -> SurvivalVerdict:
+    assert slope.low is not None and slope.high is not None
+    if slope.low >= -FLAT and slope.high <= FLAT:
+        return "holds"
+    if slope.low > 0:
+        return "grows"
+    return "shrinks" if slope.high < 0 else "cannot_tell"
