@@ -40,7 +40,8 @@ WORDS = {
     "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; "
     "its best probe, {probe}, is the outermost.",
     "several_baselines": "No speedup is claimed: {arms} are all of {baseline}, and which one is the baseline is not said.",
-    "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment.",
+    "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment; "
+    "name another with baseline.",
 }
 # The stage that helps, and its options.
 REMEDIES = {

@@ -6,12 +6,12 @@ import altair as alt
 import vl_convert
 
 from hptransfer.coordcheck.check import ACTIVATIONS, TOLERANCE, Activation, CheckResult, RoleSlope
-from hptransfer.report.charts.palette import colour
+from hptransfer.optimizers import get_recipe
 from hptransfer.report.charts.parts import log_ticks
 from hptransfer.report.figures import SVG_THEME, VEGALITE_VERSION
 
 PANEL_WIDTH, PANEL_HEIGHT = 230, 260
-HUES = [colour(name) for name in ("adamw", "muon", "shampoo", "soap")]  # of steps: any that can be told apart
+HUES = [get_recipe(name).colour for name in ("adamw", "muon", "shampoo", "soap")]  # of steps: any that can be told apart
 TITLES: dict[Activation, str] = {"embedding": "embedding output", "hidden": "final residual stream", "readout": "logits"}
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Literal, Self
 
@@ -113,13 +113,15 @@ class Budget(Frozen):
 @dataclass(frozen=True)
 class Arm:
     """What is compared: a named set of settings over those of the experiment. ``changes`` are dotted keys of the experiment file
-    beside the optimizer, its options and the parametrization. A program's arm need not say its optimizer."""
+    beside the optimizer, its options and the parametrization. A program's arm need not say its optimizer. ``place``: its own
+    among the named arms."""
 
     name: str
     optimizer: str | None
     parametrization: Parametrization
     options: dict[str, Any]
     changes: dict[str, Any]
+    place: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, optimizer: str, parametrization: Parametrization) -> Arm:
@@ -128,11 +130,11 @@ class Arm:
         return cls(name, optimizer, parametrization, {}, {})
 
     @classmethod
-    def read(cls, name: str, settings: Mapping[str, Any], parametrization: Parametrization) -> Arm:
+    def read(cls, name: str, settings: Mapping[str, Any], parametrization: Parametrization, place: int = 0) -> Arm:
         """An arm of the experiment file."""
         flat = {"parametrization": parametrization, **settings}
         options = {key.removeprefix("options."): flat.pop(key) for key in list(flat) if key.startswith("options.")}
-        return cls(name, flat.pop("optimizer", None), flat.pop("parametrization"), options, flat)
+        return cls(name, flat.pop("optimizer", None), flat.pop("parametrization"), options, flat, place)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -247,7 +249,8 @@ class Experiment(Frozen):
     def compared(self) -> tuple[Arm, ...]:
         """Every arm, in the order of the file."""
         short = [Arm.of(optimizer, kind) for kind in self.parametrizations for optimizer in self.optimizers]
-        return (*short, *(Arm.read(name, settings, self.parametrizations[0]) for name, settings in self.arms.items()))
+        named = enumerate(self.arms.items())
+        return (*short, *(Arm.read(name, settings, self.parametrizations[0], place) for place, (name, settings) in named))
 
     @property
     def cells(self) -> tuple[dict[str, Number], ...]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 
 from hptransfer.report import html, text
-from hptransfer.report.charts import colour
 from hptransfer.report.summary import Answer
 from hptransfer.report.verdicts import Verdict, headline
 
@@ -24,7 +23,7 @@ def answers(arms: Sequence[Answer]) -> str:
 
 
 def _overview(arms: Sequence[Answer]) -> str:
-    columns = ("arm", "learning rate", "weight decay", "measured regret", "speedup over AdamW")
+    columns = ("arm", "learning rate", "weight decay", "measured regret", "speedup over the baseline")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     body = "".join(map(_overview_rows, arms))
     return f'<div class="scroll flat overview" tabindex="0"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
@@ -36,11 +35,16 @@ def _overview_rows(answer: Answer) -> str:
         f'<td data-name="{escape(name)}"><b>{escape(value)}</b> <span>{escape(sure)}</span></td>'
         for name, value, sure, _ in _numbers(answer)
     )
-    said = "".join(_paragraph(verdict, "verdict") for verdict in (answer.saving, *answer.judgement[:1], *answer.failures))
+    said = "".join(_paragraph(verdict, "verdict") for verdict in _first(answer))
     return (
-        f'<tbody style="--hue: {colour(answer.optimizer)}"><tr><th scope="row">{link}</th>{cells}</tr>'
+        f'<tbody style="--hue: {answer.colour}"><tr><th scope="row">{link}</th>{cells}</tr>'
         f'<tr><td colspan="5">{said}</td></tr></tbody>'
     )
+
+
+def _first(answer: Answer) -> list[Verdict]:
+    """What is said of an arm where all arms are seen at once."""
+    return [answer.saving, *([answer.survives] if answer.survives else []), *answer.judgement[:1], *answer.failures]
 
 
 def _anchor(answer: Answer) -> str:
@@ -50,9 +54,10 @@ def _anchor(answer: Answer) -> str:
 def _card(answer: Answer) -> str:
     digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
     body = _paragraph(answer.saving, "said soft" if answer.is_baseline and answer.speed else "verdict")
+    body += _paragraph(answer.survives, "verdict") if answer.survives else ""
     body += _known(answer) if answer.weight_decay else ""
     head = f"<h2>{escape(answer.arm)}{digest}</h2>"
-    return f'<article class="card" id="{_anchor(answer)}" style="--hue: {colour(answer.optimizer)}">{head}{body}</article>'
+    return f'<article class="card" id="{_anchor(answer)}" style="--hue: {answer.colour}">{head}{body}</article>'
 
 
 def _known(answer: Answer) -> str:
@@ -110,7 +115,7 @@ def _axes(answer: Answer) -> str:
         value = answer.speedup.compute_multiplier.get(axis)
         words, sure = ("-", UNTIMED) if value is None else (text.multiplier(value), text.multiplier_bounds(value))
         items.append(f"<div><dt>{name}</dt><dd><b>{escape(words)}</b> <span>{escape(sure)}</span></dd></div>")
-    return f'<div class="axes"><p>What AdamW needs for the same loss, as a multiple</p><dl>{"".join(items)}</dl></div>'
+    return f'<div class="axes"><p>What the baseline needs for the same loss, as a multiple</p><dl>{"".join(items)}</dl></div>'
 
 
 def _overhead(answer: Answer) -> str:
@@ -120,7 +125,7 @@ def _overhead(answer: Answer) -> str:
         f"The optimizer itself: {text.share(spent.time_share)} of the training time, {text.share(spent.flops_share)} of the FLOPs"
     )
     if spent.against_baseline is not None and not answer.is_baseline:
-        words += f", {text.times(spent.against_baseline)} AdamW's seconds per token"
+        words += f", {text.times(spent.against_baseline)} the baseline's seconds per token"
     if spent.state_bytes is not None:
         words += f"; its state {text.size(spent.state_bytes)}"
     if spent.state_bytes_per_parameter is not None:

@@ -132,15 +132,15 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "compute",
             "Loss against compute",
             "Only final losses: the best run of every searched width (solid line), the prediction at "
-            f"width {width}, where nobody tuned (diamond), and AdamW's ladder of horizons at that width (dotted line). The best "
-            "of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
+            f"width {width}, where nobody tuned (diamond), and the baseline's ladder of horizons at that width (dotted line). "
+            "The best of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
             compute,
             absent(compute, "No run has completed yet.", "search"),
         ),
         Section(
             "multiplier",
             "The compute that is saved",
-            "How many times the compute AdamW needs for the same final loss.",
+            "How many times the compute the baseline needs for the same final loss.",
             saved,
             absent([*saved, *refusals, *alone], "No multiplier has been measured yet.", "validate"),
             (*refusals, *alone),
@@ -148,7 +148,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         Section(
             "training",
             "Training curves",
-            f"Predicted runs at width {width} and AdamW's ladder of horizons. Compare the dots, the final losses.",
+            f"Predicted runs at width {width} and the baseline's ladder of horizons. Compare the dots, the final losses.",
             training,
             absent(training, f"No predicted run at width {width} has finished yet.", "validate"),
         ),
@@ -243,7 +243,7 @@ def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Fig
 
 def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
     if frame["compute"].is_not_null().any():
-        chosen = "AdamW's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
+        chosen = "The baseline's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
         note = f"{chosen} {_ends(frame)}" if "chosen" in frame["kind"] else _ends(frame)
         yield Figure("loss-against-compute", "Final loss against training compute", note, charts.loss_against_compute(frame))
 
@@ -251,14 +251,14 @@ def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
 def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
     if not multipliers.is_empty():
         note = (
-            "From AdamW's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. "
+            "From the baseline's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. "
             f"{BESIDE_THE_LADDER}"
         )
-        yield Figure("compute-multiplier", "Compute multiplier over AdamW", note, charts.multipliers(multipliers))
+        yield Figure("compute-multiplier", "Compute multiplier over the baseline", note, charts.multipliers(multipliers))
     if not sizes.is_empty():
         note = (
-            "Solid: between AdamW's losses over sizes, hollow where extrapolated. Dashed: a power law through them. "
-            "Diamond: AdamW's ladder of horizons. Bars are 80 % intervals; a triangle is a bound, on the side it points to."
+            "Solid: between the baseline's losses over sizes, hollow where extrapolated. Dashed: a power law through them. "
+            "Diamond: the baseline's ladder of horizons. Bars are 80 % intervals; a triangle is a bound, on its side."
         )
         yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
 

@@ -44,16 +44,16 @@ def multiplier_table(answers: Sequence[Answer]) -> Table:
         if speedup := answer.speedup:
             axes = (speedup.compute_multiplier.get(axis) for axis in text.AXES)
             rows.append((answer.arm, *map(text.multiplier_in_full, (*axes, speedup.law, speedup.within_run))))
-    return f"What AdamW needs for the same loss, as a multiple. {text.BESIDE_THE_LADDER}", columns, rows
+    return f"What the baseline needs for the same loss, as a multiple. {text.BESIDE_THE_LADDER}", columns, rows
 
 
 def size_table(answers: Sequence[Answer]) -> Table:
     """Both optimizers at every size, and the multipliers over sizes."""
-    columns = ("arm", "width", "parameters", "loss", "AdamW's loss", "interpolated over sizes", "by a power law")
+    columns = ("arm", "width", "parameters", "loss", "the baseline's loss", "interpolated over sizes", "by a power law")
     rows = [_size(answer, size) for answer in answers if answer.speedup for size in answer.speedup.sizes]
     caption = (
-        "Over model sizes, at the best of each search or, at the held-out width, at the predictions: AdamW's compute to the same "
-        "loss, piecewise linear in ln compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
+        "Over model sizes, at the best of each search or, at the held-out width, at the predictions: the baseline's compute to "
+        "the same loss, piecewise linear in ln compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
     )
     return caption, columns, rows
 
@@ -84,7 +84,7 @@ def _trend(trend: Interval) -> str:
 
 def overhead_table(answers: Sequence[Answer]) -> Table:
     """What each optimizer costs by itself."""
-    columns = ("arm", "of training time", "of FLOPs", "time per token", "over AdamW's", "state", "bytes per parameter")
+    columns = ("arm", "of training time", "of FLOPs", "time per token", "over the baseline's", "state", "bytes per parameter")
     rows: list[tuple[str, ...]] = [
         (
             answer.arm,
@@ -128,7 +128,7 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
         "p-value",
         "seeds run",
         "seeds to show it",
-        "AdamW's tokens",
+        "baseline's tokens",
     )
     rows: list[tuple[str, ...]] = [
         (
@@ -145,7 +145,7 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
     ]
     caption = (
         "Losses of the predicted runs at the same tokens, nats per token; none at a constant LR against an annealed one. Seeds: "
-        "of each optimizer, to show a difference of this size at 95 % one-sided, with a power of 80 %. AdamW's tokens: so many "
-        "times as many would bring it from the higher loss to the lower, by a power law through its ladder of horizons."
+        "of each optimizer, to show a difference of this size at 95 % one-sided, with a power of 80 %. Baseline's tokens: so "
+        "many times as many would bring it from the higher loss to the lower, by a power law through its ladder of horizons."
     )
     return caption, columns, rows

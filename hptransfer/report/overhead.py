@@ -11,7 +11,7 @@ from hptransfer.validate.configurations import pace, slowdown
 
 class Overhead(Frozen):
     """Means over the seeds of the predicted run; ``seconds_per_token`` over all runs of the validation, as the multiplier on
-    wall-clock has it. ``against_baseline``: over AdamW's; None where that is unknown, and where devices differ."""
+    wall-clock has it. ``against_baseline``: over the baseline's; None where that is unknown, and where devices differ."""
 
     time_share: float  # of the optimizer in the training time
     flops_share: float  # of the optimizer in all FLOPs

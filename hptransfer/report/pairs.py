@@ -17,8 +17,8 @@ from hptransfer.validate.verdict import annealed
 class Pair(Frozen):
     """Two predicted runs. ``lower`` and ``higher`` are named by their mean losses; ``difference`` in nats per token, ``relative``
     to the lower one. ``p_value``: one-sided, that ``lower`` is not lower. ``seeds``: of each, to show this difference at 95 %
-    with a power of 80 %; None where there is no difference to show. ``tokens``: the factor on AdamW's tokens that brings it from
-    the higher loss to the lower; None where its ladder of horizons does not reach both, and for losses amid a schedule."""
+    with a power of 80 %; None where there is no difference to show. ``tokens``: the factor on the baseline's tokens that brings
+    it from the higher loss to the lower; None where its ladder does not reach both, and for losses amid a schedule."""
 
     lower: str
     higher: str
@@ -73,8 +73,8 @@ def _ladder(results: Results, one: str, other: str) -> list[TargetRun]:
 
 
 def _tokens(lower: float, higher: float, ladder: Sequence[TargetRun]) -> float | None:
-    """The factor on AdamW's tokens from the higher loss to the lower; None outside the ladder's losses, or where they do not
-    fall."""
+    """The factor on the baseline's tokens from the higher loss to the lower; None outside the ladder's losses, or where they do
+    not fall."""
     losses = [run.loss for run in ladder if run.loss is not None]
     if not losses or lower < min(losses) or higher > max(losses):
         return None

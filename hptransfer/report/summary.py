@@ -16,12 +16,13 @@ from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs
+from hptransfer.report.palette import colour
 from hptransfer.report.provenance import Expense, Provenance
 from hptransfer.report.results import Results
-from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict
+from hptransfer.report.verdicts import Verdict, against_verdict, prediction_verdict, speed_verdict, survival_verdict
 from hptransfer.runs import Job
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
-from hptransfer.validate.result import Speedup
+from hptransfer.validate.result import Speedup, Survival
 
 NO_PREDICTION = Verdict(text="No prediction yet.")
 ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other optimizer whose saving could be measured.")
@@ -59,12 +60,13 @@ class Answer(Frozen):
 
     ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the final
     ``weight_decay`` at the target. ``no_prediction``: why its complete search allows none; ``refusal``: why there is no speedup.
-    ``speed``, ``quality`` and ``against`` are the verdicts on its compute multiplier, on its prediction, and on the prediction
-    against transfers without a fit.
+    ``speed``, ``survives``, ``quality`` and ``against`` are the verdicts on its compute multiplier, on whether that survives
+    scale, on its prediction, and on the prediction against transfers without a fit.
     """
 
     arm: str
-    optimizer: str
+    optimizer: str | None
+    colour: str = ""
     parametrization: str
     baseline: str | None = None
     prediction: str | None = None  # digest
@@ -80,8 +82,10 @@ class Answer(Frozen):
     regret: Interval | None = None
     speedup: Speedup | None = None
     refusal: Refusal | None = None
+    survival: Survival | None = None
     no_prediction: Refusal | None = None
     speed: Verdict | None = None
+    survives: Verdict | None = None
     quality: Verdict | None = None
     against: Verdict | None = None
     overhead: Overhead | None = None
@@ -113,6 +117,7 @@ class Answer(Frozen):
     def statements(self) -> tuple[str, ...]:
         """All that was found of the arm, by its name, in the order of reading."""
         found = [] if self.saving in (NOT_TESTED, NO_PREDICTION) else [self.saving]
+        found += [self.survives] if self.survives else []
         said = (verdict.text for verdict in (*found, *self.judgement, *self.failures))
         return tuple(words if words.startswith(f"{self.arm} ") else f"{self.arm}: {words}" for words in said)
 
@@ -173,13 +178,16 @@ def _scale(target: Job | None, name: str) -> int | None:
 def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
     name = arm.name
     found: dict[str, Any] = {"arm": name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}
+    found["colour"] = colour(arm)
     found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
     found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
     if prediction := results.predictions.get(name):
         same = ("hyperparameters", "weight_decay", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
         found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
     if validation := results.validations.get(name):
-        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal")}
+        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}
+        if validation.survival:
+            found["survives"] = survival_verdict(validation.survival)
         when = "before" if validation.preregistered else "after"
         detail = f"the prediction was written to the store {when} the first run that tests it began"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
@@ -197,7 +205,9 @@ def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | No
         return Verdict(text=validation.refusal.text, tone="bad")
     if validation and validation.speedup:
         pair = pair_of(compared, arm, baseline) if baseline else None
-        return speed_verdict(arm, validation.width, validation.speedup.compute_multiplier, pair)
+        assert baseline is not None
+        word = text.baseline_word(results.experiment.arm(baseline))
+        return speed_verdict(arm, word, validation.width, validation.speedup, pair)
     if baseline is None:
         return Verdict(text=_no_baseline(results, arm).text, tone="bad")
     return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun
 
 DASH = "\N{EN DASH}"
@@ -20,8 +21,8 @@ AXES: dict[Axis, str] = {
 LEGENDS = "Click a legend to see one alone, double-click beside it for all."
 COORDINATES = "Learning rates are in base coordinates, weight decay is the final independent value at the held-out width."
 BESIDE_THE_LADDER = (
-    "Power law: through AdamW's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes AdamW's "
-    "final loss, on tokens; its schedule has not ended there, so this is a lower bound."
+    "Power law: through the baseline's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes the "
+    "baseline's final loss, on tokens; its schedule has not ended there, so this is a lower bound."
 )
 
 RUN_TITLES: dict[Kind, str] = {
@@ -32,6 +33,11 @@ RUN_TITLES: dict[Kind, str] = {
     "mup_only": "muP alone",
     "horizon": "tokens",
 }
+
+
+def baseline_word(arm: Arm) -> str:
+    """A baseline in sentences: AdamW as it is, or the arm's name."""
+    return "AdamW" if arm == Arm.of(BASELINE, arm.parametrization) else arm.name
 
 
 def run_title(run: TargetRun) -> str:
@@ -107,7 +113,7 @@ def percent_bounds(interval: Interval) -> str:
 
 
 def multiplier(value: Multiplier) -> str:
-    """1.42x, or > 2.00x where AdamW's ladder did not bracket the loss."""
+    """1.42x, or > 2.00x where the baseline's ladder did not bracket the loss."""
     return f"{f'{value.bound} ' if value.bound else ''}{value.value:.2f}x"
 
 

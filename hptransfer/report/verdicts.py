@@ -10,7 +10,7 @@ from hptransfer.base.frozen import Frozen
 from hptransfer.report import text
 from hptransfer.report.changes import Change, change
 from hptransfer.report.pairs import Pair
-from hptransfer.validate.result import Axis, Kind, Multiplier, Validation
+from hptransfer.validate.result import Axis, Kind, Multiplier, Speedup, Survival, Validation
 
 LEVEL = 0.05  # one-sided: what is called shown
 ERRORS = 2.0  # standard errors, within which no two losses are told apart
@@ -45,11 +45,13 @@ def finding(multiplier: Multiplier) -> Finding:
     return "open"
 
 
-def speed_verdict(name: str, width: int, multipliers: Mapping[Axis, Multiplier], pair: Pair | None = None) -> Verdict:
-    """Of the compute multiplier over AdamW at ``width``; ``pair`` is the comparison of the two losses at the same tokens."""
+def speed_verdict(name: str, baseline: str, width: int, speedup: Speedup, pair: Pair | None = None) -> Verdict:
+    """Of the compute multiplier over the baseline, in words, at ``width``; ``pair`` is the comparison of the two losses at the
+    same tokens."""
+    multipliers = speedup.compute_multiplier
     found = headline(multipliers)
     if found is None:
-        return Verdict(text="No compute multiplier was measured.")
+        return _over_sizes(name, baseline, speedup)
     axis, multiplier = found
     what = {"tokens": "tokens", "wall_clock": "time"}.get(axis, "compute")
     sure, sense, where = certainty(multiplier), finding(multiplier), f"at width {width}"
@@ -57,19 +59,45 @@ def speed_verdict(name: str, width: int, multipliers: Mapping[Axis, Multiplier],
     if sense == "faster":
         amount = f"more than {value}" if multiplier.bound else value
         reason = f", and its longest run there did not reach {name}'s loss" if multiplier.bound else ""
-        needs = f"AdamW needs {amount} the {what} for the same loss {where}{reason}"
+        needs = f"{baseline} needs {amount} the {what} for the same loss {where}{reason}"
         return Verdict(text=f"{name} saves {what}: {needs}{sure}{_otherwise(axis, multipliers)}.", tone="good")
     if sense == "slower":
         amount = f"less than {value}" if multiplier.bound else value
-        needs = f"AdamW reaches its loss with {amount} the {what} {where}"
-        return Verdict(text=f"{name} costs more {what} than AdamW: {needs}{sure}.", tone="bad")
+        needs = f"{baseline} reaches its loss with {amount} the {what} {where}"
+        return Verdict(text=f"{name} costs more {what} than {baseline}: {needs}{sure}.", tone="bad")
     if multiplier.bound == ">":
-        longest = f"AdamW's longest run, at {value} the {what} of {name}, did not reach its loss {where}"
+        longest = f"{baseline}'s longest run, at {value} the {what} of {name}, did not reach its loss {where}"
         return Verdict(text=f"No speedup is shown yet: {longest}{sure}; a longer one is needed.")
     if multiplier.bound == "<":
-        shortest = f"AdamW's shortest run, at {value} the {what} of {name}, already had its loss {where}"
+        shortest = f"{baseline}'s shortest run, at {value} the {what} of {name}, already had its loss {where}"
         return Verdict(text=f"No speedup is shown: {shortest}{sure}; a shorter one is needed.")
     return Verdict(text=f"No speedup is shown: {value} {where}{sure}{_seeds(name, pair)}.")
+
+
+def _over_sizes(name: str, baseline: str, speedup: Speedup) -> Verdict:
+    """Where the runs have no other horizons, so that sizes are all there is to compare over."""
+    if not speedup.sizes:
+        return Verdict(text="No compute multiplier was measured.")
+    size = speedup.sizes[-1]
+    sense, value = finding(size.multiplier), text.multiplier(size.multiplier)
+    tone: Literal["good", "bad", "plain"] = {"faster": "good", "slower": "bad", "open": "plain"}[sense]  # type: ignore[assignment]
+    words = f"Over model sizes {baseline} needs {value} the compute of {name} at width {size.width}{certainty(size.multiplier)}"
+    return Verdict(text=f"{words}; its runs have no other horizon to compare over.", tone=tone)
+
+
+def survival_verdict(found: Survival) -> Verdict:
+    """Whether a saving survives scale, with the slope and what it comes to."""
+    if found.verdict == "cannot_tell" or found.slope is None:
+        return Verdict(text=f"Whether it survives scale cannot be told: {found.reason.text if found.reason else 'no slope'}.")
+    slope, widths = found.slope, [one.width for one in found.scales]
+    ends = f"{slope.low:+.3f} to {slope.high:+.3f}"
+    measured = f"ln multiplier per ln compute {slope.value:+.3f} (90 %: {ends}) over widths {text.listing(widths)}"
+    tenfold = f"ten times the compute multiply it by {10**slope.value:.2f}"
+    if found.verdict == "holds":
+        return Verdict(text=f"It survives scale: {measured}.", tone="good")
+    if found.verdict == "grows":
+        return Verdict(text=f"It grows with scale: {tenfold}; {measured}.", tone="good")
+    return Verdict(text=f"It shrinks with scale: {tenfold}; {measured}.", tone="bad")
 
 
 def prediction_verdict(validation: Validation) -> Verdict:

@@ -1,4 +1,4 @@
-"""Charts of compute: final losses against it, and the multiplier over AdamW."""
+"""Charts of compute: final losses against it, and the multiplier over the baseline."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18
 POINT_KINDS = {
     "search": "best run of a searched width",
     "predicted": "prediction, held-out width",
-    "horizon": "AdamW's ladder",
-    "chosen": "AdamW's ladder, its best probe with fresh seeds",
+    "horizon": "the baseline's ladder",
+    "chosen": "the baseline's ladder, its best probe with fresh seeds",
 }
 ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
 METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
@@ -90,7 +90,7 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
 
 
 def multipliers(frame: pl.DataFrame) -> Chart:
-    """Compute multipliers over AdamW per axis with intervals; an arrow where only a bound is known."""
+    """Compute multipliers over the baseline per axis with intervals; an arrow where only a bound is known."""
     names = [ROWS.get((axis, method), AXES[axis]) for axis, method in frame.select("axis", "method").iter_rows()]
     frame = frame.with_columns(pl.Series("row", names, dtype=pl.String))
     order = [name for name in (*AXES.values(), *ROWS.values()) if name in set(names)]
@@ -98,7 +98,7 @@ def multipliers(frame: pl.DataFrame) -> Chart:
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
     low, high = min(0.9, as_float(values.min()) / 1.1), max(1.15, as_float(values.max()) * 1.1)
     axis = alt.Axis(values=_times(low, high), labelExpr=TIMES, labelOverlap="greedy", labelSeparation=8)
-    x = alt.X("value:Q", title="multiplier over AdamW", scale=log_scale(low, high), axis=axis)
+    x = alt.X("value:Q", title="multiplier over the baseline", scale=log_scale(low, high), axis=axis)
     y = alt.Y("row:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=140))
     legend = Legend(frame, NARROW)
     offset = alt.YOffset("arm:N", sort=legend.names)
@@ -164,7 +164,7 @@ def multiplier_over_scale(frame: pl.DataFrame) -> Chart:
     low, high = span(values, least=1.1)
     low, high = min(low, 0.95), max(high, 1.05)
     axis = alt.Axis(values=log_ticks(low, high), labelExpr=TIMES, labelOverlap="greedy")
-    y = alt.Y("value:Q", title="multiplier over AdamW, on FLOPs", scale=log_scale(low, high), axis=axis)
+    y = alt.Y("value:Q", title="multiplier over the baseline, on FLOPs", scale=log_scale(low, high), axis=axis)
     tooltip = [
         legend.tooltip,
         alt.Tooltip("width:O"),

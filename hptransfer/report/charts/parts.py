@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.palette import colour, dash, places, shape
+from hptransfer.report.palette import dash, places, shape
 from hptransfer.report.text import DASH
 
 Chart = alt.LayerChart | alt.FacetChart  # as Altair types what alt.layer returns
@@ -73,7 +73,7 @@ class Legend:
         self.names = arms["arm"].to_list()
         marks = places(arms.select("optimizer", "parametrization").iter_rows())
         legend = alt.Legend(title=None, columns=columns(self.names, room))
-        hues, shapes, dashes = map(colour, arms["optimizer"]), map(shape, marks), map(dash, marks)
+        hues, shapes, dashes = arms["colour"], map(shape, marks), map(dash, marks)
         self.colour = alt.Color("arm:N", scale=alt.Scale(domain=self.names, range=list(hues)), legend=legend)
         self.shape = alt.Shape("arm:N", scale=alt.Scale(domain=self.names, range=list(shapes)), legend=legend)
         self.dash = alt.StrokeDash("arm:N", scale=alt.Scale(domain=self.names, range=list(dashes)), legend=legend)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.palette import colour, shades
 from hptransfer.report.charts.parts import (
     CROSS,
     DIAMOND,
@@ -22,6 +21,7 @@ from hptransfer.report.charts.parts import (
     span,
     tip,
 )
+from hptransfer.report.palette import shades
 
 FEW = 300  # runs: of more, the dots are small, and nobody wants them read out one by one
 RUN_TOOLTIP = [
@@ -63,7 +63,7 @@ def lr_curves(curves: pl.DataFrame, fit: pl.DataFrame, basins: pl.DataFrame, pre
     x = log_x("lr", everything, "learning rate (base coordinates)")
     y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=[lowest - 0.12 * (top - lowest), top], nice=False))
     pick = alt.selection_point(name="widths", fields=["width"], bind="legend")
-    shade = _shade(curves["optimizer"][0], widths)
+    shade = _shade(curves["colour"][0], widths)
     tooltip = [
         *RUN_TOOLTIP,
         tip("ratio", "embedding LR ratio"),
@@ -118,7 +118,7 @@ def weight_decay_curves(curves: pl.DataFrame, predictions: pl.DataFrame) -> Char
     x = log_x("decay", everything, "weight decay (base coordinates, independent)")
     y = alt.Y("excess:Q", title="loss above the lowest of its width (%)", scale=alt.Scale(domain=[-0.05 * top, top], nice=False))
     pick = alt.selection_point(name="widths", fields=["width"], bind="legend")
-    shade = _shade(curves["optimizer"][0], widths)
+    shade = _shade(curves["colour"][0], widths)
     tooltip = [*RUN_TOOLTIP, tip("lr_cost", "cost of its LR, %", ".2f"), tip("excess", "above the lowest, %", ".2f")]
     tooltip.append(alt.Tooltip("run:N"))
     band = pl.DataFrame({"kind": ["noise"], "band_low": [0.0], "band_high": [noise]})
@@ -138,8 +138,8 @@ def weight_decay_curves(curves: pl.DataFrame, predictions: pl.DataFrame) -> Char
     )
 
 
-def _shade(optimizer: str, widths: list[int]) -> alt.Color:
-    scale = alt.Scale(domain=widths, range=shades(colour(optimizer), len(widths)))
+def _shade(hue: str, widths: list[int]) -> alt.Color:
+    scale = alt.Scale(domain=widths, range=shades(hue, len(widths)))
     return alt.Color("width:O", scale=scale, legend=alt.Legend(title="width", symbolType="circle", columns=columns(widths)))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.palette import colour
 from hptransfer.report.charts.parts import Chart, inline, interval_tips, layers, log_axis, log_scale, only, span, tip, width_x
 
 
 def optimum_against_width(frame: pl.DataFrame) -> Chart:
     """The LR optimum of one arm at every width, the line that was used with its band, theory's line and the prediction."""
-    hue = colour(frame["optimizer"][0])
+    hue = frame["colour"][0]
     widths = sorted(frame.filter(pl.col("kind").is_in(["optimum", "prediction"]))["width"].unique())
     values = pl.concat([frame[name] for name in ("lr", "low", "high")]).drop_nulls()
     x = width_x("width", widths)

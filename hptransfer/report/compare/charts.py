@@ -9,7 +9,6 @@ from itertools import product
 import altair as alt
 import polars as pl
 
-from hptransfer.report.charts.palette import colour, shades
 from hptransfer.report.charts.parts import (
     LOSS,
     Chart,
@@ -26,6 +25,7 @@ from hptransfer.report.charts.parts import (
     tip,
     width_x,
 )
+from hptransfer.report.palette import shades
 from hptransfer.report.text import AXES
 
 SHAPES, DASHES = ["circle", "square"], [[1, 0], [5, 3]]
@@ -48,7 +48,7 @@ class Both:
 
 def optimum_against_width(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
     """The LR optima of one arm at every width in both experiments, the lines used and the predictions."""
-    both = Both(names, colour(frame["optimizer"][0]))
+    both = Both(names, frame["colour"][0])
     known = pl.col("kind") != "fit"
     widths = sorted(frame.filter(known)["width"].unique())
     beside = pl.when(experiment=names[0]).then(1 / BESIDE).otherwise(BESIDE)
@@ -114,14 +114,14 @@ def held_out(frame: pl.DataFrame, names: Sequence[str]) -> Chart:
 
 
 def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
-    """The compute multipliers of one arm over AdamW in both experiments; a triangle where only a bound is known."""
+    """The compute multipliers of one arm over the baseline in both experiments; a triangle where only a bound is known."""
     both = Both(names, hue)
     rows = frame.with_columns(pl.col("axis").replace_strict(AXES), bound=pl.col("bound").fill_null("bracketed"))
     values = pl.concat([rows[name] for name in ("value", "low", "high")]).drop_nulls()
     low, high = min(0.9, as_float(values.min()) / 1.1), max(1.15, as_float(values.max()) * 1.1)
     axis = log_axis(low, high)
     axis.labelExpr = "datum.label + 'x'"
-    x = alt.X("value:Q", title="compute multiplier over AdamW", scale=log_scale(low, high), axis=axis)
+    x = alt.X("value:Q", title="compute multiplier over the baseline", scale=log_scale(low, high), axis=axis)
     order = [name for name in AXES.values() if name in set(rows["axis"])]
     y = alt.Y("axis:N", title=None, sort=order, axis=alt.Axis(grid=False, labelLimit=130))
     tooltip = [
@@ -148,13 +148,13 @@ def multipliers(frame: pl.DataFrame, names: Sequence[str], hue: str) -> Chart:
 
 
 def _beside(frame: pl.DataFrame, names: Sequence[str], x: alt.X, tooltip: list[alt.Tooltip]) -> Chart:
-    """A row per ``arm``, the experiments below each other in it: ``value`` with ``low`` and ``high``. ``optimizer`` gives the
-    colour."""
+    """A row per ``arm``, the experiments below each other in it: ``value`` with ``low`` and ``high``, in its
+    ``colour``."""
     both = Both(names)
-    arms = dict(frame.select("arm", "optimizer").unique(maintain_order=True).iter_rows())
+    arms = dict(frame.select("arm", "colour").unique(maintain_order=True).iter_rows())
     rows = frame.with_columns(key=pl.concat_str("arm", "experiment", separator=" of "))
     keys = [f"{row} of {name}" for row, name in product(arms, names)]
-    tones = [tone for optimizer in arms.values() for tone in shades(colour(optimizer), 2)[::-1]]
+    tones = [tone for hue in arms.values() for tone in shades(hue, 2)[::-1]]
     hue = alt.Color("key:N", scale=alt.Scale(domain=keys, range=tones), legend=None)
     y = alt.Y("arm:N", title=None, sort=list(arms), axis=alt.Axis(grid=False, labelLimit=160))
     (low := x.copy(deep=False))["shorthand"] = "low:Q"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from hptransfer.report.charts.palette import colour
 from hptransfer.report.compare import charts
 from hptransfer.report.compare.result import Comparison
 from hptransfer.report.figures import Figure, Section
@@ -35,8 +34,8 @@ def sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tupl
         _section("losses", "Losses at the held-out width", f"Bars are one standard error; {told}", losses, refused),
         _section(
             "multipliers",
-            "Compute multipliers over AdamW",
-            f"Each over the AdamW of its own experiment, with 80 % intervals; {names[0]} in full colour, {names[1]} greyed.",
+            "Compute multipliers over the baseline",
+            f"Each over the baseline of its own experiment, with 80 % intervals; {names[0]} in full colour, {names[1]} greyed.",
             multipliers,
             *(unmeasured or ["No compute multiplier has been measured yet."]),
         ),
@@ -77,7 +76,7 @@ def _multipliers(frame: pl.DataFrame, comparison: Comparison) -> Iterable[Figure
     for pairing in comparison.arms:
         part = frame.filter(pl.col("arm") == pairing.name)
         if not part.is_empty():
-            chart = charts.multipliers(part, (comparison.a, comparison.b), colour(pairing.optimizer))
+            chart = charts.multipliers(part, (comparison.a, comparison.b), pairing.colour)
             yield Figure(
                 f"multipliers-{_file(pairing.name)}", f"{pairing.name}: compute multiplier", "A triangle is a bound.", chart
             )

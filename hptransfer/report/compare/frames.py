@@ -26,9 +26,10 @@ def predictions(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
         for quantity, found in (("lr", pairing.lr), ("hidden_lr", pairing.hidden_lr), ("weight_decay", pairing.weight_decay)):
             if found:
                 parts = ((comparison.a, found.a), (comparison.b, found.b), ("ratio", found.ratio))
-                same = {"arm": pairing.name, "optimizer": pairing.optimizer, "quantity": quantity, "agreement": found.agreement}
+                same = {"arm": pairing.name, "optimizer": pairing.optimizer, "colour": pairing.colour}
+                same |= {"quantity": quantity, "agreement": found.agreement}
                 rows += [same | {"experiment": one} | interval.model_dump() for one, interval in parts]
-    return _frame(rows, ("arm", "optimizer", "quantity", "agreement", "experiment"), ("value", "low", "high"))
+    return _frame(rows, ("arm", "optimizer", "colour", "quantity", "agreement", "experiment"), ("value", "low", "high"))
 
 
 def optima(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
@@ -43,7 +44,7 @@ def optima(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
 
 
 def multipliers(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
-    """Compute multipliers over AdamW per axis, of both experiments."""
+    """Compute multipliers over the baseline per axis, of both experiments."""
     rows = [
         {"arm": pairing.name, "axis": axis, "experiment": name} | value.model_dump(exclude={"extrapolated"})
         for pairing in comparison.arms
@@ -58,9 +59,8 @@ def multipliers(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
 def held_out(a: Results, b: Results, comparison: Comparison) -> pl.DataFrame:
     """The predicted runs at the held-out widths, of every arm of either experiment."""
     rows = (run.model_dump() for run in comparison.held_out)
-    frame = _frame(
-        rows, ("experiment", "arm", "optimizer", "parametrization"), ("loss", "standard_error", "width", "tokens", "seeds")
-    )
+    words = ("experiment", "arm", "optimizer", "colour", "parametrization")
+    frame = _frame(rows, words, ("loss", "standard_error", "width", "tokens", "seeds"))
     return frame.with_columns(pl.col("width", "tokens", "seeds").cast(pl.Int64))
 
 

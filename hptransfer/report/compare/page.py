@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 
 from hptransfer.report import html, markdown, text
-from hptransfer.report.charts import colour
 from hptransfer.report.compare import words
 from hptransfer.report.compare.result import Comparison, Pairing
 from hptransfer.report.figures import Section
@@ -60,7 +59,7 @@ def _caveats(caveats: Sequence[str]) -> str:
 def _card(comparison: Comparison, pairing: Pairing) -> str:
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in pairing.notes)
     table = f'<div class="aside">{html.table(_columns(comparison), words.rows(pairing))}</div>'
-    style = f"--hue: {colour(pairing.optimizer)}"
+    style = f"--hue: {pairing.colour}"
     return f'<article class="card" style="{style}"><h2>{escape(pairing.name)}</h2>{table}{notes}</article>'
 
 

@@ -13,6 +13,7 @@ from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.experiment import Experiment
 from hptransfer.report import text
+from hptransfer.report.palette import colour
 from hptransfer.report.results import Results
 from hptransfer.runs import Point
 from hptransfer.transfer.prediction import Estimate
@@ -48,10 +49,11 @@ class HeldOutLoss(Frozen):
 
     experiment: str
     arm: str
-    optimizer: str
+    optimizer: str | None
+    colour: str
     parametrization: str
     width: int
-    tokens: int
+    tokens: int | None
     loss: float
     standard_error: float
     freedom: int  # degrees of freedom behind the standard error
@@ -67,7 +69,8 @@ class Pairing(Frozen):
     comparable. ``notes`` say what of it no run told.
     """
 
-    optimizer: str
+    optimizer: str | None
+    colour: str
     a: str
     b: str
     lr: Quantity | None = None
@@ -194,11 +197,13 @@ def _pairing(a: Results, b: Results, of_a: str, of_b: str, names: tuple[str, str
         lr, decay = ([getattr(p, name) for p in told if p] for name in ("lr", "weight_decay"))
         same_base, same_target = (len({of(p.point) for p in told if p}) == 1 for of in (_coordinates, _size))
         found["lr"] = quantity(*lr, judged=same_base)
-        found["weight_decay"] = quantity(*decay, judged=same_target)
-        found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
+        found["notes"] = ()
+        if all(decay):
+            found["weight_decay"] = quantity(*decay, judged=same_target)
+            found["notes"] = tuple(dict.fromkeys(_decay_notes(names, decay)))
         if not same_base:
-            final = (_scaled(p.lr, p.roles["hidden"].lr) for p in told if p)
-            found["hidden_lr"] = quantity(*final, judged=same_target)
+            final = [_scaled(p.lr, p.roles["hidden"].lr) for p in told if p and "hidden" in p.roles]
+            found["hidden_lr"] = quantity(*final, judged=same_target) if len(final) == len(told) else None
         if not same_target:
             found["notes"] += ("Final values are not judged: from one held-out run to the other the rules alone change them.",)
     one, other = _run(a, of_a, names[0]), _run(b, of_b, names[1])
@@ -209,7 +214,8 @@ def _pairing(a: Results, b: Results, of_a: str, of_b: str, names: tuple[str, str
     axes: Iterable[Axis] = (axis for axis in text.AXES if any(axis in speedup for speedup in speedups))
     found["multipliers"] = {axis: tuple(speedup.get(axis) for speedup in speedups) for axis in axes}
     found["regret"] = tuple(validation.regret if validation else None for validation in tested)
-    return Pairing(optimizer=a.experiment.arm(of_a).optimizer, a=of_a, b=of_b, missing=tuple(missing), **found)
+    own = a.experiment.arm(of_a)
+    return Pairing(optimizer=own.optimizer, colour=colour(own), a=of_a, b=of_b, missing=tuple(missing), **found)
 
 
 def _decay_notes(names: tuple[str, str], decay: Sequence[Estimate]) -> Iterable[str]:
@@ -250,6 +256,7 @@ def _run(results: Results, arm: str, name: str) -> HeldOutLoss | None:
         experiment=name,
         arm=arm,
         optimizer=validation.optimizer,
+        colour=colour(results.experiment.arm(arm)),
         parametrization=validation.parametrization,
         width=validation.width,
         tokens=run.tokens,

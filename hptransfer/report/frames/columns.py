@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from hptransfer.experiment.experiment import Arm
+from hptransfer.report.palette import colour
 
 Schema = dict[str, type[pl.DataType]]
-ARM: Schema = {"arm": pl.String, "optimizer": pl.String, "parametrization": pl.String}
+ARM: Schema = {"arm": pl.String, "optimizer": pl.String, "parametrization": pl.String, "colour": pl.String}
 
 
 def tidy(rows: Iterable[dict[str, Any]], columns: Schema) -> pl.DataFrame:
@@ -20,4 +21,4 @@ def tidy(rows: Iterable[dict[str, Any]], columns: Schema) -> pl.DataFrame:
 
 def arm_columns(arm: Arm) -> dict[str, Any]:
     """How a row of an arm begins."""
-    return {"arm": arm.name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}
+    return {"arm": arm.name, "optimizer": arm.optimizer, "parametrization": arm.parametrization, "colour": colour(arm)}

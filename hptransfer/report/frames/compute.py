@@ -29,9 +29,9 @@ _MULTIPLIER: Schema = {
 
 def loss_against_compute(results: Results) -> pl.DataFrame:
     """Final losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at the held-out
-    width; horizon, AdamW's ladder there; chosen, its configuration that won over the prediction and that the ladder then starts
-    from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over ``seeds``. A
-    diverged run has no place here. A cost is null where it is unknown."""
+    width; horizon, the baseline's ladder there; chosen, its configuration that won over the prediction and that the ladder
+    then starts from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over
+    ``seeds``. A diverged run has no place here. A cost is null where it is unknown."""
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
@@ -103,8 +103,8 @@ def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, e
 
 
 def multipliers(results: Results) -> pl.DataFrame:
-    """Compute multipliers over AdamW at the held-out width. ``method``: ladder, from AdamW's runs of several horizons, on every
-    axis; law, from a power law through them, on FLOPs; within_run, from the curve of the run itself, on tokens."""
+    """Compute multipliers over the baseline at the held-out width. ``method``: ladder, from its runs of several horizons, on
+    every axis; law, from a power law through them, on FLOPs; within_run, from the curve of the run itself, on tokens."""
     rows = []
     for name, validation in results.validations.items():
         if validation.speedup is None:
@@ -123,8 +123,9 @@ def multipliers(results: Results) -> pl.DataFrame:
 
 
 def multiplier_over_scale(results: Results) -> pl.DataFrame:
-    """Compute multipliers on FLOPs at every model size. ``method``: sizes, from AdamW's losses over sizes, piecewise; law,
-    from a power law through them; ladder, at the held-out width, from AdamW's horizons there. ``trend`` is the exponent of
+    """Compute multipliers on FLOPs at every model size. ``method``: sizes, from the baseline's losses over sizes, piecewise; law,
+    from a power law through them; ladder, from the baseline's horizons at the
+    held-out width, and at the searched ones where these were run. ``trend`` is the exponent of
     the multiplier in compute, the same in all rows of an arm."""
     rows: list[dict[str, Any]] = []
     for name, validation in results.validations.items():
@@ -142,6 +143,10 @@ def multiplier_over_scale(results: Results) -> pl.DataFrame:
             ladder = validation.speedup.compute_multiplier.get("flops")
             if size.width == validation.width and ladder is not None:
                 rows.append(common | {"method": "ladder"} | numbers | ladder.model_dump())
+        for one in validation.survival.scales if validation.survival else ():
+            if not one.is_held_out:
+                numbers = {"width": one.width, "flops": one.flops}
+                rows.append(common | {"method": "ladder"} | numbers | one.multiplier.model_dump())
     schema: Schema = {
         "method": pl.String,
         "width": pl.Int64,

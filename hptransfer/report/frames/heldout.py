@@ -21,7 +21,7 @@ TRANSFERS: tuple[Kind, ...] = ("same_hyperparameters", "mup_only")
 
 
 def training_curves(results: Results) -> pl.DataFrame:
-    """Validation loss along the predicted runs and AdamW's ladder of horizons; wall seconds are in proportion to steps.
+    """Validation loss along the predicted runs and the baseline's ladder of horizons; wall seconds are in proportion to steps.
     ``annealed``: whether the last loss of the run is that of an LR brought to 0."""
     by_id = results.by_id
     chosen: dict[str, tuple[Arm, Record, str]] = {}
@@ -32,7 +32,7 @@ def training_curves(results: Results) -> pl.DataFrame:
         own = [(name, run) for run in validation.runs]
         for whose, run in (*own, *((validation.baseline or name, run) for run in validation.baseline_runs)):
             if run.kind in ("predicted", "horizon") or run == validation.chosen:
-                title = f"AdamW's best, {run_title(run)}" if run == validation.chosen else run_title(run)
+                title = f"the baseline's best, {run_title(run)}" if run == validation.chosen else run_title(run)
                 for run_id in run.run_ids:
                     if run_id in by_id:
                         chosen.setdefault(run_id, (results.experiment.arm(whose), by_id[run_id], title))
