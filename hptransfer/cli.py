@@ -17,6 +17,7 @@ from rich.table import Table
 from hptransfer.base.errors import HptransferError
 
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # [a] and :a: are text here
+DEFAULT_EXPERIMENT = "quickstart"
 if not console.is_terminal:
     console.width = 160  # a log has no width; a table must not be cut to 80 columns
 
@@ -33,7 +34,7 @@ def parser(command: str, description: str) -> Parser:
     """The parser of ``python -m hptransfer.<command>`` with the options that all commands have."""
     result = Parser(prog=f"python -m hptransfer.{command}", description=description)
     result.add_argument(
-        "--experiment", default="quickstart", metavar="NAME|FILE", help="experiments/NAME.yaml or a file (quickstart)"
+        "--experiment", default=DEFAULT_EXPERIMENT, metavar="NAME|FILE", help="experiments/NAME.yaml or a file (quickstart)"
     )
     result.add_argument(
         "--set", action="append", default=[], metavar="a.b=c", help="override a value of the experiment; repeatable"

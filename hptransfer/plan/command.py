@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import BASELINE, Arm, Inputs
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
-from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, total, validation_cost
+from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, survival_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
@@ -27,6 +27,8 @@ from hptransfer.search.study import Study
 from hptransfer.trainers import inputs_of_arms, resolve
 from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
+from hptransfer.validate.standing import known_predictions, standing
+from hptransfer.validate.survival import seeds_to_tell
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,16 @@ class Planned:
     target: Job
 
     def scenario(self, search: SearchSettings) -> Scenario:
-        """What a simulation needs to know."""
+        """What a simulation needs to know. In coordinates that are a program's own, the optimum may move as anything between an
+        Adam of muP and one of sp would."""
+        exponents = self.target.exponents or {"hidden": 0.0, "readout": -1.0}
         return Scenario(
             widths=tuple(int(job.point["width"]) for job in self.searched),
             base=self.target.point.settings["base"]["width"],
             target=int(self.target.point["width"]),
             span=math.log(self.space.lr.high / self.space.lr.low),
-            theory=self.target.exponents["hidden"],
-            readout=self.target.exponents["readout"],
+            theory=exponents["hidden"],
+            readout=exponents["readout"],
             compared=len(self.space.embedding_lr_ratio.values),
             first_look=self.first_look,
             batch=search.batch,
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def rate(job: Job) -> float:
         return speed.of(job) * devices
 
-    plans = [_stages(one, arms, experiment, rate) for one in planned]
+    plans = [_stages(one, arms, experiment, rate, survival=args.survival) for one in planned]
     every = [stage for stages in plans for stage in stages]
     whole = total(stage.cost for stage in every)
     console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per width; store {args.store}")
@@ -93,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
+    for line in _what_would_tell(experiment, found, Store(args.store)):
+        console.print(line)
     if alone := [arm.name for arm in arms if experiment.baseline_of(arm) not in arms]:
         needed = f"a compute multiplier needs one {BASELINE} that is searched and validated too"
         console.print(f"no {BASELINE} in this plan to measure {', '.join(alone)} against: {needed}")
@@ -113,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser("plan", "Runs, FLOPs, hours and expected regret, before anything is spent.")
     add_search_options(options)
+    options.add_argument("--survival", action="store_true", help="with what `validate --survival` runs")
     speed = options.add_mutually_exclusive_group()
     speed.add_argument("--hardware", metavar="NAME", help=f"{', '.join(HARDWARE)} (that of the runs in the store, else cpu)")
     speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
@@ -146,14 +153,19 @@ def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], inputs:
     return Planned(arm, experiment.space(arm), studies[0].first_look, tuple(study.job for study in studies), target)
 
 
-def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate) -> list[Stage]:
-    """Its searches, its validation, and of a baseline the ladder where there is something to compare with."""
+def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate, *, survival: bool) -> list[Stage]:
+    """Its searches, its validation, and of a baseline the ladder where there is something to compare with; with ``survival`` the
+    same at the searched widths."""
     name, settings, trials = one.arm.name, experiment.validation, experiment.search.trials
     stages = [Stage(name, "search", int(job.point["width"]), cost_of(job, trials, rate)) for job in one.searched]
     width = experiment.target_width
     stages.append(Stage(name, "validation", width, validation_cost(one.target, settings, rate)))
-    if any(experiment.baseline_of(arm) == one.arm for arm in arms if arm != one.arm):
+    is_baseline = any(experiment.baseline_of(arm) == one.arm for arm in arms if arm != one.arm)
+    if is_baseline:
         stages.append(Stage(name, "ladder", width, ladder_cost(one.target, settings, rate, resolve)))
+    for job in one.searched if survival else ():
+        cost = survival_cost(job, settings, rate, resolve, is_baseline=is_baseline)
+        stages.append(Stage(name, "survival", int(job.point["width"]), cost))
     return stages
 
 
@@ -195,6 +207,21 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
         return PUBLIC
     assert fit is not None
     return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
+
+
+def _what_would_tell(experiment: Experiment, found: Members, store: Store) -> Iterator[str]:
+    """For arms whose survival cannot be told, the cheapest runs that would tell."""
+    stands = standing(experiment, found, resolve, known_predictions(experiment, store), store.registered_at, anew=False)
+    for name, validation in stands.validations.items():
+        if validation.survival is None or validation.survival.verdict != "cannot_tell":
+            continue
+        words = f"{name}: {validation.survival.reason.text if validation.survival.reason else ''}"
+        seeds = seeds_to_tell(validation.survival, experiment.validation.seeds)
+        if seeds is None:
+            yield f"{words}; search another width, or give validation.ladder longer horizons"
+        else:
+            options = f"validate --survival --set validation.seeds={seeds}"
+            yield f"{words}; {seeds} seeds at every scale would tell, if the slope is what it seems: {options}"
 
 
 def _named(stage: Stage) -> dict[str, Any]:

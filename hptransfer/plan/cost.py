@@ -65,5 +65,13 @@ def ladder_cost(target: Job, settings: ValidationSettings, rate: Rate, resolve: 
     return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
 
 
+def survival_cost(
+    searched: Job, settings: ValidationSettings, rate: Rate, resolve: Callable[[Point], Job], *, is_baseline: bool
+) -> Cost:
+    """At a searched scale: an arm's seeds, and the baseline's other horizons."""
+    own = cost_of(searched, settings.seeds, rate)
+    return own + ladder_cost(searched, settings, rate, resolve) if is_baseline else own
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     return reduce(Cost.__add__, costs, Cost())

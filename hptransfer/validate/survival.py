@@ -19,6 +19,7 @@ from hptransfer.validate.speedup import Array, Spent, compute_multiplier, ladder
 
 FLAT = 0.03  # slope of ln multiplier in ln compute within which a multiplier holds: 30 times the compute move it by 10 %
 LEVEL = 0.90  # of the slope's interval
+MARGIN, MOST_SEEDS = 0.2, 100  # in counting seeds; more of them are no plan
 FEWEST = 3  # scales at which the ladder brackets
 
 
@@ -81,3 +82,16 @@ def _verdict(slope: Interval) -> SurvivalVerdict:
     if slope.low > 0:
         return "grows"
     return "shrinks" if slope.high < 0 else "cannot_tell"
+
+
+def seeds_to_tell(found: Survival, seeds: int) -> int | None:
+    """Seeds per configuration, of which there were ``seeds``, with which the interval would lie within `FLAT` of 0 or beside 0,
+    if the slope is what it was measured to be: its half width falls with their root. None where no slope is known, and beyond
+    `MOST_SEEDS`."""
+    slope = found.slope
+    if slope is None or slope.low is None or slope.high is None:
+        return None
+    half = max(slope.high - slope.value, slope.value - slope.low)
+    enough = max(abs(slope.value), FLAT - abs(slope.value))
+    needed = math.ceil(seeds * (half / enough) ** 2 * (1 + MARGIN))
+    return needed if needed <= MOST_SEEDS else None

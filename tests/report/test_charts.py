@@ -16,9 +16,9 @@ from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment.membership import Members
 from hptransfer.experiment.settings import PARAMETRIZATIONS
-from hptransfer.optimizers import RECIPES
-from hptransfer.report import charts, frames
-from hptransfer.report.charts import palette, parts
+from hptransfer.optimizers import RECIPES, get_recipe
+from hptransfer.report import charts, frames, palette
+from hptransfer.report.charts import parts
 from hptransfer.report.figures import Figure, Section, sections
 from hptransfer.report.results import Results
 from hptransfer.report.summary import summarize
@@ -40,7 +40,7 @@ RELATED = (
     ("shampoo", "shampoo-quarter", "shampoo-quarter-all"),
     ("soap", "soap-all"),
 )
-COLOURS = {name: palette.colour(name) for name in RECIPES.names()}
+COLOURS = {name: get_recipe(name).colour for name in RECIPES.names()}
 
 
 def data(spec: dict[str, Any]) -> list[dict[str, Any]]:
