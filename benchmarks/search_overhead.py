@@ -27,8 +27,8 @@ from hptransfer.search.cluster import cluster, slots
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import make_studies
+from hptransfer.trainers import inputs_of_arms
 from hptransfer.trainers.ours import machine
-from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.points import job_of
 
 RECIPES = "adamw,muon,shampoo,soap,signum"
@@ -47,7 +47,7 @@ def main() -> None:
     tuner._trial = untrained_trial
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        studies = make_studies(experiment, identify(experiment.data), store)
+        studies = make_studies(experiment, inputs_of_arms(experiment, experiment.compared), store)
         records = store.records()
         progress, profile = Progress(10 * args.trials, 1.0, lambda record: studies.best_line(record, records)), Profile()
         with cluster(store):

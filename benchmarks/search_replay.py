@@ -132,7 +132,7 @@ def by_studies(sampler: str) -> Callable[[Truth, float, int], Search]:
     """The studies that ``python -m hptransfer.search`` runs."""
 
     def search(truth: Truth, low: float, seed: int) -> Search:
-        rng, studies = np.random.default_rng(seed), make_studies(experiment_of(truth, low, sampler, seed), DATA)
+        rng, studies = np.random.default_rng(seed), make_studies(experiment_of(truth, low, sampler, seed), {truth.recipe: DATA})
         records: dict[str, Record] = {}
         while jobs := studies.missing(records):
             for job in jobs:

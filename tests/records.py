@@ -1,9 +1,12 @@
 """Records of runs that were never trained."""
 
+from collections import defaultdict
+
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Job, Outcome, Record
 
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
+EVERYWHERE = defaultdict[str, DataSpec](lambda: DATA)  # what the runs of any arm read
 
 
 def record_of(job: Job, loss: float | None = 2.0, **changes: object) -> Record:

@@ -11,6 +11,7 @@ from pydantic import Field
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
@@ -157,7 +158,7 @@ def summarize(results: Results, options: str = "") -> Summary:
             depth=depth,
             parameters=target.parameters if target else None,
             tokens=_scale(target, "tokens"),
-            batch_tokens=_scale(target, "batch_tokens"),
+            batch_tokens=_scale(target, "batch_tokens") or _batch(experiment),
             context=None if experiment.trainer else experiment.model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
@@ -169,6 +170,11 @@ def summarize(results: Results, options: str = "") -> Summary:
         provenance=Provenance.of(results),
         missing=tuple(_missing(results, options)),
     )
+
+
+def _batch(experiment: Experiment) -> int | None:
+    sequences = experiment.batch_sequences
+    return sequences * experiment.model.context if sequences is not None and not experiment.trainer else None
 
 
 def _scale(target: Job | None, name: str) -> int | None:

@@ -232,10 +232,12 @@ def _side(prediction: Prediction, noise: SeedNoise, configurations: Sequence[Con
 
 
 def _shared(point: Point) -> Point:
-    """What two runs must share to be compared: the held-out width, the data and how the loss is measured on them. All else may be
-    what an arm changes; the schedule is compared by itself."""
+    """What two runs must share to be compared: width, batch, a horizon that is fixed, the data and how the loss is measured on
+    them. All else may be what an arm changes; the schedule is compared by itself."""
     own = {name: value for name, value in point.settings.items() if name in ("data", "evaluation")}
-    scales = {name: value for name, value in point.scales.items() if name == "width"}
+    is_fixed = (point.settings.get("horizon") or {}).get("policy") == "tokens"
+    shared = ("width", "batch_tokens", *(["tokens"] if is_fixed else []))
+    scales = {name: value for name, value in point.scales.items() if name in shared}
     return point.model_copy(update={"scales": scales, "hyperparameters": {}, "settings": own})
 
 

@@ -86,7 +86,7 @@ def test_the_newest_version_of_the_corpus_counts() -> None:
         new.append(changed(record, data=record.point.settings["data"] | {"sha256": "f" * 64}))
     found = find([*old, *new])
     assert (len(found.records), found.left_out) == (4, 6)
-    assert found.data is not None and found.data.sha256 == "f" * 64
+    assert found.corpus is not None and found.corpus.sha256 == "f" * 64
 
 
 def test_the_options_of_the_search_space_count() -> None:

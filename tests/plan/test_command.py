@@ -23,6 +23,7 @@ from hptransfer.plan.cost import cost_of
 from hptransfer.plan.simulate import PUBLIC, expect
 from hptransfer.runs import Job, Record, Store
 from hptransfer.search.studies import make_studies
+from hptransfer.trainers import inputs_of_arms
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict
@@ -53,7 +54,7 @@ def plan(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def searched(experiment: Experiment) -> list[Job]:
     """Every run that a search makes, as it makes them: it is fed with records of made-up losses."""
-    studies = make_studies(experiment, identify(DataChoice()))
+    studies = make_studies(experiment, inputs_of_arms(experiment, experiment.compared))
     records: dict[str, Record] = {}
     while todo := studies.missing(records):
         for job in todo:

@@ -226,6 +226,7 @@ def test_the_interval_of_a_difference_takes_welchs_freedom() -> None:
             experiment=e,
             arm="muon",
             optimizer="muon",
+            colour="#000000",
             parametrization="mup",
             width=256,
             tokens=1,
@@ -267,9 +268,11 @@ def test_losses_of_other_texts_are_not_compared(changes: dict[str, object], says
 
 def test_another_version_of_the_corpus_is_another_text(both: tuple[Results, Results]) -> None:
     a, b = both
-    assert a.members.data is not None
-    data = a.members.data.model_copy(update={"sha256": "cd" * 32, "tokenizer": "bpe"})
-    reason = comparison_of(a, replace(b, members=replace(b.members, data=data)), ("sample", "other")).not_comparable
+    assert a.members.corpus is not None
+    data = a.members.corpus.model_copy(update={"sha256": "cd" * 32, "tokenizer": "bpe"})
+    reason = comparison_of(
+        a, replace(b, members=replace(b.members, inputs=dict.fromkeys(b.members.inputs, data))), ("sample", "other")
+    ).not_comparable
     assert reason is not None and "tokenizer (bytes and bpe) and version of the corpus (abababababab and cdcdcdcdcdcd)" in reason
 
 

@@ -385,7 +385,7 @@ def test_runs_at_the_base_shape_serve_both_parametrizations() -> None:
     both = experiment(parametrizations=["mup", "sp"])
     at_base, wider = (record(job(both, "muon", width, 0.02)) for width in (32, 64))
     results = Results(both, members([at_base, wider], both, resolve))
-    assert results.members.data == DATA
+    assert results.members.corpus == DATA
     frame = search.lr_curves(results)
     assert frame.select("arm", "parametrization", "width").rows() == [
         ("muon", "mup", 32),

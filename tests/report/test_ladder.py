@@ -55,7 +55,7 @@ def test_a_winning_probe_is_shown_once_and_in_words(full: Results) -> None:
     assert sorted(frame["kind"]) == ["chosen", "horizon", "horizon", "horizon", "predicted"]
     (row,) = frame.filter(kind="chosen").iter_rows(named=True)
     assert (row["loss"], row["seeds"]) == (winner.loss, 2)
-    assert set(heldout.training_curves(found).filter(purpose="AdamW's best, LR x 0.50")["run_id"]) == set(winner.run_ids)
+    assert set(heldout.training_curves(found).filter(purpose="the baseline's best, LR x 0.50")["run_id"]) == set(winner.run_ids)
 
 
 def loss_against_compute(results: Results) -> tuple[Figure, list[dict[str, Any]]]:
@@ -71,8 +71,8 @@ def test_the_line_of_the_ladder_leaves_a_prediction_that_lost_beside_it(full: Re
     assert [row.get("told", False) for row in rungs] == [False, True, False, False]
     assert "best probe" not in figure.note
     figure, rungs = loss_against_compute(with_winner(full)[0])
-    assert [row["kind"] for row in rungs].count("AdamW's ladder, its best probe with fresh seeds") == 1
+    assert [row["kind"] for row in rungs].count("the baseline's ladder, its best probe with fresh seeds") == 1
     assert len(rungs) == 4 and not any(row.get("told") for row in rungs)
     assert figure.note.startswith(
-        "AdamW's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
+        "The baseline's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
     )

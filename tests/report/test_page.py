@@ -74,7 +74,8 @@ def test_the_answer_comes_first(full: Results) -> None:
         "> 4.00x",
         "2.49 M parameters",
         "readout",
-        "The optimizer itself: 10 % of the training time, 3.8 % of the FLOPs, 1.16x AdamW's seconds per token; its state 10.0 MB",
+        "The optimizer itself: 10 % of the training time, 3.8 % of the FLOPs, 1.16x the baseline's seconds per token; "
+        "its state 10.0 MB",
         "Check failed: batch in the swept range (a < b).",  # not hidden below
     ):
         assert expected in answer, expected
@@ -132,7 +133,7 @@ def test_the_numbers_behind_the_verdict_stand_in_tables(full: Results) -> None:
         f"1.50x (1.40{DASH}1.60, extrapolated)",  # over sizes, the last of them
         "10.0 MB",
         "< 0.001",  # of the pair
-        "AdamW's tokens",
+        "Baseline's tokens",
     ):
         assert expected in numbers, expected
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 from hptransfer.report.pairs import Pair
-from hptransfer.report.verdicts import against_verdict, finding, headline, prediction_verdict, speed_verdict
-from hptransfer.validate.result import Axis, Kind, Multiplier, SeedNoise, TargetRun, Validation
+from hptransfer.report.verdicts import against_verdict, finding, headline, prediction_verdict, speed_verdict, survival_verdict
+from hptransfer.validate.result import AtScale, Axis, Kind, Multiplier, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
 
 DASH = "\N{EN DASH}"
 
@@ -18,8 +19,12 @@ def bound(sign: str, value: float, p: float | None = None, low: float | None = N
     return Multiplier(value=value, low=low, high=high, bracketed=False, bound=sign, p_value=p)
 
 
+def speedup(multipliers: dict[Axis, Multiplier], sizes: tuple[Size, ...] = ()) -> Speedup:
+    return Speedup(compute_multiplier=multipliers, law=None, within_run=None, sizes=sizes, trend=None)
+
+
 def speed(multiplier: Multiplier, pair: Pair | None = None, **others: Multiplier) -> tuple[str, str]:
-    verdict = speed_verdict("muon", 128, {"flops_with_optimizer": multiplier, **others}, pair)
+    verdict = speed_verdict("muon", "AdamW", 128, speedup({"flops_with_optimizer": multiplier, **others}), pair)
     return verdict.text, verdict.tone
 
 
@@ -147,9 +152,37 @@ def test_the_headline_is_compute_with_the_optimizers_own_where_it_is_known() -> 
     assert headline(one) == ("tokens", one["tokens"])
     assert headline(one | {"flops_with_optimizer": measured(1.5, 1, 2)}) == ("flops_with_optimizer", measured(1.5, 1, 2))
     assert headline({}) is None
-    assert "saves tokens: AdamW needs 2.00x the tokens" in speed_verdict("muon", 128, {"tokens": measured(2, 1.5, 3)}).text
-    assert "saves time" in speed_verdict("muon", 128, {"wall_clock": measured(2, 1.5, 3)}).text
-    assert speed_verdict("muon", 128, {}).text == "No compute multiplier was measured."
+    assert (
+        "saves tokens: AdamW needs 2.00x the tokens"
+        in speed_verdict("muon", "AdamW", 128, speedup({"tokens": measured(2, 1.5, 3)})).text
+    )
+    assert "saves time" in speed_verdict("muon", "AdamW", 128, speedup({"wall_clock": measured(2, 1.5, 3)})).text
+    assert speed_verdict("muon", "AdamW", 128, speedup({})).text == "No compute multiplier was measured."
+
+
+def test_without_other_horizons_sizes_are_all_there_is_to_compare_over() -> None:
+    size = Size(
+        width=64, parameters=1, flops=1.0, baseline_loss=2.0, loss=1.9, multiplier=measured(1.3, 1.2, 1.4, 0.001), law=None
+    )
+    verdict = speed_verdict("patched", "plain", 64, speedup({}, (size,)))
+    assert verdict.text.startswith("Over model sizes plain needs 1.30x the compute of patched at width 64")
+    assert verdict.tone == "good" and "no other horizon" in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "slope", "tone", "words"),
+    [
+        ("holds", Interval(value=0.001, low=-0.01, high=0.012), "good", "It survives scale"),
+        ("grows", Interval(value=0.1, low=0.05, high=0.15), "good", "ten times the compute multiply it by 1.26"),
+        ("shrinks", Interval(value=-0.1, low=-0.15, high=-0.05), "bad", "ten times the compute multiply it by 0.79"),
+        ("cannot_tell", None, "plain", "cannot be told: the baseline's horizons bracket the loss at 2 scales"),
+    ],
+)
+def test_survival_is_said_with_its_slope(verdict: str, slope: Interval | None, tone: str, words: str) -> None:
+    scale = AtScale(width=64, flops=1.0, multiplier=measured(1.3, 1.2, 1.4), is_held_out=False)
+    reason = Refusal.of("few_scales", bracketed=2, needed=3) if slope is None else None
+    said = survival_verdict(Survival(verdict=verdict, slope=slope, scales=(scale,), reason=reason))
+    assert words in said.text and said.tone == tone
 
 
 def test_the_prediction_is_within_the_noise_or_above_it() -> None:

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from records import DATA, record_of
+from records import EVERYWHERE, record_of
 
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
@@ -16,7 +16,7 @@ from hptransfer.trainers.ours.points import resolve
 def spending(experiment: Experiment, records: dict, sampler: str = "random", **limits: float) -> tuple[Spending, Studies]:
     search = experiment.search.model_copy(update={"trials": 9, "sampler": sampler})
     limited = experiment.model_copy(update={"search": search, "budget": experiment.budget.model_copy(update=limits)})
-    studies = make_studies(limited, DATA)
+    studies = make_studies(limited, EVERYWHERE)
     studies.missing(records)
     return Spending(limited, studies, records), studies
 
@@ -87,8 +87,8 @@ def test_resources_and_budget_are_no_part_of_a_run(experiment):
     other = Experiment.model_validate(
         experiment.model_dump() | {"resources": {"cpus": 4, "gpus": 0.25}, "budget": {"hours": 1, "flops": 1e9}}
     )
-    record = record_of(make_studies(experiment, DATA).studies[0].missing({})[0])
+    record = record_of(make_studies(experiment, EVERYWHERE).studies[0].missing({})[0])
     assert members([record], other, resolve).records == (record,)
-    assert {run.run_id for run in make_studies(other, DATA).missing({})} == {
-        run.run_id for run in make_studies(experiment, DATA).missing({})
+    assert {run.run_id for run in make_studies(other, EVERYWHERE).missing({})} == {
+        run.run_id for run in make_studies(experiment, EVERYWHERE).missing({})
     }

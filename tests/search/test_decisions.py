@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from records import DATA, record_of
+from records import EVERYWHERE, record_of
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
@@ -17,7 +17,7 @@ SEARCH = {"trials": 7, "sampler": "random"}
 def search(experiment: Experiment, store: Store, losses: dict[float, float] | None = None, **changes: object) -> Studies:
     """A search to its end; ``losses`` by LR ratio."""
     settings = experiment.search.model_copy(update=SEARCH | changes)
-    studies = make_studies(experiment.model_copy(update={"search": settings}), DATA, store)
+    studies = make_studies(experiment.model_copy(update={"search": settings}), EVERYWHERE, store)
     records = store.records()
     while jobs := studies.missing(records):
         for job in jobs:
@@ -138,4 +138,4 @@ def test_an_arm_by_another_name_is_the_same_study(one):
 
 
 def studies_of(experiment: Experiment) -> list[Study]:
-    return list(make_studies(experiment, DATA).studies)
+    return list(make_studies(experiment, EVERYWHERE).studies)

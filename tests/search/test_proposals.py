@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from records import DATA, record_of
+from records import EVERYWHERE, record_of
 
 from hptransfer.runs import Job
 from hptransfer.search.studies import make_studies
@@ -30,7 +30,7 @@ def loss_of(job: Job) -> float | None:
 @pytest.mark.parametrize("sampler", FROZEN)
 def test_the_proposals_of_a_search_stay_the_same(experiment, sampler):
     search = experiment.search.model_copy(update={"trials": 12, "sampler": sampler})
-    studies, records = make_studies(experiment.model_copy(update={"search": search}), DATA), {}
+    studies, records = make_studies(experiment.model_copy(update={"search": search}), EVERYWHERE), {}
     while jobs := studies.missing(records):
         records[jobs[0].run_id] = record_of(jobs[0], loss_of(jobs[0]))
     found = {f"{study.arm.name} {study.width}": [record.run_id for _, record in study.finished] for study in studies.studies}

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from records import DATA, record_of
+from records import EVERYWHERE, record_of
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment
@@ -37,7 +37,7 @@ def finish(studies: Studies, records: dict, limit: float = math.inf, shuffle: ra
 
 def studies_of(experiment: Experiment, **search: object) -> Studies:
     changed = experiment.model_copy(update={"search": experiment.search.model_copy(update=search)})
-    return make_studies(changed, DATA)
+    return make_studies(changed, EVERYWHERE)
 
 
 def run_ids(studies: Studies) -> list[list[str]]:

@@ -34,10 +34,11 @@ def trained(tmp_path, monkeypatch) -> list[str]:
             store.add(record)
     done: list[str] = []
 
-    def train(protocol, store, records, workers, resources) -> None:
+    def train(together, store, records, workers, resources) -> None:
+        protocol, *_ = together.protocols
         registered = {content["job"]["run_id"] for content in store.registered_predictions()}
         assert {prediction.run.run_id for prediction in protocol.predictions.values()} <= registered
-        while jobs := protocol.missing(records):
+        while jobs := together.missing(records):
             for job in jobs:
                 loss = 2.0 * math.exp(0.02 * math.log(job.point["lr"] / 0.01) ** 2) * (job.point["tokens"] / 131_072) ** -0.1
                 records[job.run_id] = record_of(job, loss, finished_at="2030-01-01T00:00:00+00:00")
