@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if getattr(args, name) < least:
             raise UsageError(f"--{name} {getattr(args, name)} is below {least}")
     source, prediction = choice.chosen(args)
-    if not prediction.job or not prediction.job.kinds:
+    if not prediction.job or not prediction.job.run_id:
         raise UsageError(f"{source} is of a table: there is no run to train")
+    if prediction.point.settings["trainer"] != "ours":
+        raise UsageError(f"{source} is of a program: `python -m hptransfer.export --prediction {source}` has the command to run")
     job = transferred(prediction, args.width or int(prediction.point["width"]))
     sequences = job.point["batch_tokens"] // job.point.settings["model"]["context"]
     if sequences % (args.workers * args.accumulate):
