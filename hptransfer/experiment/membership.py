@@ -38,11 +38,14 @@ class Members:
     repeated: dict[str, tuple[Record, ...]] = field(default_factory=dict)
     left_out: int = 0
 
+    def of(self, arm: str) -> tuple[Record, ...]:
+        """All runs of an arm."""
+        return tuple(record for part in (self.searched, self.held_out, self.repeated) for record in part.get(arm, ()))
+
     @property
     def records(self) -> tuple[Record, ...]:
         """All of them, each once, in the order they finished."""
-        parts = (self.searched, self.held_out, self.repeated)
-        found = {record.run_id: record for part in parts for runs in part.values() for record in runs}
+        found = {record.run_id: record for arm in self.inputs for record in self.of(arm)}
         return tuple(sorted(found.values(), key=lambda record: record.age))
 
     @property

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         output.write_text(content, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
+    if command := prediction.run.details.get("command"):
+        cli.console.print(f"{prediction.name} at width {prediction.point['width']}:\n{command}")
     cli.table(
         f"{prediction.name} at width {prediction.point['width']}",
         ("role", "learning rate", "weight decay", "epsilons"),

@@ -53,9 +53,10 @@ def cost_of(job: Job, runs: int, rate: Rate) -> Cost:
 
 
 def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Cost:
-    """The predicted run with each seed, a run per probe on LR and on weight decay, and the two simple transfers."""
-    transfers = 0 if target.point.settings["parametrization"] == "spectral" else 2
-    return cost_of(target, settings.seeds + 2 * len(settings.probe_factors) + transfers, rate)
+    """The predicted run with each seed, a run per probe on LR and on a weight decay that there is, and the simple transfers."""
+    transfers = 0 if target.point.settings["parametrization"] == "spectral" else 2 if target.kinds else 1
+    probed = 2 if "weight_decay" in target.point.hyperparameters else 1
+    return cost_of(target, settings.seeds + probed * len(settings.probe_factors) + transfers, rate)
 
 
 def ladder_cost(target: Job, settings: ValidationSettings, rate: Rate, resolve: Callable[[Point], Job]) -> Cost:

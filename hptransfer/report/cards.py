@@ -8,6 +8,7 @@ from html import escape
 from hptransfer.report import html, text
 from hptransfer.report.summary import Answer
 from hptransfer.report.verdicts import Verdict, headline
+from hptransfer.transfer.prediction import Estimate
 
 MOST_CARDS = 2  # that fit on the first screen side by side
 SOURCES = {"fitted": "identified", "rule": "not identified, rule used", "frozen": "kept"}  # of a value without an interval
@@ -55,7 +56,7 @@ def _card(answer: Answer) -> str:
     digest = f'<code title="digest of the prediction">{escape(answer.prediction)}</code>' if answer.prediction else ""
     body = _paragraph(answer.saving, "said soft" if answer.is_baseline and answer.speed else "verdict")
     body += _paragraph(answer.survives, "verdict") if answer.survives else ""
-    body += _known(answer) if answer.weight_decay else ""
+    body += _known(answer) if answer.hyperparameters else ""
     head = f"<h2>{escape(answer.arm)}{digest}</h2>"
     return f'<article class="card" id="{_anchor(answer)}" style="--hue: {answer.colour}">{head}{body}</article>'
 
@@ -66,11 +67,8 @@ def _known(answer: Answer) -> str:
         for name, value, sure, note in _numbers(answer)
         if not (answer.is_baseline and name == "Speedup")
     )
-    final = html.table(
-        ("final values", "learning rate", "weight decay", "epsilon"),
-        [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()],
-        wrap=(3,),
-    )
+    rows = [(role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons)) for role, n in answer.roles.items()]
+    final = html.table(("final values", "learning rate", "weight decay", "epsilon"), rows, wrap=(3,)) if rows else ""
     return f"""<dl class="numbers">{numbers}</dl>
 {"".join(_paragraph(verdict, "said") for verdict in (*answer.judgement, *answer.failures))}
 {_axes(answer)}{_overhead(answer)}
@@ -81,10 +79,9 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
     """The four numbers of an arm: name, value, how sure, and a note."""
     unknown = [(name, "-", "", "") for name in ("Learning rate", "Weight decay", "Measured regret", "Speedup")]
     decay = answer.weight_decay
-    if decay is None or answer.expected_regret is None:
+    if answer.expected_regret is None:
         return unknown
     lr = answer.hyperparameters["lr"]
-    known = decay.low is not None or decay.high is not None
     regret = ("Measured regret", "-", "", f"expected {text.percent(answer.expected_regret)}")
     if answer.regret:
         regret = (regret[0], text.percent(answer.regret.value), text.percent_bounds(answer.regret), regret[3])
@@ -92,13 +89,15 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
     if answer.speedup and (found := headline(answer.speedup.compute_multiplier)):
         axis, multiplier = found
         speedup = (speedup[0], text.multiplier(multiplier), text.multiplier_bounds(multiplier), text.AXES[axis])
+    return [("Learning rate", text.plain(lr.value), text.bounds(lr), "base coordinates"), _decay(decay), regret, speedup]
+
+
+def _decay(decay: Estimate | None) -> tuple[str, str, str, str]:
+    if decay is None:
+        return "Weight decay", "-", "", "not tuned"
+    known = decay.low is not None or decay.high is not None
     status = "" if known else f", {SOURCES[decay.status]}"
-    return [
-        ("Learning rate", text.plain(lr.value), text.bounds(lr), "base coordinates"),
-        ("Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", f"final value{status}"),
-        regret,
-        speedup,
-    ]
+    return "Weight decay", text.plain(decay.value), text.bounds(decay) if known else "", f"final value{status}"
 
 
 def _paragraph(verdict: Verdict, style: str) -> str:

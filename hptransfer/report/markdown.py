@@ -46,10 +46,10 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
             lines += [caption, "", *table(names, rows)]
     flops = text.plain(cost.flops + cost.flops_optimizer)
     lines += ["## Cost and provenance", ""]
-    if data := summary.provenance.corpus:
-        spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs"
-        devices = " and ".join(summary.provenance.devices)
-        lines += [f"{spent} on {devices}; corpus {data.corpus} (sha256 {data.sha256[:16]}).", ""]
+    data, devices = summary.provenance.corpus, " and ".join(summary.provenance.devices)
+    if devices:
+        spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops} FLOPs on {devices}"
+        lines += [f"{spent}; corpus {data.corpus} (sha256 {data.sha256[:16]})." if data else f"{spent}.", ""]
     return "\n".join(lines)
 
 
@@ -64,7 +64,7 @@ def evidence(section: Section) -> list[str]:
 
 def _row(answer: Answer) -> tuple[str, ...]:
     found, decay = answer.hyperparameters, answer.weight_decay
-    if decay is None or answer.expected_regret is None:
+    if answer.expected_regret is None:
         return (answer.arm, *["-"] * (4 + len(text.AXES)))
     measured = "-" if answer.regret is None else f"{text.percent(answer.regret.value)} {text.percent_bounds(answer.regret)}"
     multipliers = answer.speedup.compute_multiplier if answer.speedup else {}
@@ -72,7 +72,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
     return (
         answer.arm,
         f"{text.plain(found['lr'].value)} {text.bounds(found['lr'])}",
-        f"{text.plain(decay.value)} {text.bounds(decay)}",
+        "-" if decay is None else f"{text.plain(decay.value)} {text.bounds(decay)}",
         text.percent(answer.expected_regret),
         measured,
         *map(text.multiplier_in_full, speedups),

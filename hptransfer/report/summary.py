@@ -148,8 +148,9 @@ def summarize(results: Results, options: str = "") -> Summary:
     """The summary of ``results``; ``options`` are appended to the commands that it names."""
     target, experiment, compared = results.target, results.experiment, pairs(results)
     records, depth = results.records, None if experiment.trainer else experiment.model.depth
-    held_out = [record for record in records if record.point["width"] == experiment.target_width]
-    searched = [record for record in records if record.point["width"] != experiment.target_width]
+    own = {record.run_id for runs in results.members.searched.values() for record in runs}
+    searched = [record for record in records if record.run_id in own]
+    held_out = [record for record in records if record.run_id not in own]
     return Summary(
         experiment=experiment.name,
         description=experiment.description,

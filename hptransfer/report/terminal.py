@@ -23,14 +23,14 @@ def show(summary: Summary) -> None:
 
 def _row(answer: Answer) -> tuple[str, ...]:
     found, decay = answer.hyperparameters, answer.weight_decay
-    if decay is None:
+    if not found:
         return answer.arm, *["-"] * 8
     regret = ("-", "-") if answer.regret is None else (text.percent(answer.regret.value), text.percent_bounds(answer.regret))
     return (
         answer.arm,
         text.plain(found["lr"].value),
         text.bounds(found["lr"]),
-        text.plain(decay.value),
+        "-" if decay is None else text.plain(decay.value),
         *regret,
         *_speedup(answer),
     )

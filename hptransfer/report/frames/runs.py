@@ -29,7 +29,7 @@ def _with_arms(results: Results) -> Iterator[tuple[str, Record]]:
     members = results.members
     found: dict[str, dict[str, str]] = {}
     for arm in results.arms:
-        for record in (*members.searched.get(arm.name, ()), *members.held_out.get(arm.name, ())):
+        for record in members.of(arm.name):
             found.setdefault(record.run_id, {}).setdefault(arm.parametrization, arm.name)
     for record in results.records:
         arms = found[record.run_id]

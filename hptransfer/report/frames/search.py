@@ -166,7 +166,8 @@ def predictions(results: Results) -> pl.DataFrame:
 
 def _run(record: Record, arm: Arm) -> dict[str, Any]:
     """The columns that runs have in every frame; the arm is the one they are shown in."""
-    tuned = {name: record.point[name] for name in ("width", "lr", "weight_decay")}
+    point = record.point
+    tuned = {"width": point["width"], "lr": point["lr"], "weight_decay": point.hyperparameters.get("weight_decay")}
     return arm_columns(arm) | tuned | {"loss": record.loss, "run_id": record.run_id}
 
 
