@@ -70,6 +70,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
 
     lr = tuple(_lr_curves(frames))
     decay, undrawn = _weight_decay(frames)
+    is_decayed = any("weight_decay" in answer.hyperparameters or not answer.hyperparameters for answer in summary.arms)
     optima = tuple(_optimum(frames["optimum_against_width"]))
     checks = tuple(_coordinates(frames["coordinate_checks"]))
     tests = tuple(_held_out(frames["regret"], frames["perturbations"]))
@@ -82,7 +83,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         for arm, _ in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") == "diverged"))
     )
     alone = () if any(not answer.is_baseline for answer in summary.arms) else (ALONE.text,)
-    return (
+    found = (
         Section(
             "learning-rate",
             "Loss against learning rate",
@@ -100,7 +101,11 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more. "
             "This cost is taken off. Runs inside the band cannot be told from the best.",
             decay,
-            absent([*decay, *undrawn], "Weight decay is shown once a bowl has been fitted to the learning rates.", "transfer"),
+            absent(
+                [*decay, *undrawn] if is_decayed else ["none is tuned"],
+                "Weight decay is shown once a bowl has been fitted to the learning rates.",
+                "transfer",
+            ),
             undrawn,
         ),
         Section(
@@ -153,6 +158,7 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             absent(training, f"No predicted run at width {width} has finished yet.", "validate"),
         ),
     )
+    return tuple(one for one in found if one.figures or one.missing or one.remarks)  # a program has no activations to check
 
 
 def _lr_curves(frames: Mapping[str, pl.DataFrame]) -> Iterable[Figure]:
@@ -168,6 +174,8 @@ def _weight_decay(frames: Mapping[str, pl.DataFrame]) -> tuple[tuple[Figure, ...
     """The charts, and a sentence for every arm without one."""
     figures, sentences = [], []
     for arm, told in _by_arm(frames["predictions"]):
+        if told["weight_decay"][0] is None:
+            continue
         part = frames["weight_decay_curves"].filter(arm=arm)
         if part["weight_decay"].n_unique() < 2:
             sentences.append(f"{arm}: fewer than two weight decays were tried near the best learning rate.")
@@ -209,7 +217,7 @@ def _conditions(frame: pl.DataFrame) -> str:
 
 def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -> tuple[Missing, ...]:
     """The arms of the experiment without a coordinate check, in one sentence."""
-    left = [answer for answer in answers if answer.arm not in set(checked["arm"])]
+    left = [answer for answer in answers if answer.arm not in set(checked["arm"]) and not answer.is_program]
     if not left:
         return ()
     return (

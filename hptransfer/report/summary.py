@@ -68,6 +68,7 @@ class Answer(Frozen):
     arm: str
     optimizer: str | None
     colour: str = ""
+    is_program: bool = False
     parametrization: str
     baseline: str | None = None
     prediction: str | None = None  # digest
@@ -185,7 +186,7 @@ def _scale(target: Job | None, name: str) -> int | None:
 def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
     name = arm.name
     found: dict[str, Any] = {"arm": name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}
-    found["colour"] = colour(arm)
+    found |= {"colour": colour(arm), "is_program": results.experiment.under(arm).trainer is not None}
     found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
     found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
     if prediction := results.predictions.get(name):
