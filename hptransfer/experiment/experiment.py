@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -51,7 +51,9 @@ class SearchSettings(Frozen):
     """How a study spends its trials. Everything here is part of what makes a study reproducible."""
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
-    batch: int = Field(4, gt=1, description="proposals made before the next look at the results")
+    batch: Annotated[int, Field(gt=1)] | Literal["auto"] = Field(
+        4, description="proposals made before the next look at the results; auto: as many as a study has slots when it starts"
+    )
     sampler: Literal["design", "gp", "tpe", "random"] = "design"
     seed: int = Field(0, ge=0, lt=5_000)  # seeds from `membership.REPEATED_SEED` on are of no search
 

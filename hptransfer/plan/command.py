@@ -23,7 +23,7 @@ from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, Sur
 from hptransfer.runs import Job, Record, Store
 from hptransfer.search.choice import add_search_options, chosen_search
 from hptransfer.search.studies import make_studies
-from hptransfer.search.study import Study
+from hptransfer.search.study import LEAST_BATCH, Study
 from hptransfer.trainers import inputs_of_arms, resolve
 from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
@@ -54,7 +54,7 @@ class Planned:
             readout=exponents["readout"],
             compared=len(self.space.embedding_lr_ratio.values),
             first_look=self.first_look,
-            batch=search.batch,
+            batch=search.batch if isinstance(search.batch, int) else LEAST_BATCH,
         )
 
 

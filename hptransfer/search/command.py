@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.experiment import Experiment
+from hptransfer.experiment import Experiment, Resources
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import Arm, Inputs
 from hptransfer.experiment.membership import Members, members
@@ -37,28 +38,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile = Profile()
 
     inputs = inputs_of_arms(experiment, arms)
-    studies = make_studies(experiment, inputs, store, arms)
-    if args.retry_failed:
-        _forget_failed(store, members(store.records().values(), experiment, resolve))
-    records = store.records()
-    known = set(records)
-    studies.missing(records)
-    budget = Spending(experiment, studies, records)
-    _say_what_is_planned(experiment, arms, inputs, store)
-    if budget.missing(records):
-        for job in {study.arm.name: study.job for study in studies.studies}.values():
-            trainer_of(job.point).prepare(job, Path.cwd())
-        _say_what_is_assumed(studies)
-        from hptransfer.search.cluster import cluster, slots
-        from hptransfer.search.tuner import run_trials
+    with ExitStack() as stack:
+        room = _Room(stack, store, experiment.resources, profile)
+        studies = make_studies(experiment, inputs, store, arms, room.slots)
+        if args.retry_failed:
+            _forget_failed(store, members(store.records().values(), experiment, resolve))
+        records = store.records()
+        known = set(records)
+        studies.missing(records)
+        budget = Spending(experiment, studies, records)
+        _say_what_is_planned(experiment, arms, inputs, store)
+        if budget.missing(records):
+            for job in {study.arm.name: study.job for study in studies.studies}.values():
+                trainer_of(job.point).prepare(job, Path.cwd())
+            _say_what_is_assumed(studies)
+            from hptransfer.search.tuner import run_trials
 
-        planned, left = _planned(studies, records)
-        progress = Progress(planned, left, lambda record: studies.best_line(record, records))
-        profile.mark("imports and what is read")
-        with cluster(store):
-            profile.mark("Ray start")
+            planned, left = _planned(studies, records)
+            progress = Progress(planned, left, lambda record: studies.best_line(record, records))
+            at_once = room.slots()
             run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
-            profile.trials_ended(slots(experiment.resources))
+            profile.trials_ended(at_once)
+    if room.is_open:
         profile.mark("shutdown")
     profile.mark("results")
     target = experiment.target_loss
@@ -87,6 +88,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if spent:
         raise CheckFailed(spent)
+
+
+class _Room:
+    """The cluster, connected to when somebody first asks for its slots: a finished search need not."""
+
+    def __init__(self, stack: ExitStack, store: Store, resources: Resources, profile: Profile) -> None:
+        self._stack, self._store, self._resources, self._profile = stack, store, resources, profile
+        self.is_open = False
+
+    def slots(self) -> int:
+        """Trials that run side by side there."""
+        from hptransfer.search.cluster import cluster, slots
+
+        if not self.is_open:
+            self._profile.mark("imports and what is read")
+            self._stack.enter_context(cluster(self._store))
+            self._profile.mark("Ray start")
+            self.is_open = True
+        return slots(self._resources)
 
 
 def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], inputs: Mapping[str, Inputs], store: Store) -> None:

@@ -31,7 +31,7 @@ SAMPLERS: dict[str, Callable[[Study, int], BaseSampler]] = {
         study.distributions,
         target=study.job,
         narrower=study.shown,
-        batch=study.settings.batch,
+        batch=study.size,
         seed=study.seed,
         known={record.run_id: record for _, record in study.finished},
     ),

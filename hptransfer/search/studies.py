@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from hptransfer.base.errors import UsageError
@@ -66,15 +66,23 @@ class Studies:
 
 
 def make_studies(
-    experiment: Experiment, inputs: Mapping[str, Inputs], store: Store | None = None, arms: Sequence[Arm] | None = None
+    experiment: Experiment,
+    inputs: Mapping[str, Inputs],
+    store: Store | None = None,
+    arms: Sequence[Arm] | None = None,
+    slots: Callable[[], int] | None = None,
 ) -> Studies:
     """One study per arm, all of the experiment by default, and cell, the smallest first. ``inputs``: what an arm's runs read, by
-    arm. What they decide is written to ``store``."""
+    arm. What they decide is written to ``store``. ``slots``: runs that fit side by side; a study's share is that of its arm, as
+    the widest cells, which go on together, take nearly all of the time."""
     chosen = experiment.compared if arms is None else arms
-    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, inputs[arm.name], store)])
+    share = (lambda: math.ceil(slots() / len(chosen))) if slots else None
+    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, inputs[arm.name], store, share)])
 
 
-def _studies_of(arm: Arm, experiment: Experiment, inputs: Inputs, store: Store | None) -> list[Study]:
+def _studies_of(
+    arm: Arm, experiment: Experiment, inputs: Inputs, store: Store | None, slots: Callable[[], int] | None
+) -> list[Study]:
     space, search = experiment.space(arm), experiment.search
     if search.trials < (ratios := len(space.embedding_lr_ratio.values)):
         raise UsageError(f"search.trials {search.trials} is too few: the first {ratios} compare {arm.name}'s embedding_lr_ratio")
@@ -90,6 +98,7 @@ def _studies_of(arm: Arm, experiment: Experiment, inputs: Inputs, store: Store |
                 narrower=tuple(studies) if search.sampler == "design" else (),
                 ratio_from=studies[0] if studies else None,
                 store=store,
+                slots=slots,
             )
         )
     if len(studies) > 1 and search.trials < (first := studies[0].first_look):

@@ -31,6 +31,7 @@ from hptransfer.transfer.sweep import MIN_RUNS
 
 RATIO = "embedding_lr_ratio"
 SEARCHED = ("lr", "weight_decay", RATIO)
+LEAST_BATCH, LEAST_LOOKS = 4, 3  # proposals of a batch that follows the slots, and looks at the results that it leaves
 FIRST_FAILURES = 3  # of a study: nothing has run, and something is wrong with the program rather than with a run
 MakeRun = Callable[[Values, int], Job]  # of lr, weight_decay and embedding_lr_ratio, with the number of the seed
 
@@ -48,7 +49,8 @@ class Study:
     """The first trials of a study compare the values of the embedding/readout LR ratio, and the best one is frozen; with
     ``ratio_from`` it is the one frozen there, and is waited for. ``narrower`` are the studies of the same arm whose runs tell
     where this one's optimum may be. ``granted``: how many of the trials a budget allows. ``finished`` is in the order of
-    proposal. ``store``: where decisions are written (None: nowhere)."""
+    proposal. ``store``: where decisions are written (None: nowhere). ``slots``: how many of its runs fit side by side, asked once
+    where ``settings.batch`` is auto."""
 
     arm: Arm
     cell: dict[str, Number]
@@ -58,9 +60,11 @@ class Study:
     narrower: tuple[Study, ...] = ()
     ratio_from: Study | None = None
     store: Store | None = None
+    slots: Callable[[], int] | None = None
     granted: float = math.inf
     finished: list[tuple[Values, Record]] = field(default_factory=list)
     batch: list[tuple[Values, Job]] = field(default_factory=list)
+    _size: int | None = None
     _kept: Kept | None = None
     _is_settled: bool = False
 
@@ -73,6 +77,12 @@ class Study:
     def ratio(self) -> float | None:
         """The frozen embedding/readout LR ratio; None as long as there is none."""
         return self.kept.ratio if self.kept else None
+
+    @property
+    def size(self) -> int:
+        """Proposals in a batch."""
+        fixed = self.settings.batch
+        return fixed if isinstance(fixed, int) else self._size or LEAST_BATCH
 
     @property
     def width(self) -> Number:
@@ -146,6 +156,11 @@ class Study:
                 self._settle(self._kept)
         return []
 
+    def _choose_size(self) -> int:
+        """What fits side by side, and small enough for several looks at the results."""
+        share = self.slots() if self.slots else LEAST_BATCH
+        return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
+
     def _refuse_broken(self, records: Mapping[str, Record]) -> None:
         """Raises CheckFailed where the first runs have all failed: the others would too."""
         runs = self.runs(records)
@@ -162,28 +177,35 @@ class Study:
         return Kept(ratio, tuple(record.run_id for _, record in self.finished))
 
     def _settle(self, kept: Kept) -> None:
-        """Write down what was decided, once; raises UsageError where the store holds something else."""
-        if self.store is None or self._is_settled:
+        """Decide what the study goes on with, once, and write it down."""
+        if self._is_settled:
             return
-        decision = {
+        decision: dict[str, Any] = {
             **({"optimizer": self.arm.optimizer} if self.arm.optimizer else {}),
             "parametrization": self.arm.parametrization,
             "cell": self.cell,
             "sampler": self.settings.sampler,
             "seed": self.settings.seed,
-            "batch": self.settings.batch,
+            "batch": self._choose_size() if self.settings.batch == "auto" else self.settings.batch,
             "embedding_lr_ratio": kept.ratio,
             "run_ids": list(kept.run_ids),
         }
-        held = self.store.decide(self.study_id, decision)
-        differs = [name for name, value in decision.items() if held.get(name) != value]
-        if differs:
-            words = "; ".join(f"{name} {_words(held.get(name))} there, {_words(decision[name])} here" for name in differs)
-            raise UsageError(
-                f"store {self.store.location} holds another search of {self.arm.name} at width {self.width} "
-                f"(studies/{self.study_id}.json): {words}; search as it was, with another search.seed, or in another store"
-            )
-        self._is_settled = True
+        held = self._written(self.store, decision) if self.store else decision
+        self._size, self._is_settled = held["batch"], True
+
+    def _written(self, store: Store, decision: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The decision that the store holds; raises UsageError where it is another one. A batch that follows the slots stays what
+        it was on the cluster where the study began."""
+        held = store.decide(self.study_id, dict(decision))
+        compared = decision.keys() - ({"batch"} if self.settings.batch == "auto" else set())
+        differs = [name for name in decision if name in compared and held.get(name) != decision[name]]
+        if not differs:
+            return held
+        words = "; ".join(f"{name} {_words(held.get(name))} there, {_words(decision[name])} here" for name in differs)
+        raise UsageError(
+            f"store {store.location} holds another search of {self.arm.name} at width {self.width} "
+            f"(studies/{self.study_id}.json): {words}; search as it was, with another search.seed, or in another store"
+        )
 
     @cached_property
     def study_id(self) -> str:
@@ -204,14 +226,15 @@ class Study:
     @property
     def _ready(self) -> bool:
         """Whether all is there that the next batch depends on."""
-        waits = any(len(study.finished) < self._count_shown(study) for study in self.narrower)
-        return (self.ratio_from is None or self.ratio is not None) and not waits
+        if self.ratio_from is not None and self.ratio is None:
+            return False
+        return all(len(study.finished) >= self._count_shown(study) for study in self.narrower)
 
     @property
     def first_look(self) -> int:
         """Runs that compare the ratios and, for a design, go over the range: what wider widths start from."""
         compared = len(self.space.embedding_lr_ratio.values) if self.ratio_from is None else 0
-        return compared + (max(self.settings.batch, MIN_RUNS + 1) if self.settings.sampler == "design" else 0)
+        return compared + (max(self.size, MIN_RUNS + 1) if self.settings.sampler == "design" else 0)
 
     def _count_shown(self, narrower: Study) -> int:
         """How many runs of a narrower study the next batch sees: as many as this one has, and those of its first look at least.
@@ -221,7 +244,7 @@ class Study:
     def batch_size(self, start: int) -> int:
         """Proposals in the batch that starts at trial ``start``."""
         compares = self.ratio_from is None and start == 0
-        size = len(self.space.embedding_lr_ratio.values) if compares else self.settings.batch
+        size = len(self.space.embedding_lr_ratio.values) if compares else self.size
         return min(size, self.trials - start)
 
     def _next_batch(self) -> list[tuple[Values, Job]]:
@@ -239,7 +262,7 @@ class Study:
     def _points(self, start: int) -> list[Values]:
         """Points of the batch that starts at trial ``start``. They do not depend on ``trials``: a study that is continued with
         more of them finds the earlier ones among its own."""
-        size, seed = self.settings.batch, batch_seed(self.seed, start)
+        size, seed = self.size, batch_seed(self.seed, start)
         if self.settings.sampler == "design":
             return propose(self, seed, size)
         observed = [(point, ln_loss(record, self)) for point, record in self.finished if self.is_comparable(record)]
