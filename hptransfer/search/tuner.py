@@ -182,6 +182,10 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._records[record.run_id] = record
         self._progress.finished(record)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its configuration before it begins, and nobody reads that."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store is the state."""
 
