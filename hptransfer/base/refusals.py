@@ -35,6 +35,7 @@ WORDS = {
     "mid_schedule": "No speedup is claimed: runs of {early} end in mid-schedule (constant), those of {late} annealed.",
     "checks_failed": "No speedup is claimed: the prediction of {name} fails its checks ({checks}).",
     "unequal_budgets": "No speedup is claimed: the searches had unequal budgets, {budgets}.",
+    "failed": "No speedup is claimed: the predicted run {run} failed; mend it, and validate with --retry-failed.",
     "diverged": "No speedup is claimed: a predicted run of {name} diverged.",
     "baseline_diverged": "No speedup is claimed: a run of {baseline} at this width diverged.",
     "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; "

@@ -26,6 +26,11 @@ from hptransfer.runs.point import Number, Point
 
 BASELINE = "adamw"  # the recipe that others are measured against
 Inputs = DataSpec | ProgramFiles  # what an arm's runs read: tokens, or the files of a program
+# What all arms share: what they cost, where they run, and at which scales.
+NOT_OF_AN_ARM = {
+    *("name", "plugins", "arms", "optimizers", "parametrizations", "baseline", "spaces", "search", "validation", "resources"),
+    *("budget", "scales", "widths", "base_width", "target_width", "target_loss"),
+}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 
@@ -233,6 +238,9 @@ class Experiment(Frozen):
         """Raises ValueError where an arm lacks what its trainer needs. What an arm changes is checked once it is applied."""
         if arm.optimizer is not None:
             get_recipe(arm.optimizer)
+        for key in arm.changes:
+            if key.partition(".")[0] in NOT_OF_AN_ARM:
+                raise ValueError(f"arms.{arm.name}: {key} is the experiment's, the same for all arms")
         if arm.changes:
             return
         if self.trainer:
@@ -291,7 +299,7 @@ class Experiment(Frozen):
 
     def space_name(self, arm: Arm) -> str:
         """Under which of ``spaces`` an arm's ranges are: its own name where it is there, and for a program; else its recipe's."""
-        return arm.name if arm.name in self.spaces or arm.optimizer is None or self.under(arm).trainer else arm.optimizer
+        return arm.name if arm.name in self.spaces or arm.optimizer is None else arm.optimizer
 
     def space(self, arm: Arm) -> SearchSpace:
         """What is searched of an arm."""

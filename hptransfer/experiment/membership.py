@@ -63,8 +63,11 @@ def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve)
             by_inputs[inputs.model_dump_json()].append(record)
     versions = [(inputs_of(found[0].point), found) for found in by_inputs.values()]
     programs = [arm for arm in experiment.compared if experiment.under(arm).trainer]
-    ours = tuple(arm for arm in experiment.compared if arm not in programs)
-    found = [_newest(arms, experiment, versions, resolve) for arms in (ours, *((arm,) for arm in programs)) if arms]
+    ours: dict[str, list[Arm]] = {}  # by what they say of their data
+    for arm in experiment.compared:
+        if arm not in programs:
+            ours.setdefault(experiment.under(arm).data.model_dump_json(), []).append(arm)
+    found = [_newest(arms, experiment, versions, resolve) for arms in (*ours.values(), *([arm] for arm in programs))]
 
     def merged(name: str) -> dict[str, Any]:
         together = {key: value for one in found for key, value in getattr(one, name).items()}
@@ -135,9 +138,11 @@ class _ArmRuns:
     def searches(self, record: Record) -> bool:
         """Whether a run is one of the arm at a searched width."""
         point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
-        if point is None or record.point.scales != point.scales or record.point.init_seed >= REPEATED_SEED:
+        if point is None or record.point.init_seed >= REPEATED_SEED:
             return False
-        return record.point.settings == point.settings or self._is_the_same_run(record, point)
+        if record.point.scales == point.scales and record.point.settings == point.settings:
+            return True
+        return self._is_the_same_run(record, point)
 
     def tests(self, record: Record) -> bool:
         """Whether a run is one at the held-out width, at any horizon."""
@@ -150,18 +155,27 @@ class _ArmRuns:
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and width."""
-        key = json.dumps(record.point.settings, sort_keys=True), point.scales["width"]
+        key = json.dumps([record.point.scales, record.point.settings], sort_keys=True), point.scales["width"]
         if key not in self._same:
-            mine = record.point.model_copy(update={"settings": point.settings})
+            mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
             self._same[key] = self._resolve(mine).run_id == record.run_id
         return self._same[key]
 
 
 def _is_at(place: Point, point: Point) -> bool:
-    """Whether two runs differ in nothing but what is tuned, their horizon and what is free at the target."""
+    """Whether two runs differ in nothing but what is tuned, their horizon and what is free at the target; of a program, in
+    nothing that its command, its files and its loss are."""
+    if "program" in place.settings:
+        return place["width"] == point["width"] and _program(place) == _program(point)
     scales = {name: value for name, value in point.scales.items() if name != "tokens"}
     wanted = {name: value for name, value in place.scales.items() if name != "tokens"}
     return scales == wanted and _fixed(point.settings) == _fixed(place.settings)
+
+
+def _program(point: Point) -> tuple[Any, ...]:
+    program = point.settings.get("program") or {}
+    own = (point.settings.get(name) for name in ("depends", "optimizer", "options"))
+    return *(program.get(name) for name in ("command", "loss", "maximize")), *own
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,12 @@ class LossKey(Frozen):
     file: str
     key: str
 
+    @model_validator(mode="after")
+    def _is_of_the_run(self) -> Self:
+        if "{folder}" not in self.file or set("{}") & set(self.file.replace("{folder}", "")):
+            raise ValueError(f"file {self.file!r}: write it to {{folder}}, the run's own, or runs side by side share it")
+        return self
+
 
 class Program(Frozen):
     """A program whose runs are trials. ``parameters``, ``tokens``, ``batch_tokens`` and ``flops`` (forward and backward of the
@@ -52,6 +58,9 @@ class Program(Frozen):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
+        for name in SIZES:
+            if self.is_fixed(name) and float(getattr(self, name)) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is no size")
         for name, where in {"loss": self.loss, **self.metrics}.items():
             if isinstance(where, str):
                 _check_pattern(name, where)
@@ -102,11 +111,6 @@ class Program(Frozen):
         """Whether a size is the same at every scale."""
         return is_number(getattr(self, name))
 
-    @property
-    def has_ladder(self) -> bool:
-        """Whether its runs can be made longer and shorter."""
-        return self.tokens is not None and bool(self.template.names & {"tokens", "steps"})
-
 
 def _check_pattern(name: str, pattern: str) -> None:
     """Raises ValueError for what is no regular expression with a group that holds the number."""
@@ -125,6 +129,11 @@ def check_program(program: Program, parametrization: Parametrization, optimizer:
         template.check({"width", *program.scales})
     except UsageError as error:
         raise ValueError(str(error)) from None
+    grows = {"width", *(name for name in ("parameters", "tokens", "batch_tokens") if name in program.scales)}
+    grows = {name for name in grows if name == "width" or not program.is_fixed(name)}
+    grows |= {"steps"} if grows & {"tokens", "batch_tokens"} else set()
+    if not template.names & grows:
+        raise ValueError(f"the command is the same at every width: it has no {{width}} ({program.command[:80]!r})")
     if parametrization == "spectral":
         raise ValueError("parametrization spectral is of hptransfer's own trainer; a program's are mup, sp and unknown")
     if parametrization == "unknown" and template.roles:

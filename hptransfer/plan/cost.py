@@ -42,7 +42,7 @@ class Stage:
 def flops_of(job: Job) -> float:
     """Model FLOPs of a run. Raises UsageError where they are unknown."""
     if job.flops is None:
-        raise UsageError(f"nothing is planned: the FLOPs of {job.title} are unknown")
+        raise UsageError(f"nothing is planned: the FLOPs of {job.title} are unknown; give trainer.flops, a formula")
     return job.flops
 
 
@@ -61,7 +61,9 @@ def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Co
 
 def ladder_cost(target: Job, settings: ValidationSettings, rate: Rate, resolve: Callable[[Point], Job]) -> Cost:
     """The baseline's other horizons, all of them: those beyond the ones that bracket every challenger are not run."""
-    tokens = target.point["tokens"]
+    tokens = target.point.scales.get("tokens")
+    if tokens is None:
+        return Cost()
     rungs = [resolve(target.point.at(tokens=round(tokens * horizon))) for horizon in settings.ladder]
     return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
 

@@ -81,16 +81,16 @@ def recorded(records: Sequence[Record]) -> Speed:
     some, at the nearest width."""
     device = max(records, key=lambda record: record.age).outcome.device
     used = [record for record in records if record.outcome.device == device]
-    cost: dict[tuple[str, Number], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    cost: dict[tuple[str | None, Number], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in used:
-        total = cost[record.point.settings["optimizer"], record.point["width"]]
+        total = cost[record.point.settings.get("optimizer"), record.point["width"]]
         total[0] += record.outcome.flops or 0.0
         total[1] += (record.outcome.training_wall_seconds or 0.0) * record.outcome.workers
     rates = {key: flops / seconds for key, (flops, seconds) in cost.items()}
 
     def rate(job: Job) -> float:
-        def distance(key: tuple[str, Number]) -> tuple[bool, float]:
-            return key[0] != job.point.settings["optimizer"], abs(math.log(key[1] / job.point["width"]))
+        def distance(key: tuple[str | None, Number]) -> tuple[bool, float]:
+            return key[0] != job.point.settings.get("optimizer"), abs(math.log(key[1] / job.point["width"]))
 
         return rates[min(rates, key=distance)]
 

@@ -61,7 +61,7 @@ def size_table(answers: Sequence[Answer]) -> Table:
 def _size(answer: Answer, size: Size) -> tuple[str, ...]:
     losses = (f"{size.loss:.4f}", f"{size.baseline_loss:.4f}")
     multipliers = map(text.multiplier_in_full, (size.multiplier, size.law))
-    return answer.arm, str(size.width), text.count(size.parameters), *losses, *multipliers
+    return answer.arm, str(size.width), text.known(size.parameters, text.count), *losses, *multipliers
 
 
 def trend_table(answers: Sequence[Answer]) -> Table:

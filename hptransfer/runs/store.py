@@ -83,16 +83,23 @@ class Store:
         if self.files.exists(name := f"checkpoints/{run_id}.pt"):
             self.files.delete(name)
 
-    def remove(self, run_ids: Collection[str]) -> None:
-        """Forget the records of these runs, so that they can be made again; those that were gathered are written anew."""
+    def retry(self, run_ids: Collection[str]) -> None:
+        """Forget the records of these runs, so that they are made again; those that were gathered are written anew. That they
+        failed once is kept: what a search proposed after them must not change."""
         gone = set(run_ids)
         for run_id in gone:
+            self.files.create(f"retried/{run_id}.json", b"{}")
             self.files.delete(f"runs/{run_id}.json")
         for name in self.part_names():
             part = self._part(name)
             if part is not None and gone.intersection(part["run_id"]):
                 self._write_part(part.filter(~pl.col("run_id").is_in(list(gone))))
                 self.files.delete(name)
+
+    def retried(self) -> frozenset[str]:
+        """The runs that failed once and were to be made again."""
+        names = self.files.list("retried", ".json")
+        return frozenset(name.removeprefix("retried/").removesuffix(".json") for name in names)
 
     def compact(self) -> int:
         """Gather all records into one Parquet file; returns how many it holds. Safe beside a running search and beside

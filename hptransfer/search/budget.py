@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from hptransfer.base.errors import UsageError
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
@@ -27,12 +28,16 @@ class Spending:
         self._studies, self._budget = studies, experiment.budget
         self._deadline = process_start() + 3600 * self._budget.hours if self._budget.hours else None
         if self._budget.flops is not None:
+            if unknown := [study.arm.name for study in studies.studies if study.job.flops is None]:
+                raise UsageError(f"budget.flops cannot be kept: the FLOPs of {unknown[0]} are unknown (trainer.flops, a formula)")
             own = {record.run_id for study in studies.studies for record in study.runs(records)}
             others = (record for record in members(records.values(), experiment, resolve).records if record.run_id not in own)
             studies.grant(self._budget.flops - sum(cost(record.job) for record in others))
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
-        """What could start now and may be paid for."""
+        """What could start now and may be paid for. Raises CheckFailed where a program does not run at all."""
+        for study in self._studies.studies:
+            study.refuse_broken(records)
         missing = self._studies.missing(records)
         return [] if self._deadline is not None and time.time() >= self._deadline else missing
 

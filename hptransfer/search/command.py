@@ -13,7 +13,6 @@ from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, Resources
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.experiment import Arm, Inputs
-from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
@@ -22,7 +21,7 @@ from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.search.study import Study
-from hptransfer.trainers import inputs_of_arms, resolve, trainer_of
+from hptransfer.trainers import inputs_of_arms, trainer_of
 from hptransfer.trainers.ours.points import spec_of
 
 
@@ -41,11 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         room = _Room(stack, store, experiment.resources, profile)
         studies = make_studies(experiment, inputs, store, arms, room.slots)
-        if args.retry_failed:
-            _forget_failed(store, members(store.records().values(), experiment, resolve))
         records = store.records()
-        known = set(records)
         studies.missing(records)
+        if args.retry_failed and (failed := studies.failed(records)):
+            store.retry(failed)
+            console.print(f"{len(failed)} failed runs are run again")
+            records = store.records()
+            studies = make_studies(experiment, inputs, store, arms, room.slots)
+            studies.missing(records)
+        known = set(records)
         budget = Spending(experiment, studies, records)
         _say_what_is_planned(experiment, arms, inputs, store)
         if budget.missing(records):
@@ -121,12 +124,6 @@ def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], inputs: Ma
         described.setdefault(trainer_of(experiment.target(arm, inputs[arm.name])).describe(experiment, arm), []).append(arm.name)
     for words, names in described.items():
         console.print(words if len(described) == 1 else f"{', '.join(names)}: {words}")
-
-
-def _forget_failed(store: Store, found: Members) -> None:
-    failed = [record.run_id for record in found.records if record.state == "failed"]
-    store.remove(failed)
-    console.print(f"{len(failed)} failed runs are run again")
 
 
 def _say_what_is_assumed(studies: Studies) -> None:

@@ -33,7 +33,7 @@ SAMPLERS: dict[str, Callable[[Study, int], BaseSampler]] = {
         narrower=study.shown,
         batch=study.size,
         seed=study.seed,
-        known={record.run_id: record for _, record in study.finished},
+        known={record.run_id: study.as_heard(record) for _, record in study.finished},
     ),
     "gp": lambda study, seed: GPSampler(seed=seed, n_startup_trials=1),
     "tpe": lambda study, seed: TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True),

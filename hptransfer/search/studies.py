@@ -30,6 +30,10 @@ class Studies:
         found = [job for study in self.studies for job in study.missing(records)]
         return sorted(found, key=cost, reverse=True)
 
+    def failed(self, records: Mapping[str, Record]) -> list[str]:
+        """The runs of these studies that failed."""
+        return [record.run_id for study in self.studies for record in study.runs(records) if record.state == "failed"]
+
     def grant(self, flops: float) -> None:
         """Let the trials cost ``flops`` in all. Which ones fit depends neither on how fast any of them is nor on which have been
         done already."""
@@ -99,6 +103,7 @@ def _studies_of(
                 ratio_from=studies[0] if studies else None,
                 store=store,
                 slots=slots,
+                retried=store.retried() if store else frozenset(),
             )
         )
     if len(studies) > 1 and search.trials < (first := studies[0].first_look):

@@ -50,7 +50,7 @@ class Study:
     ``ratio_from`` it is the one frozen there, and is waited for. ``narrower`` are the studies of the same arm whose runs tell
     where this one's optimum may be. ``granted``: how many of the trials a budget allows. ``finished`` is in the order of
     proposal. ``store``: where decisions are written (None: nowhere). ``slots``: how many of its runs fit side by side, asked once
-    where ``settings.batch`` is auto."""
+    where ``settings.batch`` is auto. ``retried``: runs that failed once, which proposals do not hear of."""
 
     arm: Arm
     cell: dict[str, Number]
@@ -61,6 +61,7 @@ class Study:
     ratio_from: Study | None = None
     store: Store | None = None
     slots: Callable[[], int] | None = None
+    retried: frozenset[str] = frozenset()
     granted: float = math.inf
     finished: list[tuple[Values, Record]] = field(default_factory=list)
     batch: list[tuple[Values, Job]] = field(default_factory=list)
@@ -134,13 +135,12 @@ class Study:
     @property
     def best(self) -> Record | None:
         """The complete run with the lowest loss, at the frozen ratio where there is one."""
-        complete = [record for _, record in self.finished if record.loss is not None]
+        complete = [record for _, record in self.finished if record.loss is not None and self._is_heard(record)]
         at_ratio = [record for record in complete if self.is_comparable(record)]
         return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
-        self._refuse_broken(records)
         while not self.done and self._ready:
             if self.kept is not None:
                 self._settle(self.kept)
@@ -161,7 +161,7 @@ class Study:
         share = self.slots() if self.slots else LEAST_BATCH
         return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
 
-    def _refuse_broken(self, records: Mapping[str, Record]) -> None:
+    def refuse_broken(self, records: Mapping[str, Record]) -> None:
         """Raises CheckFailed where the first runs have all failed: the others would too."""
         runs = self.runs(records)
         if len(runs) >= FIRST_FAILURES and all(run.state == "failed" for run in runs):
@@ -277,7 +277,8 @@ class Study:
     @property
     def shown(self) -> list[Record]:
         """The runs of narrower widths that the next batch sees."""
-        return [record for study in self.narrower for _, record in study.finished[: self._count_shown(study)]]
+        found = (record for study in self.narrower for _, record in study.finished[: self._count_shown(study)])
+        return [self.as_heard(record) for record in found]
 
     def _bracket(self, best: Values) -> list[Values]:
         """The best point moved outwards, to each side where no complete run lies at least a factor of sqrt 2 away: by a
@@ -293,8 +294,18 @@ class Study:
         return [point for point in points if point["lr"] != lr]
 
     def is_comparable(self, record: Record) -> bool:
-        """Whether a run is at the ratio that was kept, and has said anything: a failed one has not."""
-        return record.state != "failed" and self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))
+        """Whether a run is at the ratio that was kept, and had said something when what came after it was proposed: one that
+        failed had not, though it may have been run again since."""
+        return self._is_heard(record) and self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))
+
+    def as_heard(self, record: Record) -> Record:
+        """A record as proposals hear it: one that failed once has failed."""
+        if self._is_heard(record):
+            return record
+        return record.model_copy(update={"outcome": record.outcome.model_copy(update={"state": "failed", "loss": None})})
+
+    def _is_heard(self, record: Record) -> bool:
+        return record.state != "failed" and record.run_id not in self.retried
 
     def _run(self, point: Values, ratio: float, batch: list[tuple[Values, Job]]) -> Job:
         """The run of a point, with the first seed that this study has not used there."""

@@ -73,6 +73,10 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataS
     for name in REQUIRED[:2]:
         if row[name] is None or not math.isfinite(row[name]) or row[name] <= 0:
             raise UsageError(f"{where}: {name} {row[name]} is not a positive number")
+    if experiment.trainer:
+        raise UsageError(
+            f"{experiment.name} trains with a program: import its runs with `transfer --table`, which asks for no trainer"
+        )
     recipe = row.get("optimizer") or experiment.compared[0].optimizer or ""
     parametrization = row.get("parametrization") or experiment.parametrizations[0]
     if parametrization not in PARAMETRIZATIONS:

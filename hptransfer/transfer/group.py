@@ -87,7 +87,8 @@ class Group:
         policy are the model's. The first where none differs."""
         points = [record.point for record in self.used] + ([target.point] if target else [])
         policies = [point.settings.get("horizon") or {} for point in points]
-        one_policy = policies[-1].get("policy") == "tpp" and all(one == policies[-1] for one in policies)
+        follows = policies[-1].get("policy") in ("tpp", "formula")
+        one_policy = follows and all(one == policies[-1] for one in policies)
         names = [name for name in self.scales if not (name == "tokens" and one_policy)]
         return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
 

@@ -15,6 +15,7 @@ from hptransfer.experiment.membership import members
 from hptransfer.report import text
 from hptransfer.runs import Store
 from hptransfer.trainers import resolve
+from hptransfer.validate.protocol import has_ladder
 from hptransfer.validate.result import Validation
 from hptransfer.validate.stage import validate
 from hptransfer.validate.standing import Standing, given_predictions, known_predictions, standing
@@ -30,8 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = given_predictions(args.predictions or (), experiment, resolve)
     found = members(store.records().values(), experiment, resolve)
     known = known_predictions(experiment, store)
+    if args.retry_failed:
+        held_out = (record for part in (found.held_out, found.repeated) for runs in part.values() for record in runs)
+        store.retry([record.run_id for record in held_out if record.state == "failed"])
+        found = members(store.records().values(), experiment, resolve)
     stands = standing(experiment, found, resolve, known, store.registered_at, given.values())
     asked = _asked(args, stands, given or [arm.name for arm in arms])
+    if args.survival:
+        _require_ladders(stands, asked)
     plan = experiment.validation
     console.print(
         f"experiment {experiment.name}: {', '.join(asked)} at width {experiment.target_width}, {plan.seeds} seeds, "
@@ -55,6 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_arm_options(options)
     options.add_argument("--width", type=int, metavar="W", help="held-out width (the experiment's)")
     options.add_argument("--predictions", nargs="+", metavar="FILE", help="instead of those that the runs in the store give")
+    options.add_argument("--retry-failed", action="store_true", help="run again what failed at the held-out width")
     options.add_argument("--survival", action="store_true", help="at the searched widths too: whether the multiplier holds")
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
     options.add_argument("--output", metavar="FOLDER", help="(reports/<experiment>/)")
@@ -78,6 +86,15 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
     if missing := [name for name in without if name not in stands.refused]:
         console.print(f"no prediction of {', '.join(missing)}: left out")
     return [name for name in names if name not in without]
+
+
+def _require_ladders(stands: Standing, names: Collection[str]) -> None:
+    """Raises UsageError where survival cannot be measured: runs that cannot be made longer, or whose compute is unknown."""
+    for name in names:
+        job = stands.predictions[name].run
+        if job.flops is None or not has_ladder(job, resolve):
+            lack = "a flops formula" if job.flops is None else "{tokens} or {steps} in its command, and a tokens formula"
+            raise UsageError(f"--survival needs multipliers over horizons, in FLOPs: the trainer of {name} lacks {lack}")
 
 
 def _write(validations: dict[str, Validation], output: Path) -> list[str]:

@@ -57,7 +57,7 @@ class Size(Frozen):
     """
 
     width: int
-    parameters: int
+    parameters: int | None
     flops: float  # of the run: forward and backward
     baseline_loss: float
     loss: float

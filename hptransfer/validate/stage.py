@@ -75,7 +75,7 @@ def _train(
     resources: Resources,
 ) -> None:
     from hptransfer.search.cluster import cluster, require_slots
-    from hptransfer.search.progress import Progress
+    from hptransfer.search.progress import Progress, cost
     from hptransfer.search.tuner import run_trials
     from hptransfer.trainers.ours.launch import Layout, launch
 
@@ -83,8 +83,9 @@ def _train(
     jobs = [prediction.run for prediction in protocol.protocols[0].predictions.values()]
     # A program starts what workers it has by itself, and is a trial here.
     predicted = [job for job in jobs if job.run_id not in records and job.point.settings["trainer"] == "ours"]
-    flops = sum(job.flops or 0.0 for job in planned)
-    progress = Progress(len(planned), flops, lambda record: f"({record.point.scales.get('tokens', '?')} tokens)")
+    progress = Progress(
+        len(planned), sum(map(cost, planned)), lambda record: f"({record.point.scales.get('tokens', '?')} tokens)"
+    )
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):
         # Workers of one run do not share a GPU, as trials may.

@@ -89,6 +89,9 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
             return Refusal.of("checks_failed", name=prediction.name, checks=", ".join(failed))
     if unequal := unequal_budgets(own, other):
         return unequal
+    told = (*protocol.around(name, records)[0].jobs, *protocol.around(baseline, records)[0].jobs)
+    if failed_runs := [job.run_id for job in told if records[job.run_id].state == "failed"]:
+        return Refusal.of("failed", run=failed_runs[0])
     if not math.isfinite(protocol.around(name, records)[0].mean(records)):
         return Refusal.of("diverged", name=name)
     best = protocol.best(baseline, records)
@@ -171,7 +174,7 @@ def _measured(name: str, protocol: Protocol, records: Records, *, is_held_out: b
 class _AtWidth:
     """One arm at one model size."""
 
-    parameters: int
+    parameters: int | None
     spent: Spent
 
 
@@ -220,10 +223,9 @@ class _Side:
                 optimum.parameters, Spent(optimum.flops, optimum.loss, noise.sd * optimum.loss, noise.freedom)
             )
             for optimum in optima
-            if optimum.parameters is not None and optimum.flops is not None and optimum.loss is not None
+            if optimum.flops is not None and optimum.loss is not None
         }
-        if job.parameters is not None:
-            found[int(job.point["width"])] = _AtWidth(job.parameters, self.spent(predicted, "flops"))
+        found[int(job.point["width"])] = _AtWidth(job.parameters, self.spent(predicted, "flops"))
         return found
 
 
@@ -234,7 +236,8 @@ def _side(prediction: Prediction, noise: SeedNoise, configurations: Sequence[Con
 def _shared(point: Point) -> Point:
     """What two runs must share to be compared: width, batch, a horizon that is fixed, the data and how the loss is measured on
     them. All else may be what an arm changes; the schedule is compared by itself."""
-    own = {name: value for name, value in point.settings.items() if name in ("data", "evaluation")}
+    own = {name: value for name, value in point.settings.items() if name in ("trainer", "data", "evaluation")}
+    own["maximize"] = (point.settings.get("program") or {}).get("maximize", False)
     is_fixed = (point.settings.get("horizon") or {}).get("policy") == "tokens"
     shared = ("width", "batch_tokens", *(["tokens"] if is_fixed else []))
     scales = {name: value for name, value in point.scales.items() if name in shared}

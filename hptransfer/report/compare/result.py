@@ -272,7 +272,8 @@ def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | Non
     one, other = (_text(results) for results in (a, b))
     if one is None or other is None:
         return None  # no runs, no losses
-    parts = [f"{what} ({one[what]} and {other[what]})" for what in one if one[what] != other[what]]
+    both = [(what, one.get(what, "none"), other.get(what, "none")) for what in dict.fromkeys((*one, *other))]
+    parts = [f"{what} ({first} and {second})" for what, first, second in both if first != second]
     if parts:
         return f"Losses at the held-out width are not compared: {names[0]} and {names[1]} differ in {text.listing(parts)}."
     ends: dict[bool, list[str]] = {}
@@ -288,6 +289,8 @@ def _not_comparable(a: Results, b: Results, names: tuple[str, str]) -> str | Non
 def _text(results: Results) -> Mapping[str, Any] | None:
     """What the validation loss is measured on."""
     data, experiment = results.members.corpus, results.experiment
+    if program := experiment.trainer:
+        return {"how the loss is read": str(program.loss), "maximize": program.maximize} if results.records else None
     if data is None:
         return None
     return {

@@ -129,7 +129,7 @@ def multiplier_over_scale(results: Results) -> pl.DataFrame:
     the multiplier in compute, the same in all rows of an arm."""
     rows: list[dict[str, Any]] = []
     for name, validation in results.validations.items():
-        if validation.speedup is None or not validation.speedup.sizes:
+        if validation.speedup is None:
             continue
         trend = validation.speedup.trend
         common = arm_columns(results.experiment.arm(name))

@@ -8,6 +8,7 @@ however far it has gone away from its group. What came of it is one line of JSON
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -35,6 +36,9 @@ def main() -> None:
     ended = []
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _: ended.append(got) if got != signal.SIGCHLD else None)
+    # A run that goes on elsewhere waits until nothing of its earlier attempt is left.
+    lock = os.open(os.path.join(os.path.dirname(asked["log"]), ".lock"), os.O_CREAT | os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     with open(asked["log"], "ab") as log:
         child = subprocess.Popen(
             ["/bin/sh", "-c", asked["command"]],
@@ -53,7 +57,8 @@ def main() -> None:
             break
     code = child.poll()
     end_all(child.pid)
-    said(exit=code, memory=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    said(exit=code, memory=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit)
 
 
 def end_all(group: int) -> None:
@@ -70,12 +75,13 @@ def end_all(group: int) -> None:
 
 
 def send(number: int, group: int) -> None:
+    if sys.platform != "linux":  # only the group is known
+        with suppress(OSError):
+            os.killpg(group, number)
+        return
     for pid in below():
         with suppress(OSError):
             os.kill(pid, number)
-    if sys.platform != "linux":
-        with suppress(OSError):
-            os.killpg(group, number)
 
 
 def below() -> list[int]:

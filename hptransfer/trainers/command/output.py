@@ -63,14 +63,14 @@ class Key:
         begin as it did is all new, and so is one that was touched and is the same."""
         with suppress(FileNotFoundError):
             changed = self._file.stat().st_mtime_ns
-            if changed == self._changed:
+            if changed == self._changed and not ended:
                 return
-            text = self._file.read_text(errors="replace")
+            whole = text = self._file.read_text(errors="replace")
             if self._file.suffix in TABLES and not ended:
                 text = text[: text.rfind("\n") + 1]  # a number may be half written
-            if not text.startswith(self._text) or text == self._text:
+            if not whole.startswith(self._text) or (whole == self._text and changed != self._changed):
                 self._seen = 0
-            self._changed, self._text = changed, text
+            self._changed, self._text = changed, whole
             found = list(self._readings(text))
             yield from found[self._seen :]
             self._seen = len(found)

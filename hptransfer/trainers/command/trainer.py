@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from hptransfer import __version__
@@ -62,14 +63,13 @@ class Command:
                 raise UsageError(f"{name} has changed since the command began: its runs would not be those that were asked for")
 
     def train(self, job: Job, place: Place) -> Record:
-        self.prepare(job, place.folder)
         folder = run_folder(place.store, job.run_id)
         folder.mkdir(parents=True, exist_ok=True)
         heard, reasons, seconds, memory = _Heard(), [], 0.0, 0
         for number in range(1, ATTEMPTS + 1):
             began = time.monotonic()
             heard, reason, used = _attempt(job, place, folder, number)
-            seconds, memory = seconds + time.monotonic() - began, max(memory, used)
+            seconds, memory = time.monotonic() - began, max(memory, used)  # what a failed attempt took is no pace
             if reason is None:
                 break
             reasons.append(reason)
@@ -152,7 +152,7 @@ def _reason(heard: _Heard, code: int | None, silence: float | None, log: Path) -
     if silence is not None:
         what = f"it said nothing for {silence:g} s"
     elif code != 0:
-        what = _ended(code or 0)
+        what = "it could not be started, or was ended from outside" if code is None else _ended(code)
     elif heard.loss is not None:
         return None
     own = log.read_text(errors="replace").rpartition("\n# attempt ")[2].splitlines()[1:]
@@ -224,10 +224,17 @@ def _free_port() -> int:
 
 def _sha256(path: Path, name: str) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        known = path.stat()
+        return _hashed(path, known.st_size, known.st_mtime_ns)
     except OSError as error:
         raise UsageError(f"{name}, which the command depends on, cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file, read again where its size or time has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -74,4 +74,5 @@ def test_a_table_whose_last_number_may_be_half_written(tmp_path: Path) -> None:
     assert list(one.new()) == [(1, 3.25)]
     file.write_text("step,loss\n1,3.25\n2,3.125")
     os.utime(file, ns=(1, 1))
-    assert list(one.new(ended=True)) == [(2, 3.125)]
+    assert list(one.new()) == []
+    assert list(one.new(ended=True)) == [(2, 3.125)] and list(one.new(ended=True)) == []

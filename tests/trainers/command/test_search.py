@@ -8,6 +8,7 @@ from programs import FILES, make_experiment, record_of
 from hptransfer.base.errors import CheckFailed
 from hptransfer.experiment.membership import members
 from hptransfer.runs import Job, Outcome, Record, Store
+from hptransfer.search.budget import Spending
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.trainers import resolve
 from hptransfer.transfer.command import arm_group
@@ -38,7 +39,7 @@ def test_a_failed_run_counts_as_a_trial_and_says_nothing_of_its_values() -> None
 def test_a_program_whose_first_runs_all_fail_is_broken() -> None:
     found, records = studies(), dict[str, Record]()
     with pytest.raises(CheckFailed, match=r"the first 3 runs of mine at width 64 failed: 3 attempts: exit code 1; mend it"):
-        while jobs := found.missing(records):
+        while jobs := Spending(EXPERIMENT, found, records).missing(records):
             records[jobs[0].run_id] = failed(jobs[0])
     assert len(records) == 3
 
@@ -49,6 +50,24 @@ def test_records_that_are_removed_are_asked_for_again(tmp_path_factory: pytest.T
     for job in (first, other):
         store.add(failed(job))
     store.compact()
-    store.remove([first.run_id])
+    store.retry([first.run_id])
     assert set(store.records()) == {other.run_id} and store.get(first.run_id) is None
     assert first.run_id in {job.run_id for job in studies().missing(store.records())}
+
+
+def test_what_is_run_again_changes_no_later_proposal(tmp_path_factory: pytest.TempPathFactory) -> None:
+    store, records = Store(tmp_path_factory.mktemp("store")), dict[str, Record]()
+    found = make_studies(EXPERIMENT, {"mine": FILES}, store)
+    while jobs := found.missing(records):
+        for job in jobs:
+            records[job.run_id] = failed(job) if len(records) in (3, 13) else record_of(job)
+    lost = found.failed(records)
+    assert len(lost) == 2
+    store.retry(lost)
+    records = {run_id: record for run_id, record in records.items() if run_id not in lost}
+    again = make_studies(EXPERIMENT, {"mine": FILES}, store)
+    asked = set()
+    while jobs := again.missing(records):
+        asked |= {job.run_id for job in jobs}
+        records |= {job.run_id: record_of(job) for job in jobs}
+    assert asked == set(lost)

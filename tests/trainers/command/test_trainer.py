@@ -28,7 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(script: str, *, hang_seconds: float = 60.0, **changes: Any) -> Record:
     """What becomes of a script, which gets the LR and its folder, or of the job."""
     Path("script.py").write_text(HEAD + script)
-    experiment = make_experiment(trainer=program(f"{sys.executable} script.py {{lr}} {{folder}}", **changes), arms={"mine": {}})
+    experiment = make_experiment(
+        trainer=program(f"{sys.executable} script.py {{lr}} {{folder}} {{width}}", **changes), arms={"mine": {}}
+    )
     arm, trainer = experiment.arm("mine"), TRAINERS.get("command")
     job = trainer.resolve(experiment.point(arm, trainer.inputs(experiment, arm), width=64, lr=0.02, weight_decay=0.0))
     return trainer.train(job, Place(Store("runs"), hang_seconds=hang_seconds, folder=Path.cwd()))
@@ -122,7 +124,7 @@ def test_a_program_that_has_changed_is_not_run(folder: Path) -> None:
 
 def test_what_it_depends_on_may_be_said(folder: Path) -> None:
     Path("data.txt").write_text("text")
-    experiment = make_experiment(trainer=program("echo final loss {lr}", depends=["data.txt"]), arms={"mine": {}})
+    experiment = make_experiment(trainer=program("echo {width} final loss {lr}", depends=["data.txt"]), arms={"mine": {}})
     arm, trainer = experiment.arm("mine"), TRAINERS.get("command")
     inputs = trainer.inputs(experiment, arm)
     assert isinstance(inputs, ProgramFiles) and set(inputs.sha256) == {"data.txt"} and experiment.reads(arm, inputs)
