@@ -140,9 +140,14 @@ def _running(claims: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
     """What is trained now, one line; and who has not been heard of, another."""
     held = {run_id: holder for run_id, holder in sorted(claims.items()) if holder.token}  # others were released
     still = {run_id for run_id, holder in held.items() if holder.is_dead or watch.still_for(holder) > STILL_SECONDS}
-    running = [holder.what or f"run {run_id}" for run_id, holder in held.items() if run_id not in still]
+    running = [_words(holder) for run_id, holder in held.items() if run_id not in still]
     lines = [f"Running now: {'; '.join(running)}." if running else "No run is in progress."]
     if still:
-        names = text.listing([held[run_id].what or f"run {run_id}" for run_id in sorted(still)])
+        names = text.listing([_words(held[run_id]) for run_id in sorted(still)])
         lines.append(f"No heartbeat from {names}: the process is gone, or hangs.")
     return tuple(lines)
+
+
+def _words(holder: Holder) -> str:
+    """A run in progress, and how far it is."""
+    return f"{holder.what or f'run {holder.run_id}'}{f' ({holder.at})' if holder.at else ''}"

@@ -31,7 +31,7 @@ class ClaimLost(HptransferError):
 @dataclass(frozen=True)
 class Holder:
     """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``beat``: its heartbeat;
-    ``what``: the run in words."""
+    ``what``: the run in words; ``at``: how far it is, in words."""
 
     run_id: str
     generation: int
@@ -42,6 +42,7 @@ class Holder:
     node: str
     beat: int = 0
     what: str = ""
+    at: str = ""
 
     @property
     def pulse(self) -> str:
@@ -132,6 +133,10 @@ class Claim:
             self.confirm()
             self._holder = replace(self._holder, beat=self._holder.beat + 1)
             self._claims._write(self._holder)
+
+    def say(self, at: str) -> None:
+        """How far the run is, told with the next beat."""
+        self._holder = replace(self._holder, at=at)
 
     def confirm(self) -> None:
         """Raises ClaimLost where another process has taken the run over."""

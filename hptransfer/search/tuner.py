@@ -20,7 +20,7 @@ from hptransfer.base.errors import CheckFailed, HptransferError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.cli import console
 from hptransfer.experiment import Resources
-from hptransfer.runs import ClaimLost, Claims, Job, Record, Store
+from hptransfer.runs import Claim, ClaimLost, Claims, CurvePoint, Job, Record, Store
 from hptransfer.runs.claims import BEAT_SECONDS
 from hptransfer.search.cluster import require_slots, slots, this_node
 from hptransfer.search.profile import Profile
@@ -215,7 +215,11 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
             return outcome | {"elsewhere": True}
         with claim:
             if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
-                place = Place(store, claim, None, config["threads"], config["gpus"], config["hang_seconds"], folder)
+
+                def say(point: CurvePoint, claim: Claim = claim) -> None:
+                    claim.say(f"step {point.step}" if point.val is None else f"step {point.step}, loss {point.val:.4f}")
+
+                place = Place(store, claim, say, config["threads"], config["gpus"], config["hang_seconds"], folder)
                 record = trainer.train(job, place)
                 took = record.outcome
                 outcome |= {"training": took.training_wall_seconds, "evaluation": took.evaluation_wall_seconds or 0.0}

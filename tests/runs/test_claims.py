@@ -163,3 +163,10 @@ def test_a_process_that_is_dead_but_not_reaped_is_dead():
     process.wait()
     assert not claims.is_running(process.pid)
     assert claims.is_running(os.getpid())
+
+
+def test_how_far_a_run_is_comes_with_its_beat(store):
+    claim = Claims(store).take("abc", beat_seconds=0)
+    claim.say("step 3, loss 2.5000")
+    claim.beat()
+    assert Claims(store).held()["abc"].at == "step 3, loss 2.5000"
