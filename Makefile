@@ -23,13 +23,13 @@ demo: $(READY)
 	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 
-# One thread for every library: three test processes, one of which mostly waits for Ray, share two cores.
+# One thread for every library: two test processes, and what Ray starts, share the cores.
 test slow: export OMP_NUM_THREADS := 1
 test slow: export OPENBLAS_NUM_THREADS := 1
 test slow: export POLARS_MAX_THREADS := 1
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -64,11 +64,11 @@ def golden(name: str, command: str) -> Any:
     return json.loads((GOLDEN / name / f"{command}.json").read_text())
 
 
-def of(command: str) -> pytest.MarkDecorator:
-    """The experiments for which the output of a command was kept."""
-    return pytest.mark.parametrize(
-        "experiment", sorted(path.parent.name for path in GOLDEN.glob(f"*/{command}.json")), indirect=True
-    )
+def of(command: str, slow: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """The experiments for which the output of a command was kept; ``slow``: those for which it takes long."""
+    names = sorted(path.parent.name for path in GOLDEN.glob(f"*/{command}.json"))
+    found = [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+    return pytest.mark.parametrize("experiment", found, indirect=True)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert new["missing"] == [] or [part["sentence"] for part in new["missing"]] == [part["sentence"] for part in old["missing"]]
 
 
-@of("plan")
+@of("plan", slow=("four-optimizers",))
 def test_plan(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = golden(experiment, "plan"), printed(capsys, plan, "--experiment", experiment, "--devices", "2")
     assert [one["optimizer"] for one in old["stages"]] == [one["arm"] for one in new["stages"]]

@@ -39,7 +39,7 @@ def show(found: Results, count: int) -> Path:
     return file
 
 
-@pytest.mark.parametrize("fragment", ["", "#runs"])
+@pytest.mark.parametrize("fragment", [pytest.param("", marks=pytest.mark.slow), "#runs"])
 def test_a_live_page_shows_the_next_state_by_itself(
     browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch, fragment: str
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_live_page_waits_for_who_types(browser: Browser, full: Results, monkey
     page.close()
 
 
-@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_a_comparison_is_drawn_and_filtered(browser: Browser, folder: Path, width: int) -> None:
     files = []
     for made in (experiment(), experiment(("adamw", "muon", "soap"), name="other", batch_sequences=32)):

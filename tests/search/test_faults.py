@@ -104,6 +104,7 @@ def test_a_run_that_hangs_every_time_ends_the_search_and_says_why(log, experimen
     )
 
 
+@pytest.mark.slow
 def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log, experiment, tmp_path):
     """The other command here is a process that claims two of the runs, and neither trains nor releases them."""
     runs, store = Runs(experiment, 3, tokens=4096), Store(tmp_path / "runs")

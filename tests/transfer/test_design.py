@@ -65,7 +65,7 @@ def expected_regret(surface: Surface, u: Array, spread: float) -> float:
 
 
 @pytest.mark.parametrize("surface", [bowl(), bowl(noise=0.01), bowl(curvature=0.003, skew=2.0)])
-@pytest.mark.parametrize("spread", [0.0, 0.5])
+@pytest.mark.parametrize("spread", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_no_other_runs_tell_more(surface, spread):
     """Not by much, of a thousand sets that are drawn where the chosen ones may lie."""
     rng = np.random.default_rng(0)

@@ -29,7 +29,7 @@ def test_without_noise_the_regret_is_the_bowls(best_lr, best_decay):
     assert found.high is not None
 
 
-@pytest.mark.parametrize("noise", [0.001, 0.005])
+@pytest.mark.parametrize("noise", [0.001, pytest.param(0.005, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("best_lr", "best_decay"), [(1.0, 1.0), (1.4, 1.0), (0.7, 1.35), (1.7, 0.8)])
 def test_the_interval_covers_the_truth(best_lr, best_decay, noise):
     """80 % intervals of 100 experiments, whose noise is estimated with four degrees of freedom: 68 to 96 hits are within three

@@ -14,8 +14,12 @@ from hptransfer.optimizers import RECIPES
 # As these serve a hidden matrix, they are the recipe without the ending.
 RECIPES_OF_HIDDEN = [recipe for recipe in RECIPES.names() if not recipe.endswith("-all")]
 # aot_eager traces as the default backend does, down to kernels; a schedule that varies makes it compile every step anew.
+FAST = ("adamw", "muon", "shampoo", "soap")  # one of each kind of state
 CASES = [
-    *((recipe, "aot_eager", False) for recipe in RECIPES_OF_HIDDEN),
+    *(
+        pytest.param(recipe, "aot_eager", False, marks=[] if recipe in FAST else [pytest.mark.slow])
+        for recipe in RECIPES_OF_HIDDEN
+    ),
     *((recipe, "eager", True) for recipe in ("adamw", "muon", "shampoo")),
     ("schedulefree-adamw", "aot_eager", True),
 ]
