@@ -195,6 +195,7 @@ def test_an_output_that_cannot_be_written(here, capsys, jobs):
     assert "error: --output file/chart.svg cannot be written: " in err
 
 
+@pytest.mark.slow
 def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
     """AdamW under sp on the embedded corpus fails the check; workers find the very numbers that this process does."""
     asked = []

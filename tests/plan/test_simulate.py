@@ -20,13 +20,15 @@ def shape(noise: float) -> SurfaceShape:
     return SurfaceShape(curvature=(0.01, 0.01), skew=(1.2, 1.2), noise=(noise, noise), source="test")
 
 
+@pytest.mark.slow
 def test_more_trials_lower_the_expected_regret_and_narrow_the_interval() -> None:
-    few, some, many = expect(SETTING, shape(0.01), [7, 12, 48], studies=80)
+    few, some, many = expect(SETTING, shape(0.01), [7, 12, 48], studies=60)
     assert few.regret - many.regret > few.standard_error  # the studies are the same: the difference is surer than either
     assert many.regret > 0
     assert few.interval_factor > some.interval_factor > many.interval_factor > 1
 
 
+@pytest.mark.slow
 def test_noise_and_distance_cost_something() -> None:
     [quiet], [noisy] = (expect(SETTING, shape(noise), [12]) for noise in (0.0005, 0.02))
     assert noisy.regret > 1.5 * quiet.regret

@@ -120,6 +120,7 @@ def test_a_table_has_no_run_to_train(prediction: Prediction, folder: Path, capsy
     assert code == 2 and err.splitlines() == ["error: bare.json is of a table: there is no run to train"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_two_workers_train_the_prediction_once(prediction: Prediction, folder: Path, capsys) -> None:

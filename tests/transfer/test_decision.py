@@ -69,6 +69,7 @@ def test_same_records_in_any_order_same_prediction() -> None:
     assert predict(records, target_of(records), draws=50, seed=1) != first
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
     """80 % intervals over 40 surfaces; were they exact, fewer than 27 hits would have odds of 1 in 50."""
     covered = 0

@@ -21,7 +21,7 @@ CASES = [
         for recipe in RECIPES_OF_HIDDEN
     ),
     *((recipe, "eager", True) for recipe in ("adamw", "muon", "shampoo")),
-    ("schedulefree-adamw", "aot_eager", True),
+    pytest.param("schedulefree-adamw", "aot_eager", True, marks=pytest.mark.slow),
 ]
 
 

@@ -22,7 +22,7 @@ def test_work_is_shared_out_evenly() -> None:
     assert share_out([], 2) == []
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_each_of_two_ranks_steps_about_half_of_the_matrices(strategy: str, tmp_path) -> None:
     """The FLOPs of the chains that each rank really ran; together those of one worker, who steps all."""
     multiprocessing.spawn(worker, args=(str(tmp_path), strategy), nprocs=2)
