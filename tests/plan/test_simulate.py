@@ -22,7 +22,7 @@ def shape(noise: float) -> SurfaceShape:
 
 @pytest.mark.slow
 def test_more_trials_lower_the_expected_regret_and_narrow_the_interval() -> None:
-    few, some, many = expect(SETTING, shape(0.01), [7, 12, 48], studies=60)
+    few, some, many = expect(SETTING, shape(0.01), [7, 12, 48], studies=80)
     assert few.regret - many.regret > few.standard_error  # the studies are the same: the difference is surer than either
     assert many.regret > 0
     assert few.interval_factor > some.interval_factor > many.interval_factor > 1

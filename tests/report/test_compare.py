@@ -22,7 +22,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.report.command import main
 from hptransfer.report.compare import words
 from hptransfer.report.compare.charts import held_out
-from hptransfer.report.compare.figures import sections
+from hptransfer.report.compare.figures import comparison_sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.result import HeldOutLoss, agreement, comparison_of, differing, loss_ratio, paired, quantity
 from hptransfer.report.results import Results
@@ -149,7 +149,9 @@ def test_a_refusal_reaches_the_comparison(both: tuple[Results, Results]) -> None
     comparison = comparison_of(a, b, ("sample", "other"))
     assert comparison.arms[1].missing == (f"sample: {sentence}", f"other: {told}")
     assert f"muon: sample: {sentence}" in words.findings(comparison)
-    parts = {part.anchor: part for part in sections({n: make(a, b, comparison) for n, make in FRAMES.items()}, comparison)}
+    parts = {
+        part.anchor: part for part in comparison_sections({n: make(a, b, comparison) for n, make in FRAMES.items()}, comparison)
+    }
     assert set(parts["multipliers"].remarks) >= {f"muon: sample: {sentence}", f"muon: other: {told}"}
 
 
@@ -300,7 +302,7 @@ def test_frames_have_both_experiments_in_one_column(both: tuple[Results, Results
 
 def test_every_chart_of_a_comparison_is_valid_with_data_and_a_filter(both: tuple[Results, Results]) -> None:
     comparison = comparison_of(*both, ("sample", "other"))
-    parts = sections({name: make(*both, comparison) for name, make in FRAMES.items()}, comparison)
+    parts = comparison_sections({name: make(*both, comparison) for name, make in FRAMES.items()}, comparison)
     figures = [figure for section in parts for figure in section.figures]
     assert len(figures) == 6
     for figure in figures:

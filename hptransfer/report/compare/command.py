@@ -10,7 +10,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.report.build import drawings, require_folder, write
 from hptransfer.report.compare import words
-from hptransfer.report.compare.figures import sections
+from hptransfer.report.compare.figures import comparison_sections
 from hptransfer.report.compare.frames import FRAMES
 from hptransfer.report.compare.page import render_markdown, render_page
 from hptransfer.report.compare.result import comparison_of, paired
@@ -33,7 +33,7 @@ def compare(args: argparse.Namespace) -> None:
     require_folder(folder, "compare.md")
     comparison = comparison_of(results[0], results[1], names)
     frames = {name: make(results[0], results[1], comparison) for name, make in FRAMES.items()}
-    evidence = sections(frames, comparison)
+    evidence = comparison_sections(frames, comparison)
     files = {
         "index.html": render_page(comparison, evidence),
         "summary.json": comparison.model_dump_json(indent=1) + "\n",

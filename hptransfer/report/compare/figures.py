@@ -17,7 +17,7 @@ TITLES = {
 }
 
 
-def sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tuple[Section, ...]:
+def comparison_sections(frames: Mapping[str, pl.DataFrame], comparison: Comparison) -> tuple[Section, ...]:
     """The evidence of a comparison."""
     names = comparison.a, comparison.b
     told = f"{names[0]} in full colour with circles, {names[1]} greyed with squares."
