@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.tables import markdown_table
 from hptransfer.experiment import load_experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import CurvePoint, Outcome, Record, Store

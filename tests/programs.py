@@ -11,7 +11,7 @@ from typing import Any
 from world import loss
 
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.program import ProgramFiles
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.search.studies import make_studies

@@ -9,7 +9,7 @@ import numpy as np
 from records import DATA, record_of
 
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import DataSpec, Parametrization
 from hptransfer.runs import Record
 from hptransfer.trainers.ours.points import resolve

@@ -1,8 +1,8 @@
 """A training run that takes no time: its loss is a known function of what it is given. A program, and a function for tests.
 
 The best LR moves as width^-0.3. ``multiplier``: a run reaches what the baseline reaches with so many times its tokens.
-``faults``: the share of runs that crash, hang, print nan or no loss, or leave a child behind that ignores SIGTERM; which ones,
-their numbers say.
+``sleep``: seconds that a run takes. ``faults``: the share of runs that crash, hang, print nan or no loss, or leave a child behind
+that ignores SIGTERM; which ones, their numbers say.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def main():
         "multiplier": 1,
         "noise": 0.001,
         "faults": 0,
+        "sleep": 0,
     }.items():
         parser.add_argument(f"--{name}", type=float, required=default is None, default=default)
     args = parser.parse_args()
@@ -67,7 +68,8 @@ def main():
     kind = int(chosen.integers(5)) if chosen.random() < args.faults else None
     if kind is not None:
         fail(kind)
-    numbers = {name: value for name, value in vars(args).items() if name != "faults"}
+    time.sleep(args.sleep)
+    numbers = {name: value for name, value in vars(args).items() if name not in ("faults", "sleep")}
     found = loss(**numbers)
     if kind not in (2, 3):
         for step in range(1, 4):

@@ -57,11 +57,27 @@ class Files:
 
     def list(self, folder: str, suffix: str) -> list[str]:
         """Names of the files in a folder ("" is the root) that end in ``suffix``, sorted."""
+        return [name for name in self.stamps(folder) if name.endswith(suffix)]
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        """The files in a folder in one listing, sorted: by name, what changes when a file is written anew (its time and size)."""
         selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True)
-        names: list[str] = []
         with self._reaching("read"), suppress(FileNotFoundError):  # the folder came or went in this moment
-            names = [info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
-        return sorted(f"{folder}/{name}".lstrip("/") for name in names if name.endswith(suffix))
+            found = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+            names = {f"{folder}/{info.base_name}".lstrip("/"): f"{info.mtime_ns} {info.size}" for info in found}
+            return dict(sorted(names.items()))
+        return {}
+
+    def stamp(self, name: str) -> str:
+        """The same for one file, as it is at this moment (a listing over NFS may be a minute old); "" where there is none."""
+        with self._reaching("read"), suppress(FileNotFoundError):
+            if self.is_local:
+                with open(self._path(name), "rb") as file:  # NFS asks the server when a file is opened
+                    status = os.fstat(file.fileno())
+                return f"{status.st_mtime_ns} {status.st_size}"
+            info = self._fs.get_file_info(self._path(name))
+            return f"{info.mtime_ns} {info.size}" if info.type == fs.FileType.File else ""
+        return ""
 
     def read(self, name: str) -> bytes:
         """The content; FileNotFoundError where there is no such file."""

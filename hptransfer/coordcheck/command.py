@@ -18,8 +18,8 @@ from hptransfer.coordcheck.chart import svg
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, check
 from hptransfer.coordcheck.measure import measure, shortened
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
-from hptransfer.experiment.experiment import Arm
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe

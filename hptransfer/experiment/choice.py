@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.cli import names
-from hptransfer.experiment.experiment import Arm, Experiment, load_experiment
+from hptransfer.experiment.arm import Arm
+from hptransfer.experiment.experiment import Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import RECIPES
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import reduce
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +15,7 @@ from hptransfer.base.config import find_config, load_yaml, merge, nested, overri
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.plugins import load_plugins
+from hptransfer.experiment.arm import BASELINE, NOT_OF_AN_ARM, Arm, Inputs
 from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.program import Program, ProgramFiles, check_program
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
@@ -24,13 +24,6 @@ from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
 from hptransfer.runs.point import Number, Point
 
-BASELINE = "adamw"  # the recipe that others are measured against
-Inputs = DataSpec | ProgramFiles  # what an arm's runs read: tokens, or the files of a program
-# What all arms share: what they cost, where they run, and at which scales.
-NOT_OF_AN_ARM = {
-    *("name", "plugins", "arms", "optimizers", "parametrizations", "baseline", "spaces", "search", "validation", "resources"),
-    *("budget", "scales", "widths", "base_width", "target_width", "target_loss"),
-}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 
@@ -115,40 +108,6 @@ class Budget(Frozen):
 
     hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")
     flops: float | None = Field(None, gt=0, description="forward and backward FLOPs of all of the experiment's runs in the store")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What is compared: a named set of settings over those of the experiment. ``changes`` are dotted keys of the experiment file
-    beside the optimizer, its options and the parametrization. A program's arm need not say its optimizer. ``place``: its own
-    among the named arms."""
-
-    name: str
-    optimizer: str | None
-    parametrization: Parametrization
-    options: dict[str, Any]
-    changes: dict[str, Any]
-    place: int = field(default=0, compare=False)
-
-    @classmethod
-    def of(cls, optimizer: str, parametrization: Parametrization) -> Arm:
-        """The arm of a recipe as it is: named by the recipe, and by the parametrization where that is not muP."""
-        name = optimizer if parametrization == "mup" else f"{optimizer}-{parametrization}"
-        return cls(name, optimizer, parametrization, {}, {})
-
-    @classmethod
-    def read(cls, name: str, settings: Mapping[str, Any], parametrization: Parametrization, place: int = 0) -> Arm:
-        """An arm of the experiment file."""
-        flat = {"parametrization": parametrization, **settings}
-        options = {key.removeprefix("options."): flat.pop(key) for key in list(flat) if key.startswith("options.")}
-        return cls(name, flat.pop("optimizer", None), flat.pop("parametrization"), options, flat, place)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arm as the experiment file has it."""
-        optimizer = {"optimizer": self.optimizer} if self.optimizer else {}
-        options = {f"options.{key}": value for key, value in self.options.items()}
-        return {**optimizer, "parametrization": self.parametrization, **options, **self.changes}
 
 
 class Experiment(Frozen):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.experiment import Experiment
 from hptransfer.experiment.program import ProgramFiles
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs.point import Job, Number, Point

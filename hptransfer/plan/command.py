@@ -13,8 +13,8 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, SearchSettings
+from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.experiment import BASELINE, Arm, Inputs
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, survival_cost, total, validation_cost

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hptransfer.base.config import read_json
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe
 

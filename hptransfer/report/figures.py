@@ -79,8 +79,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
     saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
     training = tuple(_training(frames["training_curves"]))
     lost = tuple(
-        f"{arm}: its predicted run diverged on some seed, so that nothing is compared with it."
-        for arm, _ in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") == "diverged"))
+        f"{arm}: its predicted run {part['state'][0]} on some seed, so that nothing is compared with it."
+        for arm, part in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") != "complete"))
     )
     alone = () if any(not answer.is_baseline for answer in summary.arms) else (ALONE.text,)
     found = (

@@ -71,8 +71,9 @@ def _looks(
     while True:
         took = 0.0
         try:
-            claims = Claims(store).held()
-            lines, stamp = _running(claims, watch), _stamp(experiment, store, predictions, claims)
+            claims = Claims(store)
+            held = claims.held()
+            lines, stamp = _running(claims, held, watch), _stamp(experiment, store, predictions, held)
             if (lines, stamp) != shown:
                 began = time.process_time()
                 results = load_results(experiment, store, resolve, predictions, allow_empty=True, anew=False)
@@ -136,18 +137,18 @@ def _waiting(store: Store) -> str:
     return f"Live: waiting for the first run; store {store.location} {what}."
 
 
-def _running(claims: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
+def _running(claims: Claims, found: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
     """What is trained now, one line; and who has not been heard of, another."""
-    held = {run_id: holder for run_id, holder in sorted(claims.items()) if holder.token}  # others were released
+    held = {run_id: holder for run_id, holder in sorted(found.items()) if holder.token}  # others were released
     still = {run_id for run_id, holder in held.items() if holder.is_dead or watch.still_for(holder) > STILL_SECONDS}
-    running = [_words(holder) for run_id, holder in held.items() if run_id not in still]
+    running = [_words(holder, claims.progress(holder)) for run_id, holder in held.items() if run_id not in still]
     lines = [f"Running now: {'; '.join(running)}." if running else "No run is in progress."]
     if still:
-        names = text.listing([_words(held[run_id]) for run_id in sorted(still)])
+        names = text.listing([_words(held[run_id], claims.progress(held[run_id])) for run_id in sorted(still)])
         lines.append(f"No heartbeat from {names}: the process is gone, or hangs.")
     return tuple(lines)
 
 
-def _words(holder: Holder) -> str:
+def _words(holder: Holder, progress: str) -> str:
     """A run in progress, and how far it is."""
-    return f"{holder.what or f'run {holder.run_id}'}{f' ({holder.at})' if holder.at else ''}"
+    return f"{holder.what or f'run {holder.run_id}'}{f' ({progress})' if progress else ''}"

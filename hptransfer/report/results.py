@@ -9,7 +9,7 @@ from functools import cached_property
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import Members, Resolve, members
 from hptransfer.report.coordinates import CHECKS, CoordinateCheck, read_coordinate_checks
 from hptransfer.runs import Job, Record, Store

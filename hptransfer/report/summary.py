@@ -12,8 +12,8 @@ from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.arm import BASELINE, Arm
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.experiment import BASELINE, Arm
 from hptransfer.report import text
 from hptransfer.report.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.report.pairs import Pair, pair_of, pairs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
-from hptransfer.experiment.experiment import BASELINE, Arm
+from hptransfer.experiment.arm import BASELINE, Arm
 from hptransfer.validate.result import Axis, Kind, Multiplier, TargetRun
 
 DASH = "\N{EN DASH}"

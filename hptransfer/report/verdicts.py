@@ -106,7 +106,7 @@ def prediction_verdict(validation: Validation) -> Verdict:
     if regret is None or predicted is None or predicted.loss is None:
         lost, seeds = (predicted.losses.count(None), len(predicted.losses)) if predicted else (0, 0)
         which = f"{lost} of {seeds} seeds of the predicted run" if lost < seeds and lost else "The predicted run"
-        return Verdict(text=f"{which} diverged.", tone="bad")
+        return Verdict(text=f"{which} {'failed' if predicted and predicted.failed else 'diverged'}.", tone="bad")
     above = f"{text.percent(regret.value)} above the best found around it"
     if regret.high is None:
         probes = any(run.kind == "lr_probe" and run.loss is not None for run in validation.runs)

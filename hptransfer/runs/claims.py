@@ -1,9 +1,10 @@
 """Claims: which process trains which run, so that no two ever train the same one.
 
-``claims/<run_id>.<generation>.json`` names the process and its heartbeat; the highest generation holds the run. Taking a
-run, and taking it over from an owner that is dead, is the exclusive creation of the next generation: only one can succeed.
-Whoever trains beats the heart at its steps and stops where another has taken over. Clocks of different machines are never
-compared: others watch whether the heart beats, by their own clock.
+``claims/<run_id>.<generation>.json`` names the process; the highest generation holds the run. Taking a run, and taking it over
+from an owner that is dead, is the exclusive creation of the next generation: only one can succeed. Whoever trains beats the
+heart at its steps, by writing ``claims/<run_id>.<generation>.beat`` anew, and stops where another has taken over. So one listing
+tells others whose heart beats, each claim being read once. Clocks of different machines are never compared: others watch
+whether the heart beats, by their own clock.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -30,8 +32,8 @@ class ClaimLost(HptransferError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``beat``: its heartbeat;
-    ``what``: the run in words; ``at``: how far it is, in words."""
+    """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``what``: the run in words;
+    ``beat``: the stamp of its last heartbeat, "" before the first."""
 
     run_id: str
     generation: int
@@ -40,9 +42,8 @@ class Holder:
     host: str
     pid: int
     node: str
-    beat: int = 0
     what: str = ""
-    at: str = ""
+    beat: str = ""
 
     @property
     def pulse(self) -> str:
@@ -55,7 +56,7 @@ class Holder:
         return self.host == this_host() and not is_running(self.pid)
 
 
-FIELDS = {field.name for field in fields(Holder)}  # a newer version may write more
+FIELDS = {field.name for field in fields(Holder)} - {"beat"}  # another version may write more
 
 
 class Claims:
@@ -63,22 +64,41 @@ class Claims:
 
     def __init__(self, store: Store) -> None:
         self._files = store.files
+        self._read: dict[tuple[str, str], Holder] = {}  # by name and stamp: a claim is not written twice
 
     def held(self) -> dict[str, Holder]:
         """The holder of every run in progress, by run_id."""
-        found: dict[str, Holder] = {}
-        for name in self._files.list("claims", ".json"):
-            # One that was released or is damaged holds nothing; its generation still counts.
-            run_id, _, generation = name.removeprefix("claims/").removesuffix(".json").partition(".")
-            if not generation.isdecimal():
-                continue  # somebody else's file
-            holder = Holder(run_id, int(generation), "", "", "", 0, "")
-            with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
-                content = json.loads(self._files.read(name))
-                holder = Holder(**{key: value for key, value in content.items() if key in FIELDS})
-            if run_id not in found or found[run_id].generation < holder.generation:
-                found[run_id] = holder
+        stamps = self._files.stamps("claims")
+        found = {run_id: self._holder(run_id, generation, stamps) for run_id, generation in _newest(stamps).items()}
+        self._read = {key: holder for key, holder in self._read.items() if stamps.get(key[0]) == key[1]}
         return found
+
+    def holder(self, run_id: str) -> Holder | None:
+        """The holder of one run."""
+        stamps = self._files.stamps("claims")
+        generation = _newest(stamps).get(run_id)
+        return None if generation is None else self._holder(run_id, generation, stamps)
+
+    def now(self, holder: Holder) -> Holder:
+        """The same with its heartbeat of this moment: a listing may be old."""
+        return replace(holder, beat=self._files.stamp(_name(holder, "beat")))
+
+    def progress(self, holder: Holder) -> str:
+        """How far a run is, as told with its last heartbeat, in words."""
+        try:
+            return self._files.read(_name(holder, "beat")).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _holder(self, run_id: str, generation: int, stamps: dict[str, str]) -> Holder:
+        """Who a claim names. One that was released or is damaged names nobody; its generation still counts."""
+        holder = Holder(run_id, generation, "", "", "", 0, "")
+        key = _name(holder), stamps[_name(holder)]
+        if key not in self._read:
+            with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
+                content = json.loads(self._files.read(key[0]))
+                self._read[key] = Holder(**{name: value for name, value in content.items() if name in FIELDS})
+        return replace(self._read.get(key, holder), beat=stamps.get(_name(holder, "beat"), ""))
 
     def take(
         self,
@@ -93,8 +113,8 @@ class Claims:
         """Claim a run for this process; None where another holds it. Taken over at once is what the same session held (it
         has seen that attempt end), what a process held that is gone from this machine, and the holder with the pulse
         ``dead``, which the caller has found dead."""
-        before = patiently(self.held).get(run_id)
-        if before and not ((session and before.session == session) or before.is_dead or before.pulse in (dead, " 0")):
+        before = patiently(lambda: self.holder(run_id))
+        if before and before.token and not ((session and before.session == session) or before.is_dead or before.pulse == dead):
             return None
         generation = before.generation + 1 if before else 0
         mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node, what=what)
@@ -109,12 +129,13 @@ class Claims:
         except (FileNotFoundError, ValueError, KeyError):
             return False
 
-    def _write(self, mine: Holder) -> None:
-        self._files.write(_name(mine), _content(mine), durable=False)
+    def _beat(self, mine: Holder, at: str) -> None:
+        self._files.write(_name(mine, "beat"), at.encode(), durable=False)
 
     def _remove(self, mine: Holder) -> None:
         for generation in range(mine.generation + 1):  # its own last: until then it holds the run
-            self._files.delete(_name(replace(mine, generation=generation)))
+            for kind in ("beat", "json"):
+                self._files.delete(_name(replace(mine, generation=generation), kind))
 
 
 class Claim:
@@ -123,6 +144,7 @@ class Claim:
     def __init__(self, claims: Claims, holder: Holder, beat_seconds: float) -> None:
         self._claims, self._holder, self._beat_seconds = claims, holder, beat_seconds
         self._due = time.monotonic() + beat_seconds
+        self._at = ""
 
     def beat(self) -> None:
         """Show that the work goes on; called as often as one likes, it writes only now and then. Raises ClaimLost."""
@@ -131,12 +153,11 @@ class Claim:
         self._due = time.monotonic() + self._beat_seconds
         with suppress(StoreUnreachable):  # full or away for a while: no reason to stop training
             self.confirm()
-            self._holder = replace(self._holder, beat=self._holder.beat + 1)
-            self._claims._write(self._holder)
+            self._claims._beat(self._holder, self._at)
 
     def say(self, at: str) -> None:
         """How far the run is, told with the next beat."""
-        self._holder = replace(self._holder, at=at)
+        self._at = at
 
     def confirm(self) -> None:
         """Raises ClaimLost where another process has taken the run over."""
@@ -191,9 +212,19 @@ def this_host() -> str:
     return f"{socket.gethostname()} {namespace}".strip()
 
 
-def _name(holder: Holder) -> str:
-    return f"claims/{holder.run_id}.{holder.generation}.json"
+def _newest(names: Iterable[str]) -> dict[str, int]:
+    """The highest generation of every run among the files of claims."""
+    found: dict[str, int] = {}
+    for name in names:
+        run_id, _, generation = name.removeprefix("claims/").removesuffix(".json").partition(".")
+        if name.endswith(".json") and generation.isdecimal():  # others are somebody else's
+            found[run_id] = max(int(generation), found.get(run_id, 0))
+    return found
+
+
+def _name(holder: Holder, kind: str = "json") -> str:
+    return f"claims/{holder.run_id}.{holder.generation}.{kind}"
 
 
 def _content(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder)).encode()
+    return json.dumps({name: value for name, value in asdict(holder).items() if name != "beat"}).encode()

@@ -8,8 +8,8 @@ import json
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import DEFAULT_EXPERIMENT
 from hptransfer.experiment import Experiment
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.choice import add_arm_options, chosen_arms
-from hptransfer.experiment.experiment import Arm
 
 TARGET = 4
 

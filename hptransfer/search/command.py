@@ -11,8 +11,8 @@ from typing import Any
 from hptransfer.base.errors import CheckFailed
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment import Experiment, Resources
+from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.experiment import Arm, Inputs
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending

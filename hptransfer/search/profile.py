@@ -25,6 +25,7 @@ class Profile:
         self._work = {"training": 0.0, "evaluation": 0.0, "models, claims and records": 0.0}
         self._proposing = 0.0
         self._free, self._since, self._waited = 0, 0.0, 0.0
+        self._actors: set[int] = set()
 
     def mark(self, phase: str) -> None:
         """The phase that ends now."""
@@ -46,7 +47,9 @@ class Profile:
         self._free, self._since = free, now
 
     def trial(self, outcome: Mapping[str, Any]) -> None:
-        """Take in a trial: when it ``began`` by its node's clock, and its ``seconds``, ``training`` and ``evaluation``."""
+        """Take in a trial: when it ``began`` by its node's clock, its ``seconds``, ``training`` and ``evaluation``, and the
+        ``pid`` of its actor."""
+        self._actors |= {outcome["pid"]} if "pid" in outcome else set()
         if self._first_trial is None and "began" in outcome:
             self._first_trial = min(max(outcome["began"], self._last), time.time())
         seconds = outcome.get("seconds", 0.0)
@@ -69,10 +72,12 @@ class Profile:
 
     @property
     def result(self) -> dict[str, Any]:
-        """``seconds`` by phase, which add up to ``wall``; ``proposals`` went beside them."""
+        """``seconds`` by phase, which add up to ``wall``; ``proposals`` went beside them. ``actors``: processes that trained."""
         wall = sum(self._seconds.values())
         ray = sum(self._seconds.get(name, 0.0) for name in RAY_AND_SCHEDULING)
-        return {"wall": wall, "seconds": self._seconds, "proposals": self._proposing, "ray_and_scheduling": ray / wall}
+        return {"wall": wall, "seconds": self._seconds, "proposals": self._proposing, "ray_and_scheduling": ray / wall} | {
+            "actors": len(self._actors)
+        }
 
 
 def process_start() -> float:

@@ -9,7 +9,7 @@ from functools import partial
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import number
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.runs import Job, Record, Store
 from hptransfer.runs.point import Number
 from hptransfer.search.progress import cost

@@ -20,7 +20,7 @@ from optuna.distributions import FloatDistribution
 
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import SearchSettings
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.runs import Job, Record, Store
 from hptransfer.runs.point import Number

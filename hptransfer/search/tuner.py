@@ -23,6 +23,7 @@ from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, ClaimLost, Claims, CurvePoint, Job, Record, Store
 from hptransfer.runs.claims import BEAT_SECONDS
 from hptransfer.search.cluster import require_slots, slots, this_node
+from hptransfer.search.gate import Gate, wait
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
@@ -94,6 +95,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._room = 0  # trials that fit side by side, as of the last look
         self._asked = 0.0  # when the source was last asked in vain; 0: ask again
         self._waits = False  # for what another command trains, or for a node
+        self._gate = Gate()
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
         self.watchdog.look()
         self.failed: HptransferError | None = None  # why nothing starts any more
@@ -101,8 +103,12 @@ class _Searcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         job = self._next() if self.failed is None else None
         self._profile.waiting(0 if job else max(0, self._room - len(self._in_flight)))
+        if job is None and (self._in_flight or (self._waits and self.failed is None)):
+            return self._gate.hold(trial_id)
         if job is None:
-            return None if self._in_flight or (self._waits and self.failed is None) else Searcher.FINISHED
+            self._gate.open()
+            return str(Searcher.FINISHED)
+        self._gate.started()
         self._in_flight[job.run_id] = job
         self._trials[trial_id] = job.run_id
         return {
@@ -158,12 +164,16 @@ class _Searcher(Searcher):  # type: ignore[misc]
         return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if trial_id not in self._trials:
+            self._gate.left(trial_id)
+            return
         run_id, self._asked = self._trials.pop(trial_id), 0.0
         del self._in_flight[run_id]
         outcome = result or {}
         self._profile.trial(outcome)
         if error:
             return  # its process has died; the run is still missing, and starts again
+        self._gate.ended()
         if "error" in outcome:
             self._fail(run_id, outcome["error"])
         elif outcome.get("elsewhere"):
@@ -201,9 +211,13 @@ def _store(uri: str) -> Store:
 
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
     """One run in a Tune actor."""
-    store, began = _store(config["store"]), time.time()
     # Tune wants a finite number; nobody reads it, the record says all.
-    outcome: dict[str, Any] = {"loss": sys.float_info.max, "began": began}
+    outcome: dict[str, Any] = {"loss": sys.float_info.max}
+    if "gate" in config:
+        wait(config)
+        return outcome
+    store, began = _store(config["store"]), time.time()
+    outcome |= {"began": began, "pid": os.getpid()}
     try:
         load_plugins(config["plugins"])
         job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])

@@ -40,6 +40,8 @@ class Watchdog(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[object], trial: Trial, **info: object) -> None:
         """Tune's hook: a process has died. That its node went is not held against the run, as Ray does with preempted nodes."""
+        if "run_id" not in trial.config:
+            return  # it only waited
         failures = Path(trial.error_file).read_text()  # each with a line before it; Tune has not synced them to where it looks
         words = " ".join(failures.rpartition("Failure # ")[2].partition("\n")[2].split())
         if NODE_DIED not in words:
@@ -63,6 +65,8 @@ class Watchdog(Callback):  # type: ignore[misc]
         flying = self._in_flight()
         for run_id, holder in held.items():
             still = self._watch.still_for(holder)
+            if still > min(self._hang_seconds, DOUBT_SECONDS):
+                still = self._watch.still_for(holder := self._claims.now(holder))
             if holder.session == self._session:
                 if run_id in flying and still > self._hang_seconds and holder.token not in self._killed:
                     self._killed.add(holder.token)

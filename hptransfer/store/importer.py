@@ -11,7 +11,7 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
 from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Outcome, Record

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Claim, ClaimLost, Point, Store
 from hptransfer.testing.small import require
 from hptransfer.trainers import TRAINERS, Place, Trainer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hptransfer.base.plugins import Registry
-from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.experiment import Experiment
 from hptransfer.runs.point import Job, Point
 from hptransfer.trainers.trainer import Place, Trainer
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.experiment import Experiment
 from hptransfer.runs import Claim, CurvePoint, Job, Point, Record, Store
 
 

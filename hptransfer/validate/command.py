@@ -11,9 +11,9 @@ from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
-from hptransfer.experiment.membership import members
+from hptransfer.experiment.membership import Members, members
 from hptransfer.report import text
-from hptransfer.runs import Store
+from hptransfer.runs import Record, Store
 from hptransfer.trainers import resolve
 from hptransfer.validate.protocol import has_ladder
 from hptransfer.validate.result import Validation
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = members(store.records().values(), experiment, resolve)
     known = known_predictions(experiment, store)
     if args.retry_failed:
-        held_out = (record for part in (found.held_out, found.repeated) for runs in part.values() for record in runs)
-        store.retry([record.run_id for record in held_out if record.state == "failed"])
+        store.retry([record.run_id for record in _failed(found)])
         found = members(store.records().values(), experiment, resolve)
     stands = standing(experiment, found, resolve, known, store.registered_at, given.values())
     asked = _asked(args, stands, given or [arm.name for arm in arms])
@@ -49,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = _write(found_all, Path(args.output or f"reports/{experiment.name}"))
     validations = [found_all[name] for name in asked if name in found_all]
     _print(validations)
+    if lost := _failed(members(store.records().values(), experiment, resolve)):
+        console.print(
+            f"{len(lost)} runs failed and are left out; mend it, and validate with --retry-failed: {lost[0].outcome.reason}"
+        )
     finish(
         args,
         {"validations": [validation.model_dump(mode="json") for validation in validations]},
@@ -67,6 +70,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
     options.add_argument("--output", metavar="FOLDER", help="(reports/<experiment>/)")
     return options.parse_args(argv)
+
+
+def _failed(found: Members) -> list[Record]:
+    """The runs of a validation that failed."""
+    runs = (record for part in (found.held_out, found.repeated) for runs in part.values() for record in runs)
+    return [record for record in runs if record.state == "failed"]
 
 
 def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -> list[str]:

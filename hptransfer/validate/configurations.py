@@ -32,6 +32,10 @@ class Configuration:
         """Final loss of the first seed, which all around one prediction share; None where it diverged."""
         return records[self.jobs[0].run_id].loss
 
+    def failed(self, records: Records) -> bool:
+        """Whether a seed failed, which says nothing about what it was to be trained with."""
+        return any(job.run_id in records and records[job.run_id].state == "failed" for job in self.jobs)
+
     def mean(self, records: Records) -> float:
         """Mean final loss over the seeds; infinite when one diverged."""
         losses = self.losses(records)
@@ -60,6 +64,7 @@ class Configuration:
             loss=mean,
             standard_error=None if mean is None else noise.sd * mean / math.sqrt(len(self.jobs)),
             run_ids=tuple(job.run_id for job in self.jobs),
+            failed=self.failed(records),
         )
 
 

@@ -65,14 +65,17 @@ class Protocol:
         return replace(self, predictions={name: told for name, told in self.predictions.items() if name in names})
 
     def around(self, name: str, records: Records) -> list[Configuration]:
-        """What is around one prediction, the predicted runs first; longer as records show that probes must go further."""
-        found = list(self._first[name])
+        """What is around one prediction, the predicted runs first; longer as records show that probes must go further. Those
+        that failed are left out."""
+        told, *others = self._first[name]
+        found = [told, *(one for one in others if not one.failed(records))]
         for kind, make in PROBES.items():
             while outermost := self.unbracketed(name, found, records, HINT).get(kind):
                 further = outermost.factor * 2 if outermost.factor > 1 else outermost.factor / 2
-                if not 1 / FARTHEST <= further <= FARTHEST:
+                one = make(self.predictions[name], further, self.resolve)
+                if not 1 / FARTHEST <= further <= FARTHEST or one.failed(records):
                     break
-                found.append(make(self.predictions[name], further, self.resolve))
+                found.append(one)
         return found
 
     def unbracketed(

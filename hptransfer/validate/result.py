@@ -36,17 +36,18 @@ class SeedNoise(Frozen):
 
 class TargetRun(Frozen):
     """One configuration at the held-out width and its seeds. ``factor`` is that of a probe (on LR or weight decay) or of a
-    horizon (on tokens); 1 otherwise."""
+    horizon (on tokens); 1 otherwise. ``failed``: a seed's program did not come to an end."""
 
     kind: Kind
     factor: float
     lr: float  # base coordinates
     weight_decay: float | None  # base coordinates
     tokens: int | None
-    losses: tuple[float | None, ...]  # nats per token, by seed; None: diverged
-    loss: float | None  # their mean; None where a seed diverged
+    losses: tuple[float | None, ...]  # nats per token, by seed; None: diverged or failed
+    loss: float | None  # their mean; None where a seed has none
     standard_error: float | None  # of the mean, nats per token
     run_ids: tuple[str, ...]
+    failed: bool = False
 
 
 class Size(Frozen):

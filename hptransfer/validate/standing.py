@@ -11,7 +11,7 @@ from typing import Any
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import Members, Resolve, inputs_of
 from hptransfer.runs import Job, Point, Store
 from hptransfer.transfer.decision import predict

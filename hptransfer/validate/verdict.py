@@ -10,7 +10,7 @@ from typing import get_args
 
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
-from hptransfer.experiment.experiment import BASELINE
+from hptransfer.experiment.arm import BASELINE
 from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Point, Record
 from hptransfer.transfer.prediction import Prediction

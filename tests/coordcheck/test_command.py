@@ -12,7 +12,7 @@ from hptransfer.coordcheck import command
 from hptransfer.coordcheck.check import ACTIVATIONS, Run
 from hptransfer.coordcheck.measure import SEQUENCES, measure, measure_run
 from hptransfer.experiment import DataChoice, load_experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.points import resolve

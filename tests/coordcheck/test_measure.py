@@ -8,7 +8,7 @@ from tiny import DATA, tiny_corpus, tiny_spec
 
 from hptransfer.coordcheck.check import Run, check
 from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import Horizon
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches

@@ -16,7 +16,7 @@ from hptransfer.base import plugins
 from hptransfer.base.errors import UsageError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.space import load_space
 from hptransfer.models import FAMILIES
 from hptransfer.optimizers import RECIPES, get_recipe

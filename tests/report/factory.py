@@ -14,7 +14,7 @@ from records import record_of
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec, Parametrization
 from hptransfer.report.coordinates import CoordinateCheck

@@ -121,15 +121,15 @@ def test_what_runs_now_is_told_by_its_claims(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("hptransfer.runs.claims.time", type("Clock", (), {"monotonic": staticmethod(lambda: clock[0])}))
     store, watch = Store("runs"), live.Watch()
     claims = Claims(store)
-    assert live._running(claims.held(), watch) == ("No run is in progress.",)
+    assert live._running(claims, claims.held(), watch) == ("No run is in progress.",)
     one, other = job(OURS, "muon", 32, 0.01), job(OURS, "muon", 64, 0.0123456)
     first, second = claims.take(one.run_id, what=one.title), claims.take(other.run_id, beat_seconds=0)
     assert first is not None and second is not None
-    (line,) = live._running(claims.held(), watch)
+    (line,) = live._running(claims, claims.held(), watch)
     assert "muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1" in line and f"run {other.run_id}" in line
     clock[0] += 2 * live.STILL_SECONDS
     second.beat()
-    assert live._running(claims.held(), watch) == (
+    assert live._running(claims, claims.held(), watch) == (
         f"Running now: run {other.run_id}.",
         "No heartbeat from muon, width 32, lr 0.01, weight_decay 0.001, embedding_lr_ratio 1: the process is gone, or hangs.",
     )

@@ -72,7 +72,7 @@ def test_who_stalls_before_any_step_of_its_claim_makes_no_second_holder(store, s
 
     slow = copy.copy(store)
     slow.files = copy.copy(store.files)
-    for name in ("list", "_put", "exists", "delete"):
+    for name in ("stamps", "list", "_put", "exists", "delete"):
         setattr(slow.files, name, stalling(getattr(store.files, name)))
     with ThreadPoolExecutor() as pool:
         first = pool.submit(Claims(slow).take, "abc")
@@ -169,4 +169,32 @@ def test_how_far_a_run_is_comes_with_its_beat(store):
     claim = Claims(store).take("abc", beat_seconds=0)
     claim.say("step 3, loss 2.5000")
     claim.beat()
-    assert Claims(store).held()["abc"].at == "step 3, loss 2.5000"
+    assert Claims(store).progress(Claims(store).held()["abc"]) == "step 3, loss 2.5000"
+
+
+def test_who_beats_is_seen_in_one_listing(store, monkeypatch):
+    held = {name: Claims(store).take(name, beat_seconds=0) for name in "abc"}
+    looker = Claims(store)
+    before, listings, stamps = looker.held(), [], store.files.stamps
+    monkeypatch.setattr(store.files, "stamps", lambda folder: listings.append(folder) or stamps(folder))
+    held["b"].beat()
+    monkeypatch.delattr(files.Files, "read")
+    after = looker.held()
+    assert {name for name in after if after[name].pulse != before[name].pulse} == {"b"}
+    assert listings == ["claims"]
+
+
+def test_a_claim_that_was_released_and_taken_anew_is_read_anew(store):
+    looker = Claims(store)
+    with Claims(store).take("abc", what="first"):
+        assert looker.held()["abc"].what == "first"
+    with Claims(store).take("abc", what="second one"):
+        assert looker.held()["abc"].what == "second one"
+
+
+def test_a_heartbeat_that_a_listing_does_not_show_yet_is_asked_for(store):
+    claim = Claims(store).take("abc", beat_seconds=0)
+    seen = Claims(store).held()["abc"]
+    assert Claims(store).now(seen) == seen
+    claim.beat()
+    assert Claims(store).now(seen).pulse != seen.pulse

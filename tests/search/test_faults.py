@@ -17,7 +17,7 @@ import pytest
 from benchmarks import fault_suite
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.experiment import DataChoice, Experiment, Resources
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Claims, Job, Store
 from hptransfer.runs.claims import is_running
 from hptransfer.search.cluster import cluster
@@ -72,7 +72,7 @@ def strike(store: Store, sent: signal.Signals, times: int = 1) -> dict[str, int]
     def wait_and_strike() -> None:
         while len(struck) < times:
             for holder in Claims(store).held().values():
-                if holder.beat > 1 and holder.token not in struck and len(struck) < times:
+                if holder.beat and holder.token not in struck and len(struck) < times:
                     struck[holder.token] = holder.pid
                     os.kill(holder.pid, sent)
             time.sleep(0.05)

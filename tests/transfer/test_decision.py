@@ -10,7 +10,7 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.refusals import Refused
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Job, Record
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import decision

@@ -11,7 +11,7 @@ from records import DATA, record_of
 from scipy import stats
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Job, Record
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.design import BEND_SD, LEVEL_SD, MISFIT, design, next_runs

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.report.palette import colour
 
 Schema = dict[str, type[pl.DataType]]

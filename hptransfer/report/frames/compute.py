@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results, mean
 from hptransfer.runs import Record

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.report.changes import change
 from hptransfer.report.frames.columns import Schema, arm_columns, tidy
 from hptransfer.report.results import Results
@@ -137,7 +137,7 @@ def _numbers(run: TargetRun) -> dict[str, Any]:
         "seeds": len(run.losses),
         "loss": run.loss,
         "standard_error": run.standard_error,
-        "state": "diverged" if run.loss is None else "complete",
+        "state": "failed" if run.failed else "diverged" if run.loss is None else "complete",
     }
 
 

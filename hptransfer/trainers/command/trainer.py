@@ -18,7 +18,8 @@ from pathlib import Path
 from hptransfer import __version__
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import patiently
-from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.experiment import Experiment
 from hptransfer.experiment.program import Program, ProgramFiles
 from hptransfer.runs import CurvePoint, Job, Outcome, Point, Record, Store
 from hptransfer.runs.record import State

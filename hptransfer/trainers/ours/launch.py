@@ -136,14 +136,14 @@ def _take(store: Store, run_id: str, session: str, hang_seconds: float) -> tuple
     from ray import get_runtime_context
 
     claims, watch, node = Claims(store), Watch(), get_runtime_context().get_node_id()
-    holder = claims.held().get(run_id)
+    holder = claims.holder(run_id)
 
     def dead() -> str:
         return holder.pulse if holder and watch.still_for(holder) > hang_seconds else ""
 
     while (claim := claims.take(run_id, session=session, node=node, dead=dead())) is None:
         time.sleep(1.0)
-        now = claims.held().get(run_id)
+        now = claims.holder(run_id)
         if now and holder and now.pulse != holder.pulse:
             return None, f"process {now.pid} on {now.host.split()[0]}"
         holder = now

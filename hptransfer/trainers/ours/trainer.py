@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hptransfer.experiment.experiment import Arm, Experiment, Inputs
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.experiment import Experiment
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Job, Point, Record
 from hptransfer.trainers.ours import points

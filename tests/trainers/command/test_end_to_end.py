@@ -45,6 +45,16 @@ def run(folder: Path, stage: str, *more: str, code: int = 0) -> dict[str, Any]:
     return result
 
 
+def search_until(folder: Path, finished: int) -> None:
+    """A search whose driver is killed after so many runs."""
+    driver = subprocess.Popen(arguments("search"), cwd=folder, env=environment(), start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(list((folder / "runs/runs").glob("*.json"))) < finished and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+
 def processes(folder: Path) -> list[int]:
     """Processes of the program that are still there."""
     found = []
@@ -88,12 +98,7 @@ def test_faults_and_a_killed_driver_lose_and_double_nothing(tmp_path: Path) -> N
         (folder := tmp_path / name).mkdir()
         prepared(folder, **changes)
         if name == "killed":
-            driver = subprocess.Popen(arguments("search"), cwd=folder, env=environment(), start_new_session=True)
-            deadline = time.monotonic() + 300
-            while len(list((folder / "runs/runs").glob("*.json"))) < 12 and time.monotonic() < deadline:
-                time.sleep(0.2)
-            os.kill(driver.pid, signal.SIGKILL)
-            driver.wait()
+            search_until(folder, 12)
         found = run(folder, "search")
         proposed = [run_id for study in found["studies"] for run_id in study["run_ids"]]
         assert len(proposed) == len(set(proposed)) == 60
@@ -107,3 +112,28 @@ def test_faults_and_a_killed_driver_lose_and_double_nothing(tmp_path: Path) -> N
         print(name, {state: states.count(state) for state in set(states)})
         assert {"complete", "failed"} <= set(states)
     assert ids[0] == ids[1]
+
+
+def test_eight_slots_are_kept_busy_by_commands_that_sleep_and_a_resumed_search_makes_the_same_runs(tmp_path: Path) -> None:
+    changes = {
+        "arms": {"mine": {}},
+        "trainer": program(f"{COMMAND} --sleep 10"),
+        "resources": {"cpus": (os.cpu_count() or 1) / 8},
+        "search": {"trials": 24, "batch": "auto"},
+    }
+    ids: list[set[str]] = []
+    for name in ("straight", "killed"):
+        (folder := tmp_path / name).mkdir()
+        prepared(folder, **changes)
+        if name == "killed":
+            search_until(folder, 30)
+        found = run(folder, "search", "--profile")
+        ids.append({run_id for study in found["studies"] for run_id in study["run_ids"]})
+        print(name, found["profile"])
+        if name == "straight":
+            seconds = found["profile"]["seconds"]
+            parts = ("training", "models, claims and records", "waiting for results", "idle cores")
+            trials = sum(seconds[part] for part in parts)
+            assert seconds["training"] >= 0.8 * trials
+            assert found["profile"]["actors"] == 8
+    assert len(ids[0]) == 72 and ids[0] == ids[1]

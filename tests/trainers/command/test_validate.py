@@ -6,7 +6,8 @@ import pytest
 from programs import COMMAND, make_experiment, program, record_of, searched
 
 from hptransfer.experiment.membership import members
-from hptransfer.runs import Record
+from hptransfer.report.verdicts import prediction_verdict
+from hptransfer.runs import Outcome, Record
 from hptransfer.trainers import resolve
 from hptransfer.validate.protocol import at_searched_scales
 from hptransfer.validate.standing import Standing, protocols, standing
@@ -69,3 +70,25 @@ def test_without_another_horizon_there_is_no_ladder_and_sizes_are_all_that_is_sa
     speedup = now().validations["faster"].speedup
     assert speedup is not None and speedup.compute_multiplier == {}
     assert [size.width for size in speedup.sizes] == [64, 128, 256, 2048]
+
+
+def without(records: dict[str, Record], *run_ids: str) -> dict[str, Record]:
+    """The same where these runs have failed."""
+    outcome = Outcome(state="failed", reason="3 attempts: exit code 1", finished_at="2026-11-26T00:00:00+00:00")
+    return records | {run_id: Record(job=records[run_id].job, outcome=outcome) for run_id in run_ids}
+
+
+def test_a_probe_that_failed_says_nothing(records: dict[str, Record]) -> None:
+    """It is neither a bad LR nor the end of the probes; one that diverged is."""
+    before = stands(records).validations["mine"]
+    (low,) = (run for run in before.runs if run.kind == "lr_probe" and run.factor < 1)
+    after = stands(without(records, *low.run_ids)).validations["mine"]
+    assert [run.factor for run in after.runs if run.kind == "lr_probe"] == [2.0]
+    assert after.regret is not None and after.regret.high is None and before.regret.high is not None
+
+
+def test_of_a_predicted_run_that_failed_no_speedup_is_claimed(records: dict[str, Record]) -> None:
+    lost = stands(records).validations["faster"].predicted.run_ids[1]
+    found = stands(without(records, lost)).validations["faster"]
+    assert found.speedup is None and found.refusal.code == "failed" and lost in found.refusal.text
+    assert found.predicted.failed and "failed" in prediction_verdict(found).text

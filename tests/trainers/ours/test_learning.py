@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hptransfer.experiment import DataChoice, load_experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.loop import train
 from hptransfer.trainers.ours.points import spec_of

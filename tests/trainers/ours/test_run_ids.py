@@ -8,7 +8,7 @@ import pytest
 from records import DATA
 
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.experiment import Arm
+from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Job, Point
 from hptransfer.trainers.ours.points import resolve, spec_of
 
