@@ -38,11 +38,14 @@ WORDS = {
     "failed": "No speedup is claimed: the predicted run {run} failed; mend it, and validate with --retry-failed.",
     "diverged": "No speedup is claimed: a predicted run of {name} diverged.",
     "baseline_diverged": "No speedup is claimed: a run of {baseline} at this width diverged.",
+    "same_seeds": "No speedup is claimed: the {runs} runs of {name}'s predicted configuration have the very same loss, so that "
+    "nothing says how far losses scatter; let the command take {{seed}}.",
     "baseline_not_tuned": "No speedup is claimed: {baseline} is not tuned at this width; "
     "its best probe, {probe}, is the outermost.",
     "several_baselines": "No speedup is claimed: {arms} are all of {baseline}, and which one is the baseline is not said.",
     "baseline_not_compared": "No speedup is claimed: {baseline} is not among the arms of this experiment; "
     "name another with baseline.",
+    "alone": "{name} is alone in this experiment: there is no other arm to compare it with.",
 }
 # The stage that helps, and its options.
 REMEDIES = {

@@ -176,7 +176,10 @@ def _is_at(place: Point, point: Point) -> bool:
 def _program(point: Point) -> tuple[Any, ...]:
     program = point.settings.get("program") or {}
     own = (point.settings.get(name) for name in ("depends", "optimizer", "options"))
-    return *(program.get(name) for name in ("command", "loss", "maximize")), *own
+    names = ["command", "loss", "maximize"]
+    if any(f"{{{name}" in program.get("command", "") for name in ("tokens", "batch_tokens", "steps")):
+        names += ["tokens", "batch_tokens"]  # which then make other runs
+    return *(program.get(name) for name in names), *own
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

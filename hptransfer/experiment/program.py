@@ -118,8 +118,8 @@ def _check_pattern(name: str, pattern: str) -> None:
         found = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"{name}: {pattern!r} is no regular expression: {error}") from None
-    if not found.groups:
-        raise ValueError(f"{name}: {pattern!r} has no group; put the number in parentheses, as in 'loss ([-+.0-9e]+|nan)'")
+    if not found.groups - ("step" in found.groupindex):
+        raise ValueError(f"{name}: {pattern!r} has no group; put the number in parentheses, as in 'loss (\\S+)'")
 
 
 def check_program(program: Program, parametrization: Parametrization, optimizer: str | None) -> None:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -58,7 +59,7 @@ class Template:
 
     def check_program(self, folder: Path) -> None:
         """Raises UsageError where the program that it starts is not there."""
-        words = [word for word in self._words() if not ASSIGNMENT.match(word)]
+        words = self._words()
         program = words[0] if words else ""
         if not program:
             raise UsageError("the command is empty")
@@ -72,7 +73,7 @@ class Template:
     def words(self) -> set[str]:
         """What may be names of files: the words of the command, of ``--key=value`` the value. A program that is installed, rather
         than one of the user's folder, is none."""
-        words = [word for word in self._words() if not ASSIGNMENT.match(word)]
+        words = self._words()
         own = words if words and "/" in words[0] and not words[0].startswith("/") else words[1:]
         return {word.rpartition("=")[2] for word in own} - {""}
 
@@ -99,8 +100,9 @@ class Template:
         return parsed
 
     def _words(self) -> list[str]:
+        """The program and its arguments, without the variables that are set for it in front."""
         try:
-            return shlex.split(self.text)
+            return list(dropwhile(ASSIGNMENT.match, shlex.split(self.text)))
         except ValueError as error:
             raise UsageError(f"the command cannot be split into words: {error} ({self.text[:80]!r})") from None
 

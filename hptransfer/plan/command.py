@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from typing import Any
 
 from hptransfer.base.errors import UsageError
@@ -17,7 +18,7 @@ from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
-from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, flops_of, ladder_cost, survival_cost, total, validation_cost
+from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
 from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
@@ -27,8 +28,9 @@ from hptransfer.search.study import LEAST_BATCH, Study
 from hptransfer.trainers import inputs_of_arms, resolve
 from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
-from hptransfer.validate.standing import known_predictions, standing
-from hptransfer.validate.survival import seeds_to_tell
+from hptransfer.validate.protocol import Together, at_searched_scales
+from hptransfer.validate.standing import known_predictions, protocols, standing
+from hptransfer.validate.survival import to_tell
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"hours: FLOPs / speed of {at_once}, never idle; evaluation and start-up come on top. {speed.words}\n"
         "FLOPs: the model's, forward and backward; the optimizer's own come on top"
     )
+    if unknown := [one.arm.name for one in planned if one.target.flops is None]:
+        console.print(f"{', '.join(unknown)}: FLOPs and hours are unknown; give trainer.flops, a formula")
     known: dict[tuple[Scenario, SurfaceShape], list[Expectation]] = {}
     expected = [_expected(one, experiment, found, rate, known) for one in planned]
     table(
@@ -97,11 +101,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
-    for line in _what_would_tell(experiment, found, Store(args.store)):
+    for line in _what_would_tell(experiment, found, Store(args.store), rate):
         console.print(line)
-    if alone := [arm.name for arm in arms if experiment.baseline_of(arm) not in arms]:
-        needed = f"a compute multiplier needs one {BASELINE} that is searched and validated too"
-        console.print(f"no {BASELINE} in this plan to measure {', '.join(alone)} against: {needed}")
+    alone = [arm.name for arm in arms if experiment.baseline_of(arm) not in arms]
+    if alone and len(experiment.compared) > 1:
+        baseline = experiment.baseline or BASELINE
+        needed = f"a compute multiplier needs one {baseline} that is searched and validated too"
+        console.print(f"no {baseline} in this plan to measure {', '.join(alone)} against: {needed}")
     finish(
         args,
         {
@@ -182,12 +188,13 @@ def _expected(
     key = one.scenario(experiment.search), _shape(one.arm, experiment, found)
     if key not in known:
         known[key] = expect(*key, budgets)
-    each = sum(flops_of(job) for job in one.searched)
+    each = reduce(plus, (job.flops for job in one.searched))
+    over_search = one.target.flops / each if one.target.flops and each else None
     return {
         "arm": one.arm.name,
         "source": key[1].source,
-        "budgets": [{**asdict(expectation), "search_flops": expectation.trials * each} for expectation in known[key]],
-        "target_sweep": asdict(cost_of(one.target, trials, rate)) | {"over_search": flops_of(one.target) / each},
+        "budgets": [{**asdict(expectation), "search_flops": each and expectation.trials * each} for expectation in known[key]],
+        "target_sweep": asdict(cost_of(one.target, trials, rate)) | {"over_search": over_search},
     }
 
 
@@ -209,19 +216,32 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
 
 
-def _what_would_tell(experiment: Experiment, found: Members, store: Store) -> Iterator[str]:
-    """For arms whose survival cannot be told, the cheapest runs that would tell."""
+def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate: Rate) -> Iterator[str]:
+    """For arms whose survival cannot be told, the runs that are expected to tell, and what they cost."""
     stands = standing(experiment, found, resolve, known_predictions(experiment, store), store.registered_at, anew=False)
     for name, validation in stands.validations.items():
         if validation.survival is None or validation.survival.verdict != "cannot_tell":
             continue
         words = f"{name}: {validation.survival.reason.text if validation.survival.reason else ''}"
-        seeds = seeds_to_tell(validation.survival, experiment.validation.seeds)
-        if seeds is None:
-            yield f"{words}; search another width, or give validation.ladder longer horizons"
-        else:
-            options = f"validate --survival --set validation.seeds={seeds}"
-            yield f"{words}; {seeds} seeds at every scale would tell, if the slope is what it seems: {options}"
+        settings = to_tell(validation.survival, experiment.validation)
+        if settings is None:
+            yield f"{words}; search further widths"
+            continue
+        other = experiment.model_copy(update={"validation": settings})
+        pair = {arm: stands.predictions[arm] for arm in (name, validation.baseline) if arm in stands.predictions}
+        (protocol,) = protocols(other, pair, resolve)
+        jobs = Together((protocol, *at_searched_scales(protocol))).planned({record.run_id: record for record in found.records})
+        cost = total(cost_of(job, 1, rate) for job in jobs)
+        changed = [f"validation.{key}={_plain(value)}" for key, value in settings if value != getattr(experiment.validation, key)]
+        yield (
+            f"{words}; {cost.runs} further runs ({number(cost.flops)} FLOPs) are expected to tell: "
+            f"validate --survival --set {' '.join(changed)}"
+        )
+
+
+def _plain(value: Any) -> str:
+    """A setting as ``--set`` takes it."""
+    return f"[{','.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple) else str(value)
 
 
 def _named(stage: Stage) -> dict[str, Any]:
@@ -233,11 +253,14 @@ def _row(stage: Stage) -> list[Any]:
 
 
 def _numbers(cost: Cost) -> list[str]:
-    return [str(cost.runs), f"{cost.tokens:,}", number(cost.flops), f"{cost.hours:.3g}"]
+    tokens = "-" if cost.tokens is None else f"{cost.tokens:,}"
+    flops = "-" if cost.flops is None else number(cost.flops)
+    return [str(cost.runs), tokens, flops, "-" if cost.hours is None else f"{cost.hours:.3g}"]
 
 
 def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
-    sweep = f"{expected['target_sweep']['over_search']:.2g}x the search's FLOPs"
+    over_search = expected["target_sweep"]["over_search"]
+    sweep = f"{over_search:.2g}x the search's FLOPs" if over_search else "-"
     rows = []
     for one in expected["budgets"]:
         known = one["regret"] is not None
@@ -245,7 +268,7 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
             [
                 expected["arm"],
                 str(one["trials"]),
-                number(one["search_flops"]),
+                number(one["search_flops"]) if one["search_flops"] else "-",
                 f"{100 * one['regret']:.3f} % +- {100 * one['standard_error']:.3f}" if known else "too few runs",
                 f"a factor of {one['interval_factor']:.2f} either way" if known else "-",
                 sweep,

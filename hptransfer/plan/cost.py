@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 
-from hptransfer.base.errors import UsageError
 from hptransfer.experiment import ValidationSettings
 from hptransfer.runs import Job, Point
+from hptransfer.validate.protocol import has_ladder
 
 SECONDS_PER_HOUR = 3600
 
@@ -18,15 +18,16 @@ Rate = Callable[[Job], float]  # FLOP/s of all devices together at such a run
 @dataclass(frozen=True)
 class Cost:
     """``tokens`` of training; ``flops`` of the model, forward and backward, without the optimizer's; ``hours`` of all devices,
-    none ever idle."""
+    none ever idle. None where a program does not say."""
 
     runs: int = 0
-    tokens: int = 0
-    flops: float = 0.0
-    hours: float = 0.0
+    tokens: int | None = 0
+    flops: float | None = 0.0
+    hours: float | None = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.runs + other.runs, self.tokens + other.tokens, self.flops + other.flops, self.hours + other.hours)
+        tokens = None if self.tokens is None or other.tokens is None else self.tokens + other.tokens
+        return Cost(self.runs + other.runs, tokens, plus(self.flops, other.flops), plus(self.hours, other.hours))
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,17 @@ class Stage:
     cost: Cost
 
 
-def flops_of(job: Job) -> float:
-    """Model FLOPs of a run. Raises UsageError where they are unknown."""
-    if job.flops is None:
-        raise UsageError(f"nothing is planned: the FLOPs of {job.title} are unknown; give trainer.flops, a formula")
-    return job.flops
+def plus(one: float | None, other: float | None) -> float | None:
+    """Their sum; None where one is unknown."""
+    return None if one is None or other is None else one + other
 
 
 def cost_of(job: Job, runs: int, rate: Rate) -> Cost:
     """Of so many runs like this one."""
-    flops = runs * flops_of(job)
-    return Cost(runs, runs * int(job.point.scales.get("tokens", 0)), flops, flops / rate(job) / SECONDS_PER_HOUR)
+    tokens = job.point.scales.get("tokens")
+    flops = None if job.flops is None else runs * job.flops
+    hours = None if flops is None else flops / rate(job) / SECONDS_PER_HOUR
+    return Cost(runs, None if tokens is None else runs * int(tokens), flops, hours)
 
 
 def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Cost:
@@ -61,10 +62,9 @@ def validation_cost(target: Job, settings: ValidationSettings, rate: Rate) -> Co
 
 def ladder_cost(target: Job, settings: ValidationSettings, rate: Rate, resolve: Callable[[Point], Job]) -> Cost:
     """The baseline's other horizons, all of them: those beyond the ones that bracket every challenger are not run."""
-    tokens = target.point.scales.get("tokens")
-    if tokens is None:
+    if not has_ladder(target, resolve):
         return Cost()
-    rungs = [resolve(target.point.at(tokens=round(tokens * horizon))) for horizon in settings.ladder]
+    rungs = [resolve(target.point.at(tokens=round(target.point["tokens"] * horizon))) for horizon in settings.ladder]
     return total(cost_of(rung, settings.seeds, rate) for rung in rungs)
 
 

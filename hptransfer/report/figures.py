@@ -11,12 +11,13 @@ import altair as alt
 import polars as pl
 import vl_convert
 
+from hptransfer.base.refusals import Refusal
 from hptransfer.experiment.choice import arm_options
 from hptransfer.report import charts
 from hptransfer.report.charts.parts import in_words
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
 from hptransfer.report.frames.search import NEAR_BEST_LR
-from hptransfer.report.summary import ALONE, Answer, Missing, Summary
+from hptransfer.report.summary import Answer, Missing, Summary
 from hptransfer.report.text import BESIDE_THE_LADDER, listing, percent, plain
 
 FIGURE_WIDTH = 640
@@ -63,7 +64,8 @@ class Section:
 def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str) -> tuple[Section, ...]:
     """The evidence; ``options`` are appended to the commands that make what is missing."""
     width = summary.scale.target_width
-    refusals = tuple(f"{answer.arm}: {answer.refusal.text}" for answer in summary.arms if answer.refusal)
+    refused = ((answer.arm, answer.refusal) for answer in summary.arms if answer.refusal)
+    refusals = tuple(f"{arm}: {refusal.text}" for arm, refusal in refused if refusal.code != "alone")
 
     def absent(shown: Sequence[Figure | str], sentence: str, stage: str) -> tuple[Missing, ...]:
         return () if shown else (Missing(sentence=sentence, command=f"python -m hptransfer.{stage}{options}"),)
@@ -82,7 +84,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
         f"{arm}: its predicted run {part['state'][0]} on some seed, so that nothing is compared with it."
         for arm, part in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") != "complete"))
     )
-    alone = () if any(not answer.is_baseline for answer in summary.arms) else (ALONE.text,)
+    is_alone = len(summary.arms) == 1 or all(answer.is_baseline for answer in summary.arms)
+    alone = (Refusal.of("alone", name=summary.arms[0].arm).text,) if is_alone else ()
     found = (
         Section(
             "learning-rate",

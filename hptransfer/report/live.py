@@ -66,13 +66,12 @@ def _looks(
     sleep: Callable[[float], None],
 ) -> Iterator[Results]:
     """What every look at a changed store finds, once its page is written; at last that of the complete search, without one."""
-    watch, shown, said, seen = Watch(), None, "", 0
+    watch, claims, shown, said, seen = Watch(), Claims(store), None, "", 0
     page = folder / "index.html"
     while True:
         took = 0.0
         try:
-            claims = Claims(store)
-            held = claims.held()
+            held = claims.held(lambda holder: watch.still_for(holder) > STILL_SECONDS)
             lines, stamp = _running(claims, held, watch), _stamp(experiment, store, predictions, held)
             if (lines, stamp) != shown:
                 began = time.process_time()

@@ -26,7 +26,6 @@ from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, Role
 from hptransfer.validate.result import Speedup, Survival
 
 NO_PREDICTION = Verdict(text="No prediction yet.")
-ALONE = Verdict(text=f"{BASELINE} is alone in this experiment: there is no other optimizer whose saving could be measured.")
 NOT_TESTED = Verdict(text="The prediction has not been tested yet.")
 
 
@@ -206,9 +205,10 @@ def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
 def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | None:
     """The verdict on a multiplier, or why there is none; None where it has not been measured."""
     baseline, validation = results.baseline(arm), results.validations.get(arm)
+    if arm in results.predictions and is_alone(results):
+        return Verdict(text=Refusal.of("alone", name=arm).text)
     if arm == baseline and arm in results.predictions:
-        is_alone = all(results.baseline(other.name) == other.name for other in results.arms)
-        return ALONE if is_alone else Verdict(text="The baseline that the others are measured against.")
+        return Verdict(text="The baseline that the others are measured against.")
     if validation and validation.refusal:
         return Verdict(text=validation.refusal.text, tone="bad")
     if validation and validation.speedup:
@@ -219,6 +219,11 @@ def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | No
     if baseline is None:
         return Verdict(text=_no_baseline(results, arm).text, tone="bad")
     return None
+
+
+def is_alone(results: Results) -> bool:
+    """Whether there is nothing to compare: one arm, or arms each of which is a baseline of its own."""
+    return len(results.arms) == 1 or all(results.baseline(arm.name) == arm.name for arm in results.arms)
 
 
 def _no_baseline(results: Results, arm: str) -> Refusal:

@@ -89,7 +89,7 @@ def survival_verdict(found: Survival) -> Verdict:
     """Whether a saving survives scale, with the slope and what it comes to."""
     if found.verdict == "cannot_tell" or found.slope is None:
         return Verdict(text=f"Whether it survives scale cannot be told: {found.reason.text if found.reason else 'no slope'}.")
-    slope, widths = found.slope, [one.width for one in found.scales]
+    slope, widths = found.slope, [one.width for one in found.scales if one.is_measured]
     ends = f"{slope.low:+.3f} to {slope.high:+.3f}"
     measured = f"ln multiplier per ln compute {slope.value:+.3f} (90 %: {ends}) over widths {text.listing(widths)}"
     tenfold = f"ten times the compute multiply it by {10**slope.value:.2f}"

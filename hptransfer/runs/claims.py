@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -66,21 +66,21 @@ class Claims:
         self._files = store.files
         self._read: dict[tuple[str, str], Holder] = {}  # by name and stamp: a claim is not written twice
 
-    def held(self) -> dict[str, Holder]:
-        """The holder of every run in progress, by run_id."""
+    def held(self, doubted: Callable[[Holder], bool] = lambda holder: False) -> dict[str, Holder]:
+        """The holder of every run in progress, by run_id. A listing may be old: the heartbeats of those that are ``doubted``
+        are asked for anew."""
         stamps = self._files.stamps("claims")
         found = {run_id: self._holder(run_id, generation, stamps) for run_id, generation in _newest(stamps).items()}
         self._read = {key: holder for key, holder in self._read.items() if stamps.get(key[0]) == key[1]}
-        return found
+        return {run_id: self._now(holder) if doubted(holder) else holder for run_id, holder in found.items()}
 
     def holder(self, run_id: str) -> Holder | None:
-        """The holder of one run."""
+        """The holder of one run, with its heartbeat of this moment."""
         stamps = self._files.stamps("claims")
         generation = _newest(stamps).get(run_id)
-        return None if generation is None else self._holder(run_id, generation, stamps)
+        return None if generation is None else self._now(self._holder(run_id, generation, stamps))
 
-    def now(self, holder: Holder) -> Holder:
-        """The same with its heartbeat of this moment: a listing may be old."""
+    def _now(self, holder: Holder) -> Holder:
         return replace(holder, beat=self._files.stamp(_name(holder, "beat")))
 
     def progress(self, holder: Holder) -> str:

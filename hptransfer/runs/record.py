@@ -27,7 +27,8 @@ class CurvePoint(Frozen):
 
 class Outcome(Frozen):
     """What came of a run, and what it cost. ``loss`` (nats per token) is None unless the state is ``complete``; any cost is None
-    where it is unknown. ``steps`` and ``tokens``: as far as it went. ``metrics``: further numbers that the trainer reports."""
+    where it is unknown. ``steps`` and ``tokens``: as far as it went. ``metrics``: further numbers that the trainer reports.
+    ``started_at`` and ``finished_at``: UTC, ISO 8601; "" where nobody said."""
 
     state: State
     reason: str | None = None
@@ -46,6 +47,7 @@ class Outcome(Frozen):
     optimizer_state_bytes: int | None = None
     device: str = ""
     workers: int = 1
+    started_at: str = ""
     finished_at: str = ""
 
 

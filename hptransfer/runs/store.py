@@ -61,8 +61,15 @@ class Store:
         name = f"studies/{study}.json"
         if not self.files.exists(name):
             patiently(lambda: self.files.create(name, json.dumps(decision, indent=1).encode()))
+        return self.decision(study) or decision
+
+    def decision(self, study: str) -> dict[str, Any] | None:
+        """What has been decided for a study, or None. Raises UsageError where the file is damaged."""
+        name = f"studies/{study}.json"
         try:
             return dict(json.loads(self.files.read(name)))
+        except FileNotFoundError:
+            return None
         except (ValueError, TypeError) as error:
             why = first_line(error)
             raise UsageError(f"store {self.location}: {name} is damaged ({why}); without it, it is made again") from None

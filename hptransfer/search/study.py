@@ -65,7 +65,6 @@ class Study:
     granted: float = math.inf
     finished: list[tuple[Values, Record]] = field(default_factory=list)
     batch: list[tuple[Values, Job]] = field(default_factory=list)
-    _size: int | None = None
     _kept: Kept | None = None
     _is_settled: bool = False
 
@@ -79,11 +78,16 @@ class Study:
         """The frozen embedding/readout LR ratio; None as long as there is none."""
         return self.kept.ratio if self.kept else None
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Proposals in a batch."""
-        fixed = self.settings.batch
-        return fixed if isinstance(fixed, int) else self._size or LEAST_BATCH
+        """Proposals in a batch. One that follows the slots fits side by side and leaves several looks at the results; it stays
+        what it was on the cluster where the study began."""
+        if self.settings.batch != "auto":
+            return self.settings.batch
+        if self.store and (held := self.store.decision(self.study_id)):
+            return int(held["batch"])
+        share = self.slots() if self.slots else LEAST_BATCH
+        return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
 
     @property
     def width(self) -> Number:
@@ -156,11 +160,6 @@ class Study:
                 self._settle(self._kept)
         return []
 
-    def _choose_size(self) -> int:
-        """What fits side by side, and small enough for several looks at the results."""
-        share = self.slots() if self.slots else LEAST_BATCH
-        return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
-
     def refuse_broken(self, records: Mapping[str, Record]) -> None:
         """Raises CheckFailed where the first runs have all failed: the others would too."""
         runs = self.runs(records)
@@ -186,21 +185,19 @@ class Study:
             "cell": self.cell,
             "sampler": self.settings.sampler,
             "seed": self.settings.seed,
-            "batch": self._choose_size() if self.settings.batch == "auto" else self.settings.batch,
+            "batch": self.size,
             "embedding_lr_ratio": kept.ratio,
             "run_ids": list(kept.run_ids),
         }
-        held = self._written(self.store, decision) if self.store else decision
-        self._size, self._is_settled = held["batch"], True
+        if self.store:
+            self._write_down(self.store, decision)
+        self._is_settled = True
 
-    def _written(self, store: Store, decision: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The decision that the store holds; raises UsageError where it is another one. A batch that follows the slots stays what
-        it was on the cluster where the study began."""
-        held = store.decide(self.study_id, dict(decision))
-        compared = decision.keys() - ({"batch"} if self.settings.batch == "auto" else set())
-        differs = [name for name in decision if name in compared and held.get(name) != decision[name]]
-        if not differs:
-            return held
+    def _write_down(self, store: Store, decision: dict[str, Any]) -> None:
+        """Raises UsageError where the store holds another decision."""
+        held = store.decide(self.study_id, decision)
+        if not (differs := [name for name in decision if held.get(name) != decision[name]]):
+            return
         words = "; ".join(f"{name} {_words(held.get(name))} there, {_words(decision[name])} here" for name in differs)
         raise UsageError(
             f"store {store.location} holds another search of {self.arm.name} at width {self.width} "

@@ -57,16 +57,15 @@ class Watchdog(Callback):  # type: ignore[misc]
     def look(self) -> None:
         """Look now."""
         self._due = time.monotonic() + LOOK_SECONDS
+        doubted = min(self._hang_seconds, DOUBT_SECONDS)
         try:
-            held = self._claims.held()
+            held = self._claims.held(lambda holder: self._watch.still_for(holder) > doubted)
         except StoreUnreachable:  # away for a while; nobody is judged by that
             return
         self._others, self.dead = {}, {}
         flying = self._in_flight()
         for run_id, holder in held.items():
             still = self._watch.still_for(holder)
-            if still > min(self._hang_seconds, DOUBT_SECONDS):
-                still = self._watch.still_for(holder := self._claims.now(holder))
             if holder.session == self._session:
                 if run_id in flying and still > self._hang_seconds and holder.token not in self._killed:
                     self._killed.add(holder.token)

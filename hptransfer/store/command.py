@@ -11,9 +11,10 @@ import polars as pl
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
+from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.runs.store import Store
 from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
-from hptransfer.trainers.ours.data.corpus import identify
+from hptransfer.trainers import inputs_of_arms
 from hptransfer.trainers.ours.schema1 import upgrade
 
 GROUP = ("optimizer", "parametrization", "width", "state")
@@ -57,7 +58,14 @@ def _import(args: argparse.Namespace, store: Store) -> tuple[int, int]:
     if any(len(pair) != 2 for pair in pairs):
         raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    records = records_from(read_runs(args.table, dict(pairs)), args.table, experiment, identify(experiment.data), now)
+    read: dict[str, Inputs] = {}
+
+    def inputs_of(arm: Arm) -> Inputs:
+        if arm.name not in read:
+            read.update(inputs_of_arms(experiment, [arm]))
+        return read[arm.name]
+
+    records = records_from(read_runs(args.table, dict(pairs)), args.table, experiment, inputs_of, now)
     known = store.records()
     new = [record for record in records if record.run_id not in known]
     for record in new:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.arm import Arm
-from hptransfer.experiment.settings import PARAMETRIZATIONS, DataSpec
+from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.trainers import resolve
 
 NUMBERS = ("width", "lr", "weight_decay", "embedding_lr_ratio", "seed", "loss")
-WORDS = ("optimizer", "parametrization")
+WORDS = ("arm", "optimizer", "parametrization")
 REQUIRED = ("width", "lr", "loss")
 
 
@@ -49,15 +49,18 @@ def read_runs(path: str | Path, renamed: Mapping[str, str]) -> pl.DataFrame:
     return table
 
 
-def records_from(table: pl.DataFrame, source: str, experiment: Experiment, data: DataSpec, imported_at: str) -> list[Record]:
+def records_from(
+    table: pl.DataFrame, source: str, experiment: Experiment, inputs_of: Callable[[Arm], Inputs], imported_at: str
+) -> list[Record]:
     """One record per row of `read_runs`'s table: the experiment's run at the row's width with its lr and weight_decay, in base
-    coordinates. A loss that is empty or not finite is a run that diverged. Raises UsageError in one line that names the row;
-    two rows that are the same run must agree in their loss.
+    coordinates, of the row's arm (the first of the experiment where nothing is said). ``inputs_of``: what an arm's runs read. A
+    loss that is empty or not finite is a run that diverged. Raises UsageError in one line that names the row; two rows that are
+    the same run must agree in their loss.
     """
     records: dict[str, tuple[int, Record]] = {}
     for number, row in enumerate(table.iter_rows(named=True), start=2):
         where = f"{source} row {number}"
-        job, loss = _job(row, where, experiment, data), row["loss"]
+        job, loss = _job(row, where, experiment, inputs_of), row["loss"]
         if loss is not None and loss <= 0:
             raise UsageError(f"{where}: loss {loss:g} is not positive")
         record = _record(job, loss if loss is not None and math.isfinite(loss) else None, source, imported_at)
@@ -69,24 +72,17 @@ def records_from(table: pl.DataFrame, source: str, experiment: Experiment, data:
     return [record for _, record in records.values()]
 
 
-def _job(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataSpec) -> Job:
+def _job(row: Mapping[str, Any], where: str, experiment: Experiment, inputs_of: Callable[[Arm], Inputs]) -> Job:
     for name in REQUIRED[:2]:
         if row[name] is None or not math.isfinite(row[name]) or row[name] <= 0:
             raise UsageError(f"{where}: {name} {row[name]} is not a positive number")
-    if experiment.trainer:
-        raise UsageError(
-            f"{experiment.name} trains with a program: import its runs with `transfer --table`, which asks for no trainer"
-        )
-    recipe = row.get("optimizer") or experiment.compared[0].optimizer or ""
-    parametrization = row.get("parametrization") or experiment.parametrizations[0]
-    if parametrization not in PARAMETRIZATIONS:
-        raise unknown(f"{where}: parametrization", parametrization, PARAMETRIZATIONS)
     if row["width"] not in (*experiment.widths, experiment.target_width):
         raise UsageError(f"{where}: width {row['width']:g} is none of the experiment's, {list(experiment.widths)}")
     try:
+        arm = _arm(row, experiment)
         point = experiment.point(
-            Arm.of(get_recipe(recipe).name, parametrization),
-            data,
+            arm,
+            inputs_of(arm),
             width=int(row["width"]),
             lr=row["lr"],
             weight_decay=row.get("weight_decay") or 0.0,
@@ -98,14 +94,27 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, data: DataS
         raise UsageError(f"{where}: {error}") from None
 
 
+def _arm(row: Mapping[str, Any], experiment: Experiment) -> Arm:
+    """The arm that a row names, or that of its optimizer and parametrization."""
+    if row.get("arm") is not None:
+        return experiment.arm(str(row["arm"]))
+    if row.get("optimizer") is None and row.get("parametrization") is None:
+        return experiment.compared[0]
+    parametrization = row.get("parametrization") or experiment.parametrizations[0]
+    if parametrization not in PARAMETRIZATIONS:
+        raise unknown("parametrization", parametrization, PARAMETRIZATIONS)
+    return Arm.of(get_recipe(row.get("optimizer") or experiment.compared[0].optimizer or "").name, parametrization)
+
+
 def _record(job: Job, loss: float | None, source: str, imported_at: str) -> Record:
     """Nobody timed it here: what it cost is unknown, and the device says where it comes from."""
+    tokens = job.point.scales.get("tokens")
     outcome = Outcome(
         state="diverged" if loss is None else "complete",
         reason="no finite loss in the table" if loss is None else None,
         loss=loss,
-        steps=job.steps,
-        tokens=int(job.point["tokens"]),
+        steps=job.steps if {"tokens", "batch_tokens"} <= job.point.scales.keys() else None,
+        tokens=None if tokens is None else int(tokens),
         flops=job.flops,
         device=f"imported from {Path(source).name}",
         finished_at=imported_at,

@@ -10,6 +10,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.experiment import Experiment
 from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
 from hptransfer.report import text
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stands = standing(experiment, found, resolve, known, store.registered_at, given.values())
     asked = _asked(args, stands, given or [arm.name for arm in arms])
     if args.survival:
-        _require_ladders(stands, asked)
+        _require_ladders(experiment, stands, asked)
     plan = experiment.validation
     console.print(
         f"experiment {experiment.name}: {', '.join(asked)} at width {experiment.target_width}, {plan.seeds} seeds, "
@@ -97,8 +98,12 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
     return [name for name in names if name not in without]
 
 
-def _require_ladders(stands: Standing, names: Collection[str]) -> None:
-    """Raises UsageError where survival cannot be measured: runs that cannot be made longer, or whose compute is unknown."""
+def _require_ladders(experiment: Experiment, stands: Standing, names: Collection[str]) -> None:
+    """Raises UsageError where survival cannot be measured: without an arm and its baseline, with runs that cannot be made longer,
+    or unknown compute."""
+    baselines = {name: experiment.baseline_of(experiment.arm(name)) for name in stands.predictions}
+    if not any(one and one.name != name and one.name in baselines for name, one in baselines.items()):
+        raise UsageError(f"--survival compares an arm with its baseline; there are predictions of {', '.join(baselines)} alone")
     for name in names:
         job = stands.predictions[name].run
         if job.flops is None or not has_ladder(job, resolve):

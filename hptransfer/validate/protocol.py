@@ -8,7 +8,7 @@ losses bracket those of every challenger.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -176,6 +176,8 @@ class Protocol:
         """Whether the first seed is lower than the predicted run's by ``margin`` standard errors of the difference; without one,
         by so many that of all configurations none would be at `LEVEL` if none were better (Bonferroni, Student's t)."""
         own, other = around[0].first_loss(records), one.first_loss(records)
+        if around[0].failed(records):
+            return False  # nothing is known of it
         if own is None or other is None:
             return own is None and other is not None
         noise = seed_noise(self.predictions[name], around, records)
@@ -212,6 +214,21 @@ def at_searched_scales(protocol: Protocol) -> list[Protocol]:
     ]
 
 
+@dataclass(frozen=True)
+class Together:
+    """What is run at the target, first, and at other scales."""
+
+    protocols: tuple[Protocol, ...]
+
+    def missing(self, records: Records) -> list[Job]:
+        """What could run now."""
+        return _once(one for protocol in self.protocols for one in protocol.missing(records))
+
+    def planned(self, records: Records) -> list[Job]:
+        """What is left to run, if the baseline needs every horizon."""
+        return _once(one for protocol in self.protocols for one in protocol.planned(records))
+
+
 def _at(prediction: Prediction, width: int, resolve: Resolve) -> Prediction:
     """The optimum that an arm's search found at a width, in the place of a prediction for it. Its seeds are no search's."""
     optimum = next(one for one in prediction.optima if one.width == width)
@@ -227,5 +244,10 @@ def has_ladder(job: Job, resolve: Resolve) -> bool:
 
 
 def _left(configurations: list[Configuration], records: Records) -> list[Job]:
-    """Runs without a record, each once: two configurations may hold the same."""
-    return list({job.run_id: job for one in configurations for job in one.missing(records)}.values())
+    """Runs without a record."""
+    return _once(job for one in configurations for job in one.missing(records))
+
+
+def _once(jobs: Iterable[Job]) -> list[Job]:
+    """Each run once: two configurations may hold the same."""
+    return list({job.run_id: job for job in jobs}.values())

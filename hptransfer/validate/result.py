@@ -90,16 +90,23 @@ class AtScale(Frozen):
     multiplier: Multiplier
     is_held_out: bool
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the multiplier and both ends of its interval lie inside the ladder."""
+        return self.multiplier.bracketed and None not in (self.multiplier.low, self.multiplier.high)
+
 
 SurvivalVerdict = Literal["holds", "grows", "shrinks", "cannot_tell"]
 
 
 class Survival(Frozen):
     """How the multiplier moves with scale. ``slope``: of ln multiplier per unit of ln compute, with a 90 % interval; None with
-    too few scales. ``reason``: why nothing can be told."""
+    too few scales. ``scatter``: by what factor that is wider than noise makes it, as multipliers scatter about the line.
+    ``reason``: why nothing can be told."""
 
     verdict: SurvivalVerdict
     slope: Interval | None
+    scatter: float = 1.0
     scales: tuple[AtScale, ...]
     reason: Refusal | None = None
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 
 from hptransfer.experiment import Experiment, Resources
-from hptransfer.runs import Job, Record, Store
-from hptransfer.trainers import resolve
+from hptransfer.runs import Record, Store
+from hptransfer.trainers import resolve, trainer_of
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.configurations import Records
-from hptransfer.validate.protocol import Protocol, at_searched_scales
+from hptransfer.validate.protocol import Together, at_searched_scales
 from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import begun, protocols, validations
 
@@ -42,29 +41,11 @@ def validate(
         for prediction in protocol.predictions.values():
             store.register_prediction(prediction.run.run_id, prediction.model_dump(mode="json"))
         whole = Together((protocol, *(at_searched_scales(protocol) if survival else ())))
-        if whole.missing(records):
+        if missing := whole.missing(records):
+            for job in {str(job.point.settings.get("depends")): job for job in missing}.values():
+                trainer_of(job.point).prepare(job, Path.cwd())
             _train(whole, store, records, workers, experiment.resources)
     return validations(experiment, predictions, records, resolve, store.registered_at)
-
-
-@dataclass(frozen=True)
-class Together:
-    """What is run at the target, first, and at other scales."""
-
-    protocols: tuple[Protocol, ...]
-
-    def missing(self, records: Records) -> list[Job]:
-        """What could run now."""
-        return left(one for protocol in self.protocols for one in protocol.missing(records))
-
-    def planned(self, records: Records) -> list[Job]:
-        """What is left to run, if the baseline needs every horizon."""
-        return left(one for protocol in self.protocols for one in protocol.planned(records))
-
-
-def left(jobs: Iterable[Job]) -> list[Job]:
-    """Each run once."""
-    return list({job.run_id: job for job in jobs}.values())
 
 
 def _train(

@@ -74,8 +74,9 @@ def validations(
     for protocol in protocols(experiment, predictions, resolve):
         tested = _tested(protocol, records)
         for name, prediction in tested.predictions.items():
-            searched = at_searched_scales(tested.of((name, tested.baseline)))
-            done = searched if not any(one.missing(records) for one in searched) else []
+            # As they were run, with all arms; alone with the baseline where another arm has runs left.
+            either = (at_searched_scales(one) for one in (tested, tested.of((name, tested.baseline))))
+            done: Sequence[Protocol] = next((all_ for all_ in either if not any(one.missing(records) for one in all_)), ())
             found[name] = verdict(name, tested, records, registered_at(prediction.run.run_id), searched=done)
     return {name: found[name] for name in predictions if name in found}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.experiment import ValidationSettings
 from hptransfer.validate.result import AtScale, Survival, SurvivalVerdict
 from hptransfer.validate.speedup import Array, Spent, compute_multiplier, ladder_multipliers
 
@@ -34,8 +35,9 @@ class Measured:
 
 
 def survival(scales: Sequence[Measured], *, seed: int = 0) -> Survival:
-    """The verdict over scales. The 90 % interval of the slope is from the losses' noise, and wider by what the multipliers
-    scatter about the line beyond it (Birge, Phys. Rev. 40, 207, 1932)."""
+    """The verdict over scales, those whose multiplier has both ends of its interval inside the ladder. The 90 % interval of the
+    slope is from the losses' noise, and wider by what the multipliers scatter about the line beyond it (Birge, Phys. Rev. 40,
+    207, 1932)."""
     ordered = sorted(scales, key=lambda one: one.challenger.cost)
     found = tuple(
         AtScale(
@@ -46,23 +48,24 @@ def survival(scales: Sequence[Measured], *, seed: int = 0) -> Survival:
         )
         for one in ordered
     )
-    kept = [index for index, one in enumerate(found) if one.multiplier.bracketed]
+    kept = [index for index, one in enumerate(found) if one.is_measured]
     if len(kept) < FEWEST:
         return Survival(
             verdict="cannot_tell", slope=None, scales=found, reason=Refusal.of("few_scales", bracketed=len(kept), needed=FEWEST)
         )
     x = np.log([ordered[index].challenger.cost for index in kept])
     y = np.stack([np.log(ladder_multipliers(ordered[i].ladder, ordered[i].challenger, seed=seed + i)[0]) for i in kept], axis=1)
-    slope = _slope(x, y)
+    slope, scatter = _slope(x, y)
     verdict = _verdict(slope)
     reason = None
     if verdict == "cannot_tell":
         reason = Refusal.of("wide_slope", low=slope.low, high=slope.high, flat=FLAT)
-    return Survival(verdict=verdict, slope=slope, scales=found, reason=reason)
+    return Survival(verdict=verdict, slope=slope, scatter=scatter, scales=found, reason=reason)
 
 
-def _slope(x: Array, y: Array) -> Interval:
-    """Weighted least squares of ln multipliers (1 + draws, scales), the measured ones first."""
+def _slope(x: Array, y: Array) -> tuple[Interval, float]:
+    """Weighted least squares of ln multipliers (1 + draws, scales), the measured ones first; and by what scatter about the line
+    has widened the interval."""
     variance = np.maximum(y[1:].var(axis=0), 1e-12)
     weight = 1 / variance
     centred = x - np.average(x, weights=weight)
@@ -72,7 +75,7 @@ def _slope(x: Array, y: Array) -> Interval:
     residual = y[0] - np.average(y[0], weights=weight) - value * centred
     birge = max(1.0, math.sqrt(float(np.sum(weight * residual**2)) / (len(x) - 2)))
     low, high = np.quantile(slopes[1:] - value, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) * birge
-    return Interval(value=value, low=value + min(0.0, float(low)), high=value + max(0.0, float(high)))
+    return Interval(value=value, low=value + min(0.0, float(low)), high=value + max(0.0, float(high))), birge
 
 
 def _verdict(slope: Interval) -> SurvivalVerdict:
@@ -84,14 +87,21 @@ def _verdict(slope: Interval) -> SurvivalVerdict:
     return "shrinks" if slope.high < 0 else "cannot_tell"
 
 
-def seeds_to_tell(found: Survival, seeds: int) -> int | None:
-    """Seeds per configuration, of which there were ``seeds``, with which the interval would lie within `FLAT` of 0 or beside 0,
-    if the slope is what it was measured to be: its half width falls with their root. None where no slope is known, and beyond
-    `MOST_SEEDS`."""
+def to_tell(found: Survival, settings: ValidationSettings) -> ValidationSettings | None:
+    """The settings whose runs, beside those of ``settings``, are expected to tell; None where others than these must change.
+
+    With a slope, as many seeds as bring its interval within `FLAT` of 0 or beside 0, if it is what it was measured to be: the
+    part of its half width that is noise falls with their root. Without one, or where that would be more than `MOST_SEEDS`,
+    horizons one octave further on the sides where they did not bracket.
+    """
     slope = found.slope
-    if slope is None or slope.low is None or slope.high is None:
-        return None
-    half = max(slope.high - slope.value, slope.value - slope.low)
-    enough = max(abs(slope.value), FLAT - abs(slope.value))
-    needed = math.ceil(seeds * (half / enough) ** 2 * (1 + MARGIN))
-    return needed if needed <= MOST_SEEDS else None
+    if slope is not None and slope.low is not None and slope.high is not None:
+        half = max(slope.high - slope.value, slope.value - slope.low)
+        noise, enough = half / found.scatter, max(abs(slope.value), FLAT - abs(slope.value))
+        left = enough**2 - (half**2 - noise**2)  # for noise, beside what the multipliers scatter
+        seeds = math.ceil(settings.seeds * noise**2 / left * (1 + MARGIN)) if left > 0 else MOST_SEEDS + 1
+        if seeds <= MOST_SEEDS:
+            return settings.model_copy(update={"seeds": max(seeds, settings.seeds + 1)})
+    further = {2 * max((1.0, *settings.ladder))} if any(one.multiplier.high is None for one in found.scales) else set()
+    further |= {min((1.0, *settings.ladder)) / 2} if any(one.multiplier.low is None for one in found.scales) else set()
+    return settings.model_copy(update={"ladder": tuple(sorted({*settings.ladder, *further}))}) if further else None

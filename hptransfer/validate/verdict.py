@@ -76,8 +76,11 @@ def _baseline_runs(name: str, protocol: Protocol, records: Records) -> tuple[Tar
 def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
     """Why no speedup may be claimed, or None."""
     baseline = protocol.yardstick
+    if baseline is None and protocol.baseline is None:
+        is_alone = len(protocol.predictions) == 1
+        return Refusal.of("alone", name=name) if is_alone else Refusal.of("baseline_not_compared", baseline=BASELINE)
     if baseline is None:
-        return Refusal.of("no_baseline", baseline=protocol.baseline or BASELINE)
+        return Refusal.of("no_baseline", baseline=protocol.baseline)
     own, other = protocol.predictions[name], protocol.predictions[baseline]
     if _shared(own.point) != _shared(other.point):
         return Refusal.of("different_runs", baseline=baseline, name=name)
@@ -89,9 +92,13 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
             return Refusal.of("checks_failed", name=prediction.name, checks=", ".join(failed))
     if unequal := unequal_budgets(own, other):
         return unequal
-    told = (*protocol.around(name, records)[0].jobs, *protocol.around(baseline, records)[0].jobs)
-    if failed_runs := [job.run_id for job in told if records[job.run_id].state == "failed"]:
-        return Refusal.of("failed", run=failed_runs[0])
+    told = {one: protocol.around(one, records)[0] for one in (name, baseline)}
+    compared = (*told.values(), protocol.best(baseline, records), *protocol.finished_rungs(records))
+    if lost := [job.run_id for one in compared for job in one.jobs if records[job.run_id].state == "failed"]:
+        return Refusal.of("failed", run=lost[0])
+    for arm, configuration in told.items():
+        if len(losses := configuration.losses(records)) > 1 and len(set(losses)) == 1:
+            return Refusal.of("same_seeds", name=arm, runs=len(losses))
     if not math.isfinite(protocol.around(name, records)[0].mean(records)):
         return Refusal.of("diverged", name=name)
     best = protocol.best(baseline, records)
@@ -268,5 +275,5 @@ def _began_after(registered_at: str, record: Record) -> bool:
     if not outcome.finished_at:
         return False
     spent = timedelta(seconds=(outcome.training_wall_seconds or 0.0) + (outcome.evaluation_wall_seconds or 0.0))
-    began = datetime.fromisoformat(outcome.finished_at) - spent
+    began = datetime.fromisoformat(outcome.started_at or outcome.finished_at) - (timedelta() if outcome.started_at else spent)
     return began >= datetime.fromisoformat(registered_at) - timedelta(seconds=1)

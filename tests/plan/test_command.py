@@ -16,10 +16,9 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer import cli
-from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
-from hptransfer.plan.cost import cost_of
+from hptransfer.plan.cost import cost_of, total
 from hptransfer.plan.simulate import PUBLIC, expect
 from hptransfer.runs import Job, Record, Store
 from hptransfer.search.studies import make_studies
@@ -111,9 +110,12 @@ def test_arms_are_planned_each_with_its_own_changes(experiment: Experiment, plan
     assert {one["arm"] for one in plan(both, "--arm", "longer,shampoo")["expected"]} == {"longer", "shampoo"}
 
 
-def test_unknown_flops_cost_nothing_that_could_be_said(make_run: Callable[..., Job]) -> None:
-    with pytest.raises(UsageError, match=r"the FLOPs of adamw, width 32, .* are unknown"):
-        cost_of(make_run("adamw").model_copy(update={"flops": None}), 3, lambda job: 1e9)
+def test_what_is_unknown_of_one_run_is_unknown_of_all(make_run: Callable[..., Job]) -> None:
+    known = make_run("adamw")
+    unknown = cost_of(known.model_copy(update={"flops": None}), 3, lambda job: 1e9)
+    assert unknown.runs == 3 and unknown.flops is unknown.hours is None
+    both = total([cost_of(known, 2, lambda job: 1e9), unknown])
+    assert both.runs == 5 and both.tokens == 5 * known.point["tokens"] and both.flops is both.hours is None
 
 
 def test_json(experiment: Experiment, plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,29 @@ def test_imported_runs_predict_as_searched_ones(folder: Path, capsys: pytest.Cap
     assert abs(math.log(lr["value"] / 0.01)) < 0.15
 
 
+def test_runs_of_a_program_are_imported_by_their_arms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = "python3 train.py --width {width} --lr {lr} --seed {seed}"
+    experiment = {
+        "name": "mine",
+        "trainer": {"command": command, "loss": "loss (.*)"},
+        "arms": {"plain": {}, "patched": {"trainer.command": f"{command} --patch"}},
+        "parametrizations": ["unknown"],
+        "widths": [64, 128],
+        "target_width": 512,
+        "spaces": {arm: {"lr": {"low": 1e-3, "high": 1}} for arm in ("plain", "patched")},
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump(experiment))
+    rows = [{"arm": arm, "width": 64, "lr": lr, "loss": 2.0} for arm in ("plain", "patched") for lr in (0.01, 0.02, 0.04)]
+    pl.DataFrame(rows).write_csv("program.csv")
+    assert store("--import", "program.csv", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["imported"] == 6
+    commands = [record.job.details["command"] for record in Store("runs").records().values()]
+    assert sum("--patch" in words for words in commands) == 3
+    (folder / "program.csv").write_text("arm,width,lr,loss\nplian,64,.01,2\n")
+    with pytest.raises(UsageError, match=r"program.csv row 2: .*'plian'; did you mean 'plain'"):
+        store("--import", "program.csv")
+
+
 def test_the_same_table_again_adds_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert store("--import", "runs.csv", *COLUMNS) == 0
     assert store("--import", "runs.csv", *COLUMNS, "--json") == 0

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from synthetic import draw_world
 
+from hptransfer.experiment import ValidationSettings
 from hptransfer.validate.speedup import Spent
-from hptransfer.validate.survival import Measured, survival
+from hptransfer.validate.survival import Measured, survival, to_tell
 
 SEEDS, LADDER = 3, (0.5, 1.0, 2.0)
+SETTINGS = ValidationSettings(seeds=SEEDS, ladder=(0.5, 2.0))
 COMPUTE = tuple(np.geomspace(1.0, 30.0, 4))  # three searched scales and the held-out one
 TUNING = 0.0003  # mean regret of a fitted optimum, relative: it lowers no loss
 
@@ -65,6 +67,20 @@ def test_two_scales_tell_nothing() -> None:
     found = survival(measured(np.random.default_rng(0), slope=0.0, noise=0.001)[:2])
     assert found.verdict == "cannot_tell" and found.slope is None
     assert found.reason is not None and found.reason.code == "few_scales"
+    assert to_tell(found, SETTINGS) is None
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_the_seeds_that_would_tell_do_in_most_worlds(slope: float) -> None:
+    told = 0
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        found = survival(measured(rng, slope=slope, noise=0.004))
+        if found.verdict == "cannot_tell" and (settings := to_tell(found, SETTINGS)) is not None:
+            assert settings.seeds > SETTINGS.seeds and settings.ladder == SETTINGS.ladder
+            found = survival(measured(rng, slope=slope, noise=0.004 * math.sqrt(SEEDS / settings.seeds)))
+        told += found.verdict == RIGHT[slope]
+    assert told >= 10
 
 
 def test_a_scale_that_is_not_bracketed_does_not_count() -> None:
@@ -75,3 +91,5 @@ def test_a_scale_that_is_not_bracketed_does_not_count() -> None:
     assert found.reason is not None and found.reason.values["bracketed"] == 2
     assert [one.multiplier.bracketed for one in found.scales] == [True, True, False]
     assert found.scales[-1].is_held_out
+    further = to_tell(found, SETTINGS)
+    assert further is not None and further.ladder == (0.5, 2.0, 4.0) and further.seeds == SEEDS

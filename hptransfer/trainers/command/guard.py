@@ -21,6 +21,7 @@ from contextlib import suppress
 
 GRACE_SECONDS = 5.0  # between the request to end and the end
 SUBREAPER = 36  # prctl: orphans below this process become its children (Linux)
+PDEATHSIG = 1  # prctl: the signal that comes when the parent dies
 
 
 def main() -> None:
@@ -38,7 +39,13 @@ def main() -> None:
         signal.signal(number, lambda got, _: ended.append(got) if got != signal.SIGCHLD else None)
     # A run that goes on elsewhere waits until nothing of its earlier attempt is left.
     lock = os.open(os.path.join(os.path.dirname(asked["log"]), ".lock"), os.O_CREAT | os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if ended or (select.select([0], [], [], 0.2)[0] and not os.read(0, 4096)):
+                return
     with open(asked["log"], "ab") as log:
         child = subprocess.Popen(
             ["/bin/sh", "-c", asked["command"]],
@@ -47,6 +54,7 @@ def main() -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=die_with_the_guard,
         )
     said(pid=child.pid)
     while child.poll() is None and not ended:
@@ -59,6 +67,12 @@ def main() -> None:
     end_all(child.pid)
     unit = 1 if sys.platform == "darwin" else 1024
     said(exit=code, memory=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit)
+
+
+def die_with_the_guard() -> None:
+    """In the child: should the guard itself be killed, it is too (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def end_all(group: int) -> None:

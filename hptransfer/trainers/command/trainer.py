@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import re
 import signal
 import socket
 import tempfile
@@ -34,6 +35,7 @@ LOOK_SECONDS = 0.2  # between two looks at the output
 LAST_LINES = 5  # of the output, that say why a run failed
 LONGEST_CURVE = 100  # points that are kept of a curve, the last one among them
 LOG = "output.log"
+ATTEMPT = re.compile(r"^# attempt \d+, (\S+): ", re.MULTILINE)  # what is written to the log before one
 
 
 class Command:
@@ -53,7 +55,9 @@ class Command:
         program, files = experiment.under(arm).trainer, self.inputs(experiment, arm)
         assert program is not None and isinstance(files, ProgramFiles)
         versions = ", ".join(f"{name} (sha256 {sha256[:8]})" for name, sha256 in files.sha256.items())
-        return f"{program.command}; {arm.parametrization} coordinates; depends on {versions or 'no file'}"
+        takes_seed = program.template.has("seed") or program.template.has("data_seed")
+        seed = "" if takes_seed else "; it takes no {seed}, so that runs again may say nothing about noise"
+        return f"{program.command}; {arm.parametrization} coordinates; depends on {versions or 'no file'}{seed}"
 
     def resolve(self, point: Point) -> Job:
         return points.resolve(point)
@@ -61,21 +65,31 @@ class Command:
     def prepare(self, job: Job, folder: Path) -> None:
         for name, sha256 in job.point.settings["depends"].items():
             if _sha256(folder / name, name) != sha256:
-                raise UsageError(f"{name} has changed since the command began: its runs would not be those that were asked for")
+                raise UsageError(
+                    f"{name} is not the version that these runs are of (sha256 {sha256[:8]}); put it back, or begin with a search"
+                )
 
     def train(self, job: Job, place: Place) -> Record:
         folder = run_folder(place.store, job.run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        heard, reasons, seconds, memory = _Heard(), [], 0.0, 0
+        started_at, began = _first_start(folder), time.monotonic()
+        is_whole, heard, reasons, memory = started_at is None, _Heard(), [], 0
         for number in range(1, ATTEMPTS + 1):
-            began = time.monotonic()
             heard, reason, used = _attempt(job, place, folder, number)
-            seconds, memory = time.monotonic() - began, max(memory, used)  # what a failed attempt took is no pace
+            memory = max(memory, used)
             if reason is None:
                 break
             reasons.append(reason)
         state, loss, reason = _judged(heard, reasons, points.program_of(job.point))
-        record = Record(job=job, outcome=_outcome(job, place, heard, state, loss, reason, seconds, memory), versions=_versions())
+        outcome = _outcome(job, place, heard, state, loss, reason).model_copy(
+            update={
+                "started_at": started_at or _first_start(folder) or "",
+                # A later attempt may have gone on from an earlier one, whose time is not known: together they are no pace.
+                "training_wall_seconds": time.monotonic() - began if is_whole and not reasons else None,
+                "peak_memory_bytes": memory or None,
+            }
+        )
+        record = Record(job=job, outcome=outcome, versions=_versions())
         if place.claim:
             patiently(place.claim.confirm)
         place.store.add(record)
@@ -84,7 +98,7 @@ class Command:
 
 @dataclass
 class _Heard:
-    """What an attempt has said: its readings of the loss in order, and the last of every other number."""
+    """What an attempt has said: its losses in order, and the last of every other number."""
 
     losses: list[Reading] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -99,6 +113,15 @@ def run_folder(store: Store, run_id: str) -> Path:
     if store.is_local:
         return Path(store.uri) / "folders" / run_id
     return Path(tempfile.gettempdir()) / f"hptransfer-{hashlib.sha256(store.uri.encode()).hexdigest()[:12]}" / run_id
+
+
+def _first_start(folder: Path) -> str | None:
+    """When the first attempt of a run began, by its log (UTC, ISO 8601); None where there was none."""
+    try:
+        found = ATTEMPT.search((folder / LOG).read_text(errors="replace"))
+    except FileNotFoundError:
+        return None
+    return found.group(1) if found else None
 
 
 def _attempt(job: Job, place: Place, folder: Path, number: int) -> tuple[_Heard, str | None, int]:
@@ -139,9 +162,10 @@ def _listen(readers: dict[str, Pattern | Key], heard: _Heard, job: Job, place: P
             if name != "loss":
                 heard.metrics[name] = value
                 continue
-            heard.losses.append((step, value))
-            if place.report and step is not None and math.isfinite(value):
-                place.report(_point(job, step, value))
+            loss = 1 - value if points.program_of(job.point).maximize else value
+            heard.losses.append((step, loss))
+            if place.report and step is not None and math.isfinite(loss):
+                place.report(_point(job, step, loss))
     return fresh
 
 
@@ -174,23 +198,18 @@ def _judged(heard: _Heard, reasons: Sequence[str], program: Program) -> tuple[St
     """State, loss and reason of a run."""
     if len(reasons) == ATTEMPTS:
         return "failed", None, f"{ATTEMPTS} attempts: {reasons[-1]}"
-    said = heard.loss
-    assert said is not None
-    if not math.isfinite(said):
-        return "diverged", None, f"the loss is {said}"
-    loss = 1 - said if program.maximize else said
-    if loss <= 0:
-        return (
-            "failed",
-            None,
-            f"it printed {said:g}; {'an accuracy lies between 0 and 1' if program.maximize else 'a loss is above 0'}",
-        )
-    return "complete", loss, None
+    loss = heard.loss
+    assert loss is not None
+    if not math.isfinite(loss):
+        return "diverged", None, f"the loss is {loss}"
+    if loss > 0:
+        return "complete", loss, None
+    if program.maximize:
+        return "failed", None, f"it printed {1 - loss:g}; an accuracy is below 1"
+    return "failed", None, f"it printed {loss:g}; a loss is above 0"
 
 
-def _outcome(
-    job: Job, place: Place, heard: _Heard, state: State, loss: float | None, reason: str | None, seconds: float, memory: int
-) -> Outcome:
+def _outcome(job: Job, place: Place, heard: _Heard, state: State, loss: float | None, reason: str | None) -> Outcome:
     tokens = job.point.scales.get("tokens") if state == "complete" else None
     points_seen = [(step, value) for step, value in heard.losses if step is not None and math.isfinite(value)]
     every = math.ceil(len(points_seen) / LONGEST_CURVE) or 1
@@ -204,8 +223,6 @@ def _outcome(
         steps=curve[-1].step if curve else None,
         tokens=None if tokens is None else int(tokens),
         flops=job.flops if state == "complete" else None,
-        training_wall_seconds=seconds,
-        peak_memory_bytes=memory or None,
         device=(gpu_name() if place.gpus else None) or processor_name(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -102,3 +102,26 @@ def test_a_holder_that_dies_takes_its_command_along(number: int, tmp_path: Path)
     one.send_signal(number)
     one.wait()
     assert is_gone(pid)
+
+
+def test_a_second_attempt_waits_for_the_first_and_can_be_given_up(tmp_path: Path) -> None:
+    with started("echo $$; sleep 1000", tmp_path):
+        first = pid_in(tmp_path / "log")
+        with started("echo second", tmp_path) as second:
+            assert not second.wait(1.0)
+        assert second.exit_code is None
+    with started("echo third", tmp_path) as third:
+        assert ends(third) == 0
+    assert (tmp_path / "log").read_text() == f"{first}\nthird\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
+def test_a_guard_that_is_killed_takes_its_command_along(tmp_path: Path) -> None:
+    with started("exec sleep 1000", tmp_path) as process:
+        while "pid" not in process._found:
+            process.wait(0.05)
+        pid = process._found["pid"]
+        guard = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+        os.kill(guard, signal.SIGKILL)
+        assert is_gone(pid)
+        assert ends(process) is None

@@ -56,5 +56,6 @@ def test_the_files_of_a_command_are_those_it_names(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     assert Template("python3 train.py --config=config.yaml --out folder {lr}").files(tmp_path) == ["config.yaml", "train.py"]
+    assert Template("A=1 python3 train.py data=config.yaml {lr}").files(tmp_path) == ["config.yaml", "train.py"]
     assert Template("./run.sh {lr}").files(tmp_path) == ["./run.sh"]
     assert Template("/bin/sh run.sh {lr}").files(tmp_path) == ["run.sh"]

@@ -89,6 +89,18 @@ def test_a_second_attempt_finds_what_the_first_has_kept(folder: Path) -> None:
     assert record.loss == 2.25 and log_of(record.job).count("# attempt") == 2
 
 
+def test_what_went_on_from_an_earlier_attempt_has_no_pace_but_a_first_start(folder: Path) -> None:
+    whole = run("print('final loss 2')")
+    assert whole.outcome.training_wall_seconds and whole.outcome.started_at <= whole.outcome.finished_at
+    script = "kept = folder / 'kept'\nif not kept.exists(): kept.touch(); sys.exit(1)\nprint('final loss 2')"
+    twice = run(script)
+    assert twice.state == "complete" and twice.outcome.training_wall_seconds is None
+    began = "# attempt 1, 2026-01-01T00:00:00+00:00: python\n"  # of a process that died
+    (run_folder(Store("runs"), whole.run_id) / "output.log").write_text(began)
+    again = TRAINERS.get("command").train(whole.job, Place(Store("runs"), folder=folder))
+    assert again.outcome.training_wall_seconds is None and again.outcome.started_at == "2026-01-01T00:00:00+00:00"
+
+
 def test_an_earlier_attempts_loss_is_not_this_ones(folder: Path) -> None:
     script = "kept = folder / 'kept'\nif not kept.exists(): kept.touch(); print('final loss 2'); sys.exit(1)"
     assert "printed no loss" in (run(script).outcome.reason or "")
@@ -106,8 +118,9 @@ def test_a_key_of_a_file_and_further_numbers(folder: Path) -> None:
 
 @pytest.mark.parametrize(("said", "state", "loss"), [("0.75", "complete", 0.25), ("1.5", "failed", None), ("1", "failed", None)])
 def test_an_accuracy_counts_as_its_error(said: str, state: str, loss: float | None, folder: Path) -> None:
-    record = run(f"print('accuracy {said}')", loss=r"accuracy (\S+)", maximize=True)
+    record = run(f"print('step 1 accuracy 0.25'); print('accuracy {said}')", loss=r"accuracy (\S+)", maximize=True)
     assert (record.state, record.loss) == (state, loss)
+    assert [point.val for point in record.outcome.curve] == [0.75]  # an error, as the loss is
 
 
 def test_a_loss_that_is_not_above_0_is_no_loss(folder: Path) -> None:
@@ -118,7 +131,7 @@ def test_a_loss_that_is_not_above_0_is_no_loss(folder: Path) -> None:
 def test_a_program_that_has_changed_is_not_run(folder: Path) -> None:
     record = run("print('final loss 2.5')")
     Path("script.py").write_text("print('final loss 1')")
-    with pytest.raises(UsageError, match=r"script.py has changed"):
+    with pytest.raises(UsageError, match=r"script.py is not the version that these runs are of"):
         TRAINERS.get("command").prepare(record.job, folder)
 
 

@@ -92,3 +92,17 @@ def test_of_a_predicted_run_that_failed_no_speedup_is_claimed(records: dict[str,
     found = stands(without(records, lost)).validations["faster"]
     assert found.speedup is None and found.refusal.code == "failed" and lost in found.refusal.text
     assert found.predicted.failed and "failed" in prediction_verdict(found).text
+
+
+def test_probes_go_no_further_around_a_run_that_failed(records: dict[str, Record]) -> None:
+    """Its loss is unknown, and not infinite."""
+    found = stands(without(records, stands(records).validations["mine"].predicted.run_ids[0])).validations["mine"]
+    assert {run.factor for run in found.runs if run.kind == "lr_probe"} == {0.5, 2.0}
+
+
+def test_seeds_that_give_the_very_same_loss_are_no_noise(records: dict[str, Record]) -> None:
+    """A program that takes no seed would have any difference for a saving."""
+    told = stands(records).validations["faster"].predicted.run_ids
+    same = {run_id: records[run_id].model_copy(update={"outcome": records[told[0]].outcome}) for run_id in told}
+    found = stands(records | same).validations["faster"]
+    assert found.refusal.code == "same_seeds" and "{seed}" in found.refusal.text and found.survival is None
