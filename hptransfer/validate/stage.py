@@ -41,9 +41,7 @@ def validate(
         for prediction in protocol.predictions.values():
             store.register_prediction(prediction.run.run_id, prediction.model_dump(mode="json"))
         whole = Together((protocol, *(at_searched_scales(protocol) if survival else ())))
-        if missing := whole.missing(records):
-            for job in {str(job.point.settings.get("depends")): job for job in missing}.values():
-                trainer_of(job.point).prepare(job, Path.cwd())
+        if whole.missing(records):
             _train(whole, store, records, workers, experiment.resources)
     return validations(experiment, predictions, records, resolve, store.registered_at)
 
@@ -61,6 +59,8 @@ def _train(
     from hptransfer.trainers.ours.launch import Layout, launch
 
     planned = protocol.planned(records)
+    for job in {str(job.point.settings.get("depends")): job for job in planned}.values():
+        trainer_of(job.point).prepare(job, Path.cwd())
     jobs = [prediction.run for prediction in protocol.protocols[0].predictions.values()]
     # A program starts what workers it has by itself, and is a trial here.
     predicted = [job for job in jobs if job.run_id not in records and job.point.settings["trainer"] == "ours"]

@@ -96,9 +96,6 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
     compared = (*told.values(), protocol.best(baseline, records), *protocol.finished_rungs(records))
     if lost := [job.run_id for one in compared for job in one.jobs if records[job.run_id].state == "failed"]:
         return Refusal.of("failed", run=lost[0])
-    for arm, configuration in told.items():
-        if len(losses := configuration.losses(records)) > 1 and len(set(losses)) == 1:
-            return Refusal.of("same_seeds", name=arm, runs=len(losses))
     if not math.isfinite(protocol.around(name, records)[0].mean(records)):
         return Refusal.of("diverged", name=name)
     best = protocol.best(baseline, records)
@@ -108,6 +105,9 @@ def _refusal(name: str, protocol: Protocol, records: Records) -> Refusal | None:
     for one in outermost.values():
         probe = f"{'LR' if one.kind == 'lr_probe' else 'weight decay'} x {one.factor:.4g}"
         return Refusal.of("baseline_not_tuned", baseline=baseline, probe=probe)
+    for arm, configuration in told.items():
+        if len(losses := configuration.losses(records)) > 1 and len(set(losses)) == 1:
+            return Refusal.of("same_seeds", name=arm, runs=len(losses))
     return None
 
 
@@ -241,12 +241,12 @@ def _side(prediction: Prediction, noise: SeedNoise, configurations: Sequence[Con
 
 
 def _shared(point: Point) -> Point:
-    """What two runs must share to be compared: width, batch, a horizon that is fixed, the data and how the loss is measured on
-    them. All else may be what an arm changes; the schedule is compared by itself."""
+    """What two runs must share to be compared: width, a horizon that is fixed, the data and how the loss is measured on them. All
+    else may be what an arm changes; the schedule is compared by itself."""
     own = {name: value for name, value in point.settings.items() if name in ("trainer", "data", "evaluation")}
     own["maximize"] = (point.settings.get("program") or {}).get("maximize", False)
     is_fixed = (point.settings.get("horizon") or {}).get("policy") == "tokens"
-    shared = ("width", "batch_tokens", *(["tokens"] if is_fixed else []))
+    shared = ("width", *(["tokens"] if is_fixed else []))
     scales = {name: value for name, value in point.scales.items() if name in shared}
     return point.model_copy(update={"scales": scales, "hyperparameters": {}, "settings": own})
 

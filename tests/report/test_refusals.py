@@ -46,11 +46,17 @@ def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Resu
 
 
 def test_without_adamw_nothing_can_be_compared(folder: Path) -> None:
-    ours = experiment(("muon",))
+    ours = experiment(("muon", "shampoo"))
     write_all(folder, ours, tested=False)
     assert "No speedup is claimed: adamw is not among the arms of this experiment; name another with baseline." in first_screen(
         loaded(ours)
     )
+
+
+def test_an_arm_that_is_alone_is_compared_with_nothing(folder: Path) -> None:
+    ours = experiment(("muon",))
+    write_all(folder, ours, tested=False)
+    assert "muon is alone in this experiment: there is no other arm to compare it with." in first_screen(loaded(ours))
 
 
 def test_with_two_arms_of_adamw_it_is_said_that_the_baseline_is_open() -> None:

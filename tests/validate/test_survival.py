@@ -70,17 +70,17 @@ def test_two_scales_tell_nothing() -> None:
     assert to_tell(found, SETTINGS) is None
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.1])
-def test_the_seeds_that_would_tell_do_in_most_worlds(slope: float) -> None:
-    told = 0
-    for number in range(20):
+def test_more_seeds_tell_as_often_as_not_where_that_is_what_is_advised() -> None:
+    advised = told = 0
+    for number in range(30):
         rng = np.random.default_rng(number)
-        found = survival(measured(rng, slope=slope, noise=0.004))
-        if found.verdict == "cannot_tell" and (settings := to_tell(found, SETTINGS)) is not None:
-            assert settings.seeds > SETTINGS.seeds and settings.ladder == SETTINGS.ladder
-            found = survival(measured(rng, slope=slope, noise=0.004 * math.sqrt(SEEDS / settings.seeds)))
-        told += found.verdict == RIGHT[slope]
-    assert told >= 10
+        found = survival(measured(rng, slope=0.0, noise=0.004))
+        if found.verdict != "cannot_tell" or (settings := to_tell(found, SETTINGS)) is None:
+            continue
+        assert settings.seeds > SEEDS and settings.ladder == SETTINGS.ladder
+        again = survival(measured(rng, slope=0.0, noise=0.004 * math.sqrt(SEEDS / settings.seeds)))
+        advised, told = advised + 1, told + (again.verdict == "holds")
+    assert advised > 10 and told >= advised / 2
 
 
 def test_a_scale_that_is_not_bracketed_does_not_count() -> None:
