@@ -21,7 +21,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import patiently
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.experiment import Experiment
-from hptransfer.experiment.program import Program, ProgramFiles
+from hptransfer.experiment.program import ProgramFiles
 from hptransfer.runs import CurvePoint, Job, Outcome, Point, Record, Store
 from hptransfer.runs.record import State
 from hptransfer.trainers.command import points
@@ -80,7 +80,7 @@ class Command:
             if reason is None:
                 break
             reasons.append(reason)
-        state, loss, reason = _judged(heard, reasons, points.program_of(job.point))
+        state, loss, reason = _judged(heard, reasons)
         outcome = _outcome(job, place, heard, state, loss, reason).model_copy(
             update={
                 "started_at": started_at or _first_start(folder) or "",
@@ -98,8 +98,10 @@ class Command:
 
 @dataclass
 class _Heard:
-    """What an attempt has said: its losses in order, and the last of every other number."""
+    """What an attempt has said: its losses in order, and the last of every other number. ``is_accuracy``: what is read is one,
+    and its error the loss."""
 
+    is_accuracy: bool = False
     losses: list[Reading] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -116,9 +118,10 @@ def run_folder(store: Store, run_id: str) -> Path:
 
 
 def _first_start(folder: Path) -> str | None:
-    """When the first attempt of a run began, by its log (UTC, ISO 8601); None where there was none."""
+    """When the first attempt of a run began, by the start of its log (UTC, ISO 8601); None where there was none."""
     try:
-        found = ATTEMPT.search((folder / LOG).read_text(errors="replace"))
+        with (folder / LOG).open(errors="replace") as file:
+            found = ATTEMPT.search(file.read(4096))
     except FileNotFoundError:
         return None
     return found.group(1) if found else None
@@ -135,7 +138,7 @@ def _attempt(job: Job, place: Place, folder: Path, number: int) -> tuple[_Heard,
     }
     for one in readers.values():  # what is there from an earlier attempt is not this one's
         list(one.new())
-    heard, size, since, silent = _Heard(), -1, time.monotonic(), False
+    heard, size, since, silent = _Heard(program.maximize), -1, time.monotonic(), False
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(place.threads))
     with Process(
         points.command(job, attempt), folder=place.folder, log=log, environment={**threads, "PYTHONUNBUFFERED": "1"}
@@ -162,7 +165,7 @@ def _listen(readers: dict[str, Pattern | Key], heard: _Heard, job: Job, place: P
             if name != "loss":
                 heard.metrics[name] = value
                 continue
-            loss = 1 - value if points.program_of(job.point).maximize else value
+            loss = 1 - value if heard.is_accuracy else value
             heard.losses.append((step, loss))
             if place.report and step is not None and math.isfinite(loss):
                 place.report(_point(job, step, loss))
@@ -194,7 +197,7 @@ def _ended(code: int) -> str:
     return f"exit code {code}"
 
 
-def _judged(heard: _Heard, reasons: Sequence[str], program: Program) -> tuple[State, float | None, str | None]:
+def _judged(heard: _Heard, reasons: Sequence[str]) -> tuple[State, float | None, str | None]:
     """State, loss and reason of a run."""
     if len(reasons) == ATTEMPTS:
         return "failed", None, f"{ATTEMPTS} attempts: {reasons[-1]}"
@@ -204,7 +207,7 @@ def _judged(heard: _Heard, reasons: Sequence[str], program: Program) -> tuple[St
         return "diverged", None, f"the loss is {loss}"
     if loss > 0:
         return "complete", loss, None
-    if program.maximize:
+    if heard.is_accuracy:
         return "failed", None, f"it printed {1 - loss:g}; an accuracy is below 1"
     return "failed", None, f"it printed {loss:g}; a loss is above 0"
 
