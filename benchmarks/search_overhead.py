@@ -49,7 +49,10 @@ def main() -> None:
         store = Store(folder)
         studies = make_studies(experiment, inputs_of_arms(experiment, experiment.compared), store)
         records = store.records()
-        progress, profile = Progress(10 * args.trials, 1.0, lambda record: studies.best_line(record, records)), Profile()
+        progress, profile = (
+            Progress(10 * args.trials, 1.0, lambda record: "", lambda record: studies.best_line(record, records)),
+            Profile(),
+        )
         with cluster(store):
             at_once = slots(experiment.resources)
             profile.mark("before")

@@ -1,6 +1,7 @@
 """A training run that takes no time: its loss is a known function of what it is given. A program, and a function for tests.
 
-The best LR moves as width^-0.3. ``multiplier``: a run reaches what the baseline reaches with so many times its tokens.
+The best LR moves as width^-0.3; in a world with a number, ``wander``, it wanders about that by .1 per root of an e-fold, as the
+best of public sweeps do. ``multiplier``: a run reaches what the baseline reaches with so many times its tokens.
 ``sleep``: seconds that a run takes. ``faults``: the share of runs that crash, hang, print nan or no loss, or leave a child behind
 that ignores SIGTERM; which ones, their numbers say.
 """
@@ -18,8 +19,11 @@ BASE, BEST, DRIFT = 64, 0.02, -0.3
 CURVATURE, SKEW = 0.012, 1.2
 
 
-def best_lr(width):
-    return BEST * (width / BASE) ** DRIFT
+def best_lr(width, wander=0):
+    rng, off, at = np.random.default_rng([11, int(wander)]), 0.0, BASE
+    while wander and at < width:
+        off, at = off + 0.1 * math.sqrt(math.log(2)) * rng.standard_normal(), 2 * at
+    return BEST * (width / BASE) ** DRIFT * math.exp(off)
 
 
 def floor(width, tokens, multiplier):
@@ -27,8 +31,8 @@ def floor(width, tokens, multiplier):
     return 1.7 + 20 * (36 * width**2) ** -0.25 + 12 * (multiplier * tokens) ** -0.28
 
 
-def loss(*, width, lr, tokens, seed=0, multiplier=1.0, noise=0.001):
-    u = math.log(lr / best_lr(width))
+def loss(*, width, lr, tokens, seed=0, multiplier=1.0, noise=0.001, wander=0):
+    u = math.log(lr / best_lr(width, wander))
     if u > 3:
         return math.nan
     rng = np.random.default_rng([seed, int(width), int(tokens), int(1000 * multiplier), int(lr * 1e9)])
@@ -59,6 +63,7 @@ def main():
         "multiplier": 1,
         "noise": 0.001,
         "faults": 0,
+        "wander": 0,
         "sleep": 0,
     }.items():
         parser.add_argument(f"--{name}", type=float, required=default is None, default=default)

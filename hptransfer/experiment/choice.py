@@ -56,7 +56,8 @@ def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Exp
 
 def arm_options(names: Iterable[str]) -> str:
     """The options by which a command is about the arms of these names."""
-    return f"--optimizer {','.join(names)}"
+    chosen = list(names)
+    return f"--{'optimizer' if set(chosen) <= set(RECIPES.names()) else 'arm'} {','.join(chosen)}"
 
 
 def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]) -> list[Arm]:

@@ -147,12 +147,12 @@ class _ArmRuns:
 
     def tests(self, record: Record) -> bool:
         """Whether a run is one at the held-out width, at any horizon."""
-        return _is_at(self._target, record.point)
+        return is_at(self._target, record.point)
 
     def repeats(self, record: Record) -> bool:
         """Whether a run measures a searched width again, at any horizon."""
         point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
-        return point is not None and record.point.init_seed >= REPEATED_SEED and _is_at(point, record.point)
+        return point is not None and record.point.init_seed >= REPEATED_SEED and is_at(point, record.point)
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and width."""
@@ -163,7 +163,7 @@ class _ArmRuns:
         return self._same[key]
 
 
-def _is_at(place: Point, point: Point) -> bool:
+def is_at(place: Point, point: Point) -> bool:
     """Whether two runs differ in nothing but what is tuned, their horizon and what is free at the target; of a program, in
     nothing that its command, its files and its loss are."""
     if "program" in place.settings:

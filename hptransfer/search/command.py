@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             from hptransfer.search.tuner import run_trials
 
             planned, left = _planned(studies, records)
-            progress = Progress(planned, left, lambda record: studies.best_line(record, records))
+            best = partial(studies.best_line, records=records)
+            progress = Progress(planned, left, lambda record: studies.of(record).arm.name, best)
             at_once = room.slots()
             run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
             profile.trials_ended(at_once)

@@ -16,10 +16,11 @@ def cost(job: Job) -> float:
 
 
 class Progress:
-    """``planned`` runs are expected; the time left is their `cost` at the speed seen so far."""
+    """``planned`` runs are expected; the time left is their `cost` at the speed seen so far. ``arm`` and ``label``: whose run it
+    is, and what is said of it at the end."""
 
-    def __init__(self, planned: int, planned_cost: float, label: Callable[[Record], str]) -> None:
-        self._planned, self._cost, self._label = planned, planned_cost, label
+    def __init__(self, planned: int, planned_cost: float, arm: Callable[[Record], str], label: Callable[[Record], str]) -> None:
+        self._planned, self._cost, self._arm, self._label = planned, planned_cost, arm, label
         self._began = time.monotonic()
         self._done, self._done_cost = 0, 0.0
 
@@ -33,7 +34,7 @@ class Progress:
         row, names = record.row(), {"lr": "lr", "wd": "weight_decay", "ratio": "embedding_lr_ratio"}
         tuned = " ".join(f"{name} {number(row[key]):<8}" for name, key in names.items() if row[key] is not None)
         console.print(
-            f"{self._done:>3}/{self._planned}  {row['optimizer'] or 'program':<8} {row['parametrization']} "
+            f"{self._done:>3}/{self._planned}  {self._arm(record):<8} {row['parametrization']} "
             f"width {row['width']:<4} {tuned} {outcome:<14} {self._label(record)}  {_clock(left)} left"
         )
 

@@ -62,9 +62,13 @@ class Studies:
                     counts[id(study)] += 1
                     going = True
 
+    def of(self, record: Record) -> Study:
+        """The study that a record belongs to."""
+        return next(study for study in self.studies if study.has(record))
+
     def best_line(self, record: Record, records: Mapping[str, Record]) -> str:
         """The best so far of the study that a record belongs to, in words."""
-        study = next(study for study in self.studies if study.has(record))
+        study = self.of(record)
         best = min(study.complete(records), key=lambda run: run.loss or math.inf, default=None)
         return f"best {best.loss:.4f} at lr {number(best.point['lr'])}" if best else "none complete yet"
 

@@ -236,7 +236,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
                 place = Place(store, claim, say, config["threads"], config["gpus"], config["hang_seconds"], folder)
                 record = trainer.train(job, place)
                 took = record.outcome
-                outcome |= {"training": took.training_wall_seconds, "evaluation": took.evaluation_wall_seconds or 0.0}
+                outcome |= {"training": took.training_wall_seconds or 0.0, "evaluation": took.evaluation_wall_seconds or 0.0}
     except ClaimLost:
         return outcome | {"elsewhere": True}
     except HptransferError as error:

@@ -16,8 +16,8 @@ from itertools import zip_longest
 from scipy import stats
 
 from hptransfer.experiment import ValidationSettings
-from hptransfer.experiment.membership import REPEATED_SEED, Resolve
-from hptransfer.runs import Job
+from hptransfer.experiment.membership import REPEATED_SEED, Resolve, is_at
+from hptransfer.runs import Job, Point
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import (
     Configuration,
@@ -227,6 +227,11 @@ class Together:
     def planned(self, records: Records) -> list[Job]:
         """What is left to run, if the baseline needs every horizon."""
         return _once(one for protocol in self.protocols for one in protocol.planned(records))
+
+    def arm(self, point: Point) -> str:
+        """Whose run it is."""
+        told = ((name, one.point) for protocol in self.protocols for name, one in protocol.predictions.items())
+        return next((name for name, place in told if is_at(place, point)), "")
 
 
 def _at(prediction: Prediction, width: int, resolve: Resolve) -> Prediction:

@@ -65,7 +65,10 @@ def _train(
     # A program starts what workers it has by itself, and is a trial here.
     predicted = [job for job in jobs if job.run_id not in records and job.point.settings["trainer"] == "ours"]
     progress = Progress(
-        len(planned), sum(map(cost, planned)), lambda record: f"({record.point.scales.get('tokens', '?')} tokens)"
+        len(planned),
+        sum(map(cost, planned)),
+        lambda record: protocol.arm(record.point),
+        lambda record: f"({record.point.scales.get('tokens', '?')} tokens)",
     )
     # The pool outside: an interrupt ends Ray first, and with it what the pool's threads wait for.
     with ThreadPoolExecutor(max(1, len(predicted))) as pool, cluster(store):

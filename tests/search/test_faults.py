@@ -62,7 +62,9 @@ def written(log: Path, store: Store) -> Counter:
 
 
 def search(runs: Runs, store: Store, **resources: float) -> None:
-    run_trials(runs, store, store.records(), Progress(len(runs.jobs), 1.0, lambda _: ""), resources=Resources(**resources))
+    run_trials(
+        runs, store, store.records(), Progress(len(runs.jobs), 1.0, lambda _: "", lambda _: ""), resources=Resources(**resources)
+    )
 
 
 def strike(store: Store, sent: signal.Signals, times: int = 1) -> dict[str, int]:

@@ -16,7 +16,7 @@ class Refuses:
 def test_a_refusal_in_mid_search_ends_it_in_its_own_words(tmp_path, monkeypatch):
     """Raised out of a searcher it would end Tune with a stack trace."""
     monkeypatch.setattr(tuner, "slots", lambda resources: 1)
-    progress = Progress(1, 1.0, lambda record: "")
+    progress = Progress(1, 1.0, lambda record: "", lambda record: "")
     searcher = tuner._Searcher(Refuses(), Store(tmp_path), {}, progress, Resources(), Profile())
     assert searcher.suggest("trial") == tuner.Searcher.FINISHED
     assert str(searcher.failed) == "the store holds another search"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from statistics import median
+from typing import Any
 
 import pytest
-from programs import make_experiment, searched
+from programs import COMMAND, make_experiment, searched
 from world import best_lr
 
 from hptransfer.experiment.membership import members
@@ -16,8 +16,8 @@ from hptransfer.transfer.decision import predict
 from hptransfer.transfer.prediction import Prediction
 
 
-def predicted(seed: int, arm: str) -> Prediction:
-    experiment = make_experiment(search={"trials": 10, "seed": seed})
+def predicted(seed: int, arm: str, **changes: Any) -> Prediction:
+    experiment = make_experiment(search={"trials": 10, "seed": seed}, **changes)
     found = members(searched(experiment).values(), experiment, resolve)
     return predict(arm_group(arm, found, experiment.widths, arm), target_of(experiment, arm, found), resolve)
 
@@ -31,13 +31,17 @@ def test_a_prediction_of_unknown_coordinates(arm: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_intervals_hold_the_optimum_8_times_wider() -> None:
-    """100 seeds: 70 to 90 hold it, and their median width (high over low) is 2 at most."""
-    truth, held, widths = best_lr(2048), 0, []
+@pytest.mark.parametrize(("wanders", "most"), [(True, 90), (False, 100)])
+def test_the_intervals_hold_the_optimum_8_times_wider(wanders: bool, most: int) -> None:
+    """100 seeds: their median width (high over low) is 2 at most. Where optima wander about the law as those of public sweeps do,
+    70 to 90 hold; where they lie on it, more, as three widths cannot tell that."""
+    held, widths = 0, []
     for seed in range(100):
-        lr = predicted(seed, "mine").lr
+        wander = (seed + 1) * wanders
+        arms = {"mine": {"trainer.command": f"{COMMAND} --wander {wander}"}}
+        lr = predicted(seed, "mine", arms=arms).lr
         assert lr.low is not None and lr.high is not None
-        held += lr.low <= truth <= lr.high
+        held += lr.low <= best_lr(2048, wander) <= lr.high
         widths.append(lr.high / lr.low)
-    print(f"{held} of 100 hold the optimum; median width {median(widths):.2f}, ends {math.log(max(widths)):.2f}")
-    assert 70 <= held <= 90 and median(widths) <= 2
+    print(f"{'wandering' if wanders else 'exact'}: {held} of 100 hold the optimum; median width {median(widths):.2f}")
+    assert 70 <= held <= most and median(widths) <= 2
