@@ -78,11 +78,11 @@ def record_of(job: Job) -> Record:
     options = {name.removeprefix("--"): float(value) for name, value in zip(words[2::2], words[3::2], strict=True)}
     found = loss(**options | {"seed": int(options["seed"])})
     state = "diverged" if math.isnan(found) else "complete"
-    tokens = int(job.point["tokens"])
+    tokens = job.point.scales.get("tokens")
     outcome = Outcome(
         state=state,
         loss=None if math.isnan(found) else found,
-        tokens=tokens,
+        tokens=None if tokens is None else int(tokens),
         flops=job.flops,
         finished_at="2026-11-26T00:00:00+00:00",
     )

@@ -37,7 +37,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        hint = "; a value with braces, such as a command, is quoted within {...}" if "flow mapping" in str(error) else ""
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}{hint}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path} does not hold a mapping of keys to values")
     return data
@@ -79,7 +80,8 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that nobody knows tells more than the one that is then missing.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         dotted = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = first.get("ctx", {}).get("known") or _fields(model, first["loc"])

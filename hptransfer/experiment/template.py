@@ -20,6 +20,8 @@ from hptransfer.optimizers.recipe import ROLES
 OF_THE_ATTEMPT = ("folder", "gpus", "port")
 TUNED = ("lr", "weight_decay", "weight_decay_coupled")
 OF_THE_RUN = (*TUNED, "embedding_lr_ratio", "seed", "data_seed")
+OTHERWISE = {"learning_rate": "lr", "wd": "weight_decay", "n_embd": "width", "d_model": "width", "hidden_size": "width"}
+SCRIPTS = (".py", ".sh")
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -52,6 +54,8 @@ class Template:
                     raise unknown(f"role in {{{name}}} of the command:", role, ROLES)
                 if role == "vector" and tuned != "lr":
                     raise UsageError(f"{{{name}}} of the command: gains and biases have no weight decay")
+            elif name in OTHERWISE:
+                raise UsageError(f"unknown placeholder {name!r}; did you mean {OTHERWISE[name]!r}?")
             elif name not in (known := {*OF_THE_RUN, *OF_THE_ATTEMPT, *scales}):
                 raise UsageError(f"{unknown('placeholder', name, known)}; a brace of the command's own is written {{{{ or }}}}")
         if not self.has("lr"):
@@ -68,6 +72,9 @@ class Template:
         asked = ["/bin/sh", "-c", 'command -v "$0"', os.path.expanduser(program)]
         if subprocess.run(asked, cwd=folder, capture_output=True, check=False).returncode:
             raise UsageError(f"the command's program {program!r} is not there")
+        script = words[1] if len(words) > 1 and words[1].endswith(SCRIPTS) and "{" not in words[1] else ""
+        if script and not os.path.isfile(folder / script):
+            raise UsageError(f"the command's script {script!r} is not there")
 
     @property
     def words(self) -> set[str]:

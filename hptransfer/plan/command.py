@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     every = [stage for stages in plans for stage in stages]
     whole = total(stage.cost for stage in every)
     console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per width; store {args.store}")
-    own = {record.run_id for arm in arms for part in (found.searched, found.held_out) for record in part.get(arm.name, ())}
+    own = {record.run_id for arm in arms for record in found.of(arm.name)}
     if own:
         console.print(f"{len(own)} of these runs are in the store: what search and validate find there is not run again")
     table(

@@ -12,7 +12,10 @@ from hptransfer.transfer.prediction import Estimate
 
 MOST_CARDS = 2  # that fit on the first screen side by side
 SOURCES = {"fitted": "identified", "rule": "not identified, rule used", "frozen": "kept"}  # of a value without an interval
-UNTIMED = "not timed, or on different devices"
+UNKNOWN: dict[str, str] = {  # why there is no multiplier on an axis
+    "flops_with_optimizer": "the optimizers' own are not known",
+    "wall_clock": "not timed, or on different devices",
+}
 
 
 def answers(arms: Sequence[Answer]) -> str:
@@ -89,7 +92,11 @@ def _numbers(answer: Answer) -> list[tuple[str, str, str, str]]:
     if answer.speedup and (found := headline(answer.speedup.compute_multiplier)):
         axis, multiplier = found
         speedup = (speedup[0], text.multiplier(multiplier), text.multiplier_bounds(multiplier), text.AXES[axis])
-    return [("Learning rate", text.plain(lr.value), text.bounds(lr), "base coordinates"), _decay(decay), regret, speedup]
+    return [("Learning rate", text.plain(lr.value), text.bounds(lr), _coordinates(answer)), _decay(decay), regret, speedup]
+
+
+def _coordinates(answer: Answer) -> str:
+    return "as the program takes it" if answer.parametrization == "unknown" else "base coordinates"
 
 
 def _decay(decay: Estimate | None) -> tuple[str, str, str, str]:
@@ -112,7 +119,9 @@ def _axes(answer: Answer) -> str:
     items = []
     for axis, name in text.AXES.items():
         value = answer.speedup.compute_multiplier.get(axis)
-        words, sure = ("-", UNTIMED) if value is None else (text.multiplier(value), text.multiplier_bounds(value))
+        words, sure = (
+            ("-", UNKNOWN.get(axis, "not known")) if value is None else (text.multiplier(value), text.multiplier_bounds(value))
+        )
         items.append(f"<div><dt>{name}</dt><dd><b>{escape(words)}</b> <span>{escape(sure)}</span></dd></div>")
     return f'<div class="axes"><p>What the baseline needs for the same loss, as a multiple</p><dl>{"".join(items)}</dl></div>'
 

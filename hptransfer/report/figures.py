@@ -143,7 +143,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             f"width {width}, where nobody tuned (diamond), and the baseline's ladder of horizons at that width (dotted line). "
             "The best of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
             compute,
-            absent(compute, "No run has completed yet.", "search"),
+            () if summary.runs.get("complete") else absent(compute, "No run has completed yet.", "search"),
+            () if compute or not summary.runs.get("complete") else ("The runs do not say what compute they took.",),
         ),
         Section(
             "multiplier",
@@ -158,7 +159,8 @@ def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str)
             "Training curves",
             f"Predicted runs at width {width} and the baseline's ladder of horizons. Compare the dots, the final losses.",
             training,
-            absent(training, f"No predicted run at width {width} has finished yet.", "validate"),
+            absent([*training, *tests], f"No predicted run at width {width} has finished yet.", "validate"),
+            () if training or not tests else ("The runs say no losses on the way, or not after how many tokens.",),
         ),
     )
     return tuple(one for one in found if one.figures or one.missing or one.remarks)  # a program has no activations to check
@@ -283,7 +285,7 @@ def _ends(frame: pl.DataFrame) -> str:
 
 
 def _training(frame: pl.DataFrame) -> Iterable[Figure]:
-    if not frame.is_empty():
+    if frame["tokens"].is_not_null().any():
         yield Figure("training-by-tokens", "Validation loss by tokens", _ends(frame), charts.training_curves(frame, "tokens"))
     if frame["wall_seconds"].is_not_null().any():
         note = "Seconds of training without evaluation, in proportion to steps."

@@ -29,15 +29,14 @@ def render_markdown(summary: Summary, sections: Sequence[Section]) -> str:
     for answer in summary.arms:
         lines += [f"- {statement}" for statement in answer.statements]
     lines += [""]
-    lines += ["## Final values by role", ""]
-    lines += table(
-        ("arm", "role", "learning rate", "weight decay", "epsilon"),
-        [
-            (answer.arm, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
-            for answer in summary.arms
-            for role, n in answer.roles.items()
-        ],
-    )
+    by_role = [
+        (answer.arm, role, text.plain(n.lr), text.plain(n.weight_decay), text.epsilons(n.epsilons))
+        for answer in summary.arms
+        for role, n in answer.roles.items()
+    ]
+    if by_role or any(not answer.is_program for answer in summary.arms):
+        lines += ["## Final values by role", ""]
+        lines += table(("arm", "role", "learning rate", "weight decay", "epsilon"), by_role)
     for section in sections:
         lines += evidence(section)
     if tables := number_tables(summary):

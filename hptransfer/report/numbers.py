@@ -66,7 +66,9 @@ def _size(answer: Answer, size: Size) -> tuple[str, ...]:
 
 def trend_table(answers: Sequence[Answer]) -> Table:
     """How each multiplier moves with compute."""
-    found = [(answer.arm, answer.speedup.trend) for answer in answers if answer.speedup and answer.speedup.trend]
+    # Where survival was measured, its ladders say it better: over sizes the baseline's curve is extrapolated.
+    asked = (answer for answer in answers if not answer.survival)
+    found = [(answer.arm, answer.speedup.trend) for answer in asked if answer.speedup and answer.speedup.trend]
     rows: list[tuple[str, ...]] = [(name, f"{trend.value:+.3f} {_signed(trend)}", _trend(trend)) for name, trend in found]
     return "Over these sizes the multiplier goes as compute to this power.", ("arm", "exponent", "what it says"), rows
 

@@ -86,9 +86,11 @@ def _provenance(summary: Summary) -> str:
     origin = summary.provenance
     rows = [("Runs", ", ".join(f"{n} {state}" for state, n in summary.runs.items()) or "none yet")]
     for name, cost in summary.cost.items():
-        flops = f"{text.plain(cost.flops)} FLOPs of training and {text.plain(cost.flops_optimizer)} of optimizers"
-        spent = f"{cost.runs} runs, {text.duration(cost.wall_seconds)} of training, {flops}"
-        spent += f"; {cost.unknown} of them do not say all of it" if cost.unknown else ""
+        parts = [f"{cost.runs} runs", f"{text.duration(cost.wall_seconds)} of training"]
+        parts += [f"{text.plain(cost.flops)} FLOPs of training"] if cost.flops else []
+        parts += [f"{text.plain(cost.flops_optimizer)} of optimizers"] if cost.flops_optimizer else []
+        spent = ", ".join(parts)
+        spent += f"; {cost.unknown} of them do not say all of it" if cost.unknown and cost.flops_optimizer else ""
         rows.append((f"Cost, {'validation' if name == 'held_out' else name}", spent))
     if data := origin.corpus:
         rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile.mark("results")
     target = experiment.target_loss
     result = [_summary(study, records, known, target) for study in studies.studies]
-    counts = {"runs": "runs_total", "new": "runs_new", "diverged": "diverged"}
+    counts = {"runs": "runs_total", "new": "runs_new", "diverged": "diverged", "failed": "failed"}
     found = {"lr": "lr", "weight decay": "weight_decay", "ratio": "embedding_lr_ratio", "loss": "loss"}
     if target is not None:
         found |= {f"tokens to {target:g}": "tokens_to_target_loss"}
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             for row in result
         ],
     )
+    if lost := studies.failed(records):
+        console.print(f"{len(lost)} runs failed; mend it, and search with --retry-failed: {records[lost[-1]].outcome.reason}")
     spent, names = budget.spent(records), [arm.name for arm in arms]
     finish(
         args,
@@ -169,7 +171,7 @@ def _profiled(args: argparse.Namespace, profile: Profile) -> dict[str, Any]:
 
 def _summary(study: Study, records: Mapping[str, Record], known: set[str], target: float | None) -> dict[str, Any]:
     runs = study.runs(records)
-    best = study.best
+    best = study.best(records)
     return {
         "arm": study.arm.name,
         "optimizer": study.arm.optimizer,
@@ -179,6 +181,7 @@ def _summary(study: Study, records: Mapping[str, Record], known: set[str], targe
         "runs_new": sum(record.run_id not in known for record in runs),
         "run_ids": [record.run_id for record in runs],
         "diverged": sum(record.state == "diverged" for record in runs),
+        "failed": sum(record.state == "failed" for record in runs),
         "best": {
             **best.point.hyperparameters,
             "loss": best.loss,

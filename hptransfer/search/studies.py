@@ -112,8 +112,7 @@ def _studies_of(
         )
     if len(studies) > 1 and search.trials < (first := studies[0].first_look):
         raise UsageError(
-            f"search.trials {search.trials} is too few: wider widths start from the first {first} runs of the "
-            f"smallest ({ratios} compare embedding_lr_ratio, {first - ratios} go over the range); "
+            f"search.trials {search.trials} is too few: wider widths start from the first {first} runs of the smallest; "
             f"more trials, or one width, or search.sampler tpe, gp or random"
         )
     return studies

@@ -136,11 +136,10 @@ class Study:
     def _run_ids(self) -> list[str]:
         return [record.run_id for _, record in self.finished] + [job.run_id for _, job in self.batch]
 
-    @property
-    def best(self) -> Record | None:
+    def best(self, records: Mapping[str, Record]) -> Record | None:
         """The complete run with the lowest loss, at the frozen ratio where there is one."""
-        complete = [record for _, record in self.finished if record.loss is not None and self._is_heard(record)]
-        at_ratio = [record for record in complete if self.is_comparable(record)]
+        complete = self.complete(records)
+        at_ratio = [record for record in complete if self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))]
         return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
@@ -171,7 +170,8 @@ class Study:
 
     def _best_ratio(self) -> Kept:
         """That of the best run; the middle one where none is complete."""
-        best, values = self.best, self.space.embedding_lr_ratio.values
+        heard = (record for _, record in self.finished if record.loss is not None and self._is_heard(record))
+        best, values = min(heard, key=lambda record: record.loss or math.inf, default=None), self.space.embedding_lr_ratio.values
         ratio = best.point.hyperparameters.get(RATIO, values[0]) if best else values[len(values) // 2]
         return Kept(ratio, tuple(record.run_id for _, record in self.finished))
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         written.append(f"{store.location}: {result['compacted']} runs gathered")
     frame = store.frame()
     groups = frame.group_by(GROUP).agg(pl.len().alias("runs"), pl.col("loss").min()).sort(GROUP)
-    cli.table(f"store {store.location}: {len(frame)} runs", [*GROUP, "runs", "lowest loss"], groups.rows())
+    cli.table(f"store {store.location}: {len(frame)} runs", [*GROUP, "runs", "lowest loss"], groups.fill_null("-").rows())
     cli.finish(args, result | {"groups": groups.to_dicts()}, written=written)
     return 0
 

@@ -110,7 +110,7 @@ def test_a_clock_that_is_not_known_is_a_dash(full: Results) -> None:
 
 def test_adamw_alone_is_no_baseline_and_asks_for_nothing_more() -> None:
     text = words(results(experiment(("adamw",))))
-    assert text.count("adamw is alone in this experiment: there is no other optimizer whose saving could be measured.") == 2
+    assert text.count("adamw is alone in this experiment: there is no other arm to compare it with.") == 2
     assert "that the others are measured against" not in text and "hptransfer.validate" not in text
 
 

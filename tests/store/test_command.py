@@ -64,6 +64,7 @@ def test_runs_of_a_program_are_imported_by_their_arms(folder: Path, capsys: pyte
         "spaces": {arm: {"lr": {"low": 1e-3, "high": 1}} for arm in ("plain", "patched")},
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(experiment))
+    (folder / "train.py").touch()
     rows = [{"arm": arm, "width": 64, "lr": lr, "loss": 2.0} for arm in ("plain", "patched") for lr in (0.01, 0.02, 0.04)]
     pl.DataFrame(rows).write_csv("program.csv")
     assert store("--import", "program.csv", "--json") == 0

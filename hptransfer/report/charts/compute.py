@@ -42,7 +42,7 @@ TIMES = "format(datum.value, '~g') + 'x'"
 
 
 def loss_against_compute(frame: pl.DataFrame) -> Chart:
-    """Final losses of every arm against training compute, the optimizer's own included; both axes logarithmic."""
+    """Final losses of every arm against training compute, the optimizer's own included where known; both axes logarithmic."""
     frame = frame.filter(pl.col("compute").is_not_null())
     most = as_float(frame["compute"].max())
     unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if most >= size), ("FLOP", 1.0))
@@ -62,7 +62,8 @@ def loss_against_compute(frame: pl.DataFrame) -> Chart:
         pl.when(rungs | (kind == "predicted") & has_ladder).then(True).alias("rung"),
         pl.when(kind="predicted").then(True).alias("told"),
     )
-    x = log_x("compute", rows["compute"], f"compute with the optimizer's ({unit})")
+    whose = " with the optimizer's" if frame["flops_optimizer"].is_not_null().any() else ""
+    x = log_x("compute", rows["compute"], f"compute{whose} ({unit})")
     low, high = as_float(rows["loss"].min()), as_float(rows["loss"].max())
     low, high = low / 1.01 - 0.04 * (high - low), high * 1.01 + 0.04 * (high - low)
     y = alt.Y("loss:Q", title=LOSS, scale=log_scale(low, high), axis=log_axis(low, high))

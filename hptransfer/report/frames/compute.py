@@ -31,7 +31,8 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     """Final losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at the held-out
     width; horizon, the baseline's ladder there; chosen, its configuration that won over the prediction and that the ladder
     then starts from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over
-    ``seeds``. A diverged run has no place here. A cost is null where it is unknown."""
+    ``seeds``. A diverged run has no place here. A cost is null where it is unknown. ``compute`` counts the optimizer's FLOPs
+    where any of the runs say them."""
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
@@ -72,7 +73,8 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
         "seeds": pl.Int64,
         "annealed": pl.Boolean,
     }
-    return tidy(rows, schema)
+    found = tidy(rows, schema)
+    return found if found["flops_optimizer"].is_not_null().any() else found.with_columns(compute=pl.col("flops"))
 
 
 def _loss(record: Record | None) -> float:
