@@ -343,7 +343,9 @@ class Experiment(Frozen):
     ) -> tuple[dict[str, Number], dict[str, Any]]:
         """Scales and settings of a run of a user's program. Sizes that are the same at every width are scales of their own;
         others follow from the width."""
-        fixed = {name: round(float(getattr(program, name))) for name in ("tokens", "batch_tokens") if program.is_fixed(name)}
+        fixed: dict[str, Number] = {
+            name: round(program.fixed[name]) for name in ("tokens", "batch_tokens") if name in program.fixed
+        }
         horizon = {"policy": "tokens"} if "tokens" in fixed else {"policy": "formula", "formula": str(program.tokens)}
         return {"width": width, **fixed}, {
             "trainer": "command",

@@ -49,12 +49,12 @@ def evaluate(text: str, values: Mapping[str, float]) -> float:
     return value
 
 
-def is_number(formula: str | float | None) -> bool:
-    """Whether a formula is a number, the same at every scale."""
+def names_in(text: str) -> set[str]:
+    """What a formula names, its functions among them; nothing of what is no formula."""
     try:
-        return formula is not None and math.isfinite(float(formula))
-    except ValueError:
-        return False
+        return {node.id for node in ast.walk(ast.parse(text.strip()[:LONGEST], mode="eval")) if isinstance(node, ast.Name)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
 
 
 def _value(node: ast.expr, text: str, values: Mapping[str, float]) -> float:

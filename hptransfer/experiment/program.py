@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.frozen import Frozen
-from hptransfer.experiment.formula import evaluate, is_number
+from hptransfer.experiment.formula import FUNCTIONS, evaluate, names_in
 from hptransfer.experiment.settings import Parametrization
 from hptransfer.experiment.template import Template
 from hptransfer.runs.point import Number
 
 Formula = str | int | float
-SIZES = ("parameters", "tokens", "batch_tokens", "flops")  # in the order in which they may name each other
+SIZES = ("parameters", "batch_tokens", "tokens", "flops")
 
 
 class ProgramFiles(Frozen):
@@ -40,7 +40,7 @@ class LossKey(Frozen):
 
 class Program(Frozen):
     """A program whose runs are trials. ``parameters``, ``tokens``, ``batch_tokens`` and ``flops`` (forward and backward of the
-    run) are formulas over the scales, and over those of them that come before."""
+    run) are formulas over the scales and over each other."""
 
     command: str = Field(
         description="run by sh; {width} and other scales, {lr}, {lr.hidden}, {weight_decay}, {seed}, {folder}, ..."
@@ -58,8 +58,12 @@ class Program(Frozen):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        for name in SIZES:
-            if self.is_fixed(name) and float(getattr(self, name)) < 1:
+        try:
+            fixed = self.fixed
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        for name, value in fixed.items():
+            if value < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is no size")
         for name, where in {"loss": self.loss, **self.metrics}.items():
             if isinstance(where, str):
@@ -101,15 +105,22 @@ class Program(Frozen):
         """Parameters, tokens, batch_tokens and flops of a run, as far as there are formulas; ``scales`` go before the formulas.
         Whole but for the FLOPs. Raises UsageError for a formula without a value."""
         known: dict[str, Number] = dict(scales)
-        for name, formula in self.formulas.items():
-            if name not in known:
-                value = evaluate(str(formula), known)
+        while left := [name for name in self.formulas if name not in known]:
+            ready = [name for name in left if not names_in(str(self.formulas[name])) & set(left)]
+            for name in ready or left:  # those that name each other in a circle have no value, and it is said
+                value = evaluate(str(self.formulas[name]), known)
                 known[name] = value if name == "flops" else max(1, round(value))
         return {name: known[name] for name in SIZES if name in known}
 
-    def is_fixed(self, name: str) -> bool:
-        """Whether a size is the same at every scale."""
-        return is_number(getattr(self, name))
+    @cached_property
+    def fixed(self) -> dict[str, Number]:
+        """The sizes that are the same at every scale: their formulas name no scale, nor another size that does."""
+        known: dict[str, Number] = {}
+        for _ in self.formulas:
+            for name, formula in self.formulas.items():
+                if name not in known and names_in(str(formula)) <= {*known, *FUNCTIONS}:
+                    known[name] = evaluate(str(formula), known)
+        return known
 
 
 def _check_pattern(name: str, pattern: str) -> None:
@@ -130,7 +141,7 @@ def check_program(program: Program, parametrization: Parametrization, optimizer:
     except UsageError as error:
         raise ValueError(str(error)) from None
     grows = {"width", *(name for name in ("parameters", "tokens", "batch_tokens") if name in program.scales)}
-    grows = {name for name in grows if name == "width" or not program.is_fixed(name)}
+    grows -= set(program.fixed)
     grows |= {"steps"} if grows & {"tokens", "batch_tokens"} else set()
     if not template.names & grows:
         raise ValueError(f"the command is the same at every width: it has no {{width}} ({program.command[:80]!r})")

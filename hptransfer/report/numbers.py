@@ -27,6 +27,7 @@ def number_tables(summary: Summary) -> list[Table]:
     answers = summary.arms
     tables = [
         multiplier_table(answers),
+        survival_table(answers),
         size_table(answers),
         trend_table(answers),
         overhead_table(answers),
@@ -47,10 +48,29 @@ def multiplier_table(answers: Sequence[Answer]) -> Table:
     return f"What the baseline needs for the same loss, as a multiple. {text.BESIDE_THE_LADDER}", columns, rows
 
 
+def survival_table(answers: Sequence[Answer]) -> Table:
+    """The multiplier at every scale where the baseline's ladder was run, and its slope."""
+    rows: list[tuple[str, ...]] = []
+    for answer in answers:
+        if not (found := answer.survival):
+            continue
+        slope = "-" if found.slope is None else f"{found.slope.value:+.3f} {_signed(found.slope)}"
+        for one in found.scales:
+            where = (answer.arm, str(one.width), text.plain(one.flops), text.multiplier_in_full(one.multiplier))
+            rows.append((*where, slope if one.is_held_out else ""))
+    caption = (
+        "The multiplier on FLOPs at every scale, from the baseline's ladder of horizons there, each arm at the best of its search "
+        "or, at the held-out width, at its prediction. Slope: of ln multiplier per ln compute, with a 90 % interval."
+    )
+    return caption, ("arm", "width", "FLOPs of a run", "multiplier", "slope"), rows
+
+
 def size_table(answers: Sequence[Answer]) -> Table:
     """Both optimizers at every size, and the multipliers over sizes."""
     columns = ("arm", "width", "parameters", "loss", "the baseline's loss", "interpolated over sizes", "by a power law")
-    rows = [_size(answer, size) for answer in answers if answer.speedup for size in answer.speedup.sizes]
+    # Where survival was measured, its ladders say it better: over sizes the baseline is mostly extrapolated.
+    asked = [answer for answer in answers if answer.speedup and not answer.survival]
+    rows = [_size(answer, size) for answer in asked if answer.speedup for size in answer.speedup.sizes]
     caption = (
         "Over model sizes, at the best of each search or, at the held-out width, at the predictions: the baseline's compute to "
         "the same loss, piecewise linear in ln compute against ln loss (arXiv 2512.05620), and by a power law through all sizes."
@@ -66,7 +86,6 @@ def _size(answer: Answer, size: Size) -> tuple[str, ...]:
 
 def trend_table(answers: Sequence[Answer]) -> Table:
     """How each multiplier moves with compute."""
-    # Where survival was measured, its ladders say it better: over sizes the baseline's curve is extrapolated.
     asked = (answer for answer in answers if not answer.survival)
     found = [(answer.arm, answer.speedup.trend) for answer in asked if answer.speedup and answer.speedup.trend]
     rows: list[tuple[str, ...]] = [(name, f"{trend.value:+.3f} {_signed(trend)}", _trend(trend)) for name, trend in found]

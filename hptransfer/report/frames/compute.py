@@ -126,9 +126,8 @@ def multipliers(results: Results) -> pl.DataFrame:
 
 def multiplier_over_scale(results: Results) -> pl.DataFrame:
     """Compute multipliers on FLOPs at every model size. ``method``: sizes, from the baseline's losses over sizes, piecewise; law,
-    from a power law through them; ladder, from the baseline's horizons at the
-    held-out width, and at the searched ones where these were run. ``trend`` is the exponent of
-    the multiplier in compute, the same in all rows of an arm."""
+    from a power law through them; ladder, from the baseline's horizons at the held-out width, and at the searched ones where
+    these were run. ``trend`` is the exponent of the multiplier in compute, the same in all rows of an arm."""
     rows: list[dict[str, Any]] = []
     for name, validation in results.validations.items():
         if validation.speedup is None:

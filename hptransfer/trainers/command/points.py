@@ -64,7 +64,7 @@ def _scales(point: Point, program: Program) -> tuple[dict[str, Number], dict[str
     horizon = point.settings.get("horizon") or {}
     given = {"width": point.scales["width"]}
     for name in ("tokens", "batch_tokens"):
-        follows = horizon.get("policy") == "formula" if name == "tokens" else not program.is_fixed("batch_tokens")
+        follows = horizon.get("policy") == "formula" if name == "tokens" else "batch_tokens" not in program.fixed
         if name in point.scales and not follows:
             given[name] = point.scales[name]
     sizes = program.sizes(given)

@@ -24,6 +24,31 @@ def test_a_value(text: str, value: float) -> None:
     assert evaluate(text, {"width": 64}) == value
 
 
+def test_sizes_may_name_each_other_in_any_order() -> None:
+    program = Program(
+        command="train {width} {lr}",
+        loss="(.*)",
+        flops="6*parameters*tokens",
+        tokens="180*batch_tokens",
+        batch_tokens="8*128",
+        parameters="width**2",
+    )
+    assert program.sizes({"width": 10}) == {
+        "parameters": 100,
+        "batch_tokens": 1024,
+        "tokens": 184320,
+        "flops": 6 * 100 * 184320,
+    }
+    assert program.fixed == {"batch_tokens": 1024, "tokens": 184320}
+    assert program.sizes({"width": 10, "tokens": 2048})["flops"] == 6 * 100 * 2048
+
+
+def test_sizes_that_name_each_other_in_a_circle_are_refused() -> None:
+    program = Program(command="train {width} {lr}", loss="(.*)", tokens="2*batch_tokens", batch_tokens="tokens/2")
+    with pytest.raises(UsageError, match=r"formula 'tokens/2' names tokens"):
+        program.sizes({"width": 10})
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -98,7 +98,7 @@ def test_a_hyperparameter_that_the_command_does_not_take_is_none() -> None:
         ({"trainer": program("train {width} {lr.hidden}")}, "which parametrization unknown does not have"),
         ({"trainer": program("train {width} {lr.hidden}"), "parametrizations": ["mup"]}, "set the arm's optimizer"),
         ({"trainer": program("train {lr} {tokens}")}, "the same at every width"),
-        ({"trainer": program(tokens=0)}, "tokens 0 is no size"),
+        ({"trainer": program(tokens=0)}, "formula '0' is 0, which is no size"),
         ({"trainer": program(loss={"file": "log.jsonl", "key": "loss"})}, "runs side by side share it"),
         ({"arms": {"mine": {"search.trials": 3}}}, "the same for all arms"),
         ({"parametrizations": ["sp"]}, "set the arm's optimizer"),

@@ -37,7 +37,7 @@ def test_a_mistake_in_a_template_is_one_line(text: str, said: str) -> None:
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["pythn3 train.py {lr}", "./none.sh {lr}", "A=1 no-such-program {lr}"])
+@pytest.mark.parametrize("text", ["pythn3 x {lr}", "./none.sh {lr}", "A=1 no-such-program {lr}", "python3 none.py {lr}"])
 def test_a_program_that_is_not_there_is_said(text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not there"):
         Template(text).check_program(tmp_path)
@@ -48,6 +48,7 @@ def test_a_program_that_is_not_there_is_said(text: str, tmp_path: Path) -> None:
 )
 def test_what_the_shell_will_find_is_let_through(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.sh").touch()
+    (tmp_path / "train.py").touch()
     Template(text).check_program(tmp_path)
 
 
