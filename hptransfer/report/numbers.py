@@ -68,7 +68,7 @@ def survival_table(answers: Sequence[Answer]) -> Table:
 def size_table(answers: Sequence[Answer]) -> Table:
     """Both optimizers at every size, and the multipliers over sizes."""
     columns = ("arm", "width", "parameters", "loss", "the baseline's loss", "interpolated over sizes", "by a power law")
-    # Where survival was measured, its ladders say it better: over sizes the baseline is mostly extrapolated.
+    # Where survival was measured, its ladders say it better: over sizes the baseline is extrapolated.
     asked = [answer for answer in answers if answer.speedup and not answer.survival]
     rows = [_size(answer, size) for answer in asked if answer.speedup for size in answer.speedup.sizes]
     caption = (
