@@ -59,8 +59,8 @@ def survival_table(answers: Sequence[Answer]) -> Table:
             where = (answer.arm, str(one.width), text.plain(one.flops), text.multiplier_in_full(one.multiplier))
             rows.append((*where, slope if one.is_held_out else ""))
     caption = (
-        "The multiplier on FLOPs at every scale, from the baseline's ladder of horizons there, each arm at the best of its search "
-        "or, at the held-out width, at its prediction. Slope: of ln multiplier per ln compute, with a 90 % interval."
+        "The multiplier on FLOPs at every scale, from the baseline's ladder of horizons there, each arm at the best of its "
+        "search or, at the held-out width, at its prediction. Slope: of ln multiplier per ln compute, with a 90 % interval."
     )
     return caption, ("arm", "width", "FLOPs of a run", "multiplier", "slope"), rows
 

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             best = partial(studies.best_line, records=records)
             progress = Progress(planned, left, lambda record: studies.of(record).arm.name, best)
             at_once = room.slots()
-            run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
+            wanted = min(planned, sum(study.size for study in studies.studies))
+            run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile, at_once=wanted)
             profile.trials_ended(at_once)
     if room.is_open:
         profile.mark("shutdown")
