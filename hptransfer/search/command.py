@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             best = partial(studies.best_line, records=records)
             progress = Progress(planned, left, lambda record: studies.of(record).arm.name, best)
             at_once = room.slots()
-            wanted = min(planned, sum(study.size for study in studies.studies))
-            run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile, at_once=wanted)
+            run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
             profile.trials_ended(at_once)
     if room.is_open:
         profile.mark("shutdown")

@@ -31,11 +31,10 @@ class _Doors:
 
 
 class Gate:
-    """How many actors are idle, and which trials wait to keep them. ``idle``: so many are of use from the start, and are started
-    while the first runs go."""
+    """How many actors are idle, and which trials wait to keep them."""
 
-    def __init__(self, idle: int) -> None:
-        self._idle, self._waiting = idle, list[str]()
+    def __init__(self) -> None:
+        self._idle, self._waiting = 0, list[str]()
         self._name = f"hptransfer-gate-{uuid.uuid4().hex[:12]}"
         self._doors: Any = None
 

@@ -50,11 +50,9 @@ def run_trials(
     *,
     resources: Resources,
     profile: Profile | None = None,
-    at_once: int = 0,
 ) -> None:
     """Train everything that ``source`` asks for, as many at once as fit; each record goes to the store at once and into
-    ``records``. Runs that another command on the store trains meanwhile are left to it, and their records taken. ``at_once``: so
-    many runs will go side by side later on, where they fit.
+    ``records``. Runs that another command on the store trains meanwhile are left to it, and their records taken.
 
     Raises UsageError when a trial can never fit, CheckFailed when a trial fails, and whatever ``source`` raises: what had
     finished is kept, and the same command goes on.
@@ -62,7 +60,7 @@ def run_trials(
     if not list(source.missing(records)):
         return
     require_slots(resources)
-    searcher = _Searcher(source, store, records, progress, resources, profile or Profile(), Gate(min(at_once, slots(resources))))
+    searcher = _Searcher(source, store, records, progress, resources, profile or Profile())
     # Tune's own state is disposable: whatever matters is in the store by the time Tune hears of it.
     with tempfile.TemporaryDirectory(prefix="hptransfer-tune-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
@@ -87,7 +85,6 @@ class _Searcher(Searcher):  # type: ignore[misc]
         progress: Progress,
         resources: Resources,
         profile: Profile,
-        gate: Gate,
     ) -> None:
         super().__init__(metric="loss", mode="min")
         self._source, self._store, self._records, self._progress = source, store, records, progress
@@ -98,7 +95,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._room = 0  # trials that fit side by side, as of the last look
         self._asked = 0.0  # when the source was last asked in vain; 0: ask again
         self._waits = False  # for what another command trains, or for a node
-        self._gate = gate
+        self._gate = Gate()
         self.watchdog = Watchdog(store, self._session, resources.hang_seconds, lambda: self._in_flight)
         self.watchdog.look()
         self.failed: HptransferError | None = None  # why nothing starts any more

@@ -4,7 +4,6 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Resources
 from hptransfer.runs import Store
 from hptransfer.search import tuner
-from hptransfer.search.gate import Gate
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 
@@ -18,6 +17,6 @@ def test_a_refusal_in_mid_search_ends_it_in_its_own_words(tmp_path, monkeypatch)
     """Raised out of a searcher it would end Tune with a stack trace."""
     monkeypatch.setattr(tuner, "slots", lambda resources: 1)
     progress = Progress(1, 1.0, lambda record: "", lambda record: "")
-    searcher = tuner._Searcher(Refuses(), Store(tmp_path), {}, progress, Resources(), Profile(), Gate(0))
+    searcher = tuner._Searcher(Refuses(), Store(tmp_path), {}, progress, Resources(), Profile())
     assert searcher.suggest("trial") == tuner.Searcher.FINISHED
     assert str(searcher.failed) == "the store holds another search"
