@@ -205,6 +205,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public sweeps are not at hand")
 @pytest.mark.parametrize("name", TABLES)
 def test_backtest_of_the_readmes_tables(name: str, capsys: pytest.CaptureFixture[str]) -> None:

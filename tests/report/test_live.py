@@ -148,7 +148,7 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
     store.add(made[0])
     held = Claims.held
 
-    def away(self: Claims) -> None:
+    def away(*_: object) -> None:
         raise StoreUnreachable("store runs cannot be read: Stale file handle", may_pass=True)
 
     pages = follow(
@@ -290,7 +290,7 @@ def test_ctrl_c_while_the_store_is_away_leaves_the_report_of_the_last_look(
     for one in runs()[:9]:
         store.add(one)
 
-    def unreachable(self: Claims) -> None:
+    def unreachable(*_: object) -> None:
         raise StoreUnreachable("store runs cannot be read: Stale file handle", may_pass=True)
 
     def pause(_: float) -> None:

@@ -51,6 +51,7 @@ def test_a_live_page_shows_the_next_state_by_itself(
     page.close()
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_the_place(browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "REFRESH_SECONDS", 3600)
     page, _ = opened(browser, show(full, 1).as_uri())

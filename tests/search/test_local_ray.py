@@ -73,7 +73,7 @@ def search(folder: Path, env: dict[str, str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("token", [{"RAY_AUTH_TOKEN": "f" * 64}, {}], ids=["wrong", "none"])
+@pytest.mark.parametrize("token", [pytest.param({"RAY_AUTH_TOKEN": "f" * 64}, marks=pytest.mark.slow), {}], ids=["wrong", "none"])
 def test_nobody_without_its_token_is_let_in(running, tmp_path: Path, token: dict[str, str]):
     assert running["mode"] == "token"
     guest = environment(

@@ -50,7 +50,11 @@ def test_four_arms_keep_64_slots_busy() -> None:
 
 
 def test_the_batch_is_recorded_and_a_search_on_another_cluster_goes_on_as_it_began(tmp_path) -> None:
-    experiment, store = four_arms(24, "auto"), Store(tmp_path)
+    arms = {"1": {}}
+    experiment = make_experiment(
+        arms=arms, spaces={"1": {"lr": {"low": 5e-4, "high": 0.2}}}, search={"trials": 18, "batch": "auto"}
+    )
+    store = Store(tmp_path)
     _, large = simulated(experiment, 24, store)
     _, small = simulated(experiment, 2, store)
     assert small.keys() == large.keys()
