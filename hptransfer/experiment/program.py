@@ -140,8 +140,7 @@ def check_program(program: Program, parametrization: Parametrization, optimizer:
         template.check({"width", *program.scales})
     except UsageError as error:
         raise ValueError(str(error)) from None
-    grows = {"width", *(name for name in ("parameters", "tokens", "batch_tokens") if name in program.scales)}
-    grows -= set(program.fixed)
+    grows = {"width", *program.scales} - {"steps", *program.fixed}
     grows |= {"steps"} if grows & {"tokens", "batch_tokens"} else set()
     if not template.names & grows:
         raise ValueError(f"the command is the same at every width: it has no {{width}} ({program.command[:80]!r})")

@@ -85,11 +85,17 @@ def make_studies(
     the widest cells, which go on together, take nearly all of the time."""
     chosen = experiment.compared if arms is None else arms
     share = (lambda: math.ceil(slots() / len(chosen))) if slots else None
-    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, inputs[arm.name], store, share)])
+    retried = store.retried() if store else frozenset()
+    return Studies([study for arm in chosen for study in _studies_of(arm, experiment, inputs[arm.name], store, share, retried)])
 
 
 def _studies_of(
-    arm: Arm, experiment: Experiment, inputs: Inputs, store: Store | None, slots: Callable[[], int] | None
+    arm: Arm,
+    experiment: Experiment,
+    inputs: Inputs,
+    store: Store | None,
+    slots: Callable[[], int] | None,
+    retried: frozenset[str],
 ) -> list[Study]:
     space, search = experiment.space(arm), experiment.search
     if search.trials < (ratios := len(space.embedding_lr_ratio.values)):
@@ -107,7 +113,7 @@ def _studies_of(
                 ratio_from=studies[0] if studies else None,
                 store=store,
                 slots=slots,
-                retried=store.retried() if store else frozenset(),
+                retried=retried,
             )
         )
     if len(studies) > 1 and search.trials < (first := studies[0].first_look):

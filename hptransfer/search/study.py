@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -139,8 +139,7 @@ class Study:
     def best(self, records: Mapping[str, Record]) -> Record | None:
         """The complete run with the lowest loss, at the frozen ratio where there is one."""
         complete = self.complete(records)
-        at_ratio = [record for record in complete if self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))]
-        return min(at_ratio or complete, key=lambda record: record.loss or math.inf, default=None)
+        return _lowest([record for record in complete if self._is_at_ratio(record)] or complete)
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
         """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
@@ -170,8 +169,8 @@ class Study:
 
     def _best_ratio(self) -> Kept:
         """That of the best run; the middle one where none is complete."""
-        heard = (record for _, record in self.finished if record.loss is not None and self._is_heard(record))
-        best, values = min(heard, key=lambda record: record.loss or math.inf, default=None), self.space.embedding_lr_ratio.values
+        best = _lowest(record for _, record in self.finished if record.loss is not None and self._is_heard(record))
+        values = self.space.embedding_lr_ratio.values
         ratio = best.point.hyperparameters.get(RATIO, values[0]) if best else values[len(values) // 2]
         return Kept(ratio, tuple(record.run_id for _, record in self.finished))
 
@@ -293,7 +292,10 @@ class Study:
     def is_comparable(self, record: Record) -> bool:
         """Whether a run is at the ratio that was kept, and had said something when what came after it was proposed: one that
         failed had not, though it may have been run again since."""
-        return self._is_heard(record) and self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))
+        return self._is_heard(record) and self._is_at_ratio(record)
+
+    def _is_at_ratio(self, record: Record) -> bool:
+        return self.ratio in (None, record.point.hyperparameters.get(RATIO, self.ratio))
 
     def as_heard(self, record: Record) -> Record:
         """A record as proposals hear it: one that failed once has failed."""
@@ -316,6 +318,10 @@ class Study:
     def _values(self, point: Values, ratio: float) -> Values:
         """All hyperparameters; a weight decay that is not searched is its range's only value."""
         return {"weight_decay": self.space.weight_decay.low, **point, "embedding_lr_ratio": ratio}
+
+
+def _lowest(complete: Iterable[Record]) -> Record | None:
+    return min(complete, key=lambda record: record.loss or math.inf, default=None)
 
 
 def _round(value: float) -> float:

@@ -73,12 +73,17 @@ def validations(
     found = {}
     for protocol in protocols(experiment, predictions, resolve):
         tested = _tested(protocol, records)
+        together = at_searched_scales(tested)
         for name, prediction in tested.predictions.items():
             # As they were run, with all arms; alone with the baseline where another arm has runs left.
-            either = (at_searched_scales(one) for one in (tested, tested.of((name, tested.baseline))))
-            done: Sequence[Protocol] = next((all_ for all_ in either if not any(one.missing(records) for one in all_)), ())
+            done = _finished(together, records) or _finished(at_searched_scales(tested.of((name, tested.baseline))), records)
             found[name] = verdict(name, tested, records, registered_at(prediction.run.run_id), searched=done)
     return {name: found[name] for name in predictions if name in found}
+
+
+def _finished(searched: list[Protocol], records: Records) -> list[Protocol]:
+    """The searched scales, where everything has run at all of them; else none."""
+    return [] if any(one.missing(records) for one in searched) else searched
 
 
 def protocols(experiment: Experiment, predictions: Mapping[str, Prediction], resolve: Resolve) -> list[Protocol]:

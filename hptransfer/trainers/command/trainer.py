@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hptransfer import __version__
 from hptransfer.base.errors import UsageError
@@ -73,7 +74,7 @@ class Command:
         folder = run_folder(place.store, job.run_id)
         folder.mkdir(parents=True, exist_ok=True)
         started_at, began = _first_start(folder), time.monotonic()
-        is_whole, heard, reasons, memory = started_at is None, _Heard(), [], 0
+        heard, reasons, memory = _Heard(), [], 0
         for number in range(1, ATTEMPTS + 1):
             heard, reason, used = _attempt(job, place, folder, number)
             memory = max(memory, used)
@@ -81,13 +82,17 @@ class Command:
                 break
             reasons.append(reason)
         state, loss, reason = _judged(heard, reasons)
-        outcome = _outcome(job, place, heard, state, loss, reason).model_copy(
-            update={
-                "started_at": started_at or _first_start(folder) or "",
-                # A later attempt may have gone on from an earlier one, whose time is not known: together they are no pace.
-                "training_wall_seconds": time.monotonic() - began if is_whole and not reasons else None,
-                "peak_memory_bytes": memory or None,
-            }
+        outcome = _outcome(
+            job,
+            place,
+            heard,
+            state=state,
+            loss=loss,
+            reason=reason,
+            started_at=started_at or _first_start(folder) or "",
+            # A later attempt may have gone on from an earlier one, whose time is not known: together they are no pace.
+            training_wall_seconds=None if started_at or reasons else time.monotonic() - began,
+            peak_memory_bytes=memory or None,
         )
         record = Record(job=job, outcome=outcome, versions=_versions())
         if place.claim:
@@ -212,15 +217,15 @@ def _judged(heard: _Heard, reasons: Sequence[str]) -> tuple[State, float | None,
     return "failed", None, f"it printed {loss:g}; a loss is above 0"
 
 
-def _outcome(job: Job, place: Place, heard: _Heard, state: State, loss: float | None, reason: str | None) -> Outcome:
+def _outcome(job: Job, place: Place, heard: _Heard, *, state: State, **known: Any) -> Outcome:
+    """What came of a run: what is ``known`` of it, and what its program said on the way."""
     tokens = job.point.scales.get("tokens") if state == "complete" else None
     points_seen = [(step, value) for step, value in heard.losses if step is not None and math.isfinite(value)]
     every = math.ceil(len(points_seen) / LONGEST_CURVE) or 1
     curve = tuple(_point(job, step, value) for step, value in reversed(points_seen[::-1][::every]))
     return Outcome(
+        **known,
         state=state,
-        reason=reason,
-        loss=loss,
         metrics={name: value for name, value in heard.metrics.items() if math.isfinite(value)},
         curve=curve,
         steps=curve[-1].step if curve else None,

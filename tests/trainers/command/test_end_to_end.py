@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def search_until(folder: Path, finished: int) -> None:
     driver.wait()
 
 
+def straight_and_killed(place: Path, finished: int, **changes: Any) -> Iterator[tuple[str, Path]]:
+    """The folder of a search that has not begun, and of one whose driver was killed after so many runs."""
+    for name in ("straight", "killed"):
+        (folder := place / name).mkdir()
+        prepared(folder, **changes)
+        if name == "killed":
+            search_until(folder, finished)
+        yield name, folder
+
+
 def processes(folder: Path) -> list[int]:
     """Processes of the program that are still there."""
     found = []
@@ -94,11 +105,7 @@ def test_faults_and_a_killed_driver_lose_and_double_nothing(tmp_path: Path) -> N
     arms = {"mine": {}, "faster": {"trainer.command": f"{COMMAND} --faults .05 --multiplier 1.3"}}
     changes = {"trainer": program(f"{COMMAND} --faults .05"), "arms": arms, "resources": {"hang_seconds": 5}}
     ids: list[set[str]] = []
-    for name in ("straight", "killed"):
-        (folder := tmp_path / name).mkdir()
-        prepared(folder, **changes)
-        if name == "killed":
-            search_until(folder, 12)
+    for name, folder in straight_and_killed(tmp_path, 12, **changes):
         found = run(folder, "search")
         proposed = [run_id for study in found["studies"] for run_id in study["run_ids"]]
         assert len(proposed) == len(set(proposed)) == 60
@@ -123,11 +130,7 @@ def test_eight_slots_are_kept_busy_by_commands_that_sleep_and_a_resumed_search_m
         "search": {"trials": 12, "batch": "auto"},
     }
     ids: list[set[str]] = []
-    for name in ("straight", "killed"):
-        (folder := tmp_path / name).mkdir()
-        prepared(folder, **changes)
-        if name == "killed":
-            search_until(folder, 30)
+    for name, folder in straight_and_killed(tmp_path, 30, **changes):
         found = run(folder, "search", "--profile")
         ids.append({run_id for study in found["studies"] for run_id in study["run_ids"]})
         print(name, found["profile"])
