@@ -54,7 +54,7 @@ class Opened:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **context)
         self.context.route("**/*", self._route)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(60_000)  # a browser beside other work
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(file.as_uri())
@@ -121,11 +121,11 @@ def test_a_mark_says_its_numbers(wide: Opened) -> None:
         told.add(chart.get_attribute("data-spec"))
         wide.page.mouse.move(*marks[-1]["at"])
         tip = wide.page.locator("#vg-tooltip-element.visible")
-        tip.wait_for(timeout=3000)
+        tip.wait_for()
         assert f"{marks[-1]['row']['loss']:.4f}" in tip.inner_text()
         assert "NaN" not in tip.inner_text()
         wide.page.mouse.move(0, 0)
-        tip.wait_for(state="hidden", timeout=3000)
+        tip.wait_for(state="hidden")
     assert told == {name for name, spec in wide.specs.items() if '"loss":' in spec} != set()
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 def opened(browser: Browser, address: str, width: int = 1400) -> tuple[Page, list[str]]:
     """A page with its charts drawn, and what it says on the console."""
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.set_default_timeout(30_000)  # a browser beside other work
+    page.set_default_timeout(60_000)  # a browser beside other work
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(address)
