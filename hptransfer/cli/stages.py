@@ -1,0 +1,219 @@
+"""The commands: of each its name, what it is for, the options that it has, and the function that does it.
+
+A function is named, not imported: ``--help`` must not wait for torch or Ray. So what the options say of names that live beside
+the functions is written out here; tests/cli holds the two together.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from hptransfer.base.errors import unknown
+from hptransfer.cli import options
+
+
+class Stage(NamedTuple):
+    """One command. ``main``: "module:function" of its parsed options; ``environment``: what must be set before that is imported,
+    unless the user has."""
+
+    name: str
+    summary: str
+    options: Callable[[argparse.ArgumentParser], None]
+    main: str
+    environment: Mapping[str, str] = {}
+
+
+def stage(name: str) -> Stage:
+    """The command of that name. Raises UsageError with the nearest known name."""
+    if name not in STAGES:
+        raise unknown("command", name, STAGES)
+    return STAGES[name]
+
+
+# -- options of one command --------------------------------------------------------------------------------------------
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.search(parser)
+    options.survival(parser, "with what `validate --survival` runs")
+    speed = parser.add_mutually_exclusive_group()
+    hardware = "a100, h100, h200, b200, l40s, rtx4090, mi300x, cpu"
+    speed.add_argument("--hardware", metavar="NAME", help=f"{hardware} (that of the runs in the store, else cpu)")
+    speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
+    parser.add_argument("--utilization", type=float, default=0.4, metavar="SHARE", help="of the peak that training reaches (0.4)")
+    parser.add_argument("--devices", type=int, metavar="N", help="devices at once (1; of CPUs the cores of this machine)")
+
+
+def _search(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.search(parser)
+    options.retry_failed(parser, "run again what failed; it counts as a trial otherwise")
+    parser.add_argument("--profile", action="store_true", help="say where the wall time went")
+
+
+def _transfer(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.arms(parser)
+    options.width(parser, "target width (the experiment's)")
+    parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")
+    options.output(parser, "PATH", "prediction file (predictions/<experiment>/<arm>-<width>.json)")
+    parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
+    table = parser.add_argument_group("from a table instead of the store")
+    table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
+    options.columns(table, loss_help=" (loss, where there is such a column; else every row is an optimum)")
+    table.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
+    options.page(table)
+
+
+def _backtest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="CSV, Parquet or JSONL, one row per run")
+    options.store(parser, "the runs of a store instead")
+    options.columns(parser, group_help=" (store: optimizer,...)", loss="loss", loss_help=" (loss)")
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="NAME:HP=SQL[;HP=SQL]", help="a published law to compare with; repeatable"
+    )
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument("--hold-out", metavar="SQL", help="rows to predict, as 'width > 512' (those of the largest scale)")
+    split.add_argument("--nested", action="store_true", help="every split of the first scale, small to larger")
+    split.add_argument("--leave-one-out", metavar="COLUMN", help="each value of a column in turn")
+    options.page(parser)
+    options.as_json(parser)
+
+
+def _validate(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.arms(parser)
+    options.width(parser, "held-out width (the experiment's)")
+    options.predictions(parser)
+    options.retry_failed(parser, "run again what failed at the held-out width")
+    options.survival(parser, "at the searched widths too: whether the multiplier holds")
+    options.workers(parser, "data-parallel workers of a predicted run (1)")
+    options.output(parser, "FOLDER", "(reports/<experiment>/)")
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.prediction(parser, width_help="width to train at (the prediction's)")
+    options.workers(parser, "data-parallel workers, each with a GPU if any (1)")
+    parser.add_argument("--strategy", choices=("ddp", "fsdp"), default="ddp", help="whole models, or sharded by FSDP2 (ddp)")
+    parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts a worker takes its batch in (1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs of each worker (1)")
+    parser.add_argument("--failures", type=int, default=3, metavar="N", help="times that dead workers are started again (3)")
+    parser.add_argument("--target-loss", type=float, metavar="NATS", help="say after how many tokens (the experiment's)")
+
+
+def _store(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    parser.add_argument(
+        "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
+    )
+    columns = "width, lr, weight_decay, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
+    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {columns}")
+    parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
+    parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.output(parser, "FOLDER", "report folder (reports/<experiment>/)")
+    options.predictions(parser)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--live", action="store_true", help="follow a search that runs: a page that keeps itself up to date")
+    kind.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two experiments (names or files) side by side, in reports/compare-A-B/"
+    )
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    parser.add_argument("--write", metavar="DIR", required=True, help="a new folder, or one that this has written before")
+
+
+def _coordcheck(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.arms(parser, "arm, or recipe (the experiment's only one)")
+    options.widths(parser, "(32 to 512)", default=[32, 64, 128, 256, 512])
+    parser.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
+    parser.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
+    parser.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
+    folder = "reports/coordcheck"
+    options.output(
+        parser, "FILE.svg", f"({folder}/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with settings of its own)"
+    )
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    options.common(parser)
+    options.prediction(parser)
+    parser.add_argument("--target", default="json", metavar="NAME", help="json (json)")
+    options.output(parser, "FILE", "(exports/..., as the prediction in predictions/...)")
+
+
+# -- all commands ------------------------------------------------------------------------------------------------------
+
+# The fits behind a refused prediction are small. On a machine that trains beside, the threads of a BLAS wait for each other:
+# 20 s for 0.7 s of work. It reads this when numpy is imported.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+
+# In the order in which they are used.
+STAGES = {
+    one.name: one
+    for one in (
+        Stage("plan", "runs, FLOPs, hours and expected regret, before anything is spent", _plan, "hptransfer.plan.command:main"),
+        Stage(
+            "search",
+            "search LR and weight decay at small widths; records go to the store",
+            _search,
+            "hptransfer.search.command:main",
+        ),
+        Stage(
+            "transfer",
+            "predict LR and weight decay at the target width, with an interval, from the store or any table of runs",
+            _transfer,
+            "hptransfer.transfer.command:main",
+        ),
+        Stage(
+            "backtest",
+            "predict the held-out part of any table of sweeps, and say how well that went",
+            _backtest,
+            "hptransfer.backtest.command:main",
+        ),
+        Stage(
+            "validate",
+            "prove the prediction at a held-out width, against an equally tuned AdamW",
+            _validate,
+            "hptransfer.validate.command:main",
+        ),
+        Stage(
+            "train",
+            "train the predicted run, or a wider one with its values, on as many workers as you like",
+            _train,
+            "hptransfer.train.command:main",
+        ),
+        Stage(
+            "store",
+            "what is in the store; import runs from a table; gather its files into one",
+            _store,
+            "hptransfer.store.command:main",
+        ),
+        Stage("report", "one page with the answer and the evidence", _report, "hptransfer.report.command:main", ONE_THREAD),
+        Stage(
+            "data",
+            "write the corpus of an experiment, for a trainer of your own to read",
+            _data,
+            "hptransfer.data.command:main",
+        ),
+        Stage(
+            "coordcheck",
+            "whether every role moves by the same amount at every width, as slopes with a verdict",
+            _coordcheck,
+            "hptransfer.coordcheck.command:main",
+        ),
+        Stage("export", "the configuration for another trainer", _export, "hptransfer.export.command:main"),
+    )
+}

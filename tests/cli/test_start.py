@@ -1,0 +1,115 @@
+"""How commands start, end and fail, whichever they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hptransfer import cli
+from hptransfer.base.commands import command
+from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.cli.completion import SHELLS
+from hptransfer.cli.stages import STAGES
+
+
+def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(argv)
+    printed = capsys.readouterr()
+    return int(stopped.value.code or 0), printed.out, printed.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["serach"], "error: unknown command 'serach'; did you mean 'search'?\n"),
+        (["coordchek", "--json"], "error: unknown command 'coordchek'; did you mean 'coordcheck'?\n"),
+        (["xyz"], f"error: unknown command 'xyz'; known: {', '.join(sorted(STAGES))}\n"),
+        (["--verison"], "hptransfer: unrecognized arguments: --verison (see --help)\n"),
+        (["--json", "store"], "hptransfer: unrecognized arguments: --json (see --help)\n"),
+        (["search", "--trials", "many"], "hptransfer search: argument --trials: invalid int value: 'many' (see --help)\n"),
+        (["search", "--trails", "9"], "hptransfer search: unrecognized arguments: --trails 9 (see --help)\n"),
+        (["data"], "hptransfer data: the following arguments are required: --write (see --help)\n"),
+        (["backtest"], "error: give a table or --store, one of them\n"),
+        (["backtest", "a.csv", "--store", "runs"], "error: give a table or --store, one of them\n"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
+    assert ended(capsys, *argv) == (2, "", says)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "says"),
+    [
+        (None, 0, ""),
+        (0, 0, ""),
+        (1, 1, ""),
+        (CheckFailed("an optimum on the edge"), 1, "error: an optimum on the edge\n"),
+        (UsageError("no such thing"), 2, "error: no such thing\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+    ],
+)
+def test_exit_codes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, outcome: object, code: int, says: str
+) -> None:
+    def main(args: object) -> object:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("hptransfer.data.command.main", main)
+    assert ended(capsys, "data", "--write", "folder") == (code, "", says)
+
+
+def test_the_report_starts_with_one_thread_of_its_blas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # put back what it was afterwards
+    for given, seen in ((None, "1"), ("4", "4")):
+        if given is None:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+        else:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+        with pytest.raises(UsageError, match="unknown experiment"):
+            cli.perform("report", ["--experiment", "none"])
+        assert os.environ["OPENBLAS_NUM_THREADS"] == seen
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_commands_and_options(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    code, script, said = ended(capsys, "--print-completion", shell)
+    assert (code, said) == (0, "")
+    for word in (*STAGES, "retry-failed", "hold-out", "print-completion"):
+        assert word in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("hptransfer coo", ["coordcheck"]),
+        ("hptransfer search --retry", ["--retry-failed"]),
+        ("hptransfer train --strategy f", ["fsdp"]),
+        ("hptransfer export --prediction mi", ["mine.json"]),
+    ],
+)
+def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, found: list[str]) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "completion").write_text(ended(capsys, "--print-completion", "bash")[1])
+    words = line.split()
+    code = (
+        f'. ./completion; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE="{line}"; COMP_POINT={len(line)}; '
+        f'"$(complete -p hptransfer | sed "s/.*-F \\([^ ]*\\).*/\\1/")" hptransfer {words[-1]} {words[-2]}; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [word.strip() for word in done.stdout.splitlines()] == found, done.stderr
+
+
+def test_a_command_line_is_written_in_one_way() -> None:
+    assert command("search") == "hptransfer search"
+    assert command("search", "--experiment a", "", "--json") == "hptransfer search --experiment a --json"
