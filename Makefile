@@ -18,10 +18,10 @@ $(READY): pyproject.toml constraints.txt
 
 # The whole way on real text: search of AdamW and Shampoo, prediction, proof at a held-out width, one page.
 demo: $(READY)
-	$(BIN)/python -m hptransfer.search --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
-	$(BIN)/python -m hptransfer.transfer --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS) || [ $$? -eq 1 ]  # 1: a refusal, which the page shows
-	$(BIN)/python -m hptransfer.validate --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
-	$(BIN)/python -m hptransfer.report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
+	$(BIN)/hptransfer search --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
+	$(BIN)/hptransfer transfer --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS) || [ $$? -eq 1 ]  # 1: a refusal, which the page shows
+	$(BIN)/hptransfer validate --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
+	$(BIN)/hptransfer report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 
 # One thread for every library: two test processes, and what Ray starts, share the cores.
 test slow: export OMP_NUM_THREADS := 1

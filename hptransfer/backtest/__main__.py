@@ -1,4 +1,4 @@
-from hptransfer.backtest.command import main
-from hptransfer.cli import run
+from hptransfer.cli import run_stage
 
-run(main)
+if __name__ == "__main__":
+    run_stage("backtest")

@@ -1,36 +1,25 @@
-"""``python -m hptransfer.export``: write a prediction in the form that a trainer reads."""
+"""``hptransfer export``: write a prediction in the form that a trainer reads."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hptransfer import cli
-from hptransfer.base.errors import UsageError, unknown
-from hptransfer.export.canonical import export_json
+from hptransfer.base.errors import UsageError
+from hptransfer.export.targets import render, require_target
 from hptransfer.transfer import choice
-from hptransfer.transfer.prediction import Prediction
-
-TARGETS: dict[str, Callable[[Prediction], str]] = {"json": export_json}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: argparse.Namespace) -> None:
     """Read one prediction file, write one export."""
-    parser = cli.parser("export", "Write a prediction in the form that a trainer reads.")
-    choice.add_prediction_options(parser)
-    parser.add_argument("--target", default="json", metavar="NAME", help=f"{', '.join(TARGETS)} (json)")
-    parser.add_argument("--output", metavar="FILE", help="(exports/..., as the prediction in predictions/...)")
-    args = parser.parse_args(argv)
-    if args.target not in TARGETS:
-        raise unknown("export target", args.target, TARGETS)
+    require_target(args.target)
     source, prediction = choice.chosen(args)
-    if not prediction.job or not prediction.job.run_id:
-        raise UsageError(f"{source} is of a table: there is no run to export")
+    content = render(prediction, args.target)
     output = Path(args.output or default_output(source))
     cli.table("export", ("setting", "value"), [("prediction", source), ("target", args.target), ("output", output)])
 
-    content = TARGETS[args.target](prediction)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-from hptransfer import cli
-from hptransfer.transfer.command import main
+from hptransfer.cli import run_stage
 
-cli.run(main)
+if __name__ == "__main__":
+    run_stage("transfer")

@@ -6,15 +6,8 @@ import argparse
 from pathlib import Path
 
 from hptransfer.base.errors import UsageError
-from hptransfer.experiment.choice import add_arm_options, chosen_arms
+from hptransfer.experiment.choice import chosen_arms
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
-
-
-def add_prediction_options(parser: argparse.ArgumentParser, *, width: str = "target width (the experiment's)") -> None:
-    """The options that `chosen` reads; ``width``: what that one means."""
-    parser.add_argument("--prediction", metavar="FILE", help="prediction file (predictions/<experiment>/<arm>-<width>.json)")
-    add_arm_options(parser, help="arm, where no file is given (the experiment's only one)")
-    parser.add_argument("--width", type=int, metavar="W", help=width)
 
 
 def chosen(args: argparse.Namespace) -> tuple[Path, Prediction]:

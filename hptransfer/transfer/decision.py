@@ -23,7 +23,7 @@ from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut
 BEST_RUNS = 3  # at least so many give the value of a hyperparameter that the surface does not
 
 
-def predict(
+def predict_group(
     group: Group,
     target: Job | None,
     resolve: Callable[[Point], Job],

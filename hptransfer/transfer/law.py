@@ -25,7 +25,7 @@ from hptransfer.base.intervals import TAIL, Array
 KNOWN, UNKNOWN = 0.1, 1.0
 TAILS = 3.0  # degrees of freedom of the t
 # Wander of an optimum over one e-fold of scale, standard deviation in ln. 0.1 to 0.2 predict alike on the public sweeps; 0.1
-# is the one whose intervals hold as often as they say there (README, backtest).
+# is the one whose intervals hold as often as they say there (docs/your-own-sweeps.md).
 WANDER = 0.1
 POINTS = 7  # quantiles that stand for the prior
 FREE = 100.0  # prior variance of the level: nothing is known about it

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from hptransfer.base.commands import command
 from hptransfer.base.config import read_json
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import replace
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
@@ -99,6 +102,15 @@ class Bowl(Frozen):
     curvature: float
     skew: float
 
+    def cost(self, distance: float) -> float:
+        """ln loss above the lowest at a ln distance from the optimum."""
+        return self.curvature * ((self.skew if distance > 0 else 1.0) * distance) ** 2
+
+    def basin(self, height: float) -> tuple[float, float]:
+        """From where to where (ln distance from the optimum) the loss is within ``height`` of the lowest, relative."""
+        reach = math.sqrt(math.log1p(height) / self.curvature) if self.curvature > 0 else math.inf
+        return -reach, reach / self.skew
+
 
 class HoldOut(Frozen):
     """The largest searched cell predicted from the smaller ones; of the first hyperparameter."""
@@ -123,12 +135,19 @@ class RoleNumbers(Frozen):
 
 
 class Prediction(Frozen):
-    """What the runs of one arm, or of one group of a table, say of the optimum at a target.
+    """What the runs of one arm, or of one group of a table, say of the optimum at a target: what `hptransfer.predict` returns and
+    prediction files hold.
+
+    ``prediction.lr`` and ``prediction.hyperparameters[name]`` have ``value``, ``low`` and ``high``, an 80 % interval whose end is
+    None where it is not bounded; of an experiment's arm ``prediction.weight_decay`` is the final independent value at the target
+    and ``prediction.roles`` are the final numbers of each role (embedding, hidden, readout, vector).
 
     ``hyperparameters``: in base coordinates, or in a table's own terms; empty without a target. ``expected_regret``: from their
     uncertainty, relative to the loss; ``noise``: relative standard deviation of the loss, over seeds or around the surface,
-    whichever is larger. ``budget``: finished runs by cell, those at other frozen hyperparameters included. ``job``: the predicted
-    run; for a table its scales alone.
+    whichever is larger. ``optima``: of every swept cell; ``drifts``: how they move with the scales, by theory and by the runs;
+    ``hold_out``: the largest cell as the smaller ones predict it; ``checks``: each precondition of transfer, and whether it
+    holds. ``budget``: finished runs by cell, those at other frozen hyperparameters included. ``job``: the predicted run; for a
+    table its scales alone.
     """
 
     prediction_version: int = PREDICTION_VERSION
@@ -207,12 +226,41 @@ def default_path(experiment: str, arm: str, width: Number) -> Path:
     return Path(f"predictions/{experiment}/{arm}-{width}.json")
 
 
+def is_prediction_file(path: Path) -> bool:
+    """Whether a file is a prediction, of whatever version."""
+    try:
+        return "prediction_version" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def write_prediction(prediction: Prediction, path: str | Path) -> Path:
+    """Write ``prediction`` to the JSON file ``path``, whole or not at all; returns the path.
+
+    Folders are made as needed, and an earlier prediction is replaced. Raises `UsageError` where the file cannot be written, or
+    where something else than a prediction has that name.
+
+    >>> hptransfer.write_prediction(prediction, "predictions/mine.json")
+    """
+    path = Path(path)
+    if path.exists() and not is_prediction_file(path):
+        raise UsageError(f"{path} is there and is no prediction file: it is not overwritten; choose another --output")
+    replace(path, json.dumps(prediction.model_dump(mode="json"), indent=1) + "\n")
+    return path
+
+
 def read_prediction(path: str | Path) -> Prediction:
-    """A prediction file. Raises UsageError in one line when it is none."""
+    """Read a prediction file, as `write_prediction` and ``hptransfer transfer`` write them.
+
+    Raises `UsageError`, one line, where there is no such file, where it is none, or where another version of hptransfer wrote
+    it in another form.
+
+    >>> hptransfer.read_prediction("predictions/quickstart/shampoo-128.json").lr.value
+    """
     try:
         data = json.loads(Path(path).read_text())
     except OSError as error:
-        raise UsageError(f"prediction {path}: {error.strerror}; make it with `python -m hptransfer.transfer`") from None
+        raise UsageError(f"prediction {path}: {error.strerror}; make it with `{command('transfer')}`") from None
     except ValueError:
         raise UsageError(f"{path} is not a prediction file (not JSON)") from None
     if not isinstance(data, dict) or "prediction_version" not in data:
@@ -221,4 +269,4 @@ def read_prediction(path: str | Path) -> Prediction:
         raise UsageError(
             f"{path} has prediction_version {data['prediction_version']!r}; this hptransfer reads {PREDICTION_VERSION}"
         )
-    return read_json(Prediction, Path(path), "python -m hptransfer.transfer")
+    return read_json(Prediction, Path(path), command("transfer"))

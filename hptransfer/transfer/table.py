@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -20,6 +21,16 @@ IDENTITY = (
     *("corpus", "dataset", "data", "tokenizer", "schedule", "lr_schedule", "scheduler", "lr_scheduler_type"),
     *("optimizer", "recipe", "parametrization", "model_family"),
 )
+
+
+class ArrowTable(Protocol):
+    """A table in memory that others can read: of polars, pandas, pyarrow, DuckDB, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+# A file (CSV, TSV, Parquet, JSONL), a table in memory, rows as dicts, or columns by name.
+Table = str | Path | ArrowTable | Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,18 @@ def read_table(path: str | Path, where: str | None = None) -> pl.DataFrame:
     return frame.filter(condition(frame, where)) if where else frame
 
 
+def frame_of_table(table: Table, where: str | None = None) -> pl.DataFrame:
+    """The rows of a table that the SQL condition ``where`` keeps, wherever the table is: a file, or in memory."""
+    if isinstance(table, str | Path):
+        return read_table(table, where)
+    try:
+        frame = pl.DataFrame(table, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise UsageError(f"this is no table with a row for each run: {first_line(error)}") from None
+    frame = frame.with_row_index("row") if "row" not in frame.columns else frame
+    return frame.filter(condition(frame, where)) if where else frame
+
+
 def condition(frame: pl.DataFrame, text: str) -> pl.Series:
     """Which rows an SQL condition such as ``width > 512`` holds for. Raises UsageError where it is none."""
     result = sql_column(frame, text)
@@ -66,11 +89,17 @@ def sql_column(frame: pl.DataFrame, text: str) -> pl.Series:
         raise UsageError(f"expression {text!r}: {first_line(error)}") from None
 
 
+def require_column(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column of a table. Raises UsageError with the nearest name."""
+    if name not in frame.columns:
+        raise unknown("column", name, frame.columns)
+    return frame[name]
+
+
 def split_groups(frame: pl.DataFrame, columns: Columns) -> dict[str, pl.DataFrame]:
     """The table's groups by name, in the order of the table."""
     for name in (*columns.group, *columns.scale, *columns.hp, *([columns.loss] if columns.loss else [])):
-        if name not in frame.columns:
-            raise unknown("column", name, frame.columns)
+        require_column(frame, name)
     if frame.is_empty():
         raise UsageError("the table has no rows" + (" that --where keeps" if frame.width else ""))
     if not columns.group:
@@ -107,11 +136,6 @@ def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
     left = len(frame) - len(records)
     notes = (f"left out: {left} rows without a value in {', '.join(named)}",) if left else ()
     return Group(name, tuple(records), columns.scale, columns.hp, None, notes)
-
-
-def target_job(columns: Columns, scales: dict[str, float]) -> Job:
-    """A target whose scales alone are known."""
-    return Job(run_id="", point=Point(scales={name: scales[name] for name in columns.scale}, hyperparameters={}))
 
 
 def _positive(frame: pl.DataFrame, name: str) -> list[float]:

@@ -1,0 +1,182 @@
+"""A whole table of sweeps, split after split: what the rest of it predicts of the part that was held out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
+from hptransfer.backtest.rules import RULES
+from hptransfer.base.errors import UsageError
+from hptransfer.transfer import table
+from hptransfer.transfer.axes import from_ln, logarithm
+from hptransfer.transfer.checks import preconditions
+from hptransfer.transfer.group import sweep_of
+from hptransfer.transfer.sweep import Array, Sweep
+from hptransfer.transfer.table import Columns
+
+# What tells groups of a store's runs apart: sweeps that no fit may mix.
+STORE_GROUP = ("optimizer", "parametrization", "corpus", "schedule", "depth", "horizon", "batch_tokens")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What is held out: the rows of an SQL condition; every value of a column in turn; every split of the first scale, small to
+    larger (``nested``); or, where nothing is said, its largest value."""
+
+    rows: str | None = None
+    each: str | None = None
+    nested: bool = False
+
+    def splits(self, group: pl.DataFrame, scale: str) -> Iterator[tuple[str, pl.Series]]:
+        """Each split of a group: what is held out in words, and which rows these are."""
+        if self.rows:
+            yield self.rows, table.condition(group, self.rows)
+        elif self.each:
+            for value in sorted(table.require_column(group, self.each).drop_nulls().unique().to_list()):
+                yield f"{self.each} = {value}", group[self.each] == value
+        else:
+            values = sorted(group[scale].drop_nulls().unique().to_list())
+            for value in values[1 if self.nested else -2 : -1]:
+                yield f"{scale} > {value}", group[scale] > value
+
+
+@dataclass(frozen=True)
+class Split:
+    """A group of runs with the part of it that was held out, in words, and what became of each of that part's cells."""
+
+    group: str
+    hold_out: str
+    cells: tuple[HeldOut, ...]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """How right predictions of held-out cells are: what `hptransfer.backtest` returns.
+
+    A cell is one value of the scales, as one width. *Regret* is the loss at the predicted hyperparameters over the lowest loss
+    of the cell, minus 1: 0.01 is one percent of the loss. It is interpolated between the cell's runs.
+
+    ``splits``: group by group and split by split, the held-out cells. ``notes``: what was left out or is doubtful, one line
+    each. ``columns``: which columns of the table meant what.
+    """
+
+    columns: Columns
+    splits: tuple[Split, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def cells(self) -> list[HeldOut]:
+        """All held-out cells."""
+        return [cell for split in self.splits for cell in split.cells]
+
+    @property
+    def regret(self) -> dict[str, dict[str, float | int]]:
+        """By rule, hptransfer's own among them: ``mean_regret`` and ``max_regret`` over all held-out ``cells``."""
+        return pooled(self.cells)
+
+    @property
+    def calibration(self) -> dict[str, float | int | None]:
+        """``coverage_80``: which share of the ``optima`` that the held-out cells show lies in the 80 % interval (0.8 is right);
+        ``error_log2`` and ``interval_score_log2``: mean distance to them, and mean interval score, in octaves."""
+        return calibration(self.cells)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it, cells in the table's own terms: what ``hptransfer backtest --json`` prints."""
+        groups = [
+            {
+                "group": split.group,
+                "hold_out": split.hold_out,
+                "rules": pooled(split.cells),
+                **calibration(split.cells),
+                "cells": [_cell(cell, self.columns) for cell in split.cells],
+            }
+            for split in self.splits
+        ]
+        return {"rules": self.regret, **self.calibration, "groups": groups}
+
+
+def backtest_frame(
+    frame: pl.DataFrame, columns: Columns, hold: Hold, published: Mapping[str, Mapping[str, str]] | None = None
+) -> Backtest:
+    """Predict the held-out part of every group of a table. ``published``: laws to compare with, each SQL over the scales by
+    hyperparameter. Raises UsageError where there is nothing to predict."""
+    if not columns.scale or not 1 <= len(columns.hp) <= 2:
+        raise UsageError("a backtest has one scale or more, and one hyperparameter or two: regret is interpolated in so many")
+    rules = {**RULES, **{name: _rule(name, formulas, columns) for name, formulas in (published or {}).items()}}
+    splits, notes = [], list[str]()
+    for name, group in table.split_groups(frame, columns).items():
+        checks = preconditions(table.group_of(name, group, columns), None)
+        notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
+        for words, held in hold.splits(group, columns.scale[0]):
+            if cells := _held_out(f"{name}, {words}", group, held, columns, rules, notes.append):
+                splits.append(Split(name, words, tuple(cells)))
+    if not splits:
+        raise UsageError("; ".join(["nothing to predict: no group has two scales to fit and a held-out one with runs", *notes]))
+    return Backtest(columns, tuple(splits), tuple(notes))
+
+
+def _rule(name: str, formulas: Mapping[str, str], columns: Columns) -> Forecaster:
+    """A published law: SQL over the scale columns for each hyperparameter, in the column's own terms."""
+    if set(formulas) != set(columns.hp) or name in (*RULES, OURS):
+        raise UsageError(f"rule {name!r} is to have a name of its own, and a formula for each of {', '.join(columns.hp)}")
+
+    def rule(known: Sweep, x: Array) -> Array:
+        scales = zip(columns.scale, x.tolist(), strict=True)
+        frame = pl.DataFrame({"row": [0], **{scale: [from_ln(scale, value)] for scale, value in scales}})
+        values = {hp: table.sql_column(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
+        return np.array([logarithm(hp, values[hp][0]) for hp in columns.hp])
+
+    return rule
+
+
+def _held_out(
+    words: str,
+    group: pl.DataFrame,
+    held: pl.Series,
+    columns: Columns,
+    rules: Mapping[str, Forecaster],
+    say: Callable[[str], None],
+) -> Sequence[HeldOut]:
+    """The held-out cells of a split; none, and a line why, where it cannot be judged."""
+    if not held.any() or held.all():
+        say(f"{words}: skipped, {'all' if held.all() else 'no'} rows are held out")
+        return ()
+    known, judged = (_sweep(words, group.filter(rows), columns, say) for rows in (~held, held))
+    if len(known.x) < 2 or len(judged.x) == 0:
+        say(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
+        return ()
+    return evaluate(known, judged, rules)
+
+
+def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str], None]) -> Sweep:
+    """The sweep of some rows; what is left out of it is said."""
+    group = table.group_of(words, frame, columns)
+    sweep, dropped = sweep_of(group.records, columns.scale, columns.hp)
+    for note in (*group.notes, *([dropped] if dropped else [])):
+        say(f"{words}: {note}")
+    return sweep
+
+
+def _cell(cell: HeldOut, columns: Columns) -> dict[str, Any]:
+    def named(values: Array) -> dict[str, float | None]:
+        pairs = zip(columns.hp, values.tolist(), strict=True)
+        return {hp: None if math.isnan(value) else from_ln(hp, value) for hp, value in pairs}
+
+    covered = [None if math.isnan(value) else bool(value) for value in cell.covered.tolist()]
+    return {
+        "scale": {scale: from_ln(scale, value) for scale, value in zip(columns.scale, cell.x.tolist(), strict=True)},
+        "predicted": {rule: named(value) for rule, value in cell.predicted.items()},
+        "regret": {rule: value.value for rule, value in cell.regrets.items()},
+        "outside_range": [rule for rule, value in cell.regrets.items() if value.edge],
+        "optimum": named(cell.own),
+        "low": named(cell.low),
+        "high": named(cell.high),
+        "covered": dict(zip(columns.hp, covered, strict=True)),
+        "error_log2": None if np.isnan(cell.error).all() else float(np.nanmean(cell.error)) / math.log(2),
+    }
