@@ -27,7 +27,7 @@ from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
 from hptransfer.runs import Record, Store
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group as Runs
 from hptransfer.transfer.prediction import Prediction
 
@@ -149,12 +149,12 @@ class Group:
         self._known: dict[frozenset[str], Prediction | None] = {}
         self.whole = self.predict(frozenset())
 
-    def predict(self, without: frozenset[str]) -> Prediction | None:
+    def predict_group(self, without: frozenset[str]) -> Prediction | None:
         """The prediction without some of the runs; None where it is refused."""
         if without not in self._known:
             kept = tuple(record for run_id, record in self.records.items() if run_id not in without)
             try:
-                self._known[without] = predict(Runs(self.name, kept), self.target, resolve, draws=DRAWS)
+                self._known[without] = predict_group(Runs(self.name, kept), self.target, resolve, draws=DRAWS)
             except (Refused, HptransferError):
                 self._known[without] = None
         return self._known[without]

@@ -28,6 +28,7 @@ import yaml
 from rich.console import Console
 
 from benchmarks.tables import markdown_table
+from hptransfer.cli import perform
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
@@ -35,7 +36,7 @@ from hptransfer.report import build, command
 from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path
 from hptransfer.validate.standing import protocols
@@ -128,7 +129,7 @@ def _phases(argv: list[str]) -> dict[str, float]:
     for home, name, work in before:
         phase = PHASES[name]
         setattr(home, name, timed(phase, work) if callable(work) else {key: timed(phase, make) for key, make in work.items()})
-    command.main(argv)
+    perform("report", argv)
     for home, name, work in before:
         setattr(home, name, work)
     return {name: spent[name] for name in PHASES.values()}
@@ -155,7 +156,7 @@ def make_experiment(runs: int) -> None:
         group = Group(arm.name, found.searched[arm.name])
         provenance = {"run_ids": run_ids(group)}
         target = resolve(experiment.target(arm, DATA))
-        told = predictions[arm.name] = predict(group, target, resolve, draws=50, provenance=provenance)
+        told = predictions[arm.name] = predict_group(group, target, resolve, draws=50, provenance=provenance)
         path = default_path(experiment.name, arm.name, HELD_OUT)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(told.model_dump_json())

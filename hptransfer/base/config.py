@@ -75,7 +75,7 @@ def merge(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def validate(model: type[Model], data: Any, where: str) -> Model:
+def checked(model: type[Model], data: Any, where: str) -> Model:
     """``data`` as ``model``; the first mistake becomes one line that starts with ``where``."""
     try:
         return model.model_validate(data)

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 
 class HptransferError(Exception):
-    """Base of every error meant for the user's eyes: one line that says what is wrong, where, and what to do."""
+    """Base of every error that a user can cause: one line that says what is wrong, where, and what to do. ``exit_code`` is what a
+    command that meets it ends with."""
 
     exit_code = 2
 
 
 class UsageError(HptransferError):
-    """Wrong usage or input: exit code 2."""
+    """Wrong usage or input, such as a column, a file or a key that is not there: one line that names it. Exit code 2."""
 
 
 class CheckFailed(HptransferError):

@@ -204,6 +204,12 @@ class Files:
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
+def cache_home() -> Path:
+    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder."""
+    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "hptransfer"
+
+
 def replace(path: Path, content: str) -> None:
     """Write a local text file, whole or not at all: who has it open sees the old one or the new one. Raises UsageError."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -81,7 +81,11 @@ class Refusal(Frozen):
 
 
 class Refused(CheckFailed):
-    """A refusal on its way to whoever asked."""
+    """The input was fine, and the runs do not allow the answer, such as an optimum on the edge of its sweep.
+
+    The message says why and what to do. ``refusal`` is the same as a value: a ``code`` with its ``values``, and ``text``. Exit
+    code 1.
+    """
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.text)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import altair as alt
-import vl_convert
 
 from hptransfer.coordcheck.check import ACTIVATIONS, TOLERANCE, Activation, CheckResult, RoleSlope
 from hptransfer.optimizers import get_recipe
-from hptransfer.report.charts.parts import log_ticks
-from hptransfer.report.figures import SVG_THEME, VEGALITE_VERSION
+from hptransfer.report.charts import log_ticks, svg_of
 
 PANEL_WIDTH, PANEL_HEIGHT = 230, 260
 HUES = [get_recipe(name).colour for name in ("adamw", "muon", "shampoo", "soap")]  # of steps: any that can be told apart
@@ -20,7 +18,7 @@ def svg(check: CheckResult, title: str) -> str:
     outcome = [f"{'passed' if check.passed else 'failed'} at a tolerance of {TOLERANCE} on slopes", *check.diverged]
     chart = alt.hconcat(*(_panel(check, activation) for activation in ACTIVATIONS)).resolve_scale(color="independent")
     spec = chart.properties(title=alt.Title(title, subtitle=outcome)).to_dict()
-    return vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[])
+    return svg_of(spec)
 
 
 def _panel(check: CheckResult, activation: Activation) -> alt.Chart:

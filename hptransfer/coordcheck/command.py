@@ -1,4 +1,4 @@
-"""``python -m hptransfer.coordcheck``: whether every role moves by the same amount at every width."""
+"""``hptransfer coordcheck``: whether every role moves by the same amount at every width."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hptransfer.base.config import override, validate
+from hptransfer.base.commands import command
+from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import console, finish, number, parser, selection, table
-from hptransfer.coordcheck.chart import svg
+from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, check
-from hptransfer.coordcheck.measure import measure, shortened
+from hptransfer.coordcheck.runs import shortened
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
-from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
+from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe
-from hptransfer.report.coordinates import CHECKS, check_file
 from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.points import resolve
+from hptransfer.validate.coordinates import CHECKS, check_file
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25
@@ -41,17 +40,7 @@ class Rate:
     source: str
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = parser("coordcheck", __doc__ or "")
-    add_arm_options(options, help="arm, or recipe (the experiment's only one)")
-    options.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256, 512], metavar="W", help="(32 to 512)")
-    options.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
-    options.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
-    options.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
-    options.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
-    where = f"({CHECKS}/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with settings of its own)"
-    options.add_argument("--output", metavar="FILE.svg", help=where)
-    args = options.parse_args(argv)
+def main(args: argparse.Namespace) -> int:
     _refuse_bad_numbers(args)
     experiment, arms = chosen_arms(args)
     if len(arms) > 1:
@@ -69,18 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = [resolve(point.replicate(seed)) for point in points for seed in range(args.seeds)]
     _say_what_is_checked(args, arm, jobs[0], rate)
 
+    # torch and altair, which take seconds: what is asked for is right by now.
+    from hptransfer.coordcheck.chart import svg
+    from hptransfer.coordcheck.measure import measure
+
     began = time.monotonic()
     result = check(list(measure(jobs, args.steps)), args.steps)
     console.print(f"{len(jobs)} runs in {time.monotonic() - began:.0f} s")
     _print(result)
     summary = _summary(args, arm, jobs[0], rate, result)
     _write(output, svg(result, f"{arm.optimizer} under {arm.parametrization}: movement against width"), summary)
-    search = f"python -m hptransfer.search {selection(args)} {arm_options([arm.name])}"
     finish(
         args,
         summary,
         written=[str(output), str(output.with_suffix(".json"))],
-        next_command=search if result.passed else None,
+        next_command=command("search", selection(args), arm_options([arm.name])) if result.passed else None,
     )
     return 0 if result.passed else 1
 
@@ -130,7 +122,7 @@ def _point(args: argparse.Namespace, experiment: Experiment, arm: Arm, data: Dat
     except UsageError as error:
         raise UsageError(str(error).replace("--set", "--option", 1)) from None
     optimizer = point.settings["optimizer"]
-    validate(get_recipe(optimizer).options, recipe_options, f"--option of {optimizer}")
+    checked(get_recipe(optimizer).options, recipe_options, f"--option of {optimizer}")
     return shortened(point.at(options=recipe_options), max(args.steps))
 
 

@@ -15,27 +15,12 @@ import torch
 from hptransfer.base.errors import UsageError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.coordcheck.check import Activation, Run
-from hptransfer.experiment.settings import ScheduleSpec
 from hptransfer.optimizers.engine import clip_gradients
-from hptransfer.runs import Job, Point
+from hptransfer.runs import Job
 from hptransfer.trainers.ours.build import build_model, build_optimizer
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus, open_corpus
 from hptransfer.trainers.ours.points import spec_of
-
-# A check asks how far weights move, not what they learn: a batch of 256 tokens shows it, and leaves width 512 to a CPU.
-SEQUENCES = 4
-CONTEXT = 64
-
-
-def shortened(point: Point, steps: int) -> Point:
-    """A run of ``steps`` steps on small batches instead, at a constant learning rate from the first step on."""
-    model = point.settings["model"]
-    model = model | {"context": min(CONTEXT, model["context"])}
-    batch_tokens = SEQUENCES * model["context"]
-    scales = point.scales | {"tokens": steps * batch_tokens, "batch_tokens": batch_tokens}
-    schedule = ScheduleSpec(shape="constant").model_dump()
-    return point.model_copy(update={"scales": scales}).at(model=model, schedule=schedule, horizon={"policy": "tokens"})
 
 
 def measure(jobs: Sequence[Job], steps: Collection[int]) -> Iterator[Run]:

@@ -1,20 +1,17 @@
-"""``python -m hptransfer.data``: write the corpus of an experiment, for a trainer of your own to read."""
+"""``hptransfer data``: write the corpus of an experiment, for a trainer of your own to read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import console, finish, parser, table
+from hptransfer.cli import console, finish, table
 from hptransfer.experiment import load_experiment
 from hptransfer.trainers.ours.data.written import write_corpus
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    options = parser("data", __doc__ or "")
-    options.add_argument("--write", metavar="DIR", required=True, help="a new folder, or one that this has written before")
-    args = options.parse_args(argv)
+def main(args: argparse.Namespace) -> None:
     if not args.write:
         raise UsageError("--write names no folder")
     experiment = load_experiment(args.experiment, args.set)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hptransfer.experiment.program import ProgramFiles
 from hptransfer.experiment.settings import DataSpec, Parametrization
+from hptransfer.optimizers import get_recipe
 
 BASELINE = "adamw"  # the recipe that others are measured against
 Inputs = DataSpec | ProgramFiles  # what an arm's runs read: tokens, or the files of a program
@@ -16,6 +17,15 @@ NOT_OF_AN_ARM = {
     *("name", "plugins", "arms", "optimizers", "parametrizations", "baseline", "spaces", "search", "validation", "resources"),
     *("budget", "scales", "widths", "base_width", "target_width", "target_loss"),
 }
+
+
+# Okabe and Ito's palette in the order in which neighbours differ most.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+
+
+def colour_of_place(place: int) -> str:
+    """Of what has no colour of its own."""
+    return COLOURS[place % len(COLOURS)]
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,14 @@ class Arm:
         flat = {"parametrization": parametrization, **settings}
         options = {key.removeprefix("options."): flat.pop(key) for key in list(flat) if key.startswith("options.")}
         return cls(name, flat.pop("optimizer", None), flat.pop("parametrization"), options, flat, place)
+
+    @property
+    def colour(self) -> str:
+        """A recipe's own where the arm is that recipe as it is; that of its place among the others, which are named for what they
+        change."""
+        if self.optimizer is not None and self == Arm.of(self.optimizer, self.parametrization):
+            return get_recipe(self.optimizer).colour
+        return colour_of_place(self.place)
 
     @property
     def settings(self) -> dict[str, Any]:

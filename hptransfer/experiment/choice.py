@@ -14,14 +14,6 @@ from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import RECIPES
 
 
-def add_arm_options(parser: argparse.ArgumentParser, *, help: str = "arms, or recipes (those of the experiment)") -> None:
-    """The options that `chosen_arms` reads; ``help``: what names stand for here."""
-    parser.add_argument("--optimizer", "--arm", metavar="NAME[,NAME]", help=help)
-    parser.add_argument(
-        "--parametrization", metavar=",".join(PARAMETRIZATIONS), help="of recipes; arms keep theirs (the experiment's)"
-    )
-
-
 def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Experiment, tuple[Arm, ...]]:
     """The experiment that ``--experiment``, ``--set`` and ``more`` assignments give, and the arms that the two options name, in
     their order: all of the experiment where there is none.

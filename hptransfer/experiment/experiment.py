@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from hptransfer.base.config import find_config, load_yaml, merge, nested, override, validate
+from hptransfer.base.config import checked, find_config, load_yaml, merge, nested, override
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.plugins import load_plugins
@@ -111,8 +111,18 @@ class Budget(Frozen):
 
 
 class Experiment(Frozen):
-    """An experiment file. ``optimizers`` x ``parametrizations`` is short for the arms of these names; ``widths`` for
-    ``scales: {width: ...}``."""
+    """An experiment: what is compared, at which scales, on which data, and what it may cost.
+
+    `load_experiment` reads one from YAML. Its **arms** (``compared``) are what is measured against each other: recipes, which
+    ``optimizers`` x ``parametrizations`` name, or any named sets of settings (``arms``). Each is searched at the ``widths`` and
+    validated at ``target_width``, which no search sees, against the ``baseline`` (the only arm of plain AdamW unless named).
+    ``horizon`` says how long a run is, in tokens or tokens per parameter; ``batch_sequences`` how large a batch, in sequences of
+    ``model.context`` tokens; ``base_width`` is the width at which base coordinates are final values. ``scales: {width: [...]}``
+    is another way to write ``widths``. A misspelt key is an error.
+
+    >>> hptransfer.load_experiment("quickstart").widths
+    (32, 64)
+    """
 
     name: str
     description: str = ""
@@ -253,7 +263,7 @@ class Experiment(Frozen):
             changed = self.model_dump(mode="json", exclude_unset=True) | free
             for dotted, value in arm.changes.items():
                 changed = merge(changed, nested(dotted, value))
-            self._under[key] = validate(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
+            self._under[key] = checked(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")
         return self._under[key]
 
     def space_name(self, arm: Arm) -> str:
@@ -273,6 +283,11 @@ class Experiment(Frozen):
                 assert arm.optimizer is not None
                 self._spaces[key] = load_space(arm.optimizer, arm.parametrization, changes)
         return self._spaces[key]
+
+    def at_width(self, width: int) -> Experiment:
+        """The experiment with another held-out width. Raises UsageError where it cannot have that."""
+        changed = self.model_dump(mode="json", exclude_unset=True) | {"target_width": width}
+        return _held_out(checked(Experiment, changed, f"experiment {self.name}"), f"experiment {self.name}")
 
     def reads(self, arm: Arm, inputs: Inputs) -> bool:
         """Whether ``inputs`` are a version of what the runs of an arm read."""
@@ -357,13 +372,25 @@ class Experiment(Frozen):
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
-    """The experiment of that name or file, with dotted overrides and its plugins loaded. Raises UsageError in one line."""
+    """Read an experiment from YAML and import its plugins.
+
+    ``name``: a file (``mine.yaml``), or the name of one in ``experiments/``, of the working directory or as hptransfer comes with
+    them (``quickstart``, ``four-optimizers``, ...). ``assignments``: dotted overrides, each as ``"search.trials=6"``, whose
+    values are YAML. Raises `UsageError`, in one line that names the offending key or value, where there is no such experiment,
+    where it is not right, or where the held-out width is searched too.
+
+    >>> hptransfer.load_experiment("quickstart", ["target_width=256", "optimizers=[adamw, muon]"])
+    """
     path = find_config("experiments", name)
     data = override(load_yaml(path), assignments)
     plugins = data.get("plugins")
     if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
         load_plugins(plugins)  # first: the rest may name what they add
-    experiment = validate(Experiment, data, str(path))
+    return _held_out(checked(Experiment, data, str(path)), str(path))
+
+
+def _held_out(experiment: Experiment, where: str) -> Experiment:
+    """Raises UsageError where the target is a width that is searched."""
     if experiment.target_width in experiment.widths:
-        raise UsageError(f"{path}: target_width {experiment.target_width} is also searched; a held-out width must not be")
+        raise UsageError(f"{where}: target_width {experiment.target_width} is also searched; a held-out width must not be")
     return experiment

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hptransfer.base.config import find_config, load_yaml, merge, nested, validate
+from hptransfer.base.config import checked, find_config, load_yaml, merge, nested
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.experiment.program import Program
@@ -112,9 +112,9 @@ def load_space(recipe: str, parametrization: Parametrization, changes: Mapping[s
             if name not in PARAMETRIZATIONS:
                 raise unknown(f"{where}: parametrization", name, PARAMETRIZATIONS)
         values = merge(merge(values, shared), own.get(parametrization) or {})
-    space = validate(SearchSpace, values, where)
+    space = checked(SearchSpace, values, where)
     # Options are the recipe's own: a wrong one is found here rather than in a trial.
-    validate(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
+    checked(get_recipe(recipe).options, space.fixed_options(), f"{where}: options")
     return space
 
 
@@ -132,4 +132,4 @@ def program_space(name: str, program: Program, changes: Mapping[str, Any]) -> Se
         if tuned in changes and tuned not in program.tuned:
             raise UsageError(f"spaces.{name}.{tuned}: the command does not take it")
     given = {key: {"source": "the experiment", **value} if isinstance(value, dict) else value for key, value in changes.items()}
-    return validate(SearchSpace, merge(values, given), f"spaces.{name}")
+    return checked(SearchSpace, merge(values, given), f"spaces.{name}")

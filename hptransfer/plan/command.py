@@ -1,33 +1,35 @@
-"""``python -m hptransfer.plan``: runs, FLOPs, hours and expected regret, before anything is spent."""
+"""``hptransfer plan``: runs, FLOPs, hours and expected regret, before anything is spent."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import Any
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
-from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Experiment, SearchSettings
 from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
-from hptransfer.plan.hardware import HARDWARE, Speed, given, named, recorded
+from hptransfer.plan.hardware import Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.runs import Job, Record, Store
-from hptransfer.search.choice import add_search_options, chosen_search
+from hptransfer.search.choice import chosen_search
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import LEAST_BATCH, Study
 from hptransfer.trainers import inputs_of_arms, resolve
-from hptransfer.transfer.command import arm_group
 from hptransfer.transfer.group import fit_group
+from hptransfer.transfer.target import arm_group
 from hptransfer.validate.protocol import Together, at_searched_scales
 from hptransfer.validate.standing import known_predictions, protocols, standing
 from hptransfer.validate.survival import to_tell
@@ -60,8 +62,8 @@ class Planned:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = _parse(argv)
+def main(args: argparse.Namespace) -> None:
+    _refuse_bad_numbers(args)
     experiment, arms = chosen_search(args)
     found = members(Store(args.store).records().values(), experiment, resolve)
     records = found.records
@@ -101,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
-    for line in _what_would_tell(experiment, found, Store(args.store), rate):
+    for line in _what_would_tell(experiment, found, Store(args.store), rate, selection(args)):
         console.print(line)
     alone = [arm.name for arm in arms if experiment.baseline_of(arm) not in arms]
     if alone and len(experiment.compared) > 1:
@@ -122,25 +124,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    options = parser("plan", "Runs, FLOPs, hours and expected regret, before anything is spent.")
-    add_search_options(options)
-    options.add_argument("--survival", action="store_true", help="with what `validate --survival` runs")
-    speed = options.add_mutually_exclusive_group()
-    speed.add_argument("--hardware", metavar="NAME", help=f"{', '.join(HARDWARE)} (that of the runs in the store, else cpu)")
-    speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
-    options.add_argument(
-        "--utilization", type=float, default=0.4, metavar="SHARE", help="of the peak that training reaches (0.4)"
-    )
-    options.add_argument("--devices", type=int, metavar="N", help="devices at once (1; of CPUs the cores of this machine)")
-    args = options.parse_args(argv)
+def _refuse_bad_numbers(args: argparse.Namespace) -> None:
     if not 0 < args.utilization <= 1:
         raise UsageError(f"--utilization {number(args.utilization)} is not a share above 0 and up to 1")
     if args.devices is not None and args.devices < 1:
         raise UsageError(f"--devices {args.devices} is not positive")
     if args.flops_per_second is not None and not 0 < args.flops_per_second < float("inf"):
         raise UsageError(f"--flops-per-second {number(args.flops_per_second)} is not a positive number")
-    return args
 
 
 def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, int]:
@@ -216,8 +206,9 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
 
 
-def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate: Rate) -> Iterator[str]:
-    """For arms whose survival cannot be told, the runs that are expected to tell, and what they cost."""
+def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate: Rate, selected: str) -> Iterator[str]:
+    """For arms whose survival cannot be told, the runs that are expected to tell, what they cost, and the command for them:
+    ``selected`` are the options of this one."""
     stands = standing(experiment, found, resolve, known_predictions(experiment, store), store.registered_at, anew=False)
     for name, validation in stands.validations.items():
         if validation.survival is None or validation.survival.verdict != "cannot_tell":
@@ -233,10 +224,8 @@ def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate:
         jobs = Together((protocol, *at_searched_scales(protocol))).planned({record.run_id: record for record in found.records})
         cost = total(cost_of(job, 1, rate) for job in jobs)
         changed = [f"validation.{key}={_plain(value)}" for key, value in settings if value != getattr(experiment.validation, key)]
-        yield (
-            f"{words}; {cost.runs} further runs ({number(cost.flops)} FLOPs) are expected to tell: "
-            f"validate --survival --set {' '.join(changed)}"
-        )
+        validate = command("validate", selected, "--survival", *(f"--set {shlex.quote(one)}" for one in changed))
+        yield (f"{words}; {cost.runs} further runs ({number(cost.flops)} FLOPs) are expected to tell: {validate}")
 
 
 def _plain(value: Any) -> str:
@@ -278,7 +267,6 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
 
 
 def _next_command(args: argparse.Namespace, arms: Sequence[Arm]) -> str:
-    words = ["python -m hptransfer.search", selection(args)]
-    words += [arm_options(arm.name for arm in arms)] if args.optimizer or args.parametrization else []
+    words = [arm_options(arm.name for arm in arms)] if args.optimizer or args.parametrization else []
     words += [f"--trials {args.trials}"] if args.trials is not None else []
-    return " ".join(words)
+    return command("search", selection(args), *words)

@@ -11,47 +11,61 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
-from hptransfer.report.figures import Section, sections
-from hptransfer.report.frames import FRAMES, run_table
-from hptransfer.report.markdown import render_markdown
-from hptransfer.report.page import render_page
-from hptransfer.report.results import Results
-from hptransfer.report.summary import Summary, summarize
+from hptransfer.report import page, render
+from hptransfer.report.document import Document
+from hptransfer.report.frames import Frames, all_frames, run_table
+from hptransfer.validate.results import Results
+from hptransfer.validate.summary import Summary, summarize
 
 FOLDERS = ("figures", "tables")
-OWN = ("report.md", "compare.md")  # what tells a report from a comparison, and names its figures
+OWN = ("report.md", "compare.md", "sweeps.md")  # what tells kinds of reports apart, and names their figures
 FIGURE = re.compile(r"\]\((figures/[^/)]+\.svg)\)")
+FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that a spreadsheet would evaluate
+
+Files = dict[str, str]
 
 
-def build(results: Results, options: str = "") -> tuple[Summary, dict[str, str]]:
-    """The summary, and the content of every file by its name. ``options`` are appended to the commands that are named."""
-    frames, summary, evidence = _found(results, options)
-    runs = run_table(results)
-    with ThreadPoolExecutor(1) as pool:
-        drawn = pool.submit(drawings, evidence)  # outside of Python, as long as all else takes
-        files = {
-            "index.html": render_page(summary, evidence, runs),
-            "summary.json": summary.model_dump_json(indent=1) + "\n",
-            "report.md": render_markdown(summary, evidence),
-            "runs.csv": runs.write_csv(),
-        }
-        files |= {f"tables/{name}.csv": frame.write_csv() for name, frame in frames.items()}
-    return summary, files | drawn.result()
+def build(results: Results, options: str = "") -> tuple[Summary, Document, Files]:
+    """The summary, the document, and the content of every file by its name. ``options`` are appended to the commands that are
+    named."""
+    frames, summary, runs = all_frames(results), summarize(results, options), run_table(results)
+    document = page.document(summary, frames, runs, options)
+    files = {"summary.json": summary.model_dump_json(indent=1) + "\n", "runs.csv": csv(runs)}
+    return summary, document, files | rendered(document, frames, "report.md")
 
 
 def build_page(results: Results, options: str, live: Sequence[str]) -> str:
     """The page alone, as it stands while a search runs; ``live`` are the lines at its top."""
-    _, summary, evidence = _found(results, options)
-    return render_page(summary, evidence, run_table(results), live)
+    summary, runs = summarize(results, options), run_table(results)
+    return render.html(page.document(summary, all_frames(results), runs, options, live))
 
 
-def drawings(evidence: Sequence[Section]) -> dict[str, str]:
-    """The figures as SVG, by file name."""
-    return {f"figures/{figure.name}.svg": figure.svg() for section in evidence for figure in section.figures}
+def rendered(document: Document, frames: Frames, markdown: str) -> Files:
+    """A document in all its forms, with its figures, and the tables behind them."""
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(
+            lambda: {f"figures/{figure.name}.svg": figure.svg for figure in document.figures}
+        )  # outside of Python
+        files = {"index.html": render.html(document), markdown: render.markdown(document)}
+        files |= {f"tables/{name}.csv": csv(frame) for name, frame in frames.items()}
+    return files | drawn.result()
+
+
+def write_sweeps(folder: Path, document: Document, frames: Frames) -> list[str]:
+    """Write the page of a table, in all its forms. Returns what to say was written."""
+    require_folder(folder, "sweeps.md")
+    return write(folder, rendered(document, frames, "sweeps.md"))
+
+
+def csv(frame: pl.DataFrame) -> str:
+    """A table whose text no spreadsheet takes for a formula, nor the names of its columns, which a trainer may give."""
+    texts = pl.col(pl.String)
+    guarded = frame.with_columns(pl.when(texts.str.contains(FORMULA)).then("'" + texts).otherwise(texts).name.keep())
+    return guarded.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name).write_csv()
 
 
 def require_folder(folder: Path, kind: str) -> None:
-    """Refuse a folder that holds the other kind of report; ``kind`` is one of `OWN`."""
+    """Refuse a folder that holds another kind of report; ``kind`` is one of `OWN`."""
     try:
         others = [other for other in OWN if other != kind and (folder / other).exists()]
     except OSError as error:
@@ -72,14 +86,7 @@ def write(folder: Path, files: Mapping[str, str]) -> list[str]:
         replace(folder / name, content)
     counts = {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS}
     written = [str(folder / name) for name in files if "/" not in name]
-    return written + [f"{folder / name}/ ({count} {name})" for name, count in counts.items()]
-
-
-def _found(results: Results, options: str) -> tuple[dict[str, pl.DataFrame], Summary, tuple[Section, ...]]:
-    """The frames, what they come to, and the charts of them."""
-    frames = {name: make(results) for name, make in FRAMES.items()}
-    summary = summarize(results, options)
-    return frames, summary, sections(frames, summary, options)
+    return written + [f"{folder / name}/ ({count} {name})" for name, count in counts.items() if count]
 
 
 def _earlier(folder: Path) -> set[str]:

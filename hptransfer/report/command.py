@@ -1,47 +1,38 @@
-"""``python -m hptransfer.report``: what an experiment found, as a page, Markdown, figures and tables."""
+"""``hptransfer report``: what an experiment found, as a page, Markdown, figures and tables; or two experiments side by side."""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from hptransfer import cli
+from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
-from hptransfer.experiment import load_experiment
+from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.choice import arm_options
-from hptransfer.report.build import build, require_folder, write
-from hptransfer.report.compare.command import compare
+from hptransfer.report import compare
+from hptransfer.report.build import build, rendered, require_folder, write
 from hptransfer.report.live import follow, progress
-from hptransfer.report.results import Results, load_results
-from hptransfer.report.summary import Summary
 from hptransfer.report.terminal import show
 from hptransfer.runs import Store
 from hptransfer.trainers import resolve
+from hptransfer.validate.comparison import comparison_of, paired
+from hptransfer.validate.results import Results, load_results
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: argparse.Namespace) -> None:
     """Read the store, see what stands of it, and write the report's folder."""
-    parser = cli.parser("report", "Report what an experiment found: one offline page, Markdown, figures and tables.")
-    parser.add_argument("--output", metavar="FOLDER", help="report folder (reports/<experiment>/)")
-    parser.add_argument(
-        "--predictions", nargs="+", default=[], metavar="FILE", help="instead of those that the runs in the store give"
-    )
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--live", action="store_true", help="follow a search that runs: a page that keeps itself up to date")
-    kind.add_argument(
-        "--compare", nargs=2, metavar=("A", "B"), help="two experiments (names or files) side by side, in reports/compare-A-B/"
-    )
-    args = parser.parse_args(argv)
     if args.compare:
-        for option in ("experiment", "predictions"):
-            if getattr(args, option) != parser.get_default(option):
+        for option, given in (("experiment", args.experiment != cli.DEFAULT_EXPERIMENT), ("predictions", args.predictions)):
+            if given:
                 raise UsageError(f"--{option} does not go with --compare, which reads the predictions of both its experiments")
-        compare(args)
+        _compare(args)
         return
     experiment = load_experiment(args.experiment, args.set)
     folder = Path(args.output or Path("reports") / experiment.name)
-    store, options = Store(args.store), " " + cli.selection(args)
+    store, options = Store(args.store), cli.selection(args)
     require_folder(folder, "report.md")
     last = follow(experiment, store, resolve, folder, args.predictions, options) if args.live else None
     try:
@@ -53,24 +44,50 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.console.print(
         f"experiment {experiment.name}, held-out width {experiment.target_width}, store {args.store}, report {folder}",
     )
-    summary, files = build(results, options)
+    summary, document, files = build(results, options)
     written = write(folder, files)
-    show(summary)
-    cli.finish(args, summary.model_dump(mode="json"), written=written, next_command=_next(results, summary, options))
+    show(document)
+    following = summary.missing[0].command if summary.missing else _export(results, options)
+    cli.finish(args, summary.model_dump(mode="json"), written=written, next_command=following)
     done, planned = progress(results)
     if args.live and done < planned:
         raise KeyboardInterrupt
 
 
-def _next(results: Results, summary: Summary, options: str) -> str:
-    """The command that makes what is missing first, or that exports the arm of the lowest loss at the held-out width."""
-    if summary.missing:
-        return summary.missing[0].command
-    lowest = min(results.arms, key=lambda arm: _loss(results, arm.name))
-    return f"python -m hptransfer.export{options} {arm_options([lowest.name])} --target json"
+def _export(results: Results, options: str) -> str:
+    """The command that exports the arm of the lowest loss at the held-out width."""
+
+    def loss(arm: str) -> float:
+        run = results.validations[arm].predicted
+        return math.inf if run is None or run.loss is None else run.loss
+
+    lowest = min((arm.name for arm in results.arms), key=loss)
+    return command("export", options, arm_options([lowest]), "--target json")
 
 
-def _loss(results: Results, arm: str) -> float:
-    """The mean loss of a predicted run; infinite where it diverged."""
-    run = results.validations[arm].predicted
-    return math.inf if run is None or run.loss is None else run.loss
+def _compare(args: argparse.Namespace) -> None:
+    """``--compare A B``: read both, write reports/compare-A-B/."""
+    a, b = (load_experiment(name, args.set) for name in args.compare)
+    names: tuple[str, str] = (a.name, b.name) if a.name != b.name else tuple(args.compare)
+    _require_two(args.compare, a, b)
+    store = Store(args.store)
+    both = load_results(a, store, resolve, allow_empty=True), load_results(b, store, resolve, allow_empty=True)
+    if not any(found.records for found in both):
+        raise UsageError(f"store {store.location} holds no run of {names[0]} and none of {names[1]}: there is nothing to compare")
+    folder = Path(args.output or f"reports/compare-{a.name}-{b.name}")
+    cli.console.print(f"{names[0]} against {names[1]}, store {args.store}, report {folder}")
+    require_folder(folder, "compare.md")
+    comparison = comparison_of(*both, names)
+    document, frames = compare.document(both, comparison)
+    summary = {"summary.json": comparison.model_dump_json(indent=1) + "\n"}
+    written = write(folder, summary | rendered(document, frames, "compare.md"))
+    show(document)
+    cli.finish(args, comparison.model_dump(mode="json"), written=written)
+
+
+def _require_two(arguments: Sequence[str], a: Experiment, b: Experiment) -> None:
+    if a == b:
+        raise UsageError(f"--compare {' '.join(arguments)}: they are the same experiment")
+    if not paired(a, b):
+        both = " and ".join(", ".join(arm.name for arm in one.compared) for one in (a, b))
+        raise UsageError(f"--compare {' '.join(arguments)}: they have no arm in common ({both})")

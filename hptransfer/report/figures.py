@@ -1,298 +1,325 @@
-"""Which charts a report has, in reading order, and what is said where one has nothing to show."""
+"""The charts of a report: frames in, figures out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import altair as alt
 import polars as pl
-import vl_convert
 
-from hptransfer.base.refusals import Refusal
-from hptransfer.experiment.choice import arm_options
-from hptransfer.report import charts
-from hptransfer.report.charts.parts import in_words
+from hptransfer.base.words import listing, plain
+from hptransfer.report.charts import TIMES, Series, draw, linear_axis, log_axis, name_axis
+from hptransfer.report.document import Figure
+from hptransfer.report.frames import Frames
 from hptransfer.report.frames.heldout import PROBES, TRANSFERS
-from hptransfer.report.frames.search import NEAR_BEST_LR
-from hptransfer.report.summary import Answer, Missing, Summary
-from hptransfer.report.text import BESIDE_THE_LADDER, listing, percent, plain
+from hptransfer.validate.result import AXES
 
-FIGURE_WIDTH = 640
-SVG_THEME = charts.theme(ink="#222222", background="#ffffff", font="sans-serif")
-VEGALITE_VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its file name, a title, and how to read it where the section does not say."""
-
-    name: str
-    title: str
-    note: str
-    chart: charts.Chart
-
-    @cached_property
-    def _described(self) -> dict[str, Any]:
-        # Not validated, which takes longer than the rest: that charts are valid is tested.
-        return in_words(self.chart.to_dict(validate=False)) | {"description": f"{self.title}. {self.note}".strip()}
-
-    def spec(self) -> dict[str, Any]:
-        """The Vega-Lite specification for the page, without the title, which the page sets as text."""
-        return self._described
-
-    def svg(self) -> str:
-        """The chart as it stands by itself. Nothing is fetched."""
-        spec = self._described | {"title": self.title, "width": FIGURE_WIDTH}
-        return vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[])
+LR, IN_BASE = "learning rate", " (base coordinates)"
+LOSS = "validation loss (nats per token)"
+BESIDE_THE_LADDER = (
+    "Power law: through the baseline's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes the "
+    "baseline's final loss, on tokens. Its schedule has not ended there, so this is a lower bound."
+)
+CURVE_POINTS = 150  # of a curve, in the chart
+UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
+RUN_KINDS = {
+    "search": "best run of a searched width",
+    "predicted": "prediction, held-out width",
+    "horizon": "the baseline's ladder",
+    "chosen": "the baseline's ladder, its best probe with fresh seeds",
+}
+ROWS = {("flops", "law"): "FLOPs, power law", ("tokens", "within_run"): "tokens, within the run"}
+METHODS = {"sizes": "between sizes", "law": "power law", "ladder": "ladder of horizons"}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the evidence. ``remarks`` are sentences that stand where a chart is refused."""
-
-    anchor: str
-    title: str
-    intro: str
-    figures: tuple[Figure, ...]
-    missing: tuple[Missing, ...]
-    remarks: tuple[str, ...] = ()
+# -- the search --------------------------------------------------------------------------------------------------------
 
 
-def sections(frames: Mapping[str, pl.DataFrame], summary: Summary, options: str) -> tuple[Section, ...]:
-    """The evidence; ``options`` are appended to the commands that make what is missing."""
-    width = summary.scale.target_width
-    refused = ((answer.arm, answer.refusal) for answer in summary.arms if answer.refusal)
-    refusals = tuple(f"{arm}: {refusal.text}" for arm, refusal in refused if refusal.code != "alone")
-
-    def absent(shown: Sequence[Figure | str], sentence: str, stage: str) -> tuple[Missing, ...]:
-        return () if shown else (Missing(sentence=sentence, command=f"python -m hptransfer.{stage}{options}"),)
-
-    lr = tuple(_lr_curves(frames))
-    decay, undrawn = _weight_decay(frames)
-    is_decayed = any("weight_decay" in answer.hyperparameters or not answer.hyperparameters for answer in summary.arms)
-    optima = tuple(_optimum(frames["optimum_against_width"]))
-    checks = tuple(_coordinates(frames["coordinate_checks"]))
-    tests = tuple(_held_out(frames["regret"], frames["perturbations"]))
-    untested = "prediction has been tested" if frames["regret"].is_empty() else "probe around a prediction has been run"
-    compute = tuple(_compute(frames["loss_against_compute"]))
-    saved = tuple(_saved(frames["multipliers"], frames["multiplier_over_scale"]))
-    training = tuple(_training(frames["training_curves"]))
-    lost = tuple(
-        f"{arm}: its predicted run {part['state'][0]} on some seed, so that nothing is compared with it."
-        for arm, part in _by_arm(frames["regret"].filter(pl.col("kind") == "predicted", pl.col("state") != "complete"))
-    )
-    is_alone = len(summary.arms) == 1 or all(answer.is_baseline for answer in summary.arms)
-    alone = (Refusal.of("alone", name=summary.arms[0].arm).text,) if is_alone else ()
-    found = (
-        Section(
-            "learning-rate",
-            "Loss against learning rate",
-            "Every run of the search. Lines are the fitted bowl at its best weight decay, so runs with another one lie above. "
-            "Thick bars are the learning rates that cannot be told from the best: two standard deviations of the noise. "
-            "Diamonds mark the lowest loss of each width, faint dots are runs with another embedding LR ratio. At the top, "
-            "triangles are runs above the frame and crosses runs that diverged.",
-            lr,
-            absent(lr, "No run at a searched width has completed yet.", "search"),
-        ),
-        Section(
-            "weight-decay",
-            "Loss against weight decay",
-            "Runs whose learning rate is near the best of their width: by the fitted bowl it costs them at most "
-            f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more. "
-            "This cost is taken off. Runs inside the band cannot be told from the best.",
-            decay,
-            absent(
-                [*decay, *undrawn] if is_decayed else ["none is tuned"],
-                "Weight decay is shown once a bowl has been fitted to the learning rates.",
-                "transfer",
-            ),
-            undrawn,
-        ),
-        Section(
-            "width",
-            "The optimum against width",
-            f"Optima with 80 % intervals, the line used with its 80 % band, the line that theory expects, and the prediction at "
-            f"width {width}. A steeper line than theory's means that the best learning rate drifts.",
-            optima,
-            absent(optima, "No optimum has been fitted yet.", "transfer"),
-        ),
-        Section(
-            "coordinates",
-            "Coordinate check",
-            "How the first steps move the activations, against width: under a right parametrization not at all, slope 0. "
-            "The band is the tolerance, bars are the range over seeds, faint steps are shown but not judged.",
-            checks,
-            _unchecked(frames["coordinate_checks"], summary.arms, options),
-        ),
-        Section(
-            "held-out",
-            f"The test at width {width}",
-            "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches. The measured "
-            "regret is that of a bowl through the probes, whose lowest place need not be one of them.",
-            tests,
-            absent([*tests, *lost], f"No {untested} yet.", "validate"),
-            lost,
-        ),
-        Section(
-            "compute",
-            "Loss against compute",
-            "Only final losses: the best run of every searched width (solid line), the prediction at "
-            f"width {width}, where nobody tuned (diamond), and the baseline's ladder of horizons at that width (dotted line). "
-            "The best of several runs looks better than it is, by about the noise; the prediction has no such advantage.",
-            compute,
-            () if summary.runs.get("complete") else absent(compute, "No run has completed yet.", "search"),
-            () if compute or not summary.runs.get("complete") else ("The runs do not say what compute they took.",),
-        ),
-        Section(
-            "multiplier",
-            "The compute that is saved",
-            "How many times the compute the baseline needs for the same final loss.",
-            saved,
-            absent([*saved, *refusals, *alone], "No multiplier has been measured yet.", "validate"),
-            (*refusals, *alone),
-        ),
-        Section(
-            "training",
-            "Training curves",
-            f"Predicted runs at width {width} and the baseline's ladder of horizons. Compare the dots, the final losses.",
-            training,
-            absent([*training, *tests], f"No predicted run at width {width} has finished yet.", "validate"),
-            () if training or not tests else ("The runs say no losses on the way, or not after how many tokens.",),
-        ),
-    )
-    return tuple(one for one in found if one.figures or one.missing or one.remarks)  # a program has no activations to check
+def lr_figures(frames: Frames, hyperparameter: str = LR, unit: str = IN_BASE, loss: str = LOSS) -> Iterator[Figure]:
+    """Loss against the first hyperparameter of every arm: its runs, the fitted bowls, and what was predicted."""
+    for arm, runs in by_arm(frames["lr_curves"]):
+        if not runs["loss"].is_not_null().any():
+            continue
+        fit, basins, told = (frames[name].filter(arm=arm) for name in ("lr_fit", "lr_basins", "predictions"))
+        minima = runs.filter("is_minimum")["loss"].to_list()
+        lowest, highest = min(minima), max(minima)
+        top = highest + max(0.9 * (highest - lowest), 0.06 * highest)
+        diverged, is_above = pl.col("state") == "diverged", pl.col("loss") > top
+        shown = runs.filter(diverged | pl.col("loss").is_not_null())
+        rows = stack(
+            looking(shown, "faint", diverged=diverged, above=is_above, diamond="is_minimum", dot="is_at_ratio"),
+            looking(fit.filter(~is_above), "line"),
+            looking(basins.filter(~is_above), "basin"),
+            looking(told.select("lr", low="lr_low", high="lr_high"), "prediction"),
+        )
+        x = log_axis("lr", f"{hyperparameter}{unit}", [*rows["lr"], *told["lr_low"], *told["lr_high"]])
+        y = linear_axis("loss", loss, lowest - 0.12 * (top - lowest), top)
+        tips = "cell lr weight_decay embedding_lr_ratio loss low high seed run_id"
+        chart = draw(rows, x, y, Series.cells(runs), tips, {"lr": (hyperparameter, ".3~g")})
+        note = "".join(f"Dotted: the prediction for {cell}. Shaded: its 80 % interval." for cell in told["cell"])
+        yield Figure(f"lr-curves-{arm}", f"{arm}: loss against {hyperparameter}", note, chart)
 
 
-def _lr_curves(frames: Mapping[str, pl.DataFrame]) -> Iterable[Figure]:
-    for arm, part in _by_arm(frames["lr_curves"]):
-        if part["loss"].is_not_null().any():
-            fit, basins, told = (frames[name].filter(arm=arm) for name in ("lr_fit", "lr_basins", "predictions"))
-            note = "".join(f"Dotted: the prediction for width {width}; shaded: its 80 % interval." for width in told["width"])
-            title = f"{arm}: loss against learning rate"
-            yield Figure(f"lr-curves-{arm}", title, note, charts.lr_curves(part, fit, basins, told))
+def optimum_figures(
+    frame: pl.DataFrame, together: Sequence[Sequence[str]], scale: str, hyperparameter: str = LR, unit: str = IN_BASE
+) -> Iterator[Figure]:
+    """The best value against scale: optima, the line used with its band, theory's line, and the prediction."""
+    for names in together:
+        part = frame.filter(pl.col("arm").is_in(list(names)))
+        if part.is_empty():
+            continue
+        series, kind = Series.arms(part), pl.col("kind")
+        known = part.filter(kind.is_in(["optimum", "prediction"]))
+        widths = sorted(known["width"].unique())
+        x = log_axis("x", f"{scale} (log scale)", widths, least=1.15, ticks=widths, format=".3~s" if widths[-1] >= 1e5 else "~g")
+        y = log_axis("lr", f"best {hyperparameter}{unit}", [*part["lr"], *part["low"], *part["high"]], least=2.0)
+        known = known.with_columns(pl.col("low").fill_null(y.low), pl.col("high").fill_null(y.high))  # to the edge of the frame
+        rows = stack(
+            looking(part.filter(kind="fit"), "area"),
+            looking(part.filter(kind.is_in(["fit", "theory"])).drop("low", "high"), "line", dashed=kind == "theory"),
+            looking(known, "point", diamond=kind == "prediction").with_columns(x=pl.col("width") * series.dodge(0.06)),
+        ).with_columns(pl.col("x").fill_null(pl.col("width")))
+        chart = draw(rows, x, y, series, "arm kind cell lr low high", {"lr": (hyperparameter, ".3~g")})
+        title = f"{' and '.join(names)}: best {hyperparameter} against {scale}"
+        yield Figure(f"optimum-against-{scale}-{names[0]}", title, "", chart)
 
 
-def _weight_decay(frames: Mapping[str, pl.DataFrame]) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+def weight_decay_figures(frames: Frames) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
     """The charts, and a sentence for every arm without one."""
     figures, sentences = [], []
-    for arm, told in _by_arm(frames["predictions"]):
+    for arm, told in by_arm(frames["predictions"]):
         if told["weight_decay"][0] is None:
             continue
-        part = frames["weight_decay_curves"].filter(arm=arm)
-        if part["weight_decay"].n_unique() < 2:
+        runs = frames["weight_decay_curves"].filter(arm=arm)
+        if runs["weight_decay"].n_unique() < 2:
             sentences.append(f"{arm}: fewer than two weight decays were tried near the best learning rate.")
             continue
-        status = told["weight_decay_status"][0]
-        note = f"Dotted: the prediction for width {told['width'][0]}, {status}."
-        title = f"{arm}: loss against weight decay"
-        figures.append(Figure(f"weight-decay-{arm}", title, note, charts.weight_decay_curves(part, told)))
+        noise = 100 * 2 * told["noise"][0]
+        top = max(min(106 * max(runs["excess"]), max(8 * noise, 4.0)), 1.5 * noise)
+        runs = runs.with_columns(above=pl.col("excess") * 100, cost=pl.col("lr_cost") * 100)
+        shown = told.filter(pl.col("weight_decay") > 0)
+        rows = stack(
+            looking(runs, "dot", above=pl.col("above") > top, diamond="is_minimum"),
+            looking(shown.select("weight_decay", low="weight_decay_low", high="weight_decay_high"), "prediction"),
+            looking(pl.DataFrame({"low": [0.0], "high": [noise]}), "band"),
+        )
+        x = log_axis("weight_decay", "weight decay (base coordinates, independent)", rows["weight_decay"])
+        y = linear_axis("above", "loss above the lowest of its width (%)", -0.05 * top, top)
+        own = {"cost": ("cost of its LR, %", ".2f"), "above": ("above the lowest, %", ".2f")}
+        chart = draw(rows, x, y, Series.cells(runs), "cell lr weight_decay loss cost above low high run_id", own, height=280)
+        note = f"Dotted: the prediction for {told['cell'][0]}, {told['weight_decay_status'][0]}."
+        figures.append(Figure(f"weight-decay-{arm}", f"{arm}: loss against weight decay", note, chart))
     return tuple(figures), tuple(sentences)
 
 
-def _optimum(frame: pl.DataFrame) -> Iterable[Figure]:
-    for arm, part in _by_arm(frame):
-        title = f"{arm}: best learning rate against width"
-        yield Figure(f"optimum-against-width-{arm}", title, "", charts.optimum_against_width(part))
+# -- the tests ---------------------------------------------------------------------------------------------------------
 
 
-def _coordinates(frame: pl.DataFrame) -> Iterable[Figure]:
-    if frame["slope"].is_not_null().any():
-        yield Figure("coordinate-check", "Slope of the movement with width", _conditions(frame), charts.coordinate_checks(frame))
+def coordinate_figures(frame: pl.DataFrame) -> Iterator[Figure]:
+    """The slope of every role and step, of every arm, with its range over seeds."""
+    shown = frame.filter(pl.col("slope").is_not_null())
+    if shown.is_empty():
+        return
+    tolerance, where = min(frame["tolerance"]), pl.format("{}, t = {}", "role", "step")
+    shown = shown.with_columns(where=where, low="slope_low", high="slope_high")
+    rows = stack(
+        looking(shown, "point", aside=pl.col("outcome") == "not judged"),
+        looking(pl.DataFrame({"low": [-tolerance], "high": [tolerance]}), "band"),
+        looking(pl.DataFrame({"slope": [0.0]}), "reference"),
+    )
+    ends = [*known_of(shown, "slope", "low", "high"), -1.4 * tolerance, 1.4 * tolerance]
+    x = linear_axis("slope", "log-log slope against width", 1.15 * min(ends), 1.15 * max(ends))
+    names = frame.select(where.alias("where"))["where"].unique(maintain_order=True)
+    own = {"where": ("role and step", ""), "slope": ("slope", "+.3f")}
+    own |= {"low": ("of single seeds, from", "+.3f"), "high": ("to", "+.3f")}
+    chart = draw(rows, x, name_axis("where", names), Series.arms(frame), "arm where slope low high outcome lr", own)
+    yield Figure("coordinate-check", "Slope of the movement with width", _conditions(frame), chart)
 
 
 def _conditions(frame: pl.DataFrame) -> str:
     """Where the checks were made, and which of them failed."""
-    shared = ["widths", "base_width", "corpus", "seeds"]
     sentences = []
-    for where, part in frame.group_by(shared, maintain_order=True):
-        widths, base, corpus, seeds = where
-        rates = part.group_by("arm", maintain_order=True).agg(pl.col("lr").first())
-        lrs = [f"{arm} {plain(lr)}" for arm, lr in rates.iter_rows()]
-        sentences.append(
-            f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {listing(lrs)}."
-        )
-    for arm, part in _by_arm(frame.filter(pl.col("outcome") == "fails")):
+    for (widths, base, corpus, seeds), part in frame.group_by(["widths", "base_width", "corpus", "seeds"], maintain_order=True):
+        rates = part.unique("arm", keep="first", maintain_order=True).select("arm", "lr")
+        lrs = listing([f"{arm} {plain(lr)}" for arm, lr in rates.iter_rows()])
+        sentences.append(f"Measured at width {widths} (base {base}), {seeds} seeds, corpus {corpus}, constant LR: {lrs}.")
+    for arm, part in by_arm(frame.filter(outcome="fails")):
         places = [f"{role} at t = {step}" for role, step in part.select("role", "step").iter_rows()]
         sentences.append(f"{arm} fails: {listing(places)}.")
     return " ".join(sentences)
 
 
-def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -> tuple[Missing, ...]:
-    """The arms of the experiment without a coordinate check, in one sentence."""
-    left = [answer for answer in answers if answer.arm not in set(checked["arm"]) and not answer.is_program]
-    if not left:
-        return ()
-    return (
-        Missing(
-            sentence=f"There is no coordinate check of {listing([one.arm for one in left])}.",
-            command=f"python -m hptransfer.coordcheck{options} {arm_options([left[0].arm])}",
-        ),
-    )
-
-
-def _held_out(regret: pl.DataFrame, perturbations: pl.DataFrame) -> Iterable[Figure]:
+def test_figures(regret: pl.DataFrame, changes: pl.DataFrame) -> Iterator[Figure]:
+    """Regret around the prediction, and what other choices cost."""
+    title: dict[str, Any] = {"title": ("run", "")}
     for kind, what in (("lr_probe", "learning rate"), ("weight_decay_probe", "weight decay")):
-        if regret.filter(pl.col("kind") == kind).height and regret["regret"].is_not_null().any():
-            note = (
-                "Diamonds are the predictions, the others probes around them; bars are one standard error, crosses diverged runs."
-            )
-            name = f"regret-{what.replace(' ', '-')}"
-            yield Figure(name, f"Regret around the predicted {what}", note, charts.regret(regret, kind))
+        part = regret.filter(pl.col("kind").is_in([kind, "predicted"]), pl.col("state") != "failed")
+        if kind not in set(part["kind"]) or not part["regret"].is_not_null().any():
+            continue
+        series, diverged = Series.arms(part), pl.col("state") == "diverged"
+        part = in_percent(part, "regret", "over").with_columns(x=pl.col("factor") * series.dodge(0.045))
+        rows = stack(
+            looking(part.filter(~diverged).drop("low", "high"), "between"),
+            looking(part, "point", diverged=diverged, diamond=pl.col("kind") == "predicted"),
+        )
+        factors, labels = sorted(part["factor"].unique()), "format(datum.value, '.2~r') + 'x'"
+        x = log_axis("x", f"factor on the predicted {what}", factors, ticks=factors, labelExpr=labels)
+        ends = known_of(part, "over", "low", "high")
+        y = linear_axis("over", "loss above the lowest (%)", min(0.0, 1.08 * min(ends)), 1.08 * max(*ends, 0.001))
+        tips = "arm title lr weight_decay loss standard_error over state"
+        note = "Diamonds are the predictions, the others probes around them. Bars are one standard error, crosses diverged runs."
+        chart = draw(rows, x, y, series, tips, title | {"over": ("regret, %", ".2f")}, height=280)
+        yield Figure(f"regret-{what.replace(' ', '-')}", f"Regret around the predicted {what}", note, chart)
     noise = "Bars are one standard deviation of a difference of two runs."
-    perturbations = perturbations.filter(pl.col("change").is_not_null() | (pl.col("state") == "diverged"))
-    probes = perturbations.filter(pl.col("kind").is_in(PROBES))
-    if not probes.is_empty():
-        yield Figure("perturbations", "What other hyperparameters cost", noise, charts.perturbations(probes))
-    transfers = perturbations.filter(pl.col("kind").is_in(TRANSFERS))
-    if not transfers.is_empty():
-        note = (
-            "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept. " + noise
+    simple = "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept."
+    changes = changes.filter(pl.col("change").is_not_null() | (pl.col("state") == "diverged"))
+    for name, words, kinds, note in (
+        ("perturbations", "What other hyperparameters cost", PROBES, noise),
+        ("transfers", "What simpler transfers cost", TRANSFERS, f"{simple} {noise}"),
+    ):
+        part = changes.filter(pl.col("kind").is_in(kinds)).sort("kind", -pl.col("factor"), maintain_order=True)
+        if part.is_empty():
+            continue
+        rows = looking(in_percent(part, "change", "percent"), "bar", diverged=pl.col("state") == "diverged")
+        ends = [0.0, *known_of(rows, "percent", "low", "high")]
+        margin = 0.04 * (max(ends) - min(ends)) or 1.0
+        x = linear_axis("percent", "change of the loss (%)", min(ends) - margin * (min(ends) < 0), max(ends) + margin)
+        own = {"percent": ("change, %", "+.2f"), "low": ("one standard deviation from, %", "+.2f"), "high": ("to, %", "+.2f")}
+        names = name_axis("title", rows["title"].unique(maintain_order=True))
+        chart = draw(
+            rows, x, names, Series.arms(part), "arm title lr weight_decay loss percent low high seeds state", title | own
         )
-        yield Figure("transfers", "What simpler transfers cost", note, charts.perturbations(transfers))
+        yield Figure(name, words, note, chart)
 
 
-def _compute(frame: pl.DataFrame) -> Iterable[Figure]:
-    if frame["compute"].is_not_null().any():
-        chosen = "The baseline's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction."
-        note = f"{chosen} {_ends(frame)}" if "chosen" in frame["kind"] else _ends(frame)
-        yield Figure("loss-against-compute", "Final loss against training compute", note, charts.loss_against_compute(frame))
+# -- compute -----------------------------------------------------------------------------------------------------------
 
 
-def _saved(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterable[Figure]:
+def compute_figures(frame: pl.DataFrame) -> Iterator[Figure]:
+    """Final losses of every arm against training compute, the optimizer's own included where known."""
+    frame = frame.filter(pl.col("compute").is_not_null()).sort("compute")
+    if frame.is_empty():
+        return
+    unit, size = next(((unit, size) for unit, size in reversed(UNITS.items()) if max(frame["compute"]) >= size), ("FLOP", 1.0))
+    kind = pl.col("kind")
+    is_predicted, is_rung = kind == "predicted", kind.is_in(["horizon", "chosen"])
+    has_ladder = (kind == "horizon").any().over("arm") & ~(kind == "chosen").any().over("arm")
+    shown = frame.with_columns(spent=pl.col("compute") / size, own=pl.col("flops_optimizer") / size)
+    shown = shown.with_columns(run=kind.replace_strict(RUN_KINDS), has_ladder=has_ladder)
+    rows = stack(
+        looking(shown.filter(~is_rung), "between"),
+        looking(shown.filter(is_rung | is_predicted & pl.col("has_ladder")), "dotted"),
+        looking(shown, "point", diamond=is_predicted),
+    )
+    whose = " with the optimizer's" if frame["flops_optimizer"].is_not_null().any() else ""
+    x, low, high = log_axis("spent", f"compute{whose} ({unit})", rows["spent"]), min(frame["loss"]), max(frame["loss"])
+    y = log_axis("loss", LOSS, [low / 1.01 - 0.04 * (high - low), high * 1.01 + 0.04 * (high - low)], least=1.0, margin=1.0)
+    own = {"spent": (f"compute, {unit}", ".3~g"), "own": (f"of it the optimizer's, {unit}", ".3~g")}
+    chosen = "The baseline's ladder starts at its best probe, run anew with fresh seeds: it won over the prediction. "
+    chart = draw(rows, x, y, Series.arms(frame), "arm run width tokens spent own loss seeds", own, height=320)
+    note = (chosen if "chosen" in set(frame["kind"]) else "") + _ends(frame)
+    yield Figure("loss-against-compute", "Final loss against training compute", note, chart)
+
+
+def saving_figures(multipliers: pl.DataFrame, sizes: pl.DataFrame) -> Iterator[Figure]:
+    """Compute multipliers per axis, and on FLOPs at every width: a triangle points to where one is that is only bounded."""
+    own = {"run": ("on", ""), "value": ("multiplier", ".2f"), "bound": ("the multiplier is", "")}
+    own |= {"low": ("80 % from", ".2f"), "high": ("to", ".2f"), "p_value": ("probability of no speedup", ".2~g")}
+    above, below, one = pl.col("bound") == ">", pl.col("bound") == "<", looking(pl.DataFrame({"value": [1.0]}), "reference")
     if not multipliers.is_empty():
-        note = (
-            "From the baseline's ladder of horizons at the held-out width. Bars are 80 % intervals; a triangle is a bound. "
-            f"{BESIDE_THE_LADDER}"
-        )
-        yield Figure("compute-multiplier", "Compute multiplier over the baseline", note, charts.multipliers(multipliers))
+        titles = [ROWS.get((axis, method), AXES[axis]) for axis, method in multipliers.select("axis", "method").iter_rows()]
+        shown = multipliers.with_columns(run=pl.Series(titles, dtype=pl.String))
+        rows, ends = stack(looking(shown, "point", right=above, left=below), one), known_of(shown, "value", "low", "high")
+        ticks = (0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16)
+        x = log_axis("value", "multiplier over the baseline", [0.99, 1.05, *ends], ticks=ticks, labelExpr=TIMES)
+        names = name_axis("run", (name for name in (*AXES.values(), *ROWS.values()) if name in titles))
+        chart = draw(rows, x, names, Series.arms(multipliers), "arm run bound value low high p_value", own)
+        note = "From the baseline's ladder of horizons at the held-out width. Bars are 80 % intervals. A triangle is a bound. "
+        yield Figure("compute-multiplier", "Compute multiplier over the baseline", note + BESIDE_THE_LADDER, chart)
     if not sizes.is_empty():
-        note = (
-            "Solid: between the baseline's losses over sizes, hollow where extrapolated. Dashed: a power law through them. "
-            "Diamond: the baseline's ladder of horizons. Bars are 80 % intervals; a triangle is a bound, on its side."
+        series, method = Series.arms(sizes), pl.col("method")
+        shift = pl.when(method == "law").then(1.0).when(method == "ladder").then(series.dodge(0.08) * math.exp(0.04))
+        beside = pl.col("width") * shift.otherwise(series.dodge(0.08))
+        shown = sizes.with_columns(run=method.replace_strict(METHODS), x=beside)
+        law, lines = shown.filter(method="law").drop("low", "high"), shown.filter(pl.col("bound").is_null()).drop("low", "high")
+        rows = stack(
+            looking(lines.filter(method != "ladder"), "between", dashed=method == "law"),
+            looking(law, "tiny", up=above, down=below),
+            looking(
+                shown.filter(method != "law"), "point", up=above, down=below, diamond=method == "ladder", hollow="extrapolated"
+            ),
+            one,
         )
-        yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, charts.multiplier_over_scale(sizes))
+        widths = sorted(sizes["width"].unique())
+        x, ends = log_axis("x", "width", widths, ticks=widths, format="d"), [0.95, 1.05, *known_of(rows, "value", "low", "high")]
+        y = log_axis("value", "multiplier over the baseline, on FLOPs", ends, least=1.1, labelExpr=TIMES)
+        note = "Solid: between the baseline's losses over sizes, hollow where extrapolated. Dashed: a power law through them. "
+        note += "Diamond: the baseline's ladder of horizons. Bars are 80 % intervals. A triangle is a bound, on its side."
+        own["run"] = ("method", "")
+        chart = draw(rows, x, y, series, "arm width run bound value low high p_value", own)
+        yield Figure("multiplier-over-scale", "Compute multiplier over scale", note, chart)
+
+
+def training_figures(frame: pl.DataFrame) -> Iterator[Figure]:
+    """Validation loss along training at the held-out width; dots are final losses."""
+    seconds = "Seconds of training without evaluation, in proportion to steps."
+    labels = "datum.value == 0 ? '0' : replace(format(datum.value, '~s'), 'G', 'B')"
+    for against, words, title, note in (
+        ("tokens", "training tokens", "by tokens", ""),
+        ("wall_seconds", "training wall time (seconds)", "by wall-clock", seconds),
+    ):
+        part = frame.filter(pl.col(against).is_not_null())
+        if part.is_empty():
+            continue
+        low, final = min(part["loss"]), part.filter("is_final")["loss"].to_list()
+        high = min(max(part["loss"]), 1.3 * max(final, default=low))
+        every = (pl.len().over("run_id") / CURVE_POINTS).ceil().cast(pl.Int64)
+        kept = (pl.int_range(pl.len()).reverse().over("run_id") % every == 0) | pl.col("is_final")
+        shown = part.filter(kept).with_columns(line="run_id")
+        rows = stack(looking(shown.select("arm", against, "loss", "line"), "curve"), looking(shown.filter("is_final"), "point"))
+        x = linear_axis(against, words, 0, max(part[against]), labelExpr=labels, tickCount=5)
+        y = linear_axis("loss", LOSS, low - 0.03 * (high - low), high)
+        tips = f"arm purpose seed {against} loss run_id"
+        chart = draw(rows, x, y, Series.arms(part), tips, {against: (words, ",")}, height=320)
+        yield Figure(f"training-{title.replace(' ', '-')}", f"Validation loss {title}", note or _ends(frame), chart)
 
 
 def _ends(frame: pl.DataFrame) -> str:
     """Whether the final losses are annealed."""
-    flat = [arm for arm, _ in _by_arm(frame.filter(~pl.col("annealed")))]
+    flat = [arm for arm, _ in by_arm(frame.filter(~pl.col("annealed")))]
     if not flat:
         return "Final losses are annealed."
     return f"At a constant LR, not annealed, and not to be compared with annealed losses: {listing(flat)}."
 
 
-def _training(frame: pl.DataFrame) -> Iterable[Figure]:
-    if frame["tokens"].is_not_null().any():
-        yield Figure("training-by-tokens", "Validation loss by tokens", _ends(frame), charts.training_curves(frame, "tokens"))
-    if frame["wall_seconds"].is_not_null().any():
-        note = "Seconds of training without evaluation, in proportion to steps."
-        by_wall_clock = charts.training_curves(frame, "wall_seconds")
-        yield Figure("training-by-wall-clock", "Validation loss by wall-clock", note, by_wall_clock)
+# -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _by_arm(frame: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
-    for arm in frame["arm"].unique(maintain_order=True):
-        yield arm, frame.filter(arm=arm)
+def by_arm(frame: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
+    """The arms of a frame in their order."""
+    return ((arm, frame.filter(arm=arm)) for arm in frame["arm"].unique(maintain_order=True))
+
+
+def looking(frame: pl.DataFrame, look: str, **where: pl.Expr | str) -> pl.DataFrame:
+    """The rows with their look: of those named by ``where`` the first whose condition holds, or else ``look``."""
+    found = pl.lit(look)
+    for name, condition in reversed(where.items()):
+        found = pl.when(condition).then(pl.lit(name)).otherwise(found)
+    return frame.with_columns(look=found)
+
+
+def in_percent(frame: pl.DataFrame, column: str, name: str) -> pl.DataFrame:
+    """With a column and its ends in percent, as ``name``, low and high."""
+    ends = {name: column, "low": f"{column}_low", "high": f"{column}_high"}
+    return frame.with_columns(**{short: pl.col(long) * 100 for short, long in ends.items()})
+
+
+def stack(*frames: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a chart, below each other."""
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def known_of(frame: pl.DataFrame, *columns: str) -> list[float]:
+    """Every number of some columns."""
+    return [value for name in columns for value in frame[name] if value is not None]

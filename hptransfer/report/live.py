@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable, replace
+from hptransfer.base.words import listing
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import Resolve
-from hptransfer.report import text
 from hptransfer.report.build import build_page
-from hptransfer.report.html import REFRESH_SECONDS
-from hptransfer.report.results import Results, load_results
+from hptransfer.report.render import REFRESH_SECONDS
 from hptransfer.runs import Claims, Store
 from hptransfer.runs.claims import Holder, Watch
 from hptransfer.transfer.prediction import default_path
+from hptransfer.validate.results import Results, load_results
 
 LOOK_SECONDS = 3.0  # between looks at the store
 REST = 4  # times the CPU seconds of a page: a fifth of one core at most is not the search's,
@@ -47,67 +46,60 @@ def follow(
     written here still loads itself anew: the caller replaces it.
     """
     _require_place(store)
+    watch, claims, page = Watch(), Claims(store), folder / "index.html"
     last: Results | None = None
-    with suppress(KeyboardInterrupt):
-        for found in _looks(experiment, store, resolve, folder, predictions, options, sleep):
-            last = found
-    if last is None:
-        raise KeyboardInterrupt
-    return last
-
-
-def _looks(
-    experiment: Experiment,
-    store: Store,
-    resolve: Resolve,
-    folder: Path,
-    predictions: Sequence[str],
-    options: str,
-    sleep: Callable[[float], None],
-) -> Iterator[Results]:
-    """What every look at a changed store finds, once its page is written; at last that of the complete search, without one."""
-    watch, claims, shown, said, seen = Watch(), Claims(store), None, "", 0
-    page = folder / "index.html"
-    while True:
-        took = 0.0
-        try:
-            held = claims.held(lambda holder: watch.still_for(holder) > STILL_SECONDS)
-            lines, stamp = _running(claims, held, watch), _stamp(experiment, store, predictions, held)
-            if (lines, stamp) != shown:
-                began = time.process_time()
-                results = load_results(experiment, store, resolve, predictions, allow_empty=True, anew=False)
-                if seen and not results.records:
-                    raise StoreUnreachable(f"store {store.location} has lost the {seen} runs that were in it", may_pass=True)
-                seen = len(results.records)
-                done, planned = progress(results)
-                if done == planned:
-                    yield results
-                    return
-                head = f"Live: {done} of {planned} runs of the search are in." if results.records else _waiting(store)
-                made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-                when = f"As of {made} UTC, when the store last changed. The page loads itself anew every {REFRESH_SECONDS} s."
-                replace(page, build_page(results, options, (head, when, *lines)))
-                yield results
+    shown, said = None, ""
+    try:
+        while True:
+            took = 0.0
+            try:
+                held = claims.held(lambda holder: watch.still_for(holder) > STILL_SECONDS)
+                lines, stamp = _running(claims, held, watch), _stamp(experiment, store, predictions, held)
+                if (lines, stamp) != shown:
+                    began = time.process_time()
+                    results = load_results(experiment, store, resolve, predictions, allow_empty=True, anew=False)
+                    if last and last.records and not results.records:
+                        seen = len(last.records)
+                        raise StoreUnreachable(f"store {store.location} has lost the {seen} runs that were in it", may_pass=True)
+                    done, planned = progress(results)
+                    if done == planned:
+                        return results
+                    replace(page, build_page(results, options, (*_head(results, store, done, planned), *lines)))
+                    if shown is None:
+                        cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)")
+                    last, shown, said, took = results, (lines, stamp), "", time.process_time() - began
+            except UsageError as error:
                 if shown is None:
-                    cli.console.print(f"live: {page.absolute().as_uri()} (until the search is complete, or Ctrl-C)")
-                shown, said, took = (lines, stamp), "", time.process_time() - began
-        except UsageError as error:
-            if shown is None:
-                raise
-            if str(error) != said:
-                cli.console.print(f"live: {error}; trying again")
-            said = str(error)
-        sleep(min(MOST_SECONDS, max(LOOK_SECONDS, REST * took)))
+                    raise
+                if str(error) != said:
+                    cli.console.print(f"live: {error}; trying again")
+                said = str(error)
+            sleep(min(MOST_SECONDS, max(LOOK_SECONDS, REST * took)))
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        return last
+
+
+def _head(results: Results, store: Store, done: int, planned: int) -> tuple[str, str]:
+    """How far the search is, and when that was seen."""
+    if results.records:
+        what = f"{done} of {planned} runs of the search are in."
+    else:
+        others = len(store.records())
+        holds = f"holds {others} runs, none of this experiment as it is set here" if others else "holds no run yet"
+        what = f"waiting for the first run; store {store.location} {holds}."
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = f"As of {made} UTC, when the store last changed. The page loads itself anew every {REFRESH_SECONDS} s."
+    return f"Live: {what}", when
 
 
 def progress(results: Results) -> tuple[int, int]:
     """Runs of the search that are in, and how many it makes in all."""
     experiment = results.experiment
     trials, widths = experiment.search.trials, experiment.widths
-    done = 0
-    for arm in results.arms:
-        finished = Counter(record.point["width"] for record in results.searched(arm.name))
-        done += sum(min(trials, finished[width]) for width in widths)
+    finished = (Counter(record.point["width"] for record in results.searched(arm.name)) for arm in results.arms)
+    done = sum(min(trials, runs[width]) for runs in finished for width in widths)
     return done, trials * len(widths) * len(results.arms)
 
 
@@ -130,12 +122,6 @@ def _stamp(experiment: Experiment, store: Store, predictions: Sequence[str], cla
     return *listed, tuple(written), tuple(claims)
 
 
-def _waiting(store: Store) -> str:
-    others = len(store.records())
-    what = f"holds {others} runs, none of this experiment as it is set here" if others else "holds no run yet"
-    return f"Live: waiting for the first run; store {store.location} {what}."
-
-
 def _running(claims: Claims, found: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
     """What is trained now, one line; and who has not been heard of, another."""
     held = {run_id: holder for run_id, holder in sorted(found.items()) if holder.token}  # others were released
@@ -143,7 +129,7 @@ def _running(claims: Claims, found: dict[str, Holder], watch: Watch) -> tuple[st
     running = [_words(holder, claims.progress(holder)) for run_id, holder in held.items() if run_id not in still]
     lines = [f"Running now: {'; '.join(running)}." if running else "No run is in progress."]
     if still:
-        names = text.listing([_words(held[run_id], claims.progress(held[run_id])) for run_id in sorted(still)])
+        names = listing([_words(held[run_id], claims.progress(held[run_id])) for run_id in sorted(still)])
         lines.append(f"No heartbeat from {names}: the process is gone, or hangs.")
     return tuple(lines)
 

@@ -1,110 +1,307 @@
-"""One self-contained HTML page: no request leaves the machine, and a content security policy in the page sees to it."""
+"""The report of one experiment as a document: the verdicts first, then what to set, the evidence, and where it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
+import yaml
 
-from hptransfer.report import html, numbers, runs, text
-from hptransfer.report.cards import answers
-from hptransfer.report.figures import Section
-from hptransfer.report.summary import Missing, Summary
+from hptransfer.base.commands import command
+from hptransfer.base.words import (
+    duration,
+    ends,
+    known,
+    listing,
+    one_line,
+    percent,
+    percent_ends,
+    plain,
+    share,
+    signed,
+    size,
+    times,
+    within,
+    within_percent,
+)  # fmt: skip
+from hptransfer.experiment.choice import arm_options
+from hptransfer.report import numbers
+from hptransfer.report.document import Card, Document, Number, Section, Table
+from hptransfer.report.evidence import evidence
+from hptransfer.report.frames import Frames
+from hptransfer.transfer.prediction import Check, HoldOut
+from hptransfer.validate.result import AXES, Axis
+from hptransfer.validate.sentences import Verdict
+from hptransfer.validate.summary import Answer, Summary
+
+COORDINATES = "Learning rates are in base coordinates. Weight decay is the final, independent value at the held-out width."
+CHECKS = "What the predictions rest on."
+SOURCES = {"fitted": "identified", "rule": "not identified, rule used", "frozen": "kept"}  # of a value without an interval
+UNKNOWN: dict[Axis, str] = {  # why there is no multiplier on an axis
+    "flops_with_optimizer": "the optimizers' own are not known",
+    "wall_clock": "not timed, or on different devices",
+}
+# Name on the page, column of `frames.run_table`, and how page.js writes it.
+RUN_COLUMNS = (
+    ("arm", "arm", "text"),
+    ("width", "width", "text"),
+    ("LR", "lr", "plain"),
+    ("WD", "weight_decay", "plain"),
+    ("LR ratio", "embedding_lr_ratio", "plain"),
+    ("seed", "init_seed", "text"),
+    ("state", "state", "text"),
+    ("loss", "loss", "loss"),
+    ("tokens", "tokens", "count"),
+    ("FLOPs", "all_flops", "power"),
+    ("seconds", "training_wall_seconds", "plain"),
+    ("run", "run_id", "text"),
+    ("reason", "reason", "text"),
+)
 
 
-def render_page(summary: Summary, sections: Sequence[Section], run_table: pl.DataFrame, live: Sequence[str] = ()) -> str:
-    """The page as text. ``live`` are the lines that a page which follows a search has at its top."""
-    in_numbers = numbers.section(summary)
-    parts = [in_numbers, _checks(summary), runs.failures(run_table), runs.section(run_table)]
-    body = f"""{html.live(live)}
-{_header(summary, sections, bool(in_numbers))}
-{_notice(summary.missing)}
-{answers(summary.arms)}
-{"".join(map(html.section, sections))}
-{"".join(parts)}
-{_provenance(summary)}"""
-    figures = [figure for section in sections for figure in section.figures]
-    return html.document(summary.experiment, body, figures, is_live=bool(live))
+def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str, live: Sequence[str] = ()) -> Document:
+    """The document. ``options`` are appended to the commands that are named; ``live`` are the lines of a page that follows a
+    search."""
+    scale, answers = summary.scale, summary.arms
+    where = f"width {scale.target_width}"
+    return Document(
+        title=summary.experiment,
+        lead=(
+            *filter(None, [summary.description]),
+            f"Speaks about {where}: {scale.words}.",
+            f"Tuned only at width {listing(scale.widths)}. The base width is {scale.base_width}.",
+            f"{COORDINATES} Intervals are 80 %.",
+        ),
+        overview=overview(answers),
+        verdicts=statements(answers),
+        headlines=statements(answers, first=True),
+        cards=tuple(card(answer, where, options) for answer in answers),
+        sections=(
+            *evidence(frames, answers, where, options, [[answer.arm] for answer in answers]),
+            *filter(None, (numbers.section(answers, summary.pairs, where), checks(answers), failures(runs), run_section(runs))),
+            provenance(summary),
+        ),
+        missing=summary.missing,
+        live=tuple(live),
+    )
 
 
-def _header(summary: Summary, sections: Sequence[Section], has_numbers: bool) -> str:
-    scale = summary.scale
-    anchors = [(section.anchor, section.title) for section in sections]
-    anchors += [("numbers", "In numbers")] if has_numbers else []
-    anchors += [("checks", "Checks"), ("runs", "Runs"), ("provenance", "Provenance")]
-    description = f"<p>{escape(summary.description)}</p>" if summary.description else ""
-    widths = text.listing(list(scale.widths))
-    return f"""<header>
-<h1>{escape(summary.experiment)}</h1>
-{description}
-<p>Speaks about <strong>width {scale.target_width}</strong>: {scale.words}.
-Tuned only at width {widths}; the base width is {scale.base_width}. {text.COORDINATES} Intervals are 80 %.</p>
-{html.navigation(anchors)}
-</header>"""
+# -- the answer --------------------------------------------------------------------------------------------------------
 
 
-def _notice(missing: Sequence[Missing]) -> str:
-    if not missing:
-        return ""
-    items = "".join(f"<li>{html.absent(part)}</li>" for part in missing)
-    return f'<div class="notice"><strong>This experiment is not finished.</strong><ul>{items}</ul></div>'
+def overview(answers: Sequence[Answer]) -> Table:
+    """A line for each arm."""
+    return Table.of(_line(answer) for answer in answers)
 
 
-def _checks(summary: Summary) -> str:
-    rows = []
-    for answer in summary.arms:
-        name = answer.arm
-        rows += [(name, check.name, "ok" if check.ok else "failed", check.detail) for check in answer.checks]
-        if drift := answer.drift:
-            fitted = "no fit"
-            if drift.fitted is not None:
-                fitted = f"fit alone {drift.fitted:+.3f} [{_signed(drift.low)}, {_signed(drift.high)}]"
-            theory = "no theory" if drift.theory is None else f"theory {drift.theory:+.3f}"
-            detail = f"{theory}, {fitted}, used {drift.used:+.3f}: {drift.reason}"
-            rows.append((name, "drift of the best LR with width", "", detail))
-        if hold_out := answer.hold_out:
-            lrs = f"LR {text.plain(hold_out.predicted)} for its own {text.plain(hold_out.own)}"
-            detail = f"{lrs}, regret {text.percent(hold_out.regret)}"
-            rows.append((name, f"{hold_out.cell} from the smaller ones", "", detail))
-        if answer.weight_decay:
-            rows.append((name, "weight decay", "", answer.weight_decay.words))
-        if answer.budget:
-            budget = ", ".join(f"{runs} at {cell}" for cell, runs in answer.budget.items())
-            rows.append((name, "runs of the search", "", budget))
-        if answer.noise is not None:
-            rows.append((name, "noise of the loss between seeds", "", text.percent(answer.noise)))
-    if not rows:
-        body = '<p class="absent">Checks come with a prediction.</p>'
+def _line(answer: Answer) -> dict[str, str]:
+    lr, decay, headline = answer.hyperparameters.get("lr"), answer.weight_decay, answer.speedup and answer.speedup.headline
+    return {
+        "arm": answer.arm,
+        "learning rate": within(lr) if lr else "-",
+        "weight decay": within(decay) if decay else "-",
+        "expected regret": known(answer.expected_regret, percent),
+        "measured regret": within_percent(answer.regret) if answer.regret else "-",
+        "speedup over the baseline": f"{headline[1].in_full} on {AXES[headline[0]]}" if headline else "-",
+    }
+
+
+def statements(answers: Sequence[Answer], *, first: bool = False) -> tuple[Verdict, ...]:
+    """All that was found of the arms, each by its name; or what comes ``first``, and what is wrong."""
+    return tuple(
+        verdict if verdict.text.startswith(f"{answer.arm} ") else Verdict(text=f"{answer.arm}: {verdict.text}", tone=verdict.tone)
+        for answer in answers
+        for place, verdict in enumerate(answer.verdicts)
+        if not first or place == 0 or verdict.tone == "bad"
+    )
+
+
+def card(answer: Answer, where: str, options: str) -> Card:
+    """What to set, how sure that is, and what it saves."""
+    rows = (
+        {"role": role, "learning rate": plain(n.lr), "weight decay": plain(n.weight_decay), "epsilon": _epsilons(n.epsilons)}
+        for role, n in answer.roles.items()
+    )
+    roles, axes = Table.of(rows, f"Final values at {where}"), Table.of(_axes(answer), "Compute for the same loss")
+    return Card(
+        title=answer.arm,
+        hue=answer.colour,
+        mark=answer.prediction or "",
+        verdicts=answer.verdicts,
+        numbers=tuple(_numbers(answer)) if answer.hyperparameters else (),
+        tables=tuple(filter(None, (roles, axes))),
+        notes=tuple(filter(None, [_overhead(answer)])),
+        copy=_copy(answer, where, options) if answer.hyperparameters else "",
+    )
+
+
+def _numbers(answer: Answer) -> Sequence[Number]:
+    lr, decay, is_program = answer.hyperparameters["lr"], answer.weight_decay, answer.parametrization == "unknown"
+    found = [Number("Learning rate", plain(lr.value), ends(lr), "as the program takes it" if is_program else "base coordinates")]
+    if decay is None:
+        found.append(Number("Weight decay", "-", "", "not tuned"))
     else:
-        body = html.framed(html.table(("arm", "check", "", "detail"), rows, wrap=(1, 3)))
-    return html.part("checks", "Checks", "What the predictions rest on.", body)
+        is_known = decay.low is not None or decay.high is not None
+        note = "final value" if is_known else f"final value, {SOURCES[decay.status]}"
+        found.append(Number("Weight decay", plain(decay.value), ends(decay) if is_known else "", note))
+    expected = f"expected {known(answer.expected_regret, percent)}"
+    measured = (percent(answer.regret.value), percent_ends(answer.regret)) if answer.regret else ("-", "")
+    found.append(Number("Measured regret", *measured, expected))
+    if answer.speedup and (headline := answer.speedup.headline):
+        found.append(Number("Speedup", headline[1].words, headline[1].ends, f"on {AXES[headline[0]]}"))
+    return found
 
 
-def _provenance(summary: Summary) -> str:
+def _axes(answer: Answer) -> Iterator[dict[str, str]]:
+    for axis, name in AXES.items() if answer.speedup else ():
+        found = answer.speedup and answer.speedup.compute_multiplier.get(axis)
+        words, ends = (found.words, found.ends) if found else ("-", UNKNOWN.get(axis, "not known"))
+        yield {"the baseline needs": name, "multiple": words, "interval": ends}
+
+
+def _epsilons(values: dict[str, float]) -> str:
+    """By the names of their options; the one that is just ``eps`` without its name."""
+    return ", ".join(plain(value, 2) if name == "eps" else f"{name} {plain(value, 2)}" for name, value in values.items())
+
+
+def _overhead(answer: Answer) -> str:
+    if not (spent := answer.overhead):
+        return ""
+    words = (
+        f"The optimizer itself takes {share(spent.time_share)} of the training time and {share(spent.flops_share)} of the FLOPs."
+    )
+    if spent.against_baseline is not None and not answer.is_baseline:
+        words += f" A token takes {times(spent.against_baseline)} the baseline's seconds."
+    if spent.state_bytes is not None:
+        each = known(spent.state_bytes_per_parameter, lambda value: f", {plain(value, 2)} bytes per parameter")
+        words += f" Its state is {size(spent.state_bytes)}{each.strip('-')}."
+    return words
+
+
+def _copy(answer: Answer, where: str, options: str) -> str:
+    """YAML of the values to be set, and how to have them in a trainer's own format."""
+    if not answer.roles:
+        values: dict[str, Any] = {name: float(f"{found.value:.4g}") for name, found in answer.hyperparameters.items()}
+        return f"# {answer.arm} at {where}, as the program takes them\n{yaml.safe_dump(values, sort_keys=False)}".rstrip()
+    head = (
+        f"# {answer.arm} at {where}: final values, nothing is left to scale.\n"
+        "# weight_decay: independent of the LR. weight_decay_coupled: what torch's AdamW takes,\n"
+        "# which decays by lr times it. In a trainer's own format:\n"
+        f"# {one_line(command('export', options, arm_options([answer.arm]), '--target json'))}\n"
+    )
+    roles = {
+        role: {"lr": n.lr, "weight_decay": n.weight_decay, "weight_decay_coupled": n.weight_decay / n.lr if n.lr else 0.0}
+        | n.epsilons
+        for role, n in answer.roles.items()
+    }
+    rounded = {role: {name: float(f"{value:.5g}") for name, value in found.items()} for role, found in roles.items()}
+    return head + yaml.safe_dump(rounded, sort_keys=False, default_flow_style=None, width=200).rstrip()
+
+
+# -- what it rests on --------------------------------------------------------------------------------------------------
+
+
+def checks(answers: Sequence[Answer]) -> Section:
+    """What the predictions rest on."""
+    table = check_table(((answer.arm, answer.checks, _grounds(answer)) for answer in answers), "arm")
+    remarks = () if table else ("Checks come with a prediction.",)
+    return Section("checks", "Checks", CHECKS, tables=tuple(filter(None, [table])), remarks=remarks)
+
+
+def _grounds(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What beside its checks a prediction rests on: names with words, which may be empty."""
+    if drift := answer.drift:
+        theory = "no theory" if drift.theory is None else f"theory {signed(drift.theory)}"
+        ends = f"[{known(drift.low, signed)}, {known(drift.high, signed)}]"
+        fit = "no fit" if drift.fitted is None else f"fit alone {signed(drift.fitted)} {ends}"
+        yield "drift of the best LR with width", f"{theory}, {fit}, used {signed(drift.used)}: {drift.reason}"
+    yield from held_out(answer.hold_out, "LR ")
+    yield "weight decay", answer.weight_decay.words if answer.weight_decay else ""
+    yield "runs of the search", ", ".join(f"{runs} at {cell}" for cell, runs in answer.budget.items())
+    yield "noise of the loss between seeds", "" if answer.noise is None else percent(answer.noise)
+
+
+def check_table(found: Iterable[tuple[str, Iterable[Check], Iterable[tuple[str, str]]]], what: str) -> Table:
+    """A line for every check of each arm, or of ``what`` else was predicted, and for what more is said of it."""
+    rows = [
+        {what: name, "check": check, "": outcome, "detail": words}
+        for name, checks, said in found
+        for check, outcome, words in (
+            *((check.name, "ok" if check.ok else "failed", check.detail) for check in checks),
+            *((about, "", words) for about, words in said if words),
+        )
+    ]
+    return Table.of(rows)
+
+
+def held_out(found: HoldOut | None, what: str = "") -> Iterator[tuple[str, str]]:
+    """The largest cell, predicted from the smaller ones."""
+    if found:
+        values = f"{what}{plain(found.predicted)} for its own {plain(found.own)}, regret {percent(found.regret)}"
+        yield f"{found.cell} from the smaller ones", values
+
+
+def failures(runs: pl.DataFrame) -> Section:
+    """Diverged, failed and pruned runs by reason, the most frequent first; reasons that differ only in a number are one."""
+    lost = runs.filter(pl.col("state") != "complete").sort("finished_at", "run_id")
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in lost.iter_rows(named=True):
+        run["reason"] = run["reason"] or "no reason was recorded"
+        groups.setdefault((run["state"], re.sub(r"\d+(\.\d+)?", "#", run["reason"])), []).append(run)
+    rows = (
+        {
+            "state": state,
+            "runs": f"{len(group):,}",
+            "reason of the first": group[0]["reason"],
+            "arms": ", ".join(dict.fromkeys(run["arm"] for run in group)),
+            "first run": f"{group[0]['run_id']} (width {group[0]['width']}, LR {plain(group[0]['lr'])})",
+        }
+        for (state, _), group in sorted(groups.items(), key=lambda item: -len(item[1]))
+    )
+    intro = f"{len(lost):,} of {len(runs):,} runs have no loss. A diverged run bounds the learning rates that are stable."
+    return Section("failures", "Diverged and failed runs", intro, tables=tuple(filter(None, [Table.of(rows)])))
+
+
+def run_section(runs: pl.DataFrame) -> Section:
+    """Every run, as columns for the page's script: ``values`` in the order of the rows, or their places in ``names`` where few
+    different ones repeat."""
+    frame, columns = runs.with_columns((pl.col("flops") + pl.col("flops_optimizer")).alias("all_flops")), []
+    for name, column, kind in RUN_COLUMNS:
+        values = [float(f"{value:.6g}") if isinstance(value, float) else value for value in frame[column].to_list()]
+        entry: dict[str, Any] = {"name": name, "kind": kind, "values": values}
+        if column in ("arm", "state", "reason"):
+            places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+            entry |= {"values": [places[value] for value in values], "names": list(places)}
+        columns.append(entry)
+    intro = "Every run of the experiment. A filter is words that a row must have. A whole number must be a whole cell. "
+    intro += "Click a column to sort by it. The same rows are in runs.csv."
+    return Section("runs", "Runs", intro, runs=tuple(columns) if len(runs) else ())
+
+
+def provenance(summary: Summary) -> Section:
+    """Where the numbers come from, and what they cost."""
     origin = summary.provenance
-    rows = [("Runs", ", ".join(f"{n} {state}" for state, n in summary.runs.items()) or "none yet")]
+    rows = [("Runs", ", ".join(f"{n} {state}" for state, n in summary.runs.items()))]
     for name, cost in summary.cost.items():
-        parts = [f"{cost.runs} runs", f"{text.duration(cost.wall_seconds)} of training"]
-        parts += [f"{text.plain(cost.flops)} FLOPs of training"] if cost.flops else []
-        parts += [f"{text.plain(cost.flops_optimizer)} of optimizers"] if cost.flops_optimizer else []
-        spent = ", ".join(parts)
+        spent = f"{cost.runs} runs, {duration(cost.wall_seconds)} of training"
+        spent += f", {plain(cost.flops)} FLOPs of training" if cost.flops else ""
+        spent += f", {plain(cost.flops_optimizer)} of optimizers" if cost.flops_optimizer else ""
         spent += f"; {cost.unknown} of them do not say all of it" if cost.unknown and cost.flops_optimizer else ""
         rows.append((f"Cost, {'validation' if name == 'held_out' else name}", spent))
     if data := origin.corpus:
         rows.append(("Corpus", f"{data.corpus}, tokens: {data.tokenizer}, vocabulary {data.vocab}, sha256 {data.sha256}"))
     if origin.runs_on_other_corpora:
         rows.append(("Left out", f"{origin.runs_on_other_corpora} runs on other versions of the corpus"))
-    rows.append(("Machines", "; ".join(f"{device} ({n} runs)" for device, n in origin.devices.items()) or "none yet"))
-    versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in origin.versions.items())
-    rows.append(("Versions that trained", versions or "none yet"))
-    made = f"hptransfer {origin.hptransfer}" + (f", commit {origin.commit}" if origin.commit else "")
-    rows.append(("This report", made))
-    rows.append(("Last run", origin.last_run_at or "none yet"))
-    for name, found in origin.predictions.items():
-        rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in found.items())))
-    return html.part("provenance", "Provenance", "Where the numbers come from.", html.terms(rows, "provenance"))
+    rows.append(("Machines", "; ".join(f"{device} ({n} runs)" for device, n in origin.devices.items())))
+    rows.append(("Versions that trained", ", ".join(f"{name} {' and '.join(found)}" for name, found in origin.versions.items())))
+    rows.append(("This report", f"hptransfer {origin.hptransfer}{f', commit {origin.commit}' if origin.commit else ''}"))
+    rows.append(("Last run", origin.last_run_at or ""))
+    for name, told in origin.predictions.items():
+        rows.append((f"Prediction, {name}", ", ".join(f"{key}: {_brief(value)}" for key, value in told.items())))
+    terms = tuple((name, words or "none yet") for name, words in rows)
+    return Section("provenance", "Provenance", "Where the numbers come from.", terms=terms)
 
 
 def _brief(value: Any) -> str:
@@ -112,7 +309,3 @@ def _brief(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key} {_brief(item)}" for key, item in value.items())
     return str(len(value)) if isinstance(value, list) else str(value)
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.3f}"

@@ -1,27 +1,16 @@
-"""One colour per arm, everywhere, and a second channel beside it."""
+"""Marks, lines and shades: the second channel beside the colour of an arm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.optimizers import get_recipe
 
 _SHIFT: dict[str, int] = {parametrization: i for i, parametrization in enumerate(PARAMETRIZATIONS)}
 _SHAPES = ("circle", "square", "triangle-up", "triangle-down", "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z")
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4])
-# Of arms that are no recipe as it is: Okabe and Ito's palette in the order in which neighbours differ most.
-_OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 _GREY = (150, 150, 150)
-
-
-def colour(arm: Arm) -> str:
-    """A recipe's own where an arm is that recipe as it is; that of its place among the others, which are named for what they
-    change."""
-    if arm.optimizer is not None and arm == Arm.of(arm.optimizer, arm.parametrization):
-        return get_recipe(arm.optimizer).colour
-    return _OTHERS[arm.place % len(_OTHERS)]
 
 
 def places(arms: Iterable[tuple[str | None, str]]) -> list[int]:

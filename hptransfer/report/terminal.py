@@ -1,45 +1,15 @@
-"""The answer in the terminal."""
+"""A document in the terminal."""
 
 from __future__ import annotations
 
 from hptransfer import cli
-from hptransfer.report import text
-from hptransfer.report.summary import Answer, Summary
-from hptransfer.report.verdicts import headline
+from hptransfer.base.words import one_line
+from hptransfer.report.document import Document
 
 
-def show(summary: Summary) -> None:
-    """Print one table and what is said of each arm, on stderr."""
-    columns = ("arm", "LR", "80 %", "WD", "regret", "80 %", "speedup", "80 %", "p-value")
-    title = f"{summary.experiment} at width {summary.scale.target_width}: {summary.scale.words}"
-    cli.table(title, columns, [_row(answer) for answer in summary.arms])
-    cli.console.print(text.COORDINATES, markup=False)
-    for answer in summary.arms:
-        for statement in answer.statements:
-            cli.console.print(statement, markup=False)
-    for part in summary.missing:
-        cli.console.print(f"missing: {part.sentence}", markup=False)
-
-
-def _row(answer: Answer) -> tuple[str, ...]:
-    found, decay = answer.hyperparameters, answer.weight_decay
-    if not found:
-        return answer.arm, *["-"] * 8
-    regret = ("-", "-") if answer.regret is None else (text.percent(answer.regret.value), text.percent_bounds(answer.regret))
-    return (
-        answer.arm,
-        text.plain(found["lr"].value),
-        text.bounds(found["lr"]),
-        "-" if decay is None else text.plain(decay.value),
-        *regret,
-        *_speedup(answer),
-    )
-
-
-def _speedup(answer: Answer) -> tuple[str, str, str]:
-    measured = headline(answer.speedup.compute_multiplier) if answer.speedup else None
-    if measured is None:
-        return "-", "-", "-"
-    _, multiplier = measured
-    p = "-" if multiplier.p_value is None else text.probability(multiplier.p_value)
-    return text.multiplier(multiplier), text.multiplier_bounds(multiplier), p
+def show(document: Document) -> None:
+    """Print one table and what is said of it, on stderr."""
+    cli.table(document.title, document.overview.columns, [tuple(map(one_line, row)) for row in document.overview.rows])
+    said = (*document.lead, *(verdict.text for verdict in document.verdicts), *document.caveats)
+    for line in (*said, *(f"missing: {part.sentence}" for part in document.missing)):
+        cli.console.print(one_line(line))

@@ -14,12 +14,13 @@ Number = int | float
 
 
 class Point(Frozen):
-    """One run.
+    """One run before it is trained: where it is, what is tuned, and all else that determines it.
 
     ``scales``: width, depth, tokens, batch_tokens, or whatever a sweep is over. ``hyperparameters``: what is tuned, in base
     coordinates (lr, weight_decay, embedding_lr_ratio, ...). ``settings``: everything else, as JSON has it: trainer, optimizer
     with options, parametrization, base shape, horizon policy, schedule, data, whatever an arm sets. Runs that differ in their
-    seeds alone are replicates.
+    seeds alone are replicates. ``point["lr"]`` is a scale or a hyperparameter by its name, ``point.at(lr=0.01, width=256)`` the
+    same run with changes, and `resolve` makes a `Job` of it, with final values.
     """
 
     scales: dict[str, Number]
@@ -72,14 +73,15 @@ class Kind(Frozen):
 
 
 class Job(Frozen):
-    """A point as its trainer will run it.
+    """A point as its trainer will run it: what `resolve` makes of it, and what a `Record` keeps.
 
-    ``point`` is complete: every scale and setting that the trainer knows is in it, so that equal runs have equal points.
-    ``flops``: forward and backward of the whole run, without the optimizer's; None where unknown, as ``parameters`` may be.
-    ``exponents``: by role, what theory expects of the best lr with width, d ln lr* / d ln width in the point's coordinates;
-    empty where there is no theory. ``constants``: what a base and its target must share, by name, in words. ``uncovered``: what
-    the theory does not cover, and what is assumed instead. ``details``: final values beside those of the kinds, by name, that
-    another trainer needs to repeat the run.
+    ``run_id``: a hash of everything that determines the run's numbers: equal ids are the same run. ``point`` is complete: every
+    scale and setting that the trainer knows is in it, so that equal runs have equal points. ``flops``: forward and backward of
+    the whole run, without the optimizer's; None where unknown, as ``parameters`` may be. ``kinds``: of every kind of weight its
+    shape and its final learning rate, weight decay and epsilons. ``exponents``: by role, what theory expects of the best lr with
+    width, d ln lr* / d ln width in the point's coordinates; empty where there is no theory. ``constants``: what a base and its
+    target must share, by name, in words. ``uncovered``: what the theory does not cover, and what is assumed instead.
+    ``details``: final values beside those of the kinds, by name, that another trainer needs to repeat the run.
     """
 
     run_id: str

@@ -52,7 +52,11 @@ class Outcome(Frozen):
 
 
 class Record(Frozen):
-    """A job with its outcome; ``versions`` are those of the packages that trained it."""
+    """A finished run: its `Job` with the `Outcome`; ``versions`` are those of the packages that trained it.
+
+    ``record.point`` (scales, hyperparameters, settings, seeds), ``record.state`` and ``record.loss`` (nats per token; None unless
+    complete) are short for what lies inside; ``record.row()`` is one flat row.
+    """
 
     schema_version: int = SCHEMA_VERSION
     job: Job

@@ -7,7 +7,8 @@ Parquet; readers take both. A damaged file is named, set aside under ``damaged/`
 from __future__ import annotations
 
 import json
-import sys
+import logging
+import shlex
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
@@ -18,13 +19,24 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, patiently
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, Record
 
+_LOG = logging.getLogger(__name__)
+
 
 class Store:
-    """Records of finished runs at a folder or URI (``runs/``, ``s3://bucket/runs``). Created on the first write."""
+    """The store: records of finished runs, in a folder or at a URI (``runs``, ``s3://bucket/runs``). Created on the first write.
+
+    It is the only state that hptransfer has. ``records()`` are all runs by run_id, each a `Record`; ``frame()`` is a polars
+    DataFrame with a row for each run (optimizer, width, lr, weight_decay in base coordinates, loss in nats per token, ...);
+    ``get(run_id)`` is one record. Reading needs no trainer and no torch: a copied folder is enough. A damaged file is set aside
+    with a warning, and the rest is read; a store of another version is a `UsageError`.
+
+    >>> hptransfer.Store("runs").frame().filter(polars.col("state") == "complete").sort("loss").head(3)
+    """
 
     def __init__(self, location: str | Path) -> None:
         self.files = Files(location)
@@ -149,9 +161,7 @@ class Store:
     def require_records(self) -> MutableMapping[str, Record]:
         """`records`, or a UsageError when there are none."""
         if not (found := self.records()):
-            raise UsageError(
-                f"store {self.location} is empty; run `python -m hptransfer.search` first, or name another with --store"
-            )
+            raise UsageError(f"store {self.location} is empty; run `{command('search')}` first, or name another with --store")
         return found
 
     def _singles(self) -> list[Record]:
@@ -211,7 +221,7 @@ class Store:
                 raise
             version = found
         if version < SCHEMA_VERSION:
-            hint = f"bring it up to date with `python -m hptransfer.store --store {self.location} --upgrade`"
+            hint = f"bring it up to date with `{command('store', '--store', shlex.quote(self.location), '--upgrade')}`"
             raise UsageError(f"store {self.location}: {name} has schema {version}, older than {SCHEMA_VERSION}; {hint}")
         raise UsageError(
             f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"
@@ -222,7 +232,7 @@ class Store:
         kept = f"damaged/{name.rsplit('/', 1)[-1]}"
         moved = self.files.move(name, kept)
         fate = f"moved to {kept}" if moved else "left where it is (the store cannot be written)"
-        print(f"store {self.location}: {name} is damaged ({why}); {fate}, the rest is read", file=sys.stderr)
+        _LOG.warning("store %s: %s is damaged (%s); %s, the rest is read", self.location, name, why, fate)
 
 
 class _Records(MutableMapping[str, Record]):

@@ -9,18 +9,9 @@ from hptransfer.base.errors import UsageError
 from hptransfer.cli import DEFAULT_EXPERIMENT
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
-from hptransfer.experiment.choice import add_arm_options, chosen_arms
+from hptransfer.experiment.choice import chosen_arms
 
 TARGET = 4
-
-
-def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `chosen_search` reads."""
-    add_arm_options(parser)
-    parser.add_argument("--widths", type=int, nargs="+", metavar="W", help="widths searched (the experiment's)")
-    parser.add_argument("--command", metavar="TEXT", help="a program of your own: 'python train.py --w {width} --lr {lr}'")
-    parser.add_argument("--loss", metavar="REGEX", help="where --command's output has its loss (loss, and a number)")
-    parser.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width")
 
 
 def chosen_search(args: argparse.Namespace) -> tuple[Experiment, tuple[Arm, ...]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -21,6 +21,8 @@ from hptransfer.base.errors import UsageError, first_line
 from hptransfer.experiment import Resources
 from hptransfer.runs import Holder, Store
 from hptransfer.runs.claims import is_running
+
+_LOG = logging.getLogger(__name__)
 
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
@@ -146,11 +148,8 @@ def _watch_head(store: Store, address: str, ended: threading.Event) -> None:
         misses = 0 if _answers(host, int(port), node) else misses + 1
         if misses >= HEAD_MISSES and not ended.is_set():
             name = "of this command" if address == "local" else f"at {address}"
-            print(
-                f"error: the Ray cluster {name} is gone; what finished is in {store.location}, and the same command goes on",
-                file=sys.stderr,
-                flush=True,
-            )
+            gone = "error: the Ray cluster %s is gone; what finished is in %s, and the same command goes on"
+            _LOG.error(gone, name, store.location)
             os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""``python -m hptransfer.search``: search LR and weight decay at small widths."""
+"""``hptransfer search``: search LR and weight decay at small widths."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import CheckFailed
-from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Experiment, Resources
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.choice import arm_options
 from hptransfer.runs import Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.search.budget import Spending
-from hptransfer.search.choice import add_search_options, chosen_search
+from hptransfer.search.choice import chosen_search
 from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.studies import Studies, make_studies
@@ -26,12 +27,7 @@ from hptransfer.trainers import inputs_of_arms, trainer_of
 from hptransfer.trainers.ours.points import spec_of
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    options = parser("search", __doc__ or "")
-    add_search_options(options)
-    options.add_argument("--retry-failed", action="store_true", help="run again what failed; it counts as a trial otherwise")
-    options.add_argument("--profile", action="store_true", help="say where the wall time went")
-    args = options.parse_args(argv)
+def main(args: argparse.Namespace) -> None:
     experiment, arms = chosen_search(args)
     store = Store(args.store)
 
@@ -91,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args,
         {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
-        next_command=None if spent else f"python -m hptransfer.transfer {selection(args)} {arm_options(names)}",
+        next_command=None if spent else command("transfer", selection(args), arm_options(names)),
     )
     if spent:
         raise CheckFailed(spent)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
 
-from hptransfer.cli import console, number
+from hptransfer.cli import number
 from hptransfer.runs import Job, Record
+
+_LOG = logging.getLogger(__name__)
 
 
 def cost(job: Job) -> float:
@@ -33,7 +36,7 @@ class Progress:
         outcome = record.state if record.loss is None else f"loss {record.loss:.4f}"
         row, names = record.row(), {"lr": "lr", "wd": "weight_decay", "ratio": "embedding_lr_ratio"}
         tuned = " ".join(f"{name} {number(row[key]):<8}" for name, key in names.items() if row[key] is not None)
-        console.print(
+        _LOG.info(
             f"{self._done:>3}/{self._planned}  {self._arm(record):<8} {row['parametrization']} "
             f"width {row['width']:<4} {tuned} {outcome:<14} {self._label(record)}  {_clock(left)} left"
         )

@@ -18,7 +18,6 @@ from ray.tune.search import Searcher
 
 from hptransfer.base.errors import CheckFailed, HptransferError
 from hptransfer.base.plugins import load_plugins, loaded_plugins
-from hptransfer.cli import console
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, ClaimLost, Claims, CurvePoint, Job, Record, Store
 from hptransfer.runs.claims import BEAT_SECONDS
@@ -28,6 +27,8 @@ from hptransfer.search.profile import Profile
 from hptransfer.search.progress import Progress
 from hptransfer.search.watchdog import LOOK_SECONDS, Watchdog
 from hptransfer.trainers import Place, trainer_of
+
+_LOG = logging.getLogger(__name__)
 
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
@@ -132,7 +133,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         self._room = slots(self._resources)
         if len(self._in_flight) >= self._room:
             if not self._room and not self._waits:
-                console.print("no node of the cluster has room for a trial any more; the search waits for one")
+                _LOG.warning("no node of the cluster has room for a trial any more; the search waits for one")
             self._waits, self._asked = not self._room, time.monotonic()
             return None
         self.watchdog.tick()  # with no trial in flight Tune does nothing but ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hptransfer.base.files import StoreUnreachable
-from hptransfer.cli import console
 from hptransfer.runs import Claims, Holder, Store, Watch
 from hptransfer.search.cluster import is_dead, kill
+
+_LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 DOUBT_SECONDS = 15.0  # a heart that stands still for this long is asked after
@@ -70,7 +72,8 @@ class Watchdog(Callback):  # type: ignore[misc]
                 if run_id in flying and still > self._hang_seconds and holder.token not in self._killed:
                     self._killed.add(holder.token)
                     self.hung.add(run_id)
-                    console.print(f"run {run_id} has made no step for {still:.0f} s: killed, it goes on from its checkpoint")
+                    words = "run %s has made no step for %.0f s: killed, it goes on from its checkpoint"
+                    _LOG.warning(words, run_id, still)
                     kill(holder)
             elif still > self._hang_seconds or ((holder.is_dead or still > DOUBT_SECONDS) and is_dead(holder)):
                 self.dead[run_id] = holder.pulse
@@ -82,8 +85,6 @@ class Watchdog(Callback):  # type: ignore[misc]
         holder = self._others.get(run_id)
         if holder is not None and holder.session not in self._said:
             self._said.add(holder.session)
-            console.print(
-                f"another command on this store (process {holder.pid} on {holder.host.split()[0]}) trains some of these runs; "
-                f"their records are taken as they come"
-            )
+            where = f"process {holder.pid} on {holder.host.split()[0]}"
+            _LOG.info(f"another command on this store ({where}) trains some of these runs; their records are taken as they come")
         return holder is not None

@@ -1,9 +1,8 @@
-"""``python -m hptransfer.store``: what is in a store; import runs from a table; gather its files into one."""
+"""``hptransfer store``: what is in a store; import runs from a table; gather its files into one."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -13,25 +12,15 @@ from hptransfer.base.errors import UsageError
 from hptransfer.experiment import load_experiment
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.runs.store import Store
-from hptransfer.store.importer import NUMBERS, WORDS, read_runs, records_from
+from hptransfer.store.importer import read_runs, records_from
 from hptransfer.trainers import inputs_of_arms
 from hptransfer.trainers.ours.schema1 import upgrade
 
 GROUP = ("optimizer", "parametrization", "width", "state")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised, and nothing is written then."""
-    parser = cli.parser("store", __doc__ or "")
-    parser.add_argument(
-        "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
-    )
-    parser.add_argument(
-        "--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {', '.join((*NUMBERS, *WORDS))}"
-    )
-    parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
-    parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
-    args = parser.parse_args(arguments)
     store = Store(args.store)
     result: dict[str, object] = {"store": store.location}
     written = []

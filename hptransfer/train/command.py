@@ -1,36 +1,26 @@
-"""``python -m hptransfer.train``: train the predicted run, or one of another width with the values transferred to it."""
+"""``hptransfer train``: train the predicted run, or one of another width with the values transferred to it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import shlex
 from pathlib import Path
-from typing import Any, get_args
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import CheckFailed, UsageError
-from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Resources, load_experiment
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.plan.hardware import peak
 from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.trainers.ours.data.corpus import open_corpus
-from hptransfer.trainers.ours.launch import Layout, launch
-from hptransfer.trainers.ours.parallel import Strategy
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    options = parser("train", __doc__ or "")
-    choice.add_prediction_options(options, width="width to train at (the prediction's)")
-    options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers, each with a GPU if any (1)")
-    options.add_argument("--strategy", choices=get_args(Strategy), default="ddp", help="whole models, or sharded by FSDP2 (ddp)")
-    options.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts a worker takes its batch in (1)")
-    options.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs of each worker (1)")
-    options.add_argument("--failures", type=int, default=3, metavar="N", help="times that dead workers are started again (3)")
-    options.add_argument("--target-loss", type=float, metavar="NATS", help="say after how many tokens (the experiment's)")
-    args = options.parse_args(argv)
+def main(args: argparse.Namespace) -> None:
     for name, least in {"workers": 1, "accumulate": 1, "threads": 1, "failures": 0}.items():
         if getattr(args, name) < least:
             raise UsageError(f"--{name} {getattr(args, name)} is below {least}")
@@ -38,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not prediction.job or not prediction.job.run_id:
         raise UsageError(f"{source} is of a table: there is no run to train")
     if prediction.point.settings["trainer"] != "ours":
-        raise UsageError(f"{source} is of a program: `python -m hptransfer.export --prediction {source}` has the command to run")
+        export = command("export", "--prediction", shlex.quote(str(source)))
+        raise UsageError(f"{source} is of a program: `{export}` has the command to run")
     job = transferred(prediction, args.width or int(prediction.point["width"]))
     sequences = job.point["batch_tokens"] // job.point.settings["model"]["context"]
     if sequences % (args.workers * args.accumulate):
@@ -62,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args,
         record.row() | {"tokens_to_target_loss": reached, "mfu": _mfu(record)},
         written=[f"{store.location} (run {record.run_id})"],
-        next_command=f"python -m hptransfer.report {selection(args)}",
+        next_command=command("report", selection(args)),
     )
 
 
@@ -75,8 +66,9 @@ def transferred(prediction: Prediction, width: int) -> Job:
     return resolve(point)
 
 
-def _train(job: Job, store: Store, args: Any) -> Record:
-    from hptransfer.search.cluster import cluster, has_gpus, require_slots  # Ray, which a finished run need not load
+def _train(job: Job, store: Store, args: argparse.Namespace) -> Record:
+    from hptransfer.search.cluster import cluster, has_gpus, require_slots  # Ray and torch, which a finished run need not load
+    from hptransfer.trainers.ours.launch import Layout, launch
 
     def say(point: CurvePoint) -> None:
         val = "-" if point.val is None else f"{point.val:.4f}"

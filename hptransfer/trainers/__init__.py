@@ -22,7 +22,15 @@ def trainer_of(point: Point) -> Trainer:
 
 
 def resolve(point: Point) -> Job:
-    """The job of a point. Raises UsageError, in one line, where there is no such run."""
+    """What a `Point` comes to in its trainer: the `Job` with its run_id, the final learning rate, weight decay and epsilons of
+    every kind of weight (nothing is left to scale), parameters and FLOPs.
+
+    It reads the point alone, needs no torch, and gives the same job on every machine. Scaling rules are those of arXiv
+    2512.05620, tables 1 and 2. Raises `UsageError`, in one line, where there is no such run.
+
+    >>> record = next(iter(hptransfer.Store("runs").records().values()))
+    >>> hptransfer.resolve(record.point.at(width=256)).parameters
+    """
     return trainer_of(point).resolve(point)
 
 

@@ -1,5 +1,4 @@
-from hptransfer.cli import run
-from hptransfer.validate.command import main
+from hptransfer.cli import run_stage
 
 if __name__ == "__main__":
-    run(main)
+    run_stage("validate")

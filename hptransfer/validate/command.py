@@ -1,4 +1,4 @@
-"""``python -m hptransfer.validate``: prove a prediction at a width nobody tuned at."""
+"""``hptransfer validate``: prove a prediction at a width nobody tuned at."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.refusals import Refused
-from hptransfer.cli import console, finish, number, parser, selection, table
+from hptransfer.base.words import within_percent
+from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
+from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
-from hptransfer.report import text
 from hptransfer.runs import Record, Store
 from hptransfer.trainers import resolve
 from hptransfer.validate.protocol import has_ladder
-from hptransfer.validate.result import Validation
-from hptransfer.validate.stage import validate
+from hptransfer.validate.result import AXES, Validation
+from hptransfer.validate.stage import run_validations
 from hptransfer.validate.standing import Standing, given_predictions, known_predictions, standing
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = _parse(argv)
+def main(args: argparse.Namespace) -> None:
     experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
     sequences = experiment.batch_sequences or 1
     if args.workers < 1 or sequences % args.workers:
         raise UsageError(f"--workers {args.workers} does not divide the batch of {sequences} sequences")
     store = Store(args.store)
-    given = given_predictions(args.predictions or (), experiment, resolve)
+    given = given_predictions(args.predictions, experiment, resolve)
     found = members(store.records().values(), experiment, resolve)
     known = known_predictions(experiment, store)
     if args.retry_failed:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, "
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
-    found_all = validate(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)
+    found_all = run_validations(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)
     written = _write(found_all, Path(args.output or f"reports/{experiment.name}"))
     validations = [found_all[name] for name in asked if name in found_all]
     _print(validations)
@@ -57,20 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args,
         {"validations": [validation.model_dump(mode="json") for validation in validations]},
         written=written,
-        next_command=f"python -m hptransfer.report {selection(args)}",
+        next_command=command("report", selection(args)),
     )
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    options = parser("validate", __doc__ or "")
-    add_arm_options(options)
-    options.add_argument("--width", type=int, metavar="W", help="held-out width (the experiment's)")
-    options.add_argument("--predictions", nargs="+", metavar="FILE", help="instead of those that the runs in the store give")
-    options.add_argument("--retry-failed", action="store_true", help="run again what failed at the held-out width")
-    options.add_argument("--survival", action="store_true", help="at the searched widths too: whether the multiplier holds")
-    options.add_argument("--workers", type=int, default=1, metavar="N", help="data-parallel workers of a predicted run (1)")
-    options.add_argument("--output", metavar="FOLDER", help="(reports/<experiment>/)")
-    return options.parse_args(argv)
 
 
 def _failed(found: Members) -> list[Record]:
@@ -86,10 +74,10 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
     if without and (args.optimizer or len(without) == len(names)):
         if refused:
             raise Refused(refused[0])
-        which = f"{selection(args)} {arm_options(without)}"
+        search = command("search", selection(args), arm_options(without))
         raise UsageError(
-            f"no prediction of {', '.join(without)} as far as searched; go on with `python -m hptransfer.search {which}`, or "
-            "predict from the runs that there are with hptransfer.transfer"
+            f"no prediction of {', '.join(without)} as far as searched; go on with `{search}`, or predict from the runs "
+            f"that there are with `{command('transfer')}`"
         )
     for refusal in refused:
         console.print(f"refused: {refusal.text}")
@@ -133,13 +121,13 @@ def _print(validations: Sequence[Validation]) -> None:
                 validation.width,
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
-                "-" if regret is None else f"{text.percent(regret.value)} {text.percent_bounds(regret)}",
-                *(text.multiplier_in_full(multipliers.get(axis)) for axis in text.AXES),
+                "-" if regret is None else within_percent(regret),
+                *(multipliers[axis].in_full if axis in multipliers else "-" for axis in AXES),
             ]
         )
     table(
         "predicted runs at the held-out width; intervals 80 %",
-        ["arm", "width", "lr", "loss", "regret", *text.AXES.values()],
+        ["arm", "width", "lr", "loss", "regret", *AXES.values()],
         rows,
     )
     for validation in validations:

@@ -7,8 +7,17 @@ from typing import Literal
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.base.words import ends, times
 
 Axis = Literal["tokens", "flops", "flops_with_optimizer", "wall_clock"]
+AXES: dict[Axis, str] = {  # in words
+    "tokens": "tokens",
+    "flops": "FLOPs",
+    "flops_with_optimizer": "FLOPs + optimizer",
+    "wall_clock": "wall-clock",
+}
+Finding = Literal["faster", "slower", "open"]
+LEVEL = 0.05  # one-sided: what is called shown
 Kind = Literal["predicted", "lr_probe", "weight_decay_probe", "same_hyperparameters", "mup_only", "horizon"]
 
 
@@ -25,6 +34,34 @@ class Multiplier(Interval):
     bound: Literal[">", "<"] | None = None
     extrapolated: bool = False
     p_value: float | None = None
+
+    @property
+    def finding(self) -> Finding:
+        """Whether it shows a speedup, the opposite, or neither, at 95 % one-sided; without a p-value by the interval. A bound
+        says nothing on its open side."""
+        value, p = self.value, self.p_value
+        sure_above = p < LEVEL if p is not None else self.low is not None and self.low > 1
+        sure_below = p > 1 - LEVEL if p is not None else self.high is not None and self.high < 1
+        if self.bound != "<" and value > 1 and sure_above:
+            return "faster"
+        return "slower" if self.bound != ">" and value < 1 and sure_below else "open"
+
+    @property
+    def words(self) -> str:
+        """1.42x, or > 2.00x where the baseline's ladder did not bracket the loss."""
+        return f"{f'{self.bound} ' if self.bound else ''}{times(self.value)}"
+
+    @property
+    def ends(self) -> str:
+        """The interval of a bracketed multiplier; of another one, what it is instead."""
+        if not self.bracketed and not self.extrapolated:
+            return "not bracketed"
+        return ends(self, lambda end: f"{end:.2f}") + (", extrapolated" if self.extrapolated else "")
+
+    @property
+    def in_full(self) -> str:
+        """With its interval: 1.42x (1.30-1.60)."""
+        return f"{self.words} ({self.ends})"
 
 
 class SeedNoise(Frozen):
@@ -81,6 +118,12 @@ class Speedup(Frozen):
     sizes: tuple[Size, ...]
     trend: Interval | None
 
+    @property
+    def headline(self) -> tuple[Axis, Multiplier] | None:
+        """What is spoken of first: the multiplier on compute with the optimizer's own, where it was measured."""
+        order: tuple[Axis, ...] = ("flops_with_optimizer", "flops", "tokens", "wall_clock")
+        return next(((axis, self.compute_multiplier[axis]) for axis in order if axis in self.compute_multiplier), None)
+
 
 class AtScale(Frozen):
     """The multiplier on FLOPs at one scale; ``flops`` of the challenger's run there."""
@@ -112,7 +155,13 @@ class Survival(Frozen):
 
 
 class Validation(Frozen):
-    """The result for one arm. ``baseline``: the arm that it is measured against; None where there is none, or it is the baseline
+    """What the runs at the held-out width say of one arm's prediction: what `hptransfer.validate` returns for each.
+
+    ``regret``: the loss at the prediction over the lowest of a bowl through the probes around it, minus 1. ``speedup``: the
+    baseline's compute to the same loss over the compute spent, on four axes; None where ``refusal`` says why none is claimed.
+    ``survival``: how that moves with scale. Intervals are 80 % unless they say otherwise; losses are nats per token.
+
+    ``baseline``: the arm that it is measured against; None where there is none, or it is the baseline
     itself. ``baseline_runs`` are that arm's: predicted, probes and horizons."""
 
     arm: str

@@ -16,7 +16,7 @@ from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import begun, protocols, validations
 
 
-def validate(
+def run_validations(
     experiment: Experiment,
     predictions: Mapping[str, Prediction],
     asked: Container[str],

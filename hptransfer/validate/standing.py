@@ -14,7 +14,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import Members, Resolve, inputs_of
 from hptransfer.runs import Job, Point, Store
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
 from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
 from hptransfer.validate.configurations import Records
@@ -147,7 +147,7 @@ def _prediction(
         return lack
     try:
         provenance = {"experiment": experiment.name, "run_ids": run_ids(group)}
-        return predict(group, target, resolve, provenance=provenance)
+        return predict_group(group, target, resolve, provenance=provenance)
     except Refused as error:
         return error.refusal
 

@@ -1,31 +1,22 @@
 """Tidy frames, one per chart or table: results in, polars out. Losses in nats per token, LR and WD in base coordinates."""
 
-from collections.abc import Callable
-
 import polars as pl
 
 from hptransfer.report.frames.compute import loss_against_compute, multiplier_over_scale, multipliers
-from hptransfer.report.frames.coordinates import coordinate_checks
-from hptransfer.report.frames.heldout import perturbations, regret, training_curves
+from hptransfer.report.frames.heldout import coordinate_checks, perturbations, regret, training_curves
 from hptransfer.report.frames.runs import run_table
-from hptransfer.report.frames.search import lr_basins, lr_curves, lr_fit, predictions, weight_decay_curves
-from hptransfer.report.frames.width import optimum_against_width
-from hptransfer.report.results import Results
+from hptransfer.report.frames.search import lr_basins, lr_curves, lr_fit, optimum_against_width, predictions, weight_decay_curves
+from hptransfer.report.frames.searched import of_results
+from hptransfer.validate.results import Results
 
-__all__ = ["FRAMES", "run_table"]
+__all__ = ["Frames", "all_frames", "run_table"]
 
-FRAMES: dict[str, Callable[[Results], pl.DataFrame]] = {
-    "predictions": predictions,
-    "lr_curves": lr_curves,
-    "lr_fit": lr_fit,
-    "lr_basins": lr_basins,
-    "weight_decay_curves": weight_decay_curves,
-    "optimum_against_width": optimum_against_width,
-    "coordinate_checks": coordinate_checks,
-    "loss_against_compute": loss_against_compute,
-    "training_curves": training_curves,
-    "regret": regret,
-    "perturbations": perturbations,
-    "multipliers": multipliers,
-    "multiplier_over_scale": multiplier_over_scale,
-}
+Frames = dict[str, pl.DataFrame]
+OF_SEARCHES = (predictions, lr_curves, lr_fit, lr_basins, weight_decay_curves, optimum_against_width)
+OF_RESULTS = (coordinate_checks, loss_against_compute, training_curves, regret, perturbations, multipliers, multiplier_over_scale)
+
+
+def all_frames(results: Results) -> Frames:
+    """Every frame by its name."""
+    of_searches = {make.__name__: make(of_results(results)) for make in OF_SEARCHES}
+    return of_searches | {make.__name__: make(results) for make in OF_RESULTS}

@@ -9,22 +9,14 @@ from typing import Any
 import polars as pl
 
 from hptransfer.experiment.arm import Arm
-from hptransfer.report.frames.columns import Schema, arm_columns, tidy
-from hptransfer.report.results import Results, mean
+from hptransfer.report.frames.tidy import begin, tidy
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
-from hptransfer.validate.result import Multiplier, TargetRun
+from hptransfer.validate.result import Multiplier
+from hptransfer.validate.results import Results, mean
 from hptransfer.validate.verdict import annealed
 
-_MULTIPLIER: Schema = {
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "bracketed": pl.Boolean,
-    "bound": pl.String,
-    "extrapolated": pl.Boolean,
-    "p_value": pl.Float64,
-}
+MULTIPLIER = "value low high bracketed bound extrapolated p_value"
 
 
 def loss_against_compute(results: Results) -> pl.DataFrame:
@@ -37,15 +29,13 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
         best: dict[Number, Record] = {}
-        for record in results.searched(arm.name):
-            width = record.point["width"]
-            if record.loss is not None and record.loss < _loss(best.get(width)):
-                best[width] = record
+        for record in sorted(results.searched(arm.name), key=_loss):
+            if record.loss is not None:
+                best.setdefault(record.point["width"], record)
         rows.extend(_point(arm, "search", [best[width]], best[width].loss) for width in sorted(best))
         prediction, validation = results.predictions.get(arm.name), results.validations.get(arm.name)
         if validation is None:
-            told = results.by_id.get(prediction.run.run_id) if prediction else None
-            if told and told.loss is not None:
+            if prediction and (told := results.by_id.get(prediction.run.run_id)) and told.loss is not None:
                 rows.append(_point(arm, "predicted", [told], told.loss))
             continue
         own = [(arm, run, "predicted") for run in validation.runs if run.kind == "predicted"]
@@ -56,40 +46,23 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
             if run.kind == "horizon" or run == validation.chosen
         ]
         for whose, run, kind in (*own, *ladder):
-            made = _made(run, results.by_id)
+            made = [results.by_id[run_id] for run_id in run.run_ids if run_id in results.by_id]
             if run.loss is not None and made and run.run_ids not in seen:
                 seen.add(run.run_ids)
                 rows.append(_point(whose, kind, made, run.loss, run.standard_error))
-    schema: Schema = {
-        "kind": pl.String,
-        "width": pl.Int64,
-        "parameters": pl.Int64,
-        "tokens": pl.Int64,
-        "flops": pl.Float64,
-        "flops_optimizer": pl.Float64,
-        "compute": pl.Float64,
-        "loss": pl.Float64,
-        "standard_error": pl.Float64,
-        "seeds": pl.Int64,
-        "annealed": pl.Boolean,
-    }
-    found = tidy(rows, schema)
+    costs = "flops flops_optimizer compute"
+    found = tidy(rows, f"kind width parameters tokens {costs} loss standard_error seeds annealed")
     return found if found["flops_optimizer"].is_not_null().any() else found.with_columns(compute=pl.col("flops"))
 
 
-def _loss(record: Record | None) -> float:
-    return math.inf if record is None or record.loss is None else record.loss
-
-
-def _made(run: TargetRun, by_id: dict[str, Record]) -> list[Record]:
-    return [by_id[run_id] for run_id in run.run_ids if run_id in by_id]
+def _loss(record: Record) -> float:
+    return math.inf if record.loss is None else record.loss
 
 
 def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, error: float | None = None) -> dict[str, Any]:
     job = records[0].job
-    flops = mean(record.outcome.flops for record in records)
-    own = mean(record.outcome.flops_optimizer for record in records)
-    return arm_columns(arm) | {
+    flops, own = (mean(getattr(record.outcome, name) for record in records) for name in ("flops", "flops_optimizer"))
+    return begin(arm) | {
         "kind": kind,
         "width": job.point["width"],
         "parameters": job.parameters,
@@ -116,12 +89,9 @@ def multipliers(results: Results) -> pl.DataFrame:
             ("flops", "law", validation.speedup.law),
             ("tokens", "within_run", validation.speedup.within_run),
         ]
-        rows += [
-            arm_columns(results.experiment.arm(name)) | {"axis": axis, "method": method} | multiplier.model_dump()
-            for axis, method, multiplier in found
-            if multiplier is not None
-        ]
-    return tidy(rows, {"axis": pl.String, "method": pl.String, **_MULTIPLIER})
+        own = begin(results.experiment.arm(name))
+        rows += [own | {"axis": axis, "method": method} | one.model_dump() for axis, method, one in found if one is not None]
+    return tidy(rows, f"axis method {MULTIPLIER}")
 
 
 def multiplier_over_scale(results: Results) -> pl.DataFrame:
@@ -130,34 +100,19 @@ def multiplier_over_scale(results: Results) -> pl.DataFrame:
     these were run. ``trend`` is the exponent of the multiplier in compute, the same in all rows of an arm."""
     rows: list[dict[str, Any]] = []
     for name, validation in results.validations.items():
-        if validation.speedup is None:
+        if (speedup := validation.speedup) is None:
             continue
-        trend = validation.speedup.trend
-        common = arm_columns(results.experiment.arm(name))
-        if trend is not None:
-            common = common | {"trend": trend.value, "trend_low": trend.low, "trend_high": trend.high}
-        for size in validation.speedup.sizes:
+        own = begin(results.experiment.arm(name))
+        if trend := speedup.trend:
+            own |= {"trend": trend.value, "trend_low": trend.low, "trend_high": trend.high}
+        for size in speedup.sizes:
             numbers = size.model_dump(include={"width", "parameters", "flops", "baseline_loss", "loss"})
-            for method, multiplier in (("sizes", size.multiplier), ("law", size.law)):
-                if multiplier is not None:
-                    rows.append(common | {"method": method} | numbers | multiplier.model_dump())
-            ladder = validation.speedup.compute_multiplier.get("flops")
-            if size.width == validation.width and ladder is not None:
-                rows.append(common | {"method": "ladder"} | numbers | ladder.model_dump())
+            ladder = speedup.compute_multiplier.get("flops") if size.width == validation.width else None
+            for method, found in (("sizes", size.multiplier), ("law", size.law), ("ladder", ladder)):
+                if found is not None:
+                    rows.append(own | {"method": method} | numbers | found.model_dump())
         for one in validation.survival.scales if validation.survival else ():
             if not one.is_held_out:
-                numbers = {"width": one.width, "flops": one.flops}
-                rows.append(common | {"method": "ladder"} | numbers | one.multiplier.model_dump())
-    schema: Schema = {
-        "method": pl.String,
-        "width": pl.Int64,
-        "parameters": pl.Int64,
-        "flops": pl.Float64,
-        "baseline_loss": pl.Float64,
-        "loss": pl.Float64,
-        **_MULTIPLIER,
-        "trend": pl.Float64,
-        "trend_low": pl.Float64,
-        "trend_high": pl.Float64,
-    }
-    return tidy(rows, schema)
+                where = {"method": "ladder", "width": one.width, "flops": one.flops}
+                rows.append(own | where | one.multiplier.model_dump())
+    return tidy(rows, f"method width parameters flops baseline_loss loss {MULTIPLIER} trend trend_low trend_high")

@@ -1,23 +1,49 @@
-"""Frames of the test at the held-out width: training curves, regret, and what a change of the hyperparameters costs."""
+"""Frames of the tests: the coordinate check, training curves, regret, and what a change of the hyperparameters costs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
+from hptransfer.base.words import listing, plain
 from hptransfer.experiment.arm import Arm
-from hptransfer.report.changes import change
-from hptransfer.report.frames.columns import Schema, arm_columns, tidy
-from hptransfer.report.results import Results
-from hptransfer.report.text import RUN_TITLES, plain, run_title
+from hptransfer.report.frames.tidy import begin, tidy
 from hptransfer.runs import Record
+from hptransfer.validate.changes import Change, change
 from hptransfer.validate.result import Kind, TargetRun
+from hptransfer.validate.results import Results
 from hptransfer.validate.verdict import annealed
 
 PROBES: tuple[Kind, ...] = ("lr_probe", "weight_decay_probe")
 TRANSFERS: tuple[Kind, ...] = ("same_hyperparameters", "mup_only")
+RUN_TITLES: dict[Kind, str] = {
+    "predicted": "predicted",
+    "lr_probe": "LR",
+    "weight_decay_probe": "WD",
+    "same_hyperparameters": "same hyperparameters",
+    "mup_only": "muP alone",
+    "horizon": "tokens",
+}
+NUMBERS = "kind title factor lr weight_decay seeds loss state"
+
+
+def coordinate_checks(results: Results) -> pl.DataFrame:
+    """The slope of every role and step of the coordinate checks beside the report, its range over seeds, and under which
+    conditions it was measured, which need not be those of the experiment."""
+    rows = [
+        begin(results.experiment.arm(name))
+        | check.model_dump(include={"tolerance", "passed", "verdict", "lr", "base_width", "seeds"})
+        | {"widths": listing(check.widths), "corpus": check.corpus.corpus, "corpus_sha256": check.corpus.sha256}
+        | slope.model_dump(include={"role", "step", "slope", "outcome"})
+        | {"slope_low": min(slope.slopes_by_seed, default=None), "slope_high": max(slope.slopes_by_seed, default=None)}
+        for name, check in results.coordinate_checks.items()
+        for slope in check.slopes
+    ]
+    conditions = "tolerance passed verdict lr base_width widths seeds corpus corpus_sha256"
+    return tidy(rows, f"role step slope slope_low slope_high outcome {conditions}")
 
 
 def training_curves(results: Results) -> pl.DataFrame:
@@ -37,7 +63,7 @@ def training_curves(results: Results) -> pl.DataFrame:
                     if run_id in by_id:
                         chosen.setdefault(run_id, (results.experiment.arm(whose), by_id[run_id], title))
     rows = [
-        arm_columns(arm)
+        begin(arm)
         | {
             "purpose": purpose,
             "run_id": record.run_id,
@@ -53,17 +79,7 @@ def training_curves(results: Results) -> pl.DataFrame:
         for point in record.outcome.curve
         if point.val is not None and record.outcome.steps
     ]
-    schema: Schema = {
-        "purpose": pl.String,
-        "run_id": pl.String,
-        "seed": pl.Int64,
-        "tokens": pl.Int64,
-        "wall_seconds": pl.Float64,
-        "loss": pl.Float64,
-        "is_final": pl.Boolean,
-        "annealed": pl.Boolean,
-    }
-    return tidy(rows, schema)
+    return tidy(rows, "purpose run_id seed tokens wall_seconds loss is_final annealed")
 
 
 def regret(results: Results) -> pl.DataFrame:
@@ -73,72 +89,50 @@ def regret(results: Results) -> pl.DataFrame:
     ``regret_high`` are one standard error of the run itself. A diverged run has no regret.
     """
     rows: list[dict[str, Any]] = []
-    for name, validation in results.validations.items():
-        runs = [run for run in validation.runs if run.kind in ("predicted", *PROBES)]
-        changes = [change(run, validation.predicted, validation.noise.sd) for run in runs]
-        lowest = min((found.value for found in changes if found), default=0.0)
-        for run, found in zip(runs, changes, strict=True):
-            row = arm_columns(results.experiment.arm(name)) | _numbers(run)
+    for name in results.validations:
+        changes = list(_changes(results, name, ("predicted", *PROBES)))
+        lowest = min((found.value for _, _, found in changes if found), default=0.0)
+        for row, run, found in changes:
             if found:
-                error = (run.standard_error or 0.0) / (run.loss or math.inf)
-                shifts = {"regret": 0.0, "regret_low": -error, "regret_high": error}
-                row |= {name: math.expm1(found.value - lowest) + shift for name, shift in shifts.items()}
+                above, error = math.expm1(found.value - lowest), (run.standard_error or 0.0) / (run.loss or math.inf)
+                row |= {"regret": above, "regret_low": above - error, "regret_high": above + error}
             rows.append(row)
-    schema: Schema = {
-        **_NUMBERS,
-        "standard_error": pl.Float64,
-        "regret": pl.Float64,
-        "regret_low": pl.Float64,
-        "regret_high": pl.Float64,
-    }
-    return tidy(rows, schema).sort("arm", "kind", "factor", maintain_order=True)
+    frame = tidy(rows, f"{NUMBERS} standard_error regret regret_low regret_high")
+    return frame.sort("arm", "kind", "factor", maintain_order=True)
 
 
 def perturbations(results: Results) -> pl.DataFrame:
     """What another choice costs at the held-out width, as in arXiv 2512.05620 (its figure of perturbations): probes of LR and
     weight decay, the hyperparameters of the smallest width as they are, and muP without a fitted drift.
 
-    ``change``: loss over the prediction's, minus 1, as `hptransfer.report.changes` has it, and one standard deviation to both
+    ``change``: loss over the prediction's, minus 1, as `hptransfer.validate.changes` has it, and one standard deviation to both
     sides. A diverged run has no change.
     """
     rows: list[dict[str, Any]] = []
-    for name, validation in results.validations.items():
-        for run in validation.runs:
-            if run.kind not in (*PROBES, *TRANSFERS):
-                continue
-            row = arm_columns(results.experiment.arm(name)) | _numbers(run)
-            if found := change(run, validation.predicted, validation.noise.sd):
+    for name in results.validations:
+        for row, _, found in _changes(results, name, (*PROBES, *TRANSFERS)):
+            if found:
                 shifts = {"change": 0.0, "change_low": -found.error, "change_high": found.error}
-                row |= {name: math.expm1(found.value + shift) for name, shift in shifts.items()}
+                row |= {column: math.expm1(found.value + shift) for column, shift in shifts.items()}
             rows.append(row)
-    schema: Schema = {**_NUMBERS, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64}
-    return tidy(rows, schema)
+    return tidy(rows, f"{NUMBERS} change change_low change_high")
 
 
-_NUMBERS: Schema = {
-    "kind": pl.String,
-    "title": pl.String,
-    "factor": pl.Float64,
-    "lr": pl.Float64,
-    "weight_decay": pl.Float64,
-    "seeds": pl.Int64,
-    "loss": pl.Float64,
-    "state": pl.String,
-}
+def run_title(run: TargetRun) -> str:
+    """What a run at the held-out width is for: predicted, LR x 0.5, WD x 2, tokens x 4, same hyperparameters, muP alone."""
+    factor = f" x {plain(run.factor, 2)}" if run.kind in (*PROBES, "horizon") else ""
+    return RUN_TITLES[run.kind] + factor
 
 
-def _numbers(run: TargetRun) -> dict[str, Any]:
-    return {
-        "kind": run.kind,
-        "title": _title(run),
-        "factor": run.factor,
-        "lr": run.lr,
-        "weight_decay": run.weight_decay,
-        "seeds": len(run.losses),
-        "loss": run.loss,
-        "standard_error": run.standard_error,
-        "state": "failed" if run.failed else "diverged" if run.loss is None else "complete",
-    }
+def _changes(results: Results, arm: str, kinds: tuple[Kind, ...]) -> Iterator[tuple[dict[str, Any], TargetRun, Change | None]]:
+    """The runs of some kinds: how the row of one begins, and its change against the prediction."""
+    validation, own = results.validations[arm], begin(results.experiment.arm(arm))
+    for run in validation.runs:
+        if run.kind in kinds:
+            numbers = run.model_dump(include={"kind", "factor", "lr", "weight_decay", "loss", "standard_error"})
+            state = "failed" if run.failed else "diverged" if run.loss is None else "complete"
+            row = own | numbers | {"title": _title(run), "seeds": len(run.losses), "state": state}
+            yield row, run, change(run, validation.predicted, validation.noise.sd)
 
 
 def _title(run: TargetRun) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from hptransfer.report.results import Results
 from hptransfer.runs import Record
 from hptransfer.runs.record import ROW_SCHEMA
+from hptransfer.validate.results import Results
 
 
 def run_table(results: Results) -> pl.DataFrame:

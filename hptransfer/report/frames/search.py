@@ -1,207 +1,151 @@
-"""Frames of the search: the runs of every searched width, the fitted bowl, and how far it is flat."""
+"""Frames of the search: the runs of every cell, the fitted bowl, how far it is flat, and the optimum against scale."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
 
-from hptransfer.experiment.arm import Arm
-from hptransfer.report.frames.columns import Schema, arm_columns, tidy
-from hptransfer.report.results import Results
+from hptransfer.base.intervals import Interval
+from hptransfer.report.frames.searched import Searched
+from hptransfer.report.frames.tidy import tidy
 from hptransfer.runs import Record
-from hptransfer.runs.point import Number
-from hptransfer.transfer.prediction import Bowl, Optimum, Prediction
+from hptransfer.transfer.line import line_of
+from hptransfer.transfer.prediction import Bowl
 
 RATIO = "embedding_lr_ratio"
 FIT_POINTS = 61
 BASIN = 2.0  # standard deviations of the noise: what lies lower cannot be told from the minimum
 NEAR_BEST_LR = 0.005  # relative loss that the learning rate may cost a run whose weight decay is looked at
 
-
-def lr_curves(results: Results) -> pl.DataFrame:
-    """Every run at a searched width; ``is_minimum`` marks the lowest loss of each width, ``is_at_ratio`` the runs at the
-    embedding LR ratio of the prediction, through which the bowl is fitted (all of them where there is no prediction)."""
-    rows: list[dict[str, Any]] = []
-    for arm in results.arms:
-        records = results.searched(arm.name)
-        prediction = results.predictions.get(arm.name)
-        lowest = _lowest(records)
-        for record in records:
-            rows.append(
-                _run(record, arm)
-                | {
-                    "embedding_lr_ratio": record.point.hyperparameters.get(RATIO),
-                    "seed": record.point.init_seed,
-                    "state": record.state,
-                    "is_minimum": record.loss is not None and record.loss == lowest[record.point["width"]],
-                    "is_at_ratio": prediction is None or _is_at_ratio(record, prediction),
-                }
-            )
-    schema: Schema = {
-        "width": pl.Int64,
-        "lr": pl.Float64,
-        "weight_decay": pl.Float64,
-        "embedding_lr_ratio": pl.Float64,
-        "seed": pl.Int64,
-        "loss": pl.Float64,
-        "state": pl.String,
-        "is_minimum": pl.Boolean,
-        "is_at_ratio": pl.Boolean,
-        "run_id": pl.String,
-    }
-    return tidy(rows, schema).sort("arm", "width", "lr", "run_id")
+Row = dict[str, Any]
 
 
-def lr_fit(results: Results) -> pl.DataFrame:
-    """The fitted skewed bowl of each searched width, over the range of learning rates swept there."""
+def lr_curves(given: Iterable[Searched]) -> pl.DataFrame:
+    """Every run of every searched cell; ``is_minimum`` marks the lowest loss of each, ``is_at_ratio`` the runs at the embedding
+    LR ratio of the prediction, through which the bowl is fitted (all of them where there is no prediction)."""
+    rows: list[Row] = []
+    for one in given:
+        for record in one.records:
+            own = {RATIO: record.point.hyperparameters.get(RATIO), "seed": record.point.init_seed, "state": record.state}
+            rows.append(_run(one, record) | own | {"is_at_ratio": _is_at_ratio(one, record)})
+    columns = f"cell width lr weight_decay {RATIO} seed loss state is_at_ratio run_id"
+    lowest = (pl.col("loss") == pl.col("loss").min().over("arm", "cell")).fill_null(False)
+    return tidy(rows, columns).with_columns(is_minimum=lowest).sort("arm", "width", "lr", "run_id")
+
+
+def lr_fit(given: Iterable[Searched]) -> pl.DataFrame:
+    """The fitted skewed bowl of each searched cell, over the range of learning rates swept there."""
     rows = []
-    for arm, prediction, bowl, _ in _fitted(results):
-        for optimum, low, high in _swept_lrs(results, prediction):
-            for i in range(FIT_POINTS):
-                lr = low * (high / low) ** (i / (FIT_POINTS - 1))
-                loss = (optimum.loss or math.nan) * math.exp(_lr_cost(bowl, optimum, lr))
-                rows.append(arm_columns(arm) | {"width": optimum.width, "lr": lr, "loss": loss})
-    return tidy(rows, {"width": pl.Int64, "lr": pl.Float64, "loss": pl.Float64})
+    for one, bowl, _ in _fitted(given):
+        for cell, best, loss, low, high in _swept(one):
+            for lr in (low * (high / low) ** (i / (FIT_POINTS - 1)) for i in range(FIT_POINTS)):
+                rows.append(one.row | cell | {"lr": lr, "loss": loss * math.exp(bowl.cost(math.log(lr / best.value)))})
+    return tidy(rows, "cell width lr loss")
 
 
-def lr_basins(results: Results) -> pl.DataFrame:
-    """The learning rates at which the fitted bowl of a width is within ``relative_height`` of its minimum, which is `BASIN`
+def lr_basins(given: Iterable[Searched]) -> pl.DataFrame:
+    """The learning rates at which the fitted bowl of a cell is within ``relative_height`` of its minimum, which is `BASIN`
     standard deviations of the loss; a basin ends at the last learning rate swept, beyond which nothing is known."""
     rows = []
-    for arm, prediction, bowl, noise in _fitted(results):
-        height = BASIN * noise
-        reach = math.sqrt(math.log1p(height) / bowl.curvature) if bowl.curvature > 0 else math.inf
-        for optimum, low, high in _swept_lrs(results, prediction):
-            low = max(low, optimum.lr.value * math.exp(-reach))
-            if reach / bowl.skew < math.log(high / optimum.lr.value):
-                high = optimum.lr.value * math.exp(reach / bowl.skew)
-            numbers = {"width": optimum.width, "lr": optimum.lr.value, "low": low, "high": high}
-            rows.append(arm_columns(arm) | numbers | {"loss": optimum.loss, "relative_height": height})
-    schema: Schema = {
-        "width": pl.Int64,
-        "lr": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "loss": pl.Float64,
-        "relative_height": pl.Float64,
-    }
-    return tidy(rows, schema)
+    for one, bowl, noise in _fitted(given):
+        for cell, best, loss, swept_low, swept_high in _swept(one):
+            ends = [best.value * math.exp(min(end, 700.0)) for end in bowl.basin(BASIN * noise)]
+            numbers = {"lr": best.value, "low": max(swept_low, ends[0]), "high": min(swept_high, ends[1])}
+            rows.append(one.row | cell | numbers | {"loss": loss, "relative_height": BASIN * noise})
+    return tidy(rows, "cell width lr low high loss relative_height")
 
 
-def weight_decay_curves(results: Results) -> pl.DataFrame:
+def weight_decay_curves(given: Iterable[Searched]) -> pl.DataFrame:
     """What weight decay does to complete runs whose learning rate is near the best of their width.
 
     Near: by the fitted bowl the learning rate costs at most `NEAR_BEST_LR`, or the `BASIN` of the noise where that is wider.
     ``loss_at_best_lr`` is the loss without that cost, and ``excess`` how far it lies above the lowest of its width, relative.
     Without weight decay there is no place on a log axis, and without a prediction no bowl: such runs are left out.
     """
-    rows: list[dict[str, Any]] = []
-    for arm, prediction, bowl, noise in _fitted(results):
-        optima = {optimum.width: optimum for optimum in prediction.optima}
-        widest = max(NEAR_BEST_LR, BASIN * noise)
-        found: list[dict[str, Any]] = []
-        for record in results.searched(arm.name):
-            width = record.point["width"]
-            if record.loss is None or width not in optima or record.point.hyperparameters.get("weight_decay", 0) <= 0:
+    rows: list[Row] = []
+    for one, bowl, noise in _fitted(given):
+        optima = {one.cell(scales): best for scales, best, _ in one.optima}
+        for record in one.records:
+            row = _run(one, record)
+            if row["loss"] is None or row["cell"] not in optima or (row["weight_decay"] or 0) <= 0:
                 continue
-            cost = _lr_cost(bowl, optima[width], record.point["lr"])
-            if _is_at_ratio(record, prediction) and math.expm1(cost) <= widest:
-                mended = {"lr_cost": math.expm1(cost), "loss_at_best_lr": record.loss * math.exp(-cost)}
-                found.append(_run(record, arm) | mended)
-        for width in optima:
-            lowest = min((row["loss_at_best_lr"] for row in found if row["width"] == width), default=math.nan)
-            for row in (row for row in found if row["width"] == width):
-                excess = row["loss_at_best_lr"] / lowest - 1
-                is_within = excess <= BASIN * noise
-                rows.append(row | {"excess": excess, "is_minimum": excess == 0, "is_within_noise": is_within})
-    schema: Schema = {
-        "width": pl.Int64,
-        "lr": pl.Float64,
-        "weight_decay": pl.Float64,
-        "loss": pl.Float64,
-        "lr_cost": pl.Float64,
-        "loss_at_best_lr": pl.Float64,
-        "excess": pl.Float64,
-        "is_minimum": pl.Boolean,
-        "is_within_noise": pl.Boolean,
-        "run_id": pl.String,
-    }
-    return tidy(rows, schema).sort("arm", "width", "weight_decay", "run_id")
+            cost = bowl.cost(math.log(row["lr"] / optima[row["cell"]].value))
+            if _is_at_ratio(one, record) and math.expm1(cost) <= max(NEAR_BEST_LR, BASIN * noise):
+                mended = {"lr_cost": math.expm1(cost), "loss_at_best_lr": row["loss"] * math.exp(-cost)}
+                rows.append(row | mended | {"height": BASIN * noise})
+    at_best, excess = pl.col("loss_at_best_lr"), pl.col("excess")
+    found = tidy(rows, "cell width lr weight_decay loss lr_cost loss_at_best_lr height run_id")
+    found = found.with_columns(excess=at_best / at_best.min().over("arm", "cell") - 1)
+    found = found.with_columns(is_minimum=excess == 0, is_within_noise=excess <= pl.col("height")).drop("height")
+    return found.sort("arm", "width", "weight_decay", "run_id")
 
 
-def predictions(results: Results) -> pl.DataFrame:
-    """What was predicted at the held-out width, with 80 % intervals, LR and weight decay in base coordinates;
-    ``weight_decay_final`` is the value that the run at that width has."""
+def predictions(given: Iterable[Searched]) -> pl.DataFrame:
+    """What was predicted at the target, with 80 % intervals, LR and weight decay in base coordinates; ``weight_decay_final`` is
+    the value that the run there has."""
     rows = []
-    for name, prediction in results.predictions.items():
-        lr, decay, final = prediction.lr, prediction.hyperparameters.get("weight_decay"), prediction.weight_decay
-        own: dict[str, Any] = (
-            {"weight_decay": decay.value, "weight_decay_low": decay.low, "weight_decay_high": decay.high} if decay else {}
-        )
-        if final:
-            own |= {"weight_decay_final": final.value, "weight_decay_status": final.words}
-        rows.append(
-            arm_columns(results.experiment.arm(name))
-            | {"width": prediction.point["width"], "lr": lr.value, "lr_low": lr.low, "lr_high": lr.high}
-            | own
-            | {"noise": prediction.noise}
-        )
-    schema: Schema = {
-        "width": pl.Int64,
-        "lr": pl.Float64,
-        "lr_low": pl.Float64,
-        "lr_high": pl.Float64,
-        "weight_decay": pl.Float64,
-        "weight_decay_low": pl.Float64,
-        "weight_decay_high": pl.Float64,
-        "weight_decay_final": pl.Float64,
-        "weight_decay_status": pl.String,
-        "noise": pl.Float64,
-    }
-    return tidy(rows, schema)
+    for one in given:
+        if not (told := one.told):
+            continue
+        decay, final = told.hyperparameters.get("weight_decay"), told.weight_decay
+        row = one.row | one.where(told.point.scales) | {"noise": told.noise} | _ends(one.target, "lr", "lr_low", "lr_high")
+        row |= _ends(decay, "weight_decay", "weight_decay_low", "weight_decay_high") if decay else {}
+        row |= {"weight_decay_final": final.value, "weight_decay_status": final.words} if final else {}
+        rows.append(row)
+    decays = "weight_decay weight_decay_low weight_decay_high weight_decay_final weight_decay_status"
+    return tidy(rows, f"cell width lr lr_low lr_high {decays} noise")
 
 
-def _run(record: Record, arm: Arm) -> dict[str, Any]:
-    """The columns that runs have in every frame; the arm is the one they are shown in."""
-    point = record.point
-    tuned = {"width": point["width"], "lr": point["lr"], "weight_decay": point.hyperparameters.get("weight_decay")}
-    return arm_columns(arm) | tuned | {"loss": record.loss, "run_id": record.run_id}
+def optimum_against_width(given: Iterable[Searched]) -> pl.DataFrame:
+    """Rows of ``kind`` optimum and prediction with 80 % intervals, and the lines fit and theory (`hptransfer.transfer.line`).
+    Cells of several scales have no lines: each would be right at one value of the others alone."""
+    rows: list[Row] = []
+    for one in given:
+        rows += [one.row | {"kind": "optimum"} | one.where(scales) | _ends(best) for scales, best, _ in one.optima]
+        if not (told := one.told):
+            continue
+        target = one.target
+        rows.append(one.row | {"kind": "prediction"} | one.where(told.point.scales) | _ends(target))
+        if len(one.scales) > 1:
+            continue
+        optima = [(one.scale(scales), best) for scales, best, _ in one.optima]
+        for width, best, expected in line_of(optima, (one.scale(told.point.scales), target), told.drift):
+            rows.append(one.row | {"kind": "fit", "width": width} | _ends(best))
+            rows += [] if expected is None else [one.row | {"kind": "theory", "width": width, "lr": expected}]
+    return tidy(rows, "kind cell width lr low high")
 
 
-def _is_at_ratio(record: Record, prediction: Prediction) -> bool:
+def _run(one: Searched, record: Record) -> Row:
+    """The columns that runs have in every frame."""
+    tuned = {"lr": one.value(record), "weight_decay": record.point.hyperparameters.get("weight_decay")}
+    return one.row | one.where(record.point.scales) | tuned | {"loss": record.loss, "run_id": record.run_id}
+
+
+def _is_at_ratio(one: Searched, record: Record) -> bool:
     """Whether a run is among those that the bowl is fitted through."""
-    kept = prediction.hyperparameters.get(RATIO)
+    kept = one.prediction.hyperparameters.get(RATIO) if one.prediction else None
     return kept is None or record.point.hyperparameters.get(RATIO) == kept.value
 
 
-def _lowest(records: tuple[Record, ...]) -> dict[Number, float]:
-    lowest: dict[Number, float] = {}
-    for record in records:
-        if record.loss is not None:
-            width = record.point["width"]
-            lowest[width] = min(record.loss, lowest.get(width, math.inf))
-    return lowest
+def _fitted(given: Iterable[Searched]) -> Iterator[tuple[Searched, Bowl, float]]:
+    """With the bowl, and the noise around it."""
+    for one in given:
+        if (told := one.prediction) and told.bowl and told.noise is not None:
+            yield one, told.bowl, told.noise
 
 
-def _fitted(results: Results) -> Iterator[tuple[Arm, Prediction, Bowl, float]]:
-    """Every prediction with its arm, its bowl, and the noise around that."""
-    for name, prediction in results.predictions.items():
-        if prediction.bowl and prediction.noise is not None:
-            yield results.experiment.arm(name), prediction, prediction.bowl, prediction.noise
+def _swept(one: Searched) -> Iterator[tuple[Row, Interval, float, float, float]]:
+    """Every fitted cell that has runs, with its best LR, the loss there, and the lowest and the highest LR of those."""
+    lrs: dict[str, list[float]] = {}
+    for record in one.records:
+        lrs.setdefault(one.cell(record.point.scales), []).append(one.value(record))
+    for scales, best, loss in one.optima:
+        if swept := lrs.get(one.cell(scales)):
+            yield one.where(scales), best, loss, min(swept), max(swept)
 
 
-def _swept_lrs(results: Results, prediction: Prediction) -> list[tuple[Optimum, float, float]]:
-    """Every fitted optimum whose width has runs, with the lowest and the highest learning rate of those."""
-    lrs: dict[Number, list[float]] = {}
-    for record in results.searched(prediction.name):
-        lrs.setdefault(record.point["width"], []).append(record.point["lr"])
-    return [(o, min(lrs[o.width]), max(lrs[o.width])) for o in prediction.optima if o.width in lrs]
-
-
-def _lr_cost(bowl: Bowl, optimum: Optimum, lr: float) -> float:
-    """ln loss of the fitted bowl at ``lr`` above that at its optimum."""
-    distance = math.log(lr / optimum.lr.value)
-    return bowl.curvature * ((bowl.skew if distance > 0 else 1.0) * distance) ** 2
+def _ends(found: Interval, value: str = "lr", low: str = "low", high: str = "high") -> dict[str, float | None]:
+    return {value: found.value, low: found.low, high: found.high}

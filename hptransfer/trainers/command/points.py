@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hptransfer.base.config import validate
+from hptransfer.base.config import checked
 from hptransfer.experiment.program import Program
 from hptransfer.experiment.template import OF_THE_ATTEMPT
 from hptransfer.optimizers import get_recipe
@@ -50,7 +50,7 @@ def resolve(point: Point) -> Job:
 
 def program_of(point: Point) -> Program:
     """The program of a run."""
-    return validate(Program, point.settings["program"], "the run's program")
+    return checked(Program, point.settings["program"], "the run's program")
 
 
 def command(job: Job, attempt: Mapping[str, Any]) -> str:
@@ -83,7 +83,7 @@ def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
         return ()
     settings, tuned, width = point.settings, point.hyperparameters, round(point["width"])
     recipe, ratios, found = get_recipe(settings["optimizer"]), _width_ratios(point), []
-    options = validate(recipe.options, settings["options"], f"options of {recipe.name}")
+    options = checked(recipe.options, settings["options"], f"options of {recipe.name}")
     for role in ROLES:
         d_in, d_out = (width if grows else 1 for grows in GROWTH[role])
         sides = options.sides(role, d_out, d_in) if recipe.serves(role) else Sides()
@@ -126,6 +126,6 @@ def _exponents(point: Point) -> dict[str, float]:
     if settings["parametrization"] == "mup":
         return {"hidden": 0.0, "readout": 0.0}
     recipe = get_recipe(settings["optimizer"])
-    options = validate(recipe.options, settings["options"], f"options of {recipe.name}")
+    options = checked(recipe.options, settings["options"], f"options of {recipe.name}")
     doubled: dict[Role, Ratios] = {"hidden": Ratios(d_in=2.0, d_out=2.0), "readout": Ratios(d_in=2.0)}
     return {role: math.log2(recipe.rule(role, options, Sides()).lr(ratios)) for role, ratios in doubled.items()}

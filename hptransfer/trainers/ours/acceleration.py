@@ -17,8 +17,8 @@ from typing import Literal, TypeVar, cast, get_args
 import torch
 from torch import nn
 
+from hptransfer.base.files import cache_home
 from hptransfer.trainers.ours import machine
-from hptransfer.trainers.ours.data.cache import cache_home
 from hptransfer.trainers.ours.parallel import World, of_first
 from hptransfer.trainers.ours.spec import RunSpec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+import logging
 import time
 import zipfile
 from contextlib import suppress
@@ -19,6 +19,8 @@ from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.parallel import of_first
 from hptransfer.trainers.ours.state import RunState
+
+_LOG = logging.getLogger(__name__)
 
 # Raise it whenever what a checkpoint holds changes: one in another format is not read.
 FORMAT = 2
@@ -65,7 +67,7 @@ class Checkpoints:
             why = f"has format {saved['format']}, not {FORMAT}"
         except Exception as error:  # torch.load raises whatever the damage provokes
             why = f"is damaged ({type(error).__name__})"
-        print(f"checkpoint of run {self._run_id} {why}; the run starts over", file=sys.stderr)
+        _LOG.warning("checkpoint of run %s %s; the run starts over", self._run_id, why)
         return None
 
     def is_due(self) -> bool:
@@ -83,7 +85,7 @@ class Checkpoints:
             try:
                 self._store.write_checkpoint(self._run_id, buffer.getvalue())
             except StoreUnreachable as error:  # the run may well finish without
-                print(f"run {self._run_id} goes on without a checkpoint: {error}", file=sys.stderr)
+                _LOG.warning("run %s goes on without a checkpoint: %s", self._run_id, error)
         self._last = time.monotonic()
         self._seconds = max(self._seconds, (self._last - began) / OVERHEAD)
 

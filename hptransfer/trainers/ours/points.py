@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from hptransfer.base.config import validate
+from hptransfer.base.config import checked
 from hptransfer.base.errors import UsageError
 from hptransfer.optimizers.recipe import Sides
 from hptransfer.optimizers.rules.width import Ratios, block_count
@@ -47,10 +47,10 @@ def spec_of(point: Point) -> RunSpec:
         "init_seed": point.init_seed,
         "data_seed": point.data_seed,
     }
-    spec = validate(RunSpec, fields, where)
+    spec = checked(RunSpec, fields, where)
     if "tokens" not in base:  # of the base run: that of the same horizon at the base shape
         shape = {"width": spec.base.width, "depth": spec.base.depth}
-        at_base = validate(RunSpec, fields | {"model": fields["model"] | shape}, where)
+        at_base = checked(RunSpec, fields | {"model": fields["model"] | shape}, where)
         spec = spec.model_copy(update={"base": spec.base.model_copy(update={"tokens": at_base.tokens})})
     return spec
 

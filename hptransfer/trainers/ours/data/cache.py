@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 import shutil
 import time
@@ -13,23 +13,19 @@ import numpy as np
 from filelock import FileLock
 
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import console
+from hptransfer.base.files import cache_home
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.trainers.ours.data.documents import SPLITS, Source, Split
 from hptransfer.trainers.ours.data.shards import Tokens, read_shard, write_shard
 from hptransfer.trainers.ours.data.tokenizer import BPE_BYTES, LibraryTokenizer, TokenBytes, Tokenizer, make_tokenizer
+
+_LOG = logging.getLogger(__name__)
 
 # Text that is tokenized at once, and tokens after which a new shard begins (200 MB, as FineWeb's are).
 BATCH_BYTES = 4 << 20
 SHARD_TOKENS = 100_000_000
 # Seconds between two lines that say how far it is.
 PROGRESS_SECONDS = 10.0
-
-
-def cache_home() -> Path:
-    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder."""
-    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "hptransfer"
 
 
 def cache_folder(spec: DataSpec) -> Path:
@@ -102,7 +98,7 @@ def _with_progress(spec: DataSpec, documents: Iterator[tuple[Split, bytes]]) -> 
         if (now := time.monotonic()) - said > PROGRESS_SECONDS:
             said = now
             speed = read / 1e6 / (now - began)
-            console.print(f"tokenizing corpus {spec.corpus} into the cache: {read / 1e6:.0f} MB so far, {speed:.1f} MB/s")
+            _LOG.info("tokenizing corpus %s into the cache: %.0f MB so far, %.1f MB/s", spec.corpus, read / 1e6, speed)
 
 
 class _Writer:

@@ -1,1 +1,0 @@
-"""Two experiments side by side: ``python -m hptransfer.report --compare A B``."""

@@ -1,0 +1,236 @@
+"""The answer of an experiment in one object: what summary.json holds, and what every form of the report says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from hptransfer.base.commands import command
+from hptransfer.base.frozen import Frozen
+from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
+from hptransfer.base.words import count, listing
+from hptransfer.experiment.arm import BASELINE, Arm
+from hptransfer.experiment.choice import arm_options
+from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
+from hptransfer.validate.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
+from hptransfer.validate.pairs import Pair, pair_of, pairs
+from hptransfer.validate.provenance import Expense, Provenance
+from hptransfer.validate.result import Speedup, Survival
+from hptransfer.validate.results import Results
+from hptransfer.validate.sentences import Verdict, against_verdict, prediction_verdict, speed_verdict, survival_verdict
+
+SIZES = {
+    "parameters": "{} parameters",
+    "depth": "{} layers",
+    "tokens": "{} training tokens",
+    "batch_tokens": "batches of {} tokens",
+}
+
+
+class Scale(Frozen):
+    """The scale at which the report speaks. None: known with the first run, which says what the data are."""
+
+    target_width: int
+    depth: int | None
+    parameters: int | None
+    tokens: int | None
+    batch_tokens: int | None
+    context: int | None
+    base_width: int
+    widths: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """The size of the run that the report speaks about."""
+        known = [form.format(count(value)) for name, form in SIZES.items() if (value := getattr(self, name)) is not None]
+        return ", ".join(known) or "its sizes are not known"
+
+
+class Answer(Frozen):
+    """What is known about one arm; None and empty where the stage that finds it has not run, or refused.
+
+    ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the final
+    ``weight_decay`` at the target. ``no_prediction``: why its complete search allows none; ``refusal``: why there is no speedup.
+    ``speed``, ``survives``, ``quality`` and ``against`` are the verdicts on its compute multiplier, on whether that survives
+    scale, on its prediction, and on the prediction against transfers without a fit.
+    """
+
+    arm: str
+    optimizer: str | None
+    colour: str = ""
+    is_program: bool = False
+    parametrization: str
+    baseline: str | None = None
+    prediction: str | None = None  # digest
+    hyperparameters: dict[str, Estimate] = Field({})
+    weight_decay: Estimate | None = None
+    roles: dict[str, RoleNumbers] = Field({})
+    drift: Drift | None = None
+    expected_regret: float | None = None
+    noise: float | None = None
+    budget: dict[str, int] = Field({})  # finished runs per searched cell
+    hold_out: HoldOut | None = None
+    checks: tuple[Check, ...] = ()
+    regret: Interval | None = None
+    speedup: Speedup | None = None
+    refusal: Refusal | None = None
+    survival: Survival | None = None
+    no_prediction: Refusal | None = None
+    speed: Verdict | None = None
+    survives: Verdict | None = None
+    quality: Verdict | None = None
+    against: Verdict | None = None
+    overhead: Overhead | None = None
+    target_loss: TokensToLoss | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.arm == self.baseline
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """All that was found of the arm, in the order of reading: its saving, or why none can be told; whether that survives
+        scale; how good the prediction is; and the checks that it does not pass."""
+        found = self.speed or Verdict(
+            text="The prediction has not been tested yet." if self.hyperparameters else "No prediction yet."
+        )
+        if self.no_prediction:
+            found = Verdict(text=f"No prediction: {self.no_prediction.text}.", tone="bad")
+        failed = (check for check in self.checks if not check.ok)
+        failures = (Verdict(text=f"Check failed: {check.name} ({check.detail}).", tone="bad") for check in failed)
+        return found, *filter(None, (self.survives, self.quality, self.against)), *failures
+
+
+class Missing(Frozen):
+    """Something that an unfinished experiment lacks, in one sentence, and the command that makes it."""
+
+    sentence: str
+    command: str
+
+
+class Summary(Frozen):
+    """summary.json."""
+
+    experiment: str
+    description: str
+    scale: Scale
+    arms: tuple[Answer, ...]
+    pairs: tuple[Pair, ...]
+    runs: dict[str, int]
+    cost: dict[str, Expense]
+    provenance: Provenance
+    missing: tuple[Missing, ...]
+
+
+def summarize(results: Results, options: str = "") -> Summary:
+    """The summary of ``results``; ``options`` are appended to the commands that it names."""
+    target, experiment, compared, records = results.target, results.experiment, pairs(results), results.records
+    own = {record.run_id for runs in results.members.searched.values() for record in runs}
+    model = None if experiment.trainer else experiment.model
+    scales = target.point.scales if target else {}
+    batch, sequences = scales.get("batch_tokens"), experiment.batch_sequences
+    if not batch and model and sequences is not None:
+        batch = sequences * model.context
+    return Summary(
+        experiment=experiment.name,
+        description=experiment.description,
+        scale=Scale(
+            target_width=experiment.target_width,
+            depth=model and model.depth,
+            parameters=target.parameters if target else None,
+            tokens=scales.get("tokens"),
+            batch_tokens=batch,
+            context=model and model.context,
+            base_width=experiment.base_width,
+            widths=tuple(sorted(experiment.widths)),
+        ),
+        arms=tuple(_answer(results, arm, compared) for arm in results.arms),
+        pairs=compared,
+        runs=dict(sorted(Counter(record.state for record in records).items())),
+        cost={
+            "search": Expense.of(record for record in records if record.run_id in own),
+            "held_out": Expense.of(record for record in records if record.run_id not in own),
+            "total": Expense.of(records),
+        },
+        provenance=Provenance.of(results),
+        missing=tuple(_missing(results, options)),
+    )
+
+
+def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
+    name = arm.name
+    found: dict[str, Any] = {"arm": name, "optimizer": arm.optimizer, "parametrization": arm.parametrization}
+    found |= {"colour": arm.colour, "is_program": results.experiment.under(arm).trainer is not None}
+    found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
+    found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
+    if prediction := results.predictions.get(name):
+        same = ("hyperparameters", "weight_decay", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
+        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
+    if validation := results.validations.get(name):
+        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}
+        when = "before" if validation.preregistered else "after"
+        detail = f"the prediction was written to the store {when} the first run that tests it began"
+        found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))
+        found |= {"quality": prediction_verdict(validation), "against": against_verdict(validation)}
+        found |= {"survives": survival_verdict(validation.survival) if validation.survival else None}
+    return Answer(**found, speed=_speed(results, name, compared))
+
+
+def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | None:
+    """The verdict on a multiplier, or why there is none; None where it has not been measured."""
+    baseline, validation = results.baseline(arm), results.validations.get(arm)
+    if arm in results.predictions and is_alone(results):
+        return Verdict(text=Refusal.of("alone", name=arm).text)
+    if arm == baseline and arm in results.predictions:
+        return Verdict(text="The baseline that the others are measured against.")
+    if validation and validation.refusal:
+        return Verdict(text=validation.refusal.text, tone="bad")
+    if validation and validation.speedup and baseline:
+        other = results.experiment.arm(baseline)
+        word = "AdamW" if other == Arm.of(BASELINE, other.parametrization) else baseline
+        return speed_verdict(arm, word, validation.width, validation.speedup, pair_of(compared, arm, baseline))
+    if baseline is None:
+        kind = results.experiment.arm(arm).parametrization
+        several = [one.name for one in results.arms if (one.optimizer, one.parametrization) == (BASELINE, kind)]
+        if several:
+            return Verdict(text=Refusal.of("several_baselines", baseline=BASELINE, arms=listing(several)).text, tone="bad")
+        return Verdict(text=Refusal.of("baseline_not_compared", baseline=BASELINE).text, tone="bad")
+    return None
+
+
+def is_alone(results: Results) -> bool:
+    """Whether there is nothing to compare: one arm, or arms each of which is a baseline of its own."""
+    return len(results.arms) == 1 or all(results.baseline(arm.name) == arm.name for arm in results.arms)
+
+
+def _missing(results: Results, options: str) -> Iterable[Missing]:
+    """What is missing, arms that miss the same together."""
+    if not results.records:
+        yield Missing(sentence="The search has not finished a run yet.", command=command("search", options))
+        return
+    groups: dict[tuple[str, str], list[str]] = {}
+    for arm in results.arms:
+        for lack in _lacks(results, arm):
+            groups.setdefault(lack, []).append(arm.name)
+    for (remedy, what), arms in groups.items():
+        stage, _, own = remedy.partition(" ")
+        yield Missing(sentence=f"{listing(arms)}: {what}.", command=command(stage, own, options, arm_options(arms)))
+
+
+def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
+    """What one arm lacks: the stage that makes it with its own options, and what it is."""
+    trials, finished = results.experiment.search.trials, Counter(run.point["width"] for run in results.searched(arm.name))
+    widths = sorted(results.experiment.widths)
+    short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
+    if short:
+        yield "search", f"the search has {', '.join(short)}"
+    if refused := results.refused.get(arm.name):
+        yield refused.remedy(results.experiment.space_name(arm)) or "search", "the search allows no prediction"
+    elif arm.name not in results.predictions:
+        yield "transfer", "there is no prediction yet"
+    elif arm.name not in results.validations:
+        yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"
