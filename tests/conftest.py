@@ -1,14 +1,18 @@
 """Fixtures that several folders use."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from records import DATA
+from report.factory import experiment as sample
+from report.factory import results
 
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Job
 from hptransfer.trainers.ours.points import resolve
+from hptransfer.validate.results import Results
 
 
 @pytest.fixture
@@ -45,3 +49,22 @@ def make_run(experiment: Experiment) -> Callable[..., Job]:
         return resolve(experiment.point(Arm.of(recipe, "mup"), DATA, width=width, seed=seed, **tuned))
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; the commands' defaults are relative to it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def full(folder: Path) -> Results:
+    """A finished experiment of AdamW and Muon."""
+    return results(sample())
+
+
+@pytest.fixture
+def unfinished(folder: Path) -> Results:
+    """Searched, but neither predicted nor tested."""
+    return results(sample(), predicted=False, tested=False)

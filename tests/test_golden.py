@@ -16,14 +16,9 @@ from typing import Any
 
 import pytest
 
-from hptransfer.backtest.command import main as backtest
-from hptransfer.plan.command import main as plan
-from hptransfer.report.command import main as report
+from hptransfer.cli import perform
 from hptransfer.runs import Store
-from hptransfer.store.command import main as store
-from hptransfer.transfer.command import main as transfer
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.command import main as validate
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -76,13 +71,13 @@ def experiment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     """A working folder with the store of an experiment, brought up to date."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(GOLDEN / request.param / "store", "runs")
-    assert store(["--upgrade"]) == 0
+    assert perform("store", ["--upgrade"]) == 0
     return str(request.param)
 
 
-def printed(capsys: pytest.CaptureFixture[str], main: Any, *arguments: str) -> Any:
+def printed(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> Any:
     capsys.readouterr()
-    assert (main([*arguments, "--json"]) or 0) == 0
+    assert perform(command, [*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -130,7 +125,7 @@ def shared_keys(old: dict[str, Any]) -> dict[str, Any]:
 @of("transfer")
 def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old = golden(experiment, "transfer")
-    new = printed(capsys, transfer, "--experiment", experiment)
+    new = printed(capsys, "transfer", "--experiment", experiment)
     assert [one["optimizer"] for one in old["predictions"]] == [one["name"] for one in new["predictions"]]
     assert old["refused"] == new["refused"] == {}
     for before, now in zip(old["predictions"], new["predictions"], strict=True):
@@ -144,7 +139,7 @@ def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_validate(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything is in the store, so that nothing is trained; run_ids are those of before, or it would be."""
     runs = len(Store("runs").records())
-    old, new = golden(experiment, "validate"), printed(capsys, validate, "--experiment", experiment)
+    old, new = golden(experiment, "validate"), printed(capsys, "validate", "--experiment", experiment)
     assert len(Store("runs").records()) == runs
     assert [one["optimizer"] for one in old["validations"]] == [one["arm"] for one in new["validations"]]
     assert_same(old, new)
@@ -178,7 +173,7 @@ def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
 
 @of("report")
 def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
-    old, new = golden(experiment, "report"), printed(capsys, report, "--experiment", experiment)
+    old, new = golden(experiment, "report"), printed(capsys, "report", "--experiment", experiment)
     assert [one["optimizer"] for one in old["optimizers"]] == [one["optimizer"] for one in new["arms"]]
     new["optimizers"] = [old_answer(answer) for answer in new.pop("arms")]
     for answer in old["optimizers"]:
@@ -189,7 +184,7 @@ def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @of("plan", slow=("four-optimizers",))
 def test_plan(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
-    old, new = golden(experiment, "plan"), printed(capsys, plan, "--experiment", experiment, "--devices", "2")
+    old, new = golden(experiment, "plan"), printed(capsys, "plan", "--experiment", experiment, "--devices", "2")
     assert [one["optimizer"] for one in old["stages"]] == [one["arm"] for one in new["stages"]]
     assert_same(old, new)
 
@@ -211,5 +206,5 @@ TABLES = {
 def test_backtest_of_the_readmes_tables(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     table, *arguments = TABLES[name]
     assert_same(
-        json.loads((GOLDEN / f"backtest-{name}.json").read_text()), printed(capsys, backtest, str(SHARED / table), *arguments)
+        json.loads((GOLDEN / f"backtest-{name}.json").read_text()), printed(capsys, "backtest", str(SHARED / table), *arguments)
     )

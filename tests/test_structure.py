@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import hptransfer
+
 PACKAGE = Path(__file__).parent.parent / "hptransfer"
 
 # What stands where, by the name of a package or module: the longest one counts. A ``command`` is a stage wherever it stands.
@@ -15,7 +17,7 @@ LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
     "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "trainers"),
     "analysis": ("transfer", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
-    "stages": ("store", "data", "plan", "search", "coordcheck", "train", "validate.stage", "testing"),
+    "stages": ("store", "data", "plan", "search", "coordcheck", "train", "validate.stage", "testing", "api"),
 }
 # What each layer may import beside itself, and which packages it must do without.
 STANDS_ON = {"base": (), "trainers": ("base",), "analysis": ("base",), "stages": ("base", "trainers", "analysis")}
@@ -187,6 +189,45 @@ def test_an_unsafe_call_is_found(source: str, call: str) -> None:
 def test_safe_calls_are_let_through() -> None:
     safe = "import torch, yaml\nimport numpy as np\ntorch.load(file, weights_only=True)\nyaml.safe_load(text)\nmodel.eval()\n"
     assert unsafe_calls(safe + "np.load(file)\nnp.load(file, allow_pickle=False)") == []
+
+
+def speaks(name: str) -> bool:
+    """Whether a module is of the command line, which alone prints."""
+    return name.startswith(("cli", "report.terminal", "report.live")) or name.split(".")[-1] in ("command", "__main__")
+
+
+def printed(source: str) -> list[str]:
+    """What writes to a terminal in ``source``."""
+    used = [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name | ast.Attribute)]
+    return [name for name in used if name in ("print", "console", "cli.console", "cli.table", "sys.stdout", "sys.stderr")]
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_the_library_does_not_print(name: str, path: Path) -> None:
+    """It logs (`hptransfer.base.log`, the one module that may write it out), and returns what it found."""
+    if not speaks(name) and name != "base.log":
+        assert printed(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["print(1)", "import sys\nsys.stderr.write('a')", "from hptransfer import cli\ncli.console.print()"]
+)
+def test_what_prints_is_found(source: str) -> None:
+    assert printed(source)
+
+
+def test_a_public_name_means_one_thing() -> None:
+    """No other module defines a function or a class that has the name of one of the library's. (A trainer's ``resolve`` is what
+    that of all trainers calls.)"""
+    found = []
+    for name, path in modules():
+        if name.startswith("trainers."):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in hptransfer.__all__:
+                home = getattr(hptransfer, node.name).__module__
+                found += [(name, node.name)] if home != f"hptransfer.{name}" else []
+    assert not found
 
 
 def test_files_can_be_read_in_one_sitting() -> None:

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from synthetic import Truth, make_experiment, make_records
 
-from hptransfer.backtest.command import main
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import perform
 from hptransfer.runs import Store
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -40,7 +40,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def backtest(path: Path | str, *arguments: str) -> int:
-    return main([str(path), "--group", "recipe", "--hp", "log2_lr", *arguments])
+    return perform("backtest", [str(path), "--group", "recipe", "--hp", "log2_lr", *arguments])
 
 
 def test_json_contract(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +92,7 @@ def test_the_runs_of_a_store(horizon: dict[str, Any], tmp_path: Path, capsys: py
     store = Store(str(tmp_path / "runs"))
     for record in make_records(Truth(noise=0.001), make_experiment(widths=[64, 128, 256], horizon=horizon)):
         store.add(record)
-    assert main(["--store", str(tmp_path / "runs"), "--json"]) == 0
+    assert perform("backtest", ["--store", str(tmp_path / "runs"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["groups"][0]["hold_out"] == "width > 128"
     assert printed["rules"]["hptransfer"]["mean_regret"] < 0.02
@@ -107,9 +107,9 @@ def test_the_runs_of_a_store(horizon: dict[str, Any], tmp_path: Path, capsys: py
         ("--hold-out 'width >'", "expression 'width >'"),
         ("--hold-out 'width > 5000'", "nothing to predict"),
         ("--where 'width > 5000'", "the table has no rows"),
-        ("--hp log2_lr,width,loss", "--hp one or two"),
-        ("--rule x:lr=3", "is not NAME:log2_lr=SQL"),
-        ("--rule base:log2_lr=3", "is not NAME:log2_lr=SQL"),
+        ("--hp log2_lr,width,loss", "one hyperparameter or two"),
+        ("--rule x:lr=3", "a formula for each of log2_lr"),
+        ("--rule base:log2_lr=3", "'base' is to have a name of its own"),
         ("--leave-one-out nothing", "unknown column 'nothing'"),
         ("--loss recipe", "row 2: recipe 'adamw' is not a number"),
         ("--hp log2_lr --scale log2_lr,width --loss log2_lr", "is not a positive loss"),
@@ -131,7 +131,7 @@ def test_a_missing_or_broken_table_is_one_line(tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main([*arguments, "--json"]) == 0
+    assert perform("backtest", [*arguments, "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 

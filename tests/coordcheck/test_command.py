@@ -8,9 +8,9 @@ import yaml
 from records import DATA, record_of
 
 from hptransfer import cli
-from hptransfer.coordcheck import command
 from hptransfer.coordcheck.check import ACTIVATIONS, Run
-from hptransfer.coordcheck.measure import SEQUENCES, measure, measure_run
+from hptransfer.coordcheck.measure import measure, measure_run
+from hptransfer.coordcheck.runs import SEQUENCES
 from hptransfer.experiment import DataChoice, load_experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Store
@@ -35,14 +35,14 @@ def jobs(monkeypatch) -> list:
             moved = job.point["width"] if job.point["lr"] > 1 else 1.0
             yield Run(job.point["width"], job.point.init_seed, {(name, step): moved for name in ACTIVATIONS for step in steps})
 
-    monkeypatch.setattr(command, "measure", measure)
+    monkeypatch.setattr("hptransfer.coordcheck.measure.measure", measure)
     return asked
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
     with pytest.raises(SystemExit) as stopped:
-        cli.run(lambda: command.main(list(argv)))
+        cli.main(["coordcheck", *argv])
     printed = capsys.readouterr()
     return stopped.value.code, printed.out, printed.err
 
@@ -51,9 +51,7 @@ def test_defaults(here, capsys, jobs):
     code, out, err = run(capsys, "--optimizer", "muon")
     assert (code, out) == (0, "")
     assert "passed: " in err
-    assert (
-        err.endswith(" --optimizer muon\n") and "next:    python -m hptransfer.search --experiment quickstart --set 'arms=" in err
-    )
+    assert err.endswith(" --optimizer muon\n") and "next:    hptransfer search --experiment quickstart --set 'arms=" in err
     assert [(job.point["width"], job.point.init_seed, job.point.data_seed) for job in jobs] == [
         (width, seed, seed) for width in (32, 64, 128, 256, 512) for seed in range(5)
     ]
@@ -199,7 +197,7 @@ def test_an_output_that_cannot_be_written(here, capsys, jobs):
 def test_the_whole_way_in_worker_processes(here, capsys, monkeypatch):
     """AdamW under sp on the embedded corpus fails the check; workers find the very numbers that this process does."""
     asked = []
-    monkeypatch.setattr(command, "measure", lambda jobs, steps: asked.extend(jobs) or measure(jobs, steps))
+    monkeypatch.setattr("hptransfer.coordcheck.measure.measure", lambda jobs, steps: asked.extend(jobs) or measure(jobs, steps))
     argv = ["--optimizer", "adamw", "--parametrization", "sp", "--lr", "0.004", "--widths", "128", "16", "--steps", "3"]
     argv += ["--seeds", "1", "--set", "base_width=16", "--set", "model.depth=1", "--json"]
     code, out, err = run(capsys, *argv)

@@ -7,7 +7,8 @@ import torch
 from tiny import DATA, tiny_corpus, tiny_spec
 
 from hptransfer.coordcheck.check import Run, check
-from hptransfer.coordcheck.measure import CONTEXT, SEQUENCES, measure_run, shortened
+from hptransfer.coordcheck.measure import measure_run
+from hptransfer.coordcheck.runs import CONTEXT, SEQUENCES, shortened
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import Horizon
 from hptransfer.trainers.ours.build import build_model, build_optimizer

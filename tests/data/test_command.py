@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hptransfer.base.errors import UsageError
-from hptransfer.data.command import main
+from hptransfer.cli import perform
 from hptransfer.experiment import DataChoice
 from hptransfer.trainers.ours.data.corpus import load_corpus
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(*options: str) -> None:
-    main(["--set", "data.corpus=text", "--write", "corpus", *options])
+    perform("data", ["--set", "data.corpus=text", "--write", "corpus", *options])
 
 
 def test_tokens_and_text_are_those_that_runs_see(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,5 +52,5 @@ def test_it_is_written_again_over_itself_and_over_nothing_else(folder: Path) -> 
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="was not written by this command"):
-        main(["--set", "data.corpus=text", "--write", "mine"])
+        perform("data", ["--set", "data.corpus=text", "--write", "mine"])
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.txt"]

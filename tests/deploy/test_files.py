@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from hptransfer.base.errors import UsageError
-from hptransfer.search.command import main as search
+from hptransfer.cli import perform
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "hptransfer/deploy"
@@ -111,7 +111,7 @@ def test_the_entrypoint_is_a_command_that_the_search_takes(job):
     """All options are known: what it stumbles over is a value that is wrong on purpose."""
     words = job["spec"]["entrypoint"].split()[3:]
     with pytest.raises(UsageError, match="recipe 'none'"):
-        search([*words, "--optimizer", "none"])
+        perform("search", [*words, "--optimizer", "none"])
 
 
 def test_the_slurm_script_says_how_it_is_used():

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import parser, selection
+from hptransfer.cli import parse, selection
 from hptransfer.experiment import load_experiment
-from hptransfer.experiment.choice import add_arm_options, arm_options, chosen_arms
+from hptransfer.experiment.choice import arm_options, chosen_arms
 
 ARMS = """
 name: mine
@@ -33,9 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 def chosen(file: Path, *argv: str):
     """The experiment, the arms, and the options of the next command."""
-    arguments = parser("transfer", "")
-    add_arm_options(arguments)
-    args = arguments.parse_args(["--experiment", str(file), *argv])
+    args = parse("transfer", ["--experiment", str(file), *argv])
     experiment, arms = chosen_arms(args)
     return experiment, arms, [*shlex.split(selection(args))[2:], *arm_options(arm.name for arm in arms).split()]
 

@@ -9,13 +9,14 @@ from records import DATA
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import perform
 from hptransfer.experiment.model import ModelChoice
 from hptransfer.export.canonical import canonical, model_words
-from hptransfer.export.command import default_output, main
+from hptransfer.export.command import default_output
 from hptransfer.models import FAMILIES
 from hptransfer.runs import Job, Point
 from hptransfer.trainers.ours.points import resolve, spec_of
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction, default_path
 
@@ -25,7 +26,7 @@ EXPERIMENT = make_experiment(name="sample", base_width=64, optimizers=["adamw", 
 def prediction(recipe: str) -> Prediction:
     group = Group(recipe, tuple(make_records(Truth(), EXPERIMENT, recipe=recipe)))
     target = resolve(EXPERIMENT.point(EXPERIMENT.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
-    return predict(group, target, resolve, draws=30)
+    return predict_group(group, target, resolve, draws=30)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_the_model_is_described_as_it_is(preset: str) -> None:
 
 
 def test_command_writes_the_default_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--prediction", "predictions/sample/shampoo-256.json", "--json"])
+    perform("export", ["--prediction", "predictions/sample/shampoo-256.json", "--json"])
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((folder / "exports/sample/shampoo-256.json").read_text())
     assert "written: exports/sample/shampoo-256.json" in err
@@ -112,15 +113,15 @@ def test_exports_are_filed_as_their_predictions_are() -> None:
 
 
 def test_optimizer_and_experiment_name_the_prediction(folder: Path) -> None:
-    main(["--experiment", "sample.yaml", "--optimizer", "adamw", "--output", "out/run.json"])
+    perform("export", ["--experiment", "sample.yaml", "--optimizer", "adamw", "--output", "out/run.json"])
     assert json.loads((folder / "out/run.json").read_text())["optimizer"]["recipe"] == "adamw"
 
 
 def test_a_table_has_no_run_to_export(folder: Path, adamw: Prediction) -> None:
     for job in (None, Job(run_id="", point=Point(scales={"width": 256}, hyperparameters={"lr": 0.1}))):
         Path("bare.json").write_text(adamw.model_copy(update={"job": job}).model_dump_json())
-        with pytest.raises(UsageError, match=r"^bare.json is of a table: there is no run to export$"):
-            main(["--prediction", "bare.json"])
+        with pytest.raises(UsageError, match=r"was predicted from a table: there is no run to export$"):
+            perform("export", ["--prediction", "bare.json"])
         assert not Path("exports").exists()
 
 
@@ -130,11 +131,11 @@ def test_a_table_has_no_run_to_export(folder: Path, adamw: Prediction) -> None:
         (["--target", "jsn"], "unknown export target 'jsn'; did you mean 'json'"),
         (["--experiment", "sample.yaml"], "name one with --optimizer"),
         (["--experiment", "sample.yaml", "--optimizer", "shampo"], "unknown arm or recipe 'shampo'; did you mean 'shampoo'"),
-        (["--experiment", "sample.yaml", "--optimizer", "muon"], "make it with `python -m hptransfer.transfer`"),
+        (["--experiment", "sample.yaml", "--optimizer", "muon"], "make it with `hptransfer transfer`"),
         (["--prediction", "sample.yaml"], "is not a prediction file"),
     ],
 )
 def test_mistakes_are_one_line(folder: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        main(arguments)
+        perform("export", arguments)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2

@@ -16,6 +16,7 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer import cli
+from hptransfer.cli import perform
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
 from hptransfer.plan.cost import cost_of, total
@@ -25,7 +26,7 @@ from hptransfer.search.studies import make_studies
 from hptransfer.trainers import inputs_of_arms
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.validate.protocol import Protocol
 
@@ -45,7 +46,7 @@ def plan(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     def run(experiment: Experiment, *argv: str) -> dict[str, Any]:
         (here / "e.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
-        command.main(["--experiment", "e.yaml", "--json", *argv])
+        perform("plan", ["--experiment", "e.yaml", "--json", *argv])
         return dict(json.loads(capsys.readouterr().out))
 
     return run
@@ -83,7 +84,7 @@ def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
     for recipe in experiment.optimizers:
         group = Group(recipe, tuple(make_records(Truth(), experiment, recipe=recipe)))
         target = resolve(experiment.point(experiment.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
-        predictions[recipe] = predict(group, target, resolve)
+        predictions[recipe] = predict_group(group, target, resolve)
     jobs = Protocol(predictions, experiment.validation, "adamw", resolve).planned({})
     stages = [stage for stage in found["stages"] if stage["stage"] in ("validation", "ladder")]
     assert Counter((s["arm"], s["stage"], s["runs"]) for s in stages) == Counter(
@@ -147,7 +148,7 @@ def test_the_next_command_is_the_same_search(experiment: Experiment, plan: Plan,
     monkeypatch.setattr(cli.console, "print", lambda *words, **_: said.extend(map(str, words)))
     plan(experiment, "--optimizer", "shampoo", "--trials", "7", "--widths", "16", "32")
     [line] = [line for line in said if line.startswith("next:")]
-    assert line.endswith("hptransfer.search --experiment e.yaml --set 'widths=[16,32]' --optimizer shampoo --trials 7")
+    assert line == "next:    hptransfer search --experiment e.yaml --set 'widths=[16,32]' --optimizer shampoo --trials 7"
 
 
 def stored(plan: Plan, noise: float, seconds: dict[int, float]) -> tuple[Experiment, dict[str, Any]]:
@@ -203,7 +204,7 @@ def test_the_surface_is_that_of_the_runs_in_the_store(plan: Plan) -> None:
 )
 def test_mistakes(here: Path, capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.run(lambda: command.main(argv))
+        cli.main(["plan", *argv])
     printed = capsys.readouterr()
     assert stopped.value.code == 2
     assert printed.out == ""

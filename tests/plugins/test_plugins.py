@@ -20,7 +20,6 @@ from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.space import load_space
 from hptransfer.models import FAMILIES
 from hptransfer.optimizers import RECIPES, get_recipe
-from hptransfer.report.palette import colour
 from hptransfer.testing import check_family, check_recipe
 from hptransfer.trainers.ours import points
 from hptransfer.trainers.ours.loop import train
@@ -63,7 +62,7 @@ def spec_of(experiment: Experiment, recipe: str, width: int = 32) -> RunSpec:
 
 def test_the_recipe_conforms(experiment: Experiment) -> None:
     check_recipe(get_recipe("toy"))
-    assert colour(Arm.of("toy", "mup")) == "#808000"
+    assert Arm.of("toy", "mup").colour == "#808000"
 
 
 def test_the_family_conforms(experiment: Experiment) -> None:

@@ -17,8 +17,6 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec, Parametrization
-from hptransfer.report.coordinates import CoordinateCheck
-from hptransfer.report.results import Results
 from hptransfer.runs import CurvePoint, Job, Point, Record, Store
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.prediction import (
@@ -31,7 +29,9 @@ from hptransfer.transfer.prediction import (
     Prediction,
     default_path,
 )
+from hptransfer.validate.coordinates import CoordinateCheck
 from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.validate.results import Results
 from hptransfer.validate.standing import protocols
 
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="ab" * 32, vocab=256)
@@ -406,3 +406,29 @@ def at_constant_lr(made: Record) -> Record:
 def changed(made: Record, **outcome: object) -> Record:
     """The run with something else in its outcome."""
     return made.model_copy(update={"outcome": made.outcome.model_copy(update=outcome)})
+
+
+def with_validation(found: Results, **changes: object) -> Results:
+    """With another validation of Muon."""
+    return replace(found, validations=found.validations | {"muon": found.validations["muon"].model_copy(update=changes)})
+
+
+def lost(found: Results, which: Callable[[TargetRun], bool], *, baseline: bool = False) -> tuple[TargetRun, ...]:
+    """The runs of Muon's validation, or the baseline's in it, of which ``which`` have diverged on every seed."""
+    validation = found.validations["muon"]
+    runs = validation.baseline_runs if baseline else validation.runs
+    assert any(map(which, runs))
+    gone = {"loss": None, "standard_error": None, "losses": (None,)}
+    return tuple(run.model_copy(update=gone) if which(run) else run for run in runs)
+
+
+def with_winner(found: Results) -> tuple[Results, TargetRun]:
+    """A probe of AdamW won over its prediction: run anew with two fresh seeds, from which the ladder starts."""
+    runs = found.validations["muon"].baseline_runs
+    around, rungs = ([run for run in runs if (run.kind == "horizon") == is_rung] for is_rung in (False, True))
+    probe = next(run for run in around if (run.kind, run.factor) == ("lr_probe", 0.5))
+    made = [record(job(found.experiment, "adamw", 256, probe.lr, seed=seed)) for seed in (1, 2)]
+    losses = tuple(run.loss for run in made)
+    again = {"losses": losses, "loss": sum(filter(None, losses)) / 2, "run_ids": tuple(run.run_id for run in made)}
+    winner = probe.model_copy(update=again)
+    return with_validation(with_records(found, (*found.records, *made)), baseline_runs=(*around, winner, *rungs)), winner

@@ -48,7 +48,7 @@ CONTRAST = """element => {
 class Opened:
     """A page that was loaded, with what it said and asked for meanwhile."""
 
-    def __init__(self, browser: Browser, file: Path, width: int = 1400, **context: Any) -> None:
+    def __init__(self, browser: Browser, file: Path, width: int = 1400, *, drawn: bool = True, **context: Any) -> None:
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **context)
@@ -59,7 +59,9 @@ class Opened:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(file.as_uri())
         charts = self.page.locator(".chart")
-        self.page.wait_for_function("n => document.querySelectorAll('.chart svg').length === n", arg=charts.count())
+        if drawn:
+            self.page.evaluate("Promise.all(drawings).then(() => true)")
+            assert self.page.locator(".chart svg").count() == charts.count()
         self.charts = charts.all()
         # The specifications of the charts, as text, by their names.
         self.specs: dict[str, str] = self.page.evaluate(
@@ -100,15 +102,23 @@ def test_every_chart_is_drawn_offline_and_in_silence(browser: Browser, report: P
 
 
 def test_a_complaint_and_a_request_would_be_noticed(browser: Browser, report: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.html"
-    text = (report / "index.html").read_text()
-    broken.write_text(text.replace("for (const holder", "fetch('http://example.org').catch(() => 0); for (const holder"))
-    with Opened(browser, broken) as opened:
+    broken, text = tmp_path / "broken.html", (report / "index.html").read_text()
+    broken.write_text(text.replace("const drawings", "fetch('http://example.org').catch(() => 0); const drawings"))
+    with Opened(browser, broken, drawn=False) as opened:  # not the script that the policy names
         assert any("Content Security Policy" in line for line in opened.complaints)
-    policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", broken.read_text())
-    broken.write_text(policy)
+        assert opened.page.locator(".chart svg").count() == 0
+    broken.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", broken.read_text()))
     with Opened(browser, broken) as opened:
         assert opened.asked == ["http://example.org/"]
+
+
+def test_the_page_runs_no_other_script(browser: Browser, report: Path) -> None:
+    tries = "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.hit = 1'}))"
+    tries += "; document.querySelector('h1').setAttribute('onclick', 'window.hit = 1'); document.querySelector('h1').click()"
+    with Opened(browser, report / "index.html") as opened:
+        opened.page.evaluate(f"() => {{ {tries} }}")
+        assert opened.page.evaluate("window.hit") is None
+        assert sum("Content Security Policy" in line for line in opened.complaints) >= 2
 
 
 def test_a_mark_says_its_numbers(wide: Opened) -> None:
@@ -130,35 +140,22 @@ def test_a_mark_says_its_numbers(wide: Opened) -> None:
 
 
 def test_a_legend_shows_one_of_its_entries_alone(wide: Opened) -> None:
-    filtered = set()
     for chart in wide.charts:
         chart.scroll_into_view_if_needed()
-        entries = chart.evaluate(LEGEND)
-        before = chart.evaluate(MARKS)
+        entries, before, name = chart.evaluate(LEGEND), chart.evaluate(MARKS), chart.get_attribute("data-spec")
         labels = {entry["label"] for entry in entries}
-        fields = [name for name in _names(before) if len(labels) > 1 and {_text(mark, name) for mark in before} >= labels]
-        if not fields:
+        (field,) = set(re.findall(r'"fields":\["(\w+)"\]', wide.specs[str(name)]))
+        assert labels == {mark["row"][field] for mark in before if field in mark["row"]} != set(), name
+        if len(labels) == 1:
             continue
         wide.page.mouse.click(*entries[0]["at"])
         wide.page.wait_for_function(f"([chart, n]) => ({MARKS})(chart).length < n", arg=[chart.element_handle(), len(before)])
-        after = chart.evaluate(MARKS)
-        assert {_text(mark, fields[0]) for mark in after} & labels == {entries[0]["label"]}
-        assert after
+        shown = {mark["row"].get(field) for mark in chart.evaluate(MARKS)}
+        assert shown & labels == {entries[0]["label"]}, name
         box = chart.locator("svg").first.bounding_box()
         assert box
         wide.page.mouse.dblclick(box["x"] + box["width"] - 4, box["y"] + 3)  # beside the legend: all of them again
         wide.page.wait_for_function(f"([chart, n]) => ({MARKS})(chart).length === n", arg=[chart.element_handle(), len(before)])
-        filtered.add(chart.get_attribute("data-spec"))
-    of_muon_alone = {"spec-compute-multiplier", "spec-multiplier-over-scale"}
-    assert filtered == {name for name, spec in wide.specs.items() if '"bind":"legend"' in spec} - of_muon_alone != set()
-
-
-def _names(marks: list[dict[str, Any]]) -> list[str]:
-    return sorted({name for mark in marks for name in mark["row"]})
-
-
-def _text(mark: dict[str, Any], name: str) -> str:
-    return str(mark["row"].get(name, ""))
 
 
 def _rows(page: Page) -> list[dict[str, str]]:
@@ -233,6 +230,6 @@ def test_without_javascript_the_answer_stands_and_the_runs_are_pointed_to(browse
     page = context.new_page()
     page.goto((report / "index.html").as_uri())
     assert page.locator(".verdict").first.is_visible()
-    assert page.get_by_text("The table needs JavaScript; all runs are in runs.csv").is_visible()
+    assert page.locator("#runs .absent", has_text="runs.csv").is_visible()
     assert page.locator(".controls").is_hidden()
     context.close()

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from report.factory import experiment, prediction, write_all
 
-from hptransfer import cli
 from hptransfer.base.errors import UsageError
-from hptransfer.report.command import main
+from hptransfer.cli import perform
 
 
 def test_the_report_folder_is_complete(report: Path) -> None:
@@ -31,24 +30,12 @@ def test_the_report_folder_is_complete(report: Path) -> None:
     assert {row["state"] for row in rows} == {"complete", "diverged", "failed"}
 
 
-def test_the_markdown_gives_the_answer_and_links_to_figures_that_exist(report: Path) -> None:
-    text = (report / "report.md").read_text()
-    assert "| muon | 0.0208 (0.0172\N{EN DASH}0.0248) |" in text
-    assert "> 4.00x (not bracketed)" in text
-    assert "\n- muon saves compute: AdamW needs 1.42x the compute for the same loss at width 256" in text
-    assert "\n- muon: The prediction is within the noise of the best found around it" in text
-    assert "\n- muon: Check failed: batch in the swept range (a < b)." in text
-    assert "| lower loss | higher loss | difference |" in text and "\n| muon | adamw | 0.0" in text
-    links = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert sorted(links) == sorted(f"figures/{path.name}" for path in (report / "figures").glob("*.svg")) != []
-
-
 def test_json_prints_the_summary_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_all(folder, experiment(("adamw",)), tested=False)
-    main(["--experiment", str(file), "--json"])
+    perform("report", ["--experiment", str(file), "--json"])
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((folder / "reports/sample/summary.json").read_text())
-    assert "next:    python -m hptransfer.validate" in err
+    assert "next:    hptransfer validate" in err
 
 
 @pytest.mark.parametrize("optimizers", [("adamw", "muon"), ("muon", "adamw")])
@@ -56,26 +43,23 @@ def test_a_finished_report_names_the_export_of_the_lowest_loss(
     folder: Path, capsys: pytest.CaptureFixture[str], optimizers: tuple[str, ...]
 ) -> None:
     file = write_all(folder, experiment(optimizers))
-    main(["--experiment", str(file)])
+    perform("report", ["--experiment", str(file)])
     said = capsys.readouterr().err
-    assert "next:    python -m hptransfer.export --experiment" in said and " --optimizer muon --target json" in said
+    assert "next:    hptransfer export --experiment" in said and " --optimizer muon --target json" in said
 
 
 def test_a_next_command_is_printed_as_it_has_to_be_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_all(folder, experiment())
-    main(["--experiment", str(file), "--set", "optimizers=[adamw,muon]", "--set", "description='[bold] :x:'"])
-    assert (
-        f"next:    python -m hptransfer.export --experiment {file} --set 'optimizers=[adamw,muon]' --set "
-        in capsys.readouterr().err
-    )
+    perform("report", ["--experiment", str(file), "--set", "optimizers=[adamw,muon]", "--set", "description='[bold] :x:'"])
+    assert f"next:    hptransfer export --experiment {file} --set 'optimizers=[adamw,muon]' --set " in capsys.readouterr().err
 
 
 def test_figures_of_an_earlier_report_do_not_stay(folder: Path) -> None:
     file = write_all(folder, experiment(("adamw",)), tested=False)
-    main(["--experiment", str(file)])
+    perform("report", ["--experiment", str(file)])
     assert (folder / "reports/sample/figures/optimum-against-width-adamw.svg").is_file()
     (folder / "predictions/sample/adamw-256.json").unlink()
-    main(["--experiment", str(file), "--set", "search.trials=99"])
+    perform("report", ["--experiment", str(file), "--set", "search.trials=99"])
     assert not (folder / "reports/sample/figures/optimum-against-width-adamw.svg").exists()
 
 
@@ -86,14 +70,8 @@ def test_files_of_others_in_the_output_folder_stay(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     for _ in range(2):
-        main(["--experiment", str(file), "--output", "mine"])
+        perform("report", ["--experiment", str(file), "--output", "mine"])
     assert [path.read_text() for path in theirs] == ["mine", "mine"]
-
-
-def test_brackets_in_a_table_are_text(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.table("[bold] title", ("[red]a",), [("[adamw,muon] :x:",)])
-    said = capsys.readouterr().err
-    assert "[bold] title" in said and "[red]a" in said and "[adamw,muon] :x:" in said
 
 
 @pytest.mark.parametrize("live", [[], ["--live"]])
@@ -102,25 +80,25 @@ def test_a_folder_with_a_comparison_is_refused(folder: Path, live: list[str]) ->
     (folder / "two").mkdir()
     (folder / "two/compare.md").write_text("# a against b")
     with pytest.raises(UsageError, match=r"two holds another kind of report, with its compare\.md"):
-        main(["--experiment", str(file), "--output", "two", *live])
+        perform("report", ["--experiment", str(file), "--output", "two", *live])
     assert [path.name for path in (folder / "two").iterdir()] == ["compare.md"]
 
 
 def test_a_folder_that_cannot_be_is_one_line(folder: Path) -> None:
     file = write_all(folder, experiment())
     with pytest.raises(UsageError, match=r"--output x+: File name too long"):
-        main(["--experiment", str(file), "--output", "x" * 300])
+        perform("report", ["--experiment", str(file), "--output", "x" * 300])
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "x" * 65, "", ".hidden", "two words"])
 def test_a_name_that_is_no_folder_is_one_line(folder: Path, name: str) -> None:
     file = write_all(folder, experiment())
     with pytest.raises(UsageError, match="name: a name has up to 64 letters, digits, dots, underscores and dashes") as error:
-        main(["--experiment", str(file), "--set", f"name={name!r}"])
+        perform("report", ["--experiment", str(file), "--set", f"name={name!r}"])
     assert "\n" not in str(error.value)
 
 
 def test_an_empty_store_is_one_line(folder: Path) -> None:
     file = write_all(folder, experiment())
     with pytest.raises(UsageError, match="store nowhere is empty"):
-        main(["--experiment", str(file), "--store", "nowhere"])
+        perform("report", ["--experiment", str(file), "--store", "nowhere"])

@@ -18,9 +18,11 @@ from report.factory import BEST_LR, experiment, job, prediction, record, registe
 from hptransfer import cli
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable
-from hptransfer.report import command, live
+from hptransfer.cli import perform
+from hptransfer.report import live
 from hptransfer.runs import Claims, Record, Store
 from hptransfer.trainers.ours.points import resolve
+from hptransfer.validate import standing
 
 OURS = experiment(("muon",))
 PAGE = Path("reports/sample/index.html")
@@ -44,7 +46,7 @@ def follow(*steps: Callable[[], object], store: str = "runs") -> list[str]:
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    live.follow(OURS, Store(store), resolve, PAGE.parent, (), " --experiment sample", sleep=step)
+    live.follow(OURS, Store(store), resolve, PAGE.parent, (), "--experiment sample", sleep=step)
     return pages
 
 
@@ -100,7 +102,7 @@ def test_the_page_is_made_anew_only_when_the_store_has_changed(folder: Path, mon
 def test_nothing_is_fitted_while_a_search_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an arm that is searched to the end the page has what was predicted already."""
     two = experiment()
-    monkeypatch.setattr("hptransfer.validate.standing.predict", lambda *arguments, **named: pytest.fail("a fit"))
+    monkeypatch.setattr(standing, "predict_group", lambda *arguments, **named: pytest.fail("a fit"))
     store, pages = Store("runs"), []
     for one in search_records(two):
         if one.point.settings["optimizer"] == "muon" or one.point["width"] == 32:
@@ -195,13 +197,13 @@ def test_a_wrong_store_is_refused_at_once(folder: Path, store: str, says: str) -
     Path("file").write_text("")
     Path("sample.yaml").write_text(yaml.safe_dump(OURS.model_dump(mode="json")))
     with pytest.raises(UsageError, match=re.escape(says)):
-        command.main(["--live", "--experiment", "sample.yaml", "--store", store])
+        perform("report", ["--live", "--experiment", "sample.yaml", "--store", store])
     assert not Path("reports").exists()
 
 
 def test_live_and_compare_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        command.main(["--live", "--compare", "a", "b"])
+        perform("report", ["--live", "--compare", "a", "b"])
     assert stopped.value.code == 2
     assert "not allowed with argument" in capsys.readouterr().err
 
@@ -244,7 +246,7 @@ def written(folder: Path) -> Callable[..., tuple[int, str]]:
 
     def run(*argv: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as stopped:
-            cli.run(lambda: command.main(["--live", "--experiment", "sample.yaml", *argv]))
+            cli.main(["report", "--live", "--experiment", "sample.yaml", *argv])
         return int(stopped.value.code or 0), PAGE.read_text()
 
     return run

@@ -10,10 +10,10 @@ import yaml
 from report.factory import experiment, write_all
 
 from hptransfer.base.files import replace
-from hptransfer.report import html
+from hptransfer.cli import perform
+from hptransfer.report import render
 from hptransfer.report.build import build_page
-from hptransfer.report.command import main
-from hptransfer.report.results import Results
+from hptransfer.validate.results import Results
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -28,7 +28,7 @@ def opened(browser: Browser, address: str, width: int = 1400) -> tuple[Page, lis
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(address)
-    page.wait_for_function("document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg').length")
+    page.wait_for_function("() => document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg').length")
     return page, complaints
 
 
@@ -43,7 +43,7 @@ def show(found: Results, count: int) -> Path:
 def test_a_live_page_shows_the_next_state_by_itself(
     browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch, fragment: str
 ) -> None:
-    monkeypatch.setattr(html, "REFRESH_SECONDS", 1)
+    monkeypatch.setattr(render, "REFRESH_SECONDS", 1)
     page, complaints = opened(browser, show(full, 1).as_uri() + fragment)
     show(full, 2)
     page.get_by_text("Live: 2 of 54 runs").wait_for(state="attached")
@@ -53,7 +53,7 @@ def test_a_live_page_shows_the_next_state_by_itself(
 
 @pytest.mark.slow
 def test_a_reload_keeps_the_place(browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "REFRESH_SECONDS", 3600)
+    monkeypatch.setattr(render, "REFRESH_SECONDS", 3600)
     page, _ = opened(browser, show(full, 1).as_uri())
     before = page.evaluate("scrollY")
     page.mouse.wheel(0, 1500)
@@ -68,12 +68,12 @@ def test_a_reload_keeps_the_place(browser: Browser, full: Results, monkeypatch: 
 
 
 def test_a_live_page_waits_for_who_types(browser: Browser, full: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "REFRESH_SECONDS", 3600)
+    monkeypatch.setattr(render, "REFRESH_SECONDS", 3600)
     page, _ = opened(browser, show(full, 1).as_uri())
     show(full, 2)
     page.locator("#run-filter").focus()
     page.evaluate("() => { const own = reload; window.looked = 0; window.reload = () => { looked++; own(); }; reload(); }")
-    page.wait_for_function("looked >= 2")
+    page.wait_for_function("() => window.looked >= 2")
     assert page.get_by_text("Live: 1 of 54 runs").count() == 1
     page.evaluate("document.activeElement.blur()")
     page.get_by_text("Live: 2 of 54 runs").wait_for(state="attached")
@@ -87,7 +87,7 @@ def test_a_comparison_is_drawn_and_filtered(browser: Browser, folder: Path, widt
         write_all(folder, made)
         files.append(f"{made.name}-kept.yaml")  # `write_all` always writes sample.yaml
         Path(files[-1]).write_text(yaml.safe_dump(made.model_dump(mode="json")))
-    main(["--compare", *files])
+    perform("report", ["--compare", *files])
     page, complaints = opened(browser, (folder / "reports/compare-sample-other/index.html").as_uri(), width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     chart = page.locator('[data-spec="spec-held-out-losses"]')
@@ -95,7 +95,7 @@ def test_a_comparison_is_drawn_and_filtered(browser: Browser, folder: Path, widt
     assert marks.count() == 5
     chart.locator(".role-legend-label text", has_text="other").click()
     page.wait_for_function(
-        "document.querySelectorAll('[data-spec=spec-held-out-losses] .mark-symbol.role-mark path').length === 3"
+        "() => document.querySelectorAll('[data-spec=spec-held-out-losses] .mark-symbol.role-mark path').length === 3"
     )
     assert complaints == []
     page.close()

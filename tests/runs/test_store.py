@@ -53,22 +53,23 @@ def test_compact_changes_nothing_that_is_read(store, make_run, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ['{"run_id": "x"', "", "[]", '{"schema_version": 2}', '{"schema_version": 2, "job": 3}'])
-def test_a_damaged_file_is_named_and_set_aside_and_the_rest_is_read(store, make_run, tmp_path, capsys, damage):
+def test_a_damaged_file_is_named_and_set_aside_and_the_rest_is_read(store, make_run, tmp_path, caplog, damage):
     record = record_of(make_run())
     store.add(record)
     (tmp_path / "runs/runs/broken.json").write_text(damage)
     assert list(store.records()) == [record.run_id]
-    assert "runs/broken.json is damaged" in capsys.readouterr().err
+    assert "runs/broken.json is damaged" in caplog.text
     assert (tmp_path / "runs/damaged/broken.json").read_text() == damage
+    caplog.clear()
     assert list(store.records()) == [record.run_id]
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
-def test_a_damaged_parquet_file_is_set_aside_whole(store, make_run, tmp_path, capsys):
+def test_a_damaged_parquet_file_is_set_aside_whole(store, make_run, tmp_path, caplog):
     store.add(record_of(make_run()))
     (tmp_path / "runs/compact.parquet").write_bytes(b"PAR1 not really")
     assert len(store.records()) == 1
-    assert "compact.parquet is damaged" in capsys.readouterr().err
+    assert "compact.parquet is damaged" in caplog.text
 
 
 def test_a_newer_schema_is_refused_and_stays_where_it_is(store, make_run, tmp_path):

@@ -8,17 +8,15 @@ import shlex
 import pytest
 
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import parser, selection
+from hptransfer.cli import parse, selection
 from hptransfer.experiment import load_experiment
-from hptransfer.search.choice import add_search_options, chosen_search
+from hptransfer.search.choice import chosen_search
 
 COMMAND = "python train.py --width {width} --lr {lr:.2e} --note 'a: b # c'"
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
-    options = parser("search", "")
-    add_search_options(options)
-    return options.parse_args(list(arguments))
+    return parse("search", arguments)
 
 
 def test_a_command_is_an_experiment_that_the_next_commands_find_too() -> None:

@@ -13,9 +13,8 @@ import yaml
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import perform
 from hptransfer.runs import Store
-from hptransfer.store.command import main
-from hptransfer.transfer.command import main as transfer
 
 EXPERIMENT = make_experiment(optimizers=["muon"])
 
@@ -34,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def store(*arguments: str) -> int:
-    return main(["--experiment", "mine.yaml", *arguments])
+    return perform("store", ["--experiment", "mine.yaml", *arguments])
 
 
 COLUMNS = ("--columns", "width=d_model,weight_decay=wd")
@@ -47,7 +46,7 @@ def test_imported_runs_predict_as_searched_ones(folder: Path, capsys: pytest.Cap
     records = Store("runs").records().values()
     assert sum(record.state == "diverged" for record in records) == 1
     assert {record.outcome.device for record in records} == {"imported from runs.csv"}
-    assert transfer(["--experiment", "mine.yaml", "--json"]) == 0
+    assert perform("transfer", ["--experiment", "mine.yaml", "--json"]) == 0
     lr = json.loads(capsys.readouterr().out)["predictions"][0]["hyperparameters"]["lr"]
     assert abs(math.log(lr["value"] / 0.01)) < 0.15
 

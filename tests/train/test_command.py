@@ -8,15 +8,15 @@ import yaml
 from records import record_of
 from synthetic import Truth, make_records
 
+from hptransfer import cli
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import run
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan.hardware import HARDWARE, peak
 from hptransfer.runs import CurvePoint, Job, Point, Store
-from hptransfer.train.command import main, transferred
+from hptransfer.train.command import transferred
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
 
@@ -38,7 +38,7 @@ def prediction() -> Prediction:
     experiment, data = Experiment.model_validate(TINY), load_corpus(DataChoice()).spec
     target = resolve(experiment.point(experiment.arm("muon"), data, width=48, lr=1.0, weight_decay=0.0))
     group = Group("muon", tuple(make_records(Truth(), experiment, recipe="muon", data=data)))
-    return predict(group, target, resolve, draws=30)
+    return predict_group(group, target, resolve, draws=30)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def folder(prediction: Prediction, tmp_path: Path, monkeypatch) -> Path:
 def command(capsys, *argv: str) -> tuple[int, dict, str]:
     """Exit code, the JSON, and what was said."""
     with pytest.raises(SystemExit) as stopped:
-        run(lambda: main(["--experiment", "tiny.yaml", "--prediction", "muon.json", "--json", *argv]))
+        cli.main(["train", "--experiment", "tiny.yaml", "--prediction", "muon.json", "--json", *argv])
     printed = capsys.readouterr()
     return stopped.value.code, json.loads(printed.out or "{}"), printed.err
 

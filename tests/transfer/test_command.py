@@ -14,8 +14,8 @@ import yaml
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import perform
 from hptransfer.runs import Store
-from hptransfer.transfer.command import main
 from hptransfer.transfer.prediction import read_prediction
 
 EXPERIMENT = make_experiment(parametrizations=["mup", "sp"])
@@ -38,7 +38,7 @@ def fill(truth: Truth = Truth(), **options: Any) -> None:  # noqa: B008  frozen
 
 
 def transfer(*arguments: str) -> int:
-    return main(["--experiment", "synthetic.yaml", *arguments])
+    return perform("transfer", ["--experiment", "synthetic.yaml", *arguments])
 
 
 def test_json_contract(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_people_see_one_table_and_the_next_command(study: Path, capsys: pytest.C
     assert "FAILED" not in captured.err
     assert "refused: adamw-sp of experiment other has 0 complete runs at width 128 and needs 3" in captured.err
     assert "written: predictions/other/adamw-256.json\nwritten: predictions/other/muon-256.json" in captured.err
-    assert "python -m hptransfer.validate --experiment synthetic.yaml --set name=other --optimizer adamw,muon" in captured.err
+    assert "hptransfer validate --experiment synthetic.yaml --set name=other --optimizer adamw,muon" in captured.err
 
 
 def test_several_optimizers_are_a_list(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

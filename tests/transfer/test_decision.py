@@ -26,7 +26,7 @@ def target_of(records: list[Record], width: int = 256, **changes: Any) -> Job:
 
 def predict(records: list[Record], target: Job, **options: Any) -> Prediction:
     """The prediction of one arm."""
-    return decision.predict(Group(records[0].point.settings["optimizer"], tuple(records)), target, resolve, **options)
+    return decision.predict_group(Group(records[0].point.settings["optimizer"], tuple(records)), target, resolve, **options)
 
 
 def changed(record: Record, loss: float | None, **changes: Any) -> Record:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from synthetic import Truth, make_experiment, make_records
 
+from hptransfer.cli import parse, perform
 from hptransfer.runs import Record, Store
 from hptransfer.transfer import command
-from hptransfer.transfer.command import main
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert main([*arguments, "--json"]) == 0
+    assert perform("transfer", [*arguments, "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 
@@ -56,9 +56,9 @@ def test_both_are_groups_of_records_to_one_function(
 
     def spy(group: Group, *arguments: Any, **options: Any) -> Prediction:
         seen.append(group)
-        return predict(group, *arguments, **options)
+        return predict_group(group, *arguments, **options)
 
-    monkeypatch.setattr(command, "predict", spy)
+    monkeypatch.setattr(command, "predict_group", spy)
     printed(TABLE, capsys)
     printed(["--experiment", "ours.yaml"], capsys)
     assert [(group.name, len(group.records)) for group in seen] == [("all", rows), ("muon", 24)]
@@ -71,7 +71,7 @@ def test_with_the_reader_alone_replaced_a_table_gives_what_the_store_gives(
     """Everything after the reader is one pipeline: given the store's questions, the command over a table says the same."""
     ours = printed(["--experiment", "ours.yaml"], capsys)
     read = command._from_store
-    monkeypatch.setattr(command, "_from_table", lambda args: read(command._parse(["--experiment", "ours.yaml"]))[0])
+    monkeypatch.setattr(command, "_from_table", lambda args: read(parse("transfer", ["--experiment", "ours.yaml"]))[0])
     table = printed(TABLE, capsys)
     for found in (ours, table):
         for prediction in found["predictions"]:

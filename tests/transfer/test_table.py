@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from hptransfer.base.errors import UsageError
-from hptransfer.transfer.command import main
+from hptransfer.cli import perform
 
 
 def rows(gamma: float = -0.5, widths: tuple[int, ...] = (64, 128, 256), **more: Any) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def write(path: Path, values: list[dict[str, Any]]) -> Path:
 
 
 def transfer(path: Path, text: str = "--loss val_loss --width 1024", *more: str) -> int:
-    return main(["--table", str(path), *shlex.split(text), *more])
+    return perform("transfer", ["--table", str(path), *shlex.split(text), *more])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
@@ -103,8 +103,8 @@ def test_refusals_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ("options", "message"),
     [
         ("--loss loss", "unknown column 'loss'"),
-        ("--loss val_loss --at depth=3", "write --at width=VALUE"),
-        ("--loss val_loss --at width=big", "write --at width=VALUE"),
+        ("--loss val_loss --at depth=3", "target 'depth=3' does not give a positive value to each scale: width=VALUE"),
+        ("--loss val_loss --at width=big", "--at 'width=big' is not NAME=VALUE"),
         ("--loss val_loss --hp val_loss,who", "row 2: who 'me' is not a number"),
         ("--loss val_loss --scale zero", "row 2: zero 0 is not positive"),
         ("--loss val_loss --where 'width > 1e6'", "the table has no rows"),

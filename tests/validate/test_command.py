@@ -12,9 +12,9 @@ from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
+from hptransfer.cli import perform
 from hptransfer.runs import Store
 from hptransfer.validate import stage
-from hptransfer.validate.command import main
 
 SETTINGS = {"seeds": 1, "probe_octaves": [1], "ladder": [0.5, 2.0]}
 EXPERIMENT = make_experiment(
@@ -50,7 +50,7 @@ def trained(tmp_path, monkeypatch) -> list[str]:
 
 
 def validate(*options: str) -> None:
-    main(["--experiment", "mine.yaml", "--json", *options])
+    perform("validate", ["--experiment", "mine.yaml", "--json", *options])
 
 
 def test_what_has_a_prediction_is_validated_and_a_second_time_nothing_is_trained(trained, tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_an_arm_brings_its_baseline(trained, capsys):
 
 
 def test_an_arm_that_is_named_and_has_no_prediction_is_a_mistake(trained):
-    with pytest.raises(UsageError, match=r"shampoo.*hptransfer\.search .*--optimizer shampoo"):
+    with pytest.raises(UsageError, match=r"shampoo.*`hptransfer search .*--optimizer shampoo"):
         validate("--optimizer", "muon,shampoo")
     assert trained == []
 

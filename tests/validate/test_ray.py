@@ -6,12 +6,11 @@ import pytest
 import yaml
 from synthetic import Truth, make_records
 
-from hptransfer.cli import run
+from hptransfer import cli
 from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.transfer.prediction import Prediction
-from hptransfer.validate.command import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -39,7 +38,7 @@ def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path,
     searched = set(store.records())
     argv = ["--experiment", "tiny.yaml", "--json"]
     with pytest.raises(SystemExit) as stopped:
-        run(lambda: main(argv))
+        cli.main(["validate", *argv])
     printed = capsys.readouterr()
     assert stopped.value.code == 0, printed.err
 
@@ -67,7 +66,7 @@ def test_validate_runs_everything_once_and_writes_down_what_came_of_it(tmp_path,
     assert all(path.stat().st_mtime > registered.stat().st_mtime for path in held_out)
 
     with pytest.raises(SystemExit):
-        run(lambda: main(argv))
+        cli.main(["validate", *argv])
     again = {validation["arm"]: validation for validation in json.loads(capsys.readouterr().out)["validations"]}
     assert again == found
     assert Store("runs").records() == records

@@ -13,7 +13,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
 from hptransfer.runs import Job, Record, Store
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path
 from hptransfer.validate import standing as module
@@ -35,7 +35,7 @@ def told(name: str, records: list[Record], experiment: Experiment = EXPERIMENT) 
     """What transfer makes of an arm's runs."""
     group = Group(name, tuple(records))
     target = resolve(experiment.target(experiment.arm(name), DATA))
-    return predict(group, target, resolve, draws=30, provenance={"run_ids": run_ids(group)})
+    return predict_group(group, target, resolve, draws=30, provenance={"run_ids": run_ids(group)})
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def everything(search: dict[str, list[Record]], *held_out: dict[str, Record]) ->
 
 
 def test_a_prediction_that_rests_on_the_runs_in_the_store_stands(search, predictions, monkeypatch):
-    monkeypatch.setattr(module, "predict", lambda *args, **kwargs: pytest.fail("it was there already"))
+    monkeypatch.setattr(module, "predict_group", lambda *args, **kwargs: pytest.fail("it was there already"))
     found = stands(everything(search), predictions.values())
     assert found.predictions == predictions
     assert (found.refused, found.validations) == ({}, {})

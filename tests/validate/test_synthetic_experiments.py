@@ -12,7 +12,7 @@ from synthetic import Truth, World, draw_world, make_experiment, make_records
 
 from hptransfer.runs import Job, Point
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import SEARCH_FREEDOM
@@ -43,7 +43,7 @@ def predictions() -> dict[str, Prediction]:
     found = {}
     for arm in EXPERIMENT.compared:
         group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
-        found[arm.name] = predict(group, resolve(EXPERIMENT.target(arm, DATA)), resolve, draws=30)
+        found[arm.name] = predict_group(group, resolve(EXPERIMENT.target(arm, DATA)), resolve, draws=30)
     return found
 
 

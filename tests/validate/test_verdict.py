@@ -9,7 +9,7 @@ from synthetic import Truth, make_experiment, make_records
 from hptransfer.base.refusals import Refusal
 from hptransfer.runs import CurvePoint, Job, Record
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import horizon, seed_noise
@@ -26,7 +26,7 @@ def make_predictions(tokens: int = TOKENS) -> dict[str, Prediction]:
     for arm in EXPERIMENT.compared:
         target = resolve(EXPERIMENT.target(arm, DATA).at(tokens=tokens) if tokens != TOKENS else EXPERIMENT.target(arm, DATA))
         group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
-        made[arm.name] = predict(group, target, resolve, draws=30)
+        made[arm.name] = predict_group(group, target, resolve, draws=30)
     return made
 
 

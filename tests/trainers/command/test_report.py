@@ -10,9 +10,9 @@ import pytest
 import yaml
 from programs import COMMAND, make_experiment, program, record_of, searched
 
+from hptransfer.cli import perform
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
-from hptransfer.report.command import main
 from hptransfer.runs import CurvePoint, Record, Store
 from hptransfer.trainers import resolve
 from hptransfer.validate.standing import protocols, standing
@@ -38,7 +38,7 @@ def page(experiment: Experiment, folder: Path) -> str:
         Store("runs").add(with_steps(record))
     content = experiment.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-    main(["--experiment", "mine.yaml"])
+    perform("report", ["--experiment", "mine.yaml"])
     assert json.loads((folder / "reports/mine/summary.json").read_text())["runs"] == {"complete": len(records)}
     return (folder / "reports/mine/report.md").read_text()
 

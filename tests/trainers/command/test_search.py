@@ -11,7 +11,7 @@ from hptransfer.runs import Job, Outcome, Record, Store
 from hptransfer.search.budget import Spending
 from hptransfer.search.studies import Studies, make_studies
 from hptransfer.trainers import resolve
-from hptransfer.transfer.command import arm_group
+from hptransfer.transfer.target import arm_group
 
 EXPERIMENT = make_experiment(arms={"mine": {}})
 

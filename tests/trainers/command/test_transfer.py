@@ -11,15 +11,15 @@ from world import best_lr
 
 from hptransfer.experiment.membership import members
 from hptransfer.trainers import resolve
-from hptransfer.transfer.command import arm_group, target_of
-from hptransfer.transfer.decision import predict
+from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.prediction import Prediction
+from hptransfer.transfer.target import arm_group, arm_target
 
 
 def predicted(seed: int, arm: str, **changes: Any) -> Prediction:
     experiment = make_experiment(search={"trials": 10, "seed": seed}, **changes)
     found = members(searched(experiment).values(), experiment, resolve)
-    return predict(arm_group(arm, found, experiment.widths, arm), target_of(experiment, arm, found), resolve)
+    return predict_group(arm_group(arm, found, experiment.widths, arm), arm_target(experiment, arm, found, resolve), resolve)
 
 
 @pytest.mark.parametrize("arm", ["mine", "faster"])

@@ -6,10 +6,10 @@ import pytest
 from programs import COMMAND, make_experiment, program, record_of, searched
 
 from hptransfer.experiment.membership import members
-from hptransfer.report.verdicts import prediction_verdict
 from hptransfer.runs import Outcome, Record
 from hptransfer.trainers import resolve
 from hptransfer.validate.protocol import at_searched_scales
+from hptransfer.validate.sentences import prediction_verdict
 from hptransfer.validate.standing import Standing, protocols, standing
 
 EXPERIMENT = make_experiment(validation={"seeds": 3, "probe_octaves": [1], "ladder": [0.5, 2.0]})

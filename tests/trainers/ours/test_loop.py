@@ -148,14 +148,14 @@ def test_a_run_interrupted_again_and_again(tmp_path, monkeypatch) -> None:
     assert steps == list(range(9, 30))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeypatch, capsys) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeypatch, caplog) -> None:
     spec, store = tiny_spec(), Store(tmp_path)
     interrupt(spec, store, monkeypatch)
     content = store.read_checkpoint(spec.run_id)
     store.write_checkpoint(spec.run_id, content[: len(content) // 2])
     steps = seen_steps(monkeypatch)
     record = train(spec, CORPUS, store=store)
-    assert f"checkpoint of run {spec.run_id} is damaged" in capsys.readouterr().err
+    assert f"checkpoint of run {spec.run_id} is damaged" in caplog.text
     assert steps == list(range(30))
     assert outcome(record) == outcome(train(spec, CORPUS))
 
@@ -174,15 +174,15 @@ def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
     assert not Checkpoints(None, "a" * 16).is_due()
 
 
-def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypatch, capsys) -> None:
+def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(checkpoint, "FORMAT", 0)
     Checkpoints(Store(tmp_path), "a" * 16).save(*build(), RunState(step=5))
     monkeypatch.undo()
     assert Checkpoints(Store(tmp_path), "a" * 16).load(*build()) is None
-    assert f"checkpoint of run {'a' * 16} has format 0, not {checkpoint.FORMAT}; the run starts over" in capsys.readouterr().err
+    assert f"checkpoint of run {'a' * 16} has format 0, not {checkpoint.FORMAT}; the run starts over" in caplog.text
 
 
-def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, capsys) -> None:
+def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, caplog) -> None:
     """torch.load would take it."""
     store = Store(tmp_path)
     Checkpoints(store, "a" * 16).save(*build(), RunState(step=5))
@@ -190,7 +190,7 @@ def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, capsys) -> None:
     content[len(content) // 2] ^= 1
     store.write_checkpoint("a" * 16, bytes(content))
     assert Checkpoints(store, "a" * 16).load(*build()) is None
-    assert "is damaged (BadZipFile); the run starts over" in capsys.readouterr().err
+    assert "is damaged (BadZipFile); the run starts over" in caplog.text
 
 
 def test_another_corpus_is_refused() -> None:

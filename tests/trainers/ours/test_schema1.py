@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hptransfer.base.errors import UsageError
+from hptransfer.cli import perform
 from hptransfer.runs import Store
-from hptransfer.store.command import main
 
 OLD = Path(__file__).parents[2] / "golden" / "quickstart" / "store"
 
@@ -23,14 +23,14 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_an_old_store_is_refused_with_the_command_that_helps(old: Store) -> None:
-    with pytest.raises(UsageError, match=r"has schema 1, older than 2; .* hptransfer\.store --store runs --upgrade"):
+    with pytest.raises(UsageError, match=r"has schema 1, older than 2; .*`hptransfer store --store runs --upgrade"):
         list(old.records().values())
 
 
 def test_every_run_is_kept_under_its_name(old: Store) -> None:
     before = {row for part in old.part_names() for row in old.gathered(part)}
     ids = {json.loads(text)["run_id"]: json.loads(text) for text in before}
-    assert main(["--upgrade"]) == 0
+    assert perform("store", ["--upgrade"]) == 0
     records = Store("runs").records()
     assert set(records) == set(ids) and len(ids) > 50
     for run_id, record in records.items():
@@ -41,14 +41,14 @@ def test_every_run_is_kept_under_its_name(old: Store) -> None:
 
 
 def test_again_changes_nothing_and_an_interrupted_one_goes_on(old: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--upgrade"]) == 0
+    assert perform("store", ["--upgrade"]) == 0
     first = dict(Store("runs").records().items())
     capsys.readouterr()
-    assert main(["--upgrade", "--json"]) == 0
+    assert perform("store", ["--upgrade", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["upgraded"] == 0
     for path in OLD.glob("*.parquet"):  # as if the gathered file had not been removed yet
         shutil.copy(path, "runs")
-    assert main(["--upgrade"]) == 0
+    assert perform("store", ["--upgrade"]) == 0
     assert dict(Store("runs").records()) == first
 
 
@@ -58,6 +58,6 @@ def test_runs_of_other_numerics_keep_their_names_and_are_nobodys(tmp_path: Path,
     text = Store("source").gathered(Store("source").part_names()[0])[0]
     (tmp_path / "runs/runs").mkdir(parents=True)
     (tmp_path / "runs/runs/00000000deadbeef.json").write_text(json.dumps(json.loads(text) | {"run_id": "00000000deadbeef"}))
-    assert main(["--upgrade"]) == 0
+    assert perform("store", ["--upgrade"]) == 0
     (record,) = Store("runs").records().values()
     assert record.run_id == "00000000deadbeef" and record.point.settings["numerics"] == 0

@@ -113,13 +113,15 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, make_
         load_corpus(DataChoice(corpus=str(make_folder("jsonl"))))
 
 
-def test_what_takes_long_says_how_far_it_is(cache, make_folder, monkeypatch, capsys) -> None:
+def test_what_takes_long_says_how_far_it_is(cache, make_folder, monkeypatch, caplog) -> None:
     monkeypatch.setattr(cache_module, "PROGRESS_SECONDS", 0.0)
+    caplog.set_level("INFO")
     folder = make_folder("jsonl")
     load_corpus(DataChoice(corpus=str(folder)))
-    assert f"tokenizing corpus {folder} into the cache: 0 MB so far" in capsys.readouterr().err
+    assert f"tokenizing corpus {folder} into the cache: 0 MB so far" in caplog.text
+    caplog.clear()
     load_corpus(DataChoice(corpus=str(folder)))
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
 def test_time_is_not_part_of_it(cache, make_folder) -> None:

@@ -1,0 +1,227 @@
+"""Text that others wrote is text wherever a report says it, and the page runs its own scripts alone, without a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from report.factory import DATA, changed, edited, experiment, job, record, results, with_records, with_validation
+from report.pages import OPTIONS, Elements
+
+from hptransfer import cli
+from hptransfer.base.refusals import Refusal
+from hptransfer.report.build import FORMULA, Files, build, build_page, write
+from hptransfer.report.build import csv as csv_of
+from hptransfer.report.document import Card, Document, Figure, Section, Table
+from hptransfer.report.render import html, markdown
+from hptransfer.report.terminal import show
+from hptransfer.transfer.prediction import Check
+from hptransfer.validate.results import Results
+from hptransfer.validate.sentences import Verdict
+from hptransfer.validate.summary import Missing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+TAG = "<script>alert(1)</script>"
+EVIL = (
+    f"=cmd|' /C calc'!A0\n</script>{TAG}<img src=x onerror=\"window.hit=1\">'\"`x`` [red]a[/red] "
+    "[x](javascript:alert(1)) ![y](http://evil.example/z) | \x1b[31m\u202e ~~~\n```\n# h\n{{ 7*7 }}"
+)
+NAMES = (
+    TAG,
+    "[x](javascript:y)",
+    "a|b",
+    "a\nb",
+    "`a`",
+    "*a* _b_",
+    "&lt;b&gt;",
+    "<http://a.b>",
+    "\\|",
+    "~~~",
+    "```",
+    "# a",
+    "]( b",
+)
+ARM = "a.b-c_D"  # as odd as an experiment lets it be
+
+
+def hostile() -> Results:
+    """An experiment whose store, predictions and checks hold `EVIL` wherever they hold text."""
+    found = results(experiment(("adamw", "muon", "soap"), description=EVIL))
+    lost = [record(job(found.experiment, "muon", 64, 0.5 + 0.01 * i), "diverged", f"{EVIL}{'abc'[i]}") for i in range(3)]
+    found = edited(
+        with_records(found, (*found.records, *lost)),
+        lambda run: changed(run, device=EVIL, metrics={EVIL: 1.0}).model_copy(update={"versions": {EVIL: EVIL}}),
+    )
+    data = DATA.model_copy(update={"corpus": EVIL, "tokenizer": EVIL, "sha256": EVIL})
+    (check,) = (one for name, one in found.coordinate_checks.items() if name == "muon")
+    slopes = tuple(slope.model_copy(update={"role": f"{EVIL} {slope.role}"}) for slope in check.slopes)
+    checks = {"muon": check.model_copy(update={"verdict": EVIL, "corpus": data, "slopes": slopes})}
+    told = found.predictions["muon"]
+    drift = told.drifts[0].model_copy(update={"reason": EVIL})
+    evil = {"checks": (Check(name=EVIL, ok=False, detail=EVIL),), "drifts": (drift,), "budget": {EVIL: 9}}
+    provenance = {"machine": EVIL, EVIL: [EVIL], "nested": {EVIL: EVIL}}
+    found = replace(
+        found,
+        predictions=found.predictions | {"muon": told.model_copy(update=evil | {"provenance": provenance})},
+        refused={"soap": Refusal.of("nothing_to_fit", name=EVIL, detail=EVIL)},
+        coordinate_checks=checks,
+        members=replace(found.members, inputs=dict.fromkeys(found.members.inputs, data)),
+    )
+    return with_validation(found, speedup=None, refusal=Refusal.of("unequal_budgets", budgets=EVIL))
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Document, Files]:
+    """The hostile report; its options hold what a user may have typed."""
+    _, document, files = build(hostile(), f"{OPTIONS} --set 'description={EVIL}'")
+    return document, files
+
+
+@pytest.fixture(scope="module")
+def folder_of(made: tuple[Document, Files], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    write(folder, made[1])
+    return folder
+
+
+def test_nothing_is_an_element_that_is_not_the_pages_own(made: tuple[Document, Files], report: Path) -> None:
+    text, clean = made[1]["index.html"], (report / "index.html").read_text()
+    found, own = (Counter(tag for tag, _ in Elements(one).found) for one in (text, clean))
+    assert set(found) - set(own) == {"ul", "li", "strong"}  # of what is missing
+    data = text.count('type="application/json"') - clean.count('type="application/json"')
+    assert found["script"] - own["script"] == data
+    assert Elements(text).words.count(TAG) > 10
+    handlers = [name for _, attrs in Elements(text).found for name in attrs if name.startswith("on")]
+    assert handlers == [] and "49" not in re.findall(r"# h\s+(\S+)", Elements(text).words)  # {{ 7*7 }} is text too
+
+
+@pytest.mark.browser
+def test_in_a_browser_no_script_of_others_runs_and_their_text_is_shown(browser: Browser, folder_of: Path) -> None:
+    page, said = browser.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((folder_of / "index.html").as_uri())
+    page.wait_for_function("document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg').length")
+    page.get_by_label("Filter").fill("diverged 64")
+    assert page.locator("#run-table").inner_text().count(TAG) >= 3
+    assert TAG in page.locator("h1 ~ p").first.inner_text() and TAG in page.locator("#failures").inner_text()
+    mark = page.locator('[data-spec="spec-coordinate-check"] .mark-symbol.role-mark path').first
+    mark.scroll_into_view_if_needed()
+    mark.hover(force=True)
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    assert TAG in page.locator("#vg-tooltip-element").inner_text()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img, [onerror], [href^=javascript], #vg-tooltip-element script").count() == 0
+    assert said == []
+    page.close()
+
+
+def parsed(text: str) -> tuple[list[str], str]:
+    """The kinds of Markdown's tokens, and its text outside code."""
+    blocks = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = [token for block in blocks for token in (block, *(block.children or ()))]
+    images = [str(token.attrs["src"]) for token in tokens if token.type == "image"]
+    assert all(re.fullmatch(r"figures/[\w.-]+\.svg", src) for src in images)
+    return [token.type for token in tokens], "\n".join(token.content for token in tokens if token.type == "text")
+
+
+def test_markdown_has_no_markup_of_others(made: tuple[Document, Files]) -> None:
+    document, files = made
+    kinds, text = parsed(files["report.md"])
+    assert not {kind for kind in kinds if kind.startswith(("html", "link", "em_", "strong", "hr"))}
+    shown = [card for card in document.cards if card.tables or card.notes or card.copy]
+    titles = 1 + len(shown) + len([part for part in document.sections if not part.runs])
+    assert kinds.count("heading_open") == titles and kinds.count("fence") == len([card for card in shown if card.copy])
+    assert text.count(TAG) > 10
+    for card in document.cards:
+        values = yaml.safe_load(card.copy) if card.copy else {}  # what was typed stands in a comment
+        assert set(values or {}) <= {"embedding", "hidden", "readout", "vector"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_the_same_text_in_markdown_and_on_the_page(name: str) -> None:
+    table = Table((name, "other"), ((name, "1"),), caption=name)
+    card = Card(name, "#123456", tables=(table,), notes=(name,), copy=f"# {name}")
+    lack = Missing(sentence=name, command=f"hptransfer report --set {name}")
+    part = Section("a", name, name, tables=(table,), terms=((name, name),), remarks=(name,), missing=(lack,))
+    verdict = Verdict(text=name)
+    document = Document(name, (name,), table, (verdict,), (card,), (part,), missing=(lack,), caveats=(name,))
+    kinds, text = parsed(markdown(document))
+    assert text.count(" ".join(name.split())) == 22
+    assert kinds.count("heading_open") == 3 and kinds.count("td_open") == 6 and kinds.count("fence") == 1
+    assert not {kind for kind in kinds if kind.startswith(("html", "link", "em_", "strong", "code_block"))}
+    assert Elements(html(document)).words.count(name) == 26
+
+
+def test_cells_are_no_formulas_of_a_spreadsheet(made: tuple[Document, Files]) -> None:
+    tables = {name: list(csv.reader(text.splitlines(keepends=True))) for name, text in made[1].items() if name.endswith(".csv")}
+    cells = [cell for rows in tables.values() for row in rows for cell in row if re.match(FORMULA, cell)]
+    assert all(re.fullmatch(r"-?\d[\d.e+-]*", cell) for cell in cells), [cell for cell in cells if cell[0] not in "-0123456789"]
+    assert sum(cell.startswith("'=cmd") for rows in tables.values() for row in rows for cell in row) > 10
+    texts, numbers = ([f"{start}1" for start in "=+-@\t\r"], [-1.0] * 6)
+    guarded = pl.read_csv(csv_of(pl.DataFrame({"a": texts, "b": numbers})).encode())
+    assert guarded["a"].to_list() == [f"'{text}" for text in texts] and guarded["b"].to_list() == numbers
+
+
+def test_the_terminal_shows_no_control_characters(made: tuple[Document, Files], capsys: pytest.CaptureFixture[str]) -> None:
+    show(made[0])
+    cli.table("[bold] title", ("[red]a",), [("[adamw,muon] :x:",)])
+    out, err = capsys.readouterr()
+    assert out == "" and all(character.isprintable() or character == "\n" for character in err)
+    assert TAG in err.replace("\n", "") and "[red]a[/red]" in " ".join(err.split()) and "[adamw,muon] :x:" in err
+
+
+def test_figures_are_drawings_alone(made: tuple[Document, Files]) -> None:
+    figures = {name: text for name, text in made[1].items() if name.endswith(".svg")}
+    assert all(re.fullmatch(r"figures/[\w.-]+\.svg", name) for name in figures)
+    for name, text in figures.items():
+        for element in ElementTree.fromstring(re.sub(r"[\x00-\x08\x0b-\x1f]", "", text)).iter():
+            assert element.tag.partition("}")[2] not in ("script", "image", "foreignObject", "a"), name
+            assert not any("href" in attribute or attribute.startswith("on") for attribute in element.attrib), name
+    figure = next(one for one in made[0].figures if one.name == "coordinate-check")
+    assert Figure(f"../{TAG}", "t", "", figure.chart).name.count("/") == 0
+
+
+def test_the_policy_names_the_pages_own_scripts_and_nothing_unsafe(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    (policy,) = (attrs["content"] for tag, attrs in Elements(text).found if tag == "meta" and "http-equiv" in attrs)
+    parts = dict(part.split(maxsplit=1) for part in policy.split("; "))
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    assert len(scripts) == 2 and parts["script-src"].split() == [f"'sha256-{digest}'" for digest in digests]
+    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'" and "unsafe-eval" not in policy
+    assert set(parts) == {"default-src", "base-uri", "form-action", "img-src", "style-src", "script-src"}
+    fetching = [attrs[name] for _, attrs in Elements(text).found for name in ("src", "href", "data", "action") if name in attrs]
+    assert fetching and all(target and target.startswith("#") for target in fetching)
+    assert not {"link", "iframe", "img", "base"} & {tag for tag, _ in Elements(text).found}
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_what_a_live_page_says_of_running_work_is_text() -> None:
+    text = build_page(hostile(), OPTIONS, (EVIL, EVIL))
+    assert Elements(text[text.index("<main>") : text.index("<header>")]).words.count(TAG) == 2
+    assert "img" not in {tag for tag, _ in Elements(text).found}
+
+
+@pytest.mark.parametrize("name", [TAG, "a/b", "../a", "=1+1", "a b", "a'b"])
+def test_an_experiment_lets_no_such_name_through(name: str) -> None:
+    for changes in ({"name": name}, {"arms": {name: {"optimizer": "muon"}}}):
+        with pytest.raises(ValueError, match="letters, digits, dots, underscores and dashes"):
+            experiment(**changes)
+    assert experiment(arms={ARM: {"optimizer": "muon"}}).arm(ARM).name == ARM
