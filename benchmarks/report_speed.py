@@ -32,7 +32,7 @@ from hptransfer.cli import perform
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
-from hptransfer.report import build, command
+from hptransfer.report import build, command, document, page, render
 from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.points import resolve
@@ -46,17 +46,18 @@ WIDTHS, HELD_OUT = (32, 64, 96), 128
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 CURVATURE, SKEW = 0.02, 1.5
 FINISHED_AT = "2126-11-24T10:00:00+00:00"  # after the predictions are registered
-PHASES = {
-    "load_results": "store, and what stands of it",
-    "FRAMES": "frames",
-    "run_table": "run table",
-    "summarize": "summary",
-    "show": "printing",
-    "sections": "charts",
-    "render_page": "page",
-    "render_markdown": "Markdown",
-    "drawings": "figures (SVG), beside the page",
-    "write": "files",
+PHASES = {  # functions of the report by the module that calls them; figures are drawn beside the page
+    "load_results": (command, "store, and what stands of it"),
+    "all_frames": (build, "frames"),
+    "run_table": (build, "run table"),
+    "summarize": (build, "summary"),
+    "document": (page, "document, with its charts"),
+    "html": (render, "page"),
+    "markdown": (render, "Markdown"),
+    "svg_of": (document, "figures (SVG), beside the page"),
+    "csv": (build, "tables"),
+    "write": (command, "files"),
+    "show": (command, "printing"),
 }
 LIMITS = {"seconds": 10.0, "megabytes": 5.0}
 
@@ -125,14 +126,13 @@ def _phases(argv: list[str]) -> dict[str, float]:
 
         return run
 
-    before = [(home, name, vars(home)[name]) for home in (command, build) for name in PHASES if name in vars(home)]
-    for home, name, work in before:
-        phase = PHASES[name]
-        setattr(home, name, timed(phase, work) if callable(work) else {key: timed(phase, make) for key, make in work.items()})
+    whole = [(home, name, getattr(home, name), phase) for name, (home, phase) in PHASES.items()]
+    for home, name, work, phase in whole:
+        setattr(home, name, timed(phase, work))
     perform("report", argv)
-    for home, name, work in before:
+    for home, name, work, _ in whole:
         setattr(home, name, work)
-    return {name: spent[name] for name in PHASES.values()}
+    return {phase: spent[phase] for _, phase in PHASES.values()}
 
 
 def make_experiment(runs: int) -> None:

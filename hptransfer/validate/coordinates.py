@@ -1,4 +1,4 @@
-"""The coordinate checks that belong to an experiment, as ``python -m hptransfer.coordcheck`` writes them. No torch."""
+"""The coordinate checks that belong to an experiment, as ``hptransfer coordcheck`` writes them. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from hptransfer.base.commands import command
 from hptransfer.base.config import read_json
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
@@ -60,7 +61,7 @@ def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, Co
     the arm's own settings. Raises UsageError for a damaged file."""
     ours = (arm for arm in experiment.compared if not experiment.under(arm).trainer)
     paths = ((arm, folder / f"{check_file(arm)}.json") for arm in ours)
-    found = ((arm, read_json(CoordinateCheck, path, "python -m hptransfer.coordcheck")) for arm, path in paths if path.is_file())
+    found = ((arm, read_json(CoordinateCheck, path, command("coordcheck"))) for arm, path in paths if path.is_file())
     return {arm.name: check for arm, check in found if _is_of(check, arm, experiment)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal
 from hptransfer.experiment import Experiment
@@ -76,7 +77,7 @@ def load_results(
     if not found.records and not allow_empty:
         raise UsageError(
             f"store {store.location} holds {len(records)} runs and none of experiment {experiment.name}; "
-            "run `python -m hptransfer.search` with the same --experiment and --set first"
+            f"run `{command('search')}` with the same --experiment and --set first"
         )
     given = given_predictions(files, experiment, resolve)
     known = known_predictions(experiment, store)
