@@ -45,18 +45,18 @@ def duration(seconds: float) -> str:
 
 def short_time(seconds: float) -> str:
     """A short time in the unit that suits it: 76 \N{MICRO SIGN}s, 1.2 ms."""
-    for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s")):
-        if seconds >= unit:
-            return f"{plain(seconds / unit)} {name}"
-    return f"{plain(seconds / 1e-9)} ns"
+    units = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s"))
+    return _in_largest(seconds, units) or f"{plain(seconds / 1e-9)} ns"
 
 
 def size(n_bytes: float) -> str:
     """Bytes in powers of ten: 812 B, 9.95 MB, 1.20 GB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n_bytes >= unit:
-            return f"{plain(n_bytes / unit)} {name}"
-    return f"{n_bytes:.0f} B"
+    return _in_largest(n_bytes, ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))) or f"{n_bytes:.0f} B"
+
+
+def _in_largest(value: float, units: Sequence[tuple[float, str]]) -> str | None:
+    """In the first of the units, largest first, of which there is at least one; None below them all."""
+    return next((f"{plain(value / unit)} {name}" for unit, name in units if value >= unit), None)
 
 
 def percent(fraction: float) -> str:

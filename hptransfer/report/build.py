@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -42,13 +41,9 @@ def build_page(results: Results, options: str, live: Sequence[str]) -> str:
 
 def rendered(document: Document, frames: Frames, markdown: str) -> Files:
     """A document in all its forms, with its figures, and the tables behind them."""
-    with ThreadPoolExecutor(1) as pool:
-        drawn = pool.submit(
-            lambda: {f"figures/{figure.name}.svg": figure.svg for figure in document.figures}
-        )  # outside of Python
-        files = {"index.html": render.html(document), markdown: render.markdown(document)}
-        files |= {f"tables/{name}.csv": csv(frame) for name, frame in frames.items()}
-    return files | drawn.result()
+    files = {"index.html": render.html(document), markdown: render.markdown(document)}
+    files |= {f"tables/{name}.csv": csv(frame) for name, frame in frames.items()}
+    return files | {f"figures/{figure.name}.svg": figure.svg for figure in document.figures}
 
 
 def write_sweeps(folder: Path, document: Document, frames: Frames) -> list[str]:

@@ -175,8 +175,9 @@ def _overhead(answer: Answer) -> str:
     if spent.against_baseline is not None and not answer.is_baseline:
         words += f" A token takes {times(spent.against_baseline)} the baseline's seconds."
     if spent.state_bytes is not None:
-        each = known(spent.state_bytes_per_parameter, lambda value: f", {plain(value, 2)} bytes per parameter")
-        words += f" Its state is {size(spent.state_bytes)}{each.strip('-')}."
+        each = spent.state_bytes_per_parameter
+        words += f" Its state is {size(spent.state_bytes)}"
+        words += "." if each is None else f", {plain(each, 2)} bytes per parameter."
     return words
 
 
