@@ -185,7 +185,7 @@ def backtest(
         ...     for octave in range(-4, 4)
         ... ]
         >>> found = hptransfer.backtest(runs, hold_out="width = 1024")
-        >>> [f"{rule} {100 * found.regret[rule]['mean_regret']:.2f} %" for rule in ("last", "hptransfer")]
+        >>> [f"{rule} {100 * found.regret[rule]['robust_mean_regret']:.2f} %" for rule in ("last", "hptransfer")]
         ['last 0.67 %', 'hptransfer 0.00 %']
         >>> found.calibration["coverage_80"]
         1.0

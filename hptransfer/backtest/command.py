@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hptransfer import cli
 from hptransfer.backtest.evaluate import HeldOut, calibration, pooled
+from hptransfer.backtest.regret import LOST
 from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
 from hptransfer.base.errors import UsageError
 from hptransfer.report.build import write_sweeps
@@ -33,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     cli.console.print(f"backtest of {source}: {len(frame)} runs, loss {columns.loss}")
     hold = Hold(rows=args.hold_out, each=args.leave_one_out, nested=args.nested)
     found = backtest_frame(frame, columns, hold, dict(_published(text) for text in args.rule))
-    for note in found.notes:
+    for note in (*found.notes, *found.failed):
         cli.console.print(note)
     _print(found)
     written: list[str] = []
@@ -58,11 +59,20 @@ def _print(found: Backtest) -> None:
     rows = [[split.group, split.hold_out, *_row(split.cells, names)] for split in found.splits]
     columns = ["group", "held out", "cells", *names, "80 % interval", "error, log2"]
     rows.append(["pooled", "", *_row(found.cells, names)])
-    cli.table("regret, mean / max, % of loss; share of optima inside the interval", columns, rows)
+    cli.table(
+        f"regret in % of loss: robust mean (no cell above {LOST:.0%}, diverged ones as that), mean / max; share of optima inside",
+        columns,
+        rows,
+    )
 
 
 def _row(cells: Sequence[HeldOut], names: list[str]) -> list[Any]:
     by_rule, held = pooled(cells), calibration(cells)
-    regrets = [f"{100 * by_rule[name]['mean_regret']:.3f} / {100 * by_rule[name]['max_regret']:.2f}" for name in names]
+    regrets = [_regret(by_rule[name]) for name in names]
     inside = "-" if held["coverage_80"] is None else f"{held['coverage_80']:.0%} of {held['optima']}"
     return [len(cells), *regrets, inside, "-" if held["error_log2"] is None else f"{held['error_log2']:.2f}"]
+
+
+def _regret(rule: Mapping[str, float]) -> str:
+    lost = f"; {rule['diverged']} diverged" if rule["diverged"] else ""
+    return f"{100 * rule['robust_mean_regret']:.3f}, {100 * rule['mean_regret']:.3f} / {100 * rule['max_regret']:.2f}{lost}"

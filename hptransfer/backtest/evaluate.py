@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hptransfer.backtest.regret import Regret, interpolated_regret
-from hptransfer.base.intervals import TAIL
+from hptransfer.base.intervals import REACH, TAIL
 from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.sweep import Array, Sweep
 
@@ -21,28 +21,36 @@ Forecaster = Callable[[Sweep, Array], Array]  # the fitted cells and ln scale ->
 class HeldOut:
     """A held-out cell: every rule's prediction (ln) with its regret, and our 80 % interval beside the cell's own optimum.
 
-    The own optimum is the vertex of the cell's own fitted surface; nan where that lies outside the cell's runs, which do not
-    know it then. All arrays are (hyperparameters,), ln.
+    The own optimum is the vertex of the cell's own fitted surface, with the standard deviation ``own_sd``; nan where that lies
+    outside the cell's runs, which do not know it then. All arrays are (hyperparameters,), ln.
     """
 
     x: Array
     predicted: Mapping[str, Array]
     regrets: Mapping[str, Regret]
     own: Array
+    own_sd: Array
     low: Array
     high: Array
 
     @property
+    def ends(self) -> tuple[Array, Array]:
+        """The interval as one for the own optimum, which misses the true one by an error of its own: both in quadrature."""
+        centre, reach = self.predicted[OURS], REACH * self.own_sd
+        return centre - np.hypot(centre - self.low, reach), centre + np.hypot(self.high - centre, reach)
+
+    @property
     def covered(self) -> Array:
-        """Whether the interval holds the own optimum: 1, 0, or nan where that is unknown."""
-        inside = (self.low <= self.own) & (self.own <= self.high)
-        return np.where(np.isnan(self.own), math.nan, inside.astype(float))
+        """Whether the interval (`ends`) holds the own optimum: 1, 0, or nan where that is unknown."""
+        low, high = self.ends
+        return np.where(np.isnan(self.own), math.nan, ((low <= self.own) & (self.own <= high)).astype(float))
 
     @property
     def interval_score(self) -> Array:
-        """Width of the interval, and 2/0.2 times the distance by which it misses (Gneiting and Raftery 2007, eq. 43); ln."""
-        miss = np.maximum(self.low - self.own, 0) + np.maximum(self.own - self.high, 0)
-        return np.asarray(self.high - self.low + miss / TAIL)
+        """Width of `ends`, and 2/0.2 times the distance by which they miss (Gneiting and Raftery 2007, eq. 43); ln."""
+        low, high = self.ends
+        miss = np.maximum(low - self.own, 0) + np.maximum(self.own - high, 0)
+        return np.asarray(high - low + miss / TAIL)
 
     @property
     def error(self) -> Array:
@@ -57,7 +65,8 @@ def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list
     for cell, x in enumerate(held.x):
         law = fit.law(x)
         predicted = {name: rule(known, x) for name, rule in rules.items()} | {OURS: law.value}
-        own = fit_sweep(held.take([cell])).optimum[0]
+        alone = fit_sweep(held.take([cell]))
+        own = alone.optimum[0]
         inside = (held.low[cell] <= own) & (own <= held.high[cell])
         found.append(
             HeldOut(
@@ -65,6 +74,7 @@ def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list
                 predicted=predicted,
                 regrets={name: interpolated_regret(held, cell, value) for name, value in predicted.items()},
                 own=np.where(inside, own, math.nan),
+                own_sd=alone.spread[0],
                 low=law.low,
                 high=law.high,
             )
@@ -73,14 +83,24 @@ def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list
 
 
 def pooled(cells: Iterable[HeldOut]) -> dict[str, dict[str, float | int]]:
-    """Mean and largest regret of every rule over held-out cells, and how many cells there are."""
-    found: dict[str, list[float]] = {}
+    """By rule, over held-out cells: mean and largest regret, of those that did not diverge and ``robust`` of all; how many
+    diverged, and how many cells there are."""
+    found: dict[str, list[Regret]] = {}
     for cell in cells:
-        for name, value in cell.regrets.items():
-            found.setdefault(name, []).append(value.value)
+        for name, regret in cell.regrets.items():
+            found.setdefault(name, []).append(regret)
+    return {name: _pooled(regrets) for name, regrets in found.items()}
+
+
+def _pooled(regrets: Sequence[Regret]) -> dict[str, float | int]:
+    finished, robust = [one.value for one in regrets if not one.diverged], [one.robust for one in regrets]
     return {
-        name: {"mean_regret": float(np.mean(values)), "max_regret": max(values), "cells": len(values)}
-        for name, values in found.items()
+        "mean_regret": float(np.mean(finished or robust)),
+        "max_regret": max(finished or robust),
+        "robust_mean_regret": float(np.mean(robust)),
+        "robust_max_regret": max(robust),
+        "diverged": len(regrets) - len(finished),
+        "cells": len(regrets),
     }
 
 

@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, PchipInterpolator
 
 from hptransfer.backtest.rules import mean_by_x
+from hptransfer.transfer.surface import BASIN
 from hptransfer.transfer.sweep import Array, Sweep
 
 ON_GRID = 3  # points on each line of a grid, on average; fewer are scattered
+SAME = 0.01  # ln; values that differ by less are one, as tables round
+# A run that costs 5 % of the loss is lost, by how much more says nothing of the rule: a mean would be that of its worst cell.
+LOST = 0.05
 
 
 @dataclass(frozen=True)
 class Regret:
-    """``value`` is loss over the cell's lowest, minus 1; ``edge``: the prediction lies outside the cell's range, and counts at
-    its edge."""
+    """``value`` is loss over the cell's lowest, minus 1; ``edge``: the prediction lies outside the cell's finished runs, and
+    counts at their edge; ``diverged``: it is nearer to a run that diverged than to one that finished, and its value says nothing.
+    """
 
     value: float
     edge: bool
+    diverged: bool
+
+    @property
+    def robust(self) -> float:
+        """The regret up to `LOST`, which is what a diverged prediction costs."""
+        return LOST if self.diverged else min(self.value, LOST)
 
 
 def interpolated_regret(sweep: Sweep, cell: int, predicted: Array) -> Regret:
     """The regret of ln hyperparameters ``predicted`` in a cell of a sweep, of one or two hyperparameters.
 
-    The interpolation keeps the shape of the points (PCHIP): in two dimensions along the hyperparameter with more values
-    first, for each value of the other, and then across. Points on no grid are interpolated linearly.
+    The interpolation is among runs that finished, and keeps their shape (PCHIP): in two dimensions along the hyperparameter with
+    more values first, for each value of the other, and then across. Points on no grid are interpolated linearly.
     """
     of_cell = sweep.cell == cell
-    h, loss = _points(sweep.h[of_cell], np.exp(sweep.ln_loss[of_cell]))
+    h, ln_loss, lost = sweep.h[of_cell], sweep.ln_loss[of_cell], sweep.lost[sweep.lost_cell == cell]
+    exploded = (ln_loss >= ln_loss.min() + BASIN) & (h[:, 0] > h[np.argmin(ln_loss), 0])
+    lost = _bounding(np.vstack([lost, h[exploded]]), h[~exploded])
+    h, loss = _points(h[~exploded], np.exp(ln_loss[~exploded]))
     inside = np.clip(predicted, h.min(axis=0), h.max(axis=0))
-    edge = bool(np.any(np.abs(inside - predicted) > 1e-9))
     at = _in_line(h[:, 0], loss, inside[0]) if h.shape[1] == 1 else _in_plane(h, loss, inside)
-    return Regret(value=float(at / loss.min() - 1), edge=edge)
+    return Regret(
+        value=float(at / loss.min() - 1),
+        edge=bool(np.any(np.abs(inside - predicted) > 1e-9)),
+        diverged=_nearest(lost, predicted) < _nearest(h, predicted),
+    )
+
+
+def _bounding(lost: Array, finished: Array) -> Array:
+    """The diverged runs above which, the other hyperparameter being equal, none finished: others were bad luck."""
+    alike = np.all(np.abs(lost[:, None, 1:] - finished[None, :, 1:]) < SAME, axis=2)
+    below = np.any(alike & (finished[None, :, 0] > lost[:, None, 0]), axis=1)
+    return np.asarray(lost[~below])
+
+
+def _nearest(points: Array, at: Array) -> float:
+    """Distance (ln) to the nearest of some points; inf where there are none."""
+    return float(np.min(np.linalg.norm(points - at, axis=1), initial=math.inf))
 
 
 def _points(h: Array, loss: Array) -> tuple[Array, Array]:

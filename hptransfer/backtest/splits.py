@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
 from hptransfer.backtest.rules import RULES
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, first_line
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
@@ -23,6 +25,8 @@ from hptransfer.transfer.table import Columns
 # What tells groups of a store's runs apart: sweeps that no fit may mix.
 STORE_GROUP = ("optimizer", "parametrization", "corpus", "schedule", "depth", "horizon", "batch_tokens")
 
+LN_LARGEST = math.log(sys.float_info.max)
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -32,6 +36,13 @@ class Hold:
     rows: str | None = None
     each: str | None = None
     nested: bool = False
+
+    def check(self, frame: pl.DataFrame) -> None:
+        """Raises UsageError where the table has no such column or condition."""
+        if self.rows:
+            table.condition(frame, self.rows)
+        if self.each:
+            table.require_column(frame, self.each)
 
     def splits(self, group: pl.DataFrame, scale: str) -> Iterator[tuple[str, pl.Series]]:
         """Each split of a group: what is held out in words, and which rows these are."""
@@ -60,15 +71,19 @@ class Backtest:
     """How right predictions of held-out cells are: what `hptransfer.backtest` returns.
 
     A cell is one value of the scales, as one width. *Regret* is the loss at the predicted hyperparameters over the lowest loss
-    of the cell, minus 1: 0.01 is one percent of the loss. It is interpolated between the cell's runs.
+    of the cell, minus 1: 0.01 is one percent of the loss. It is interpolated between the cell's finished runs. A prediction that
+    is nearer to a diverged run than to a finished one counts as diverged: 5 % in the *robust* regret, in which no cell costs
+    more, and nothing in the plain one, which is of the others.
 
     ``splits``: group by group and split by split, the held-out cells. ``notes``: what was left out or is doubtful, one line
-    each. ``columns``: which columns of the table meant what.
+    each; ``failed``: the groups and splits that could not be judged, and why, which cost the others nothing. ``columns``: which
+    columns of the table meant what.
     """
 
     columns: Columns
     splits: tuple[Split, ...]
     notes: tuple[str, ...]
+    failed: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[HeldOut]:
@@ -77,7 +92,8 @@ class Backtest:
 
     @property
     def regret(self) -> dict[str, dict[str, float | int]]:
-        """By rule, hptransfer's own among them: ``mean_regret`` and ``max_regret`` over all held-out ``cells``."""
+        """By rule, hptransfer's own among them: ``robust_mean_regret`` and ``robust_max_regret`` over all held-out ``cells``,
+        how many predictions ``diverged``, and ``mean_regret`` and ``max_regret`` of those that did not."""
         return pooled(self.cells)
 
     @property
@@ -98,7 +114,7 @@ class Backtest:
             }
             for split in self.splits
         ]
-        return {"rules": self.regret, **self.calibration, "groups": groups}
+        return {"rules": self.regret, **self.calibration, "groups": groups, "failed": list(self.failed)}
 
 
 def backtest_frame(
@@ -109,16 +125,31 @@ def backtest_frame(
     if not columns.scale or not 1 <= len(columns.hp) <= 2:
         raise UsageError("a backtest has one scale or more, and one hyperparameter or two: regret is interpolated in so many")
     rules = {**RULES, **{name: _rule(name, formulas, columns) for name, formulas in (published or {}).items()}}
-    splits, notes = [], list[str]()
-    for name, group in table.split_groups(frame, columns).items():
-        checks = preconditions(table.group_of(name, group, columns), None)
-        notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
-        for words, held in hold.splits(group, columns.scale[0]):
-            if cells := _held_out(f"{name}, {words}", group, held, columns, rules, notes.append):
-                splits.append(Split(name, words, tuple(cells)))
+    groups = table.split_groups(frame, columns)
+    hold.check(frame)
+    splits, notes, failed = [], list[str](), list[str]()
+    for name, group in groups.items():
+        with _apart(name, failed):
+            checks = preconditions(table.group_of(name, group, columns), None)
+            notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
+            for words, held in hold.splits(group, columns.scale[0]):
+                with _apart(f"{name}, {words}", failed):
+                    if cells := _held_out(f"{name}, {words}", group, held, columns, rules, notes.append):
+                        splits.append(Split(name, words, tuple(cells)))
     if not splits:
-        raise UsageError("; ".join(["nothing to predict: no group has two scales to fit and a held-out one with runs", *notes]))
-    return Backtest(columns, tuple(splits), tuple(notes))
+        raise UsageError("; ".join(failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes]))
+    return Backtest(columns, tuple(splits), tuple(notes), tuple(failed))
+
+
+@contextmanager
+def _apart(words: str, failed: list[str]) -> Iterator[None]:
+    """Keep what goes wrong in one part of a table from the others: the reason goes to ``failed``."""
+    try:
+        yield
+    except UsageError as error:
+        failed.append(f"{words}: {error}")
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+        failed.append(f"{words}: no fit, {type(error).__name__}: {first_line(error)}")
 
 
 def _rule(name: str, formulas: Mapping[str, str], columns: Columns) -> Forecaster:
@@ -165,8 +196,9 @@ def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str
 
 def _cell(cell: HeldOut, columns: Columns) -> dict[str, Any]:
     def named(values: Array) -> dict[str, float | None]:
+        """In the columns' terms; None where unknown, or where a line through noise left what a float holds."""
         pairs = zip(columns.hp, values.tolist(), strict=True)
-        return {hp: None if math.isnan(value) else from_ln(hp, value) for hp, value in pairs}
+        return {hp: from_ln(hp, value) if abs(value) < LN_LARGEST else None for hp, value in pairs}
 
     covered = [None if math.isnan(value) else bool(value) for value in cell.covered.tolist()]
     return {
@@ -174,6 +206,7 @@ def _cell(cell: HeldOut, columns: Columns) -> dict[str, Any]:
         "predicted": {rule: named(value) for rule, value in cell.predicted.items()},
         "regret": {rule: value.value for rule, value in cell.regrets.items()},
         "outside_range": [rule for rule, value in cell.regrets.items() if value.edge],
+        "diverged": [rule for rule, value in cell.regrets.items() if value.diverged],
         "optimum": named(cell.own),
         "low": named(cell.low),
         "high": named(cell.high),

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, calibration, pooled
+from hptransfer.backtest.regret import LOST
 from hptransfer.backtest.rules import RULES
 from hptransfer.backtest.splits import Backtest, Split
 from hptransfer.base.refusals import Refusal, Refused
@@ -96,17 +97,18 @@ def backtested(source: str, outcomes: Sequence[Swept], found: Backtest) -> tuple
     coverage = "No held-out cell shows its optimum."
     if held["coverage_80"] is not None:
         coverage = f"The 80 % interval holds {held['coverage_80']:.0%} of {held['optima']} optima."
-    lowest = min(best, key=lambda rule: float(best[rule]["mean_regret"]))
-    lead = (
-        f"{lowest} has the lowest mean regret, {percent(float(best[lowest]['mean_regret']))} over {best[lowest]['cells']} cells."
-    )
-    ours = f"hptransfer's is {percent(float(best[OURS]['mean_regret']))}, at most {percent(float(best[OURS]['max_regret']))}."
+    lowest = min(best, key=lambda rule: best[rule]["robust_mean_regret"])
+    mean = {rule: percent(one["robust_mean_regret"]) for rule, one in best.items()}
+    lead = f"{lowest} has the lowest robust mean regret, {mean[lowest]} over {best[lowest]['cells']} cells."
+    ours = f"hptransfer's is {mean[OURS]}, at most {percent(best[OURS]['robust_max_regret'])}."
     verdicts = [Verdict(text=text) for text in (lead, ours, coverage)]
     overview = Table.of(
         {
             "rule": name,
-            "mean regret": percent(float(one["mean_regret"])),
-            "largest regret": percent(float(one["max_regret"])),
+            "robust mean regret": percent(one["robust_mean_regret"]),
+            "mean regret": percent(one["mean_regret"]),
+            "largest regret": percent(one["max_regret"]),
+            "diverged": str(one["diverged"]),
             "cells": str(one["cells"]),
         }
         for name, one in best.items()
@@ -115,7 +117,7 @@ def backtested(source: str, outcomes: Sequence[Swept], found: Backtest) -> tuple
         _regrets(found),
         _intervals(found),
         *_evidence(frames, outcomes),
-        _left_out([*found.notes, *(one.refusal.text for one in outcomes if one.refusal)]),
+        _left_out([*found.notes, *found.failed, *(one.refusal.text for one in outcomes if one.refusal)]),
         _origin(source, outcomes),
     )
     lead = "A part of every group was held out, and predicted from the rest."
@@ -241,14 +243,18 @@ def _regrets(found: Backtest) -> Section:
         | {"rule": rule, "x": float(np.mean(values)), "low": min(values), "high": max(values), "cells": len(values)}
         for place, (name, cells) in enumerate(_by_group(found).items())
         for rule in found.regret
-        for values in [[100 * cell.regrets[rule].value for cell in cells]]
+        for values in [[100 * cell.regrets[rule].robust for cell in cells]]
     ]
     frame = _frame(rows)
     x = linear_axis("x", "regret (%)", 0.0, 1.05 * max(*frame["high"], 1e-3))
     own = {"x": ("mean regret, %", ".3f"), "cells": ("cells", "")}
     chart = draw(frame, x, name_axis("rule", found.regret), Series.arms(frame), "arm rule x low high cells", GROUP | own)
-    table = Table.of(map(_split_row, found.splits), "Mean and largest regret.")
-    intro = "Regret is the loss at the predicted values over the cell's lowest, minus 1, interpolated between its runs."
+    table = Table.of(map(_split_row, found.splits), "Robust mean and largest regret.")
+    intro = (
+        "Regret is the loss at the predicted values over the cell's lowest, minus 1, interpolated between its finished runs. "
+        f"In the robust one no cell counts more than {LOST:.0%}; a prediction nearer to a diverged run than to a finished one "
+        "counts as that."
+    )
     figure = Figure("regret-by-rule", "Regret of every rule", REGRETS, chart)
     return Section("rules", "Rules beside each other", intro, (figure,), (table,))
 
@@ -257,7 +263,7 @@ def _split_row(split: Split) -> dict[str, str]:
     held, regrets = calibration(split.cells), pooled(split.cells)
     coverage = "-" if held["coverage_80"] is None else f"{held['coverage_80']:.0%} of {held['optima']}"
     octaves = "-" if held["error_log2"] is None else f"{held['error_log2']:.2f}"
-    both = {rule: f"{percent(float(one['mean_regret']))}, {percent(float(one['max_regret']))}" for rule, one in regrets.items()}
+    both = {rule: f"{percent(one['robust_mean_regret'])}, {percent(one['robust_max_regret'])}" for rule, one in regrets.items()}
     where = {"group": split.group, "held out": split.hold_out, "cells": str(len(split.cells))}
     return where | both | {"optima held by the interval": coverage, "error, octaves": octaves}
 

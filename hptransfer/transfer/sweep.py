@@ -22,8 +22,9 @@ class Sweep:
 
     ``x`` (cells, scales) is ln scale; ``h`` (runs, hyperparameters) the logarithm of each run's hyperparameters, and
     ``cell`` (runs,) its row in ``x``; runs with the same ``point`` differ in nothing but seeds. ``low`` and ``high`` (cells,
-    hyperparameters) bound each cell's complete runs; ``ceiling`` (cells,) is the lowest value of the first hyperparameter,
-    the LR, that diverged above them (inf: none did), and ``diverged`` the number of diverged runs.
+    hyperparameters) bound each cell's complete runs; ``lost`` (diverged runs, hyperparameters) and ``lost_cell`` are those that
+    diverged, and ``ceiling`` (cells,) is the lowest value of the first hyperparameter, the LR, that did so above all complete
+    runs of its cell (inf: none did).
     """
 
     scales: tuple[str, ...]
@@ -35,8 +36,9 @@ class Sweep:
     ln_loss: Array
     low: Array
     high: Array
+    lost: Array
+    lost_cell: NDArray[np.intp]
     ceiling: Array
-    diverged: tuple[int, ...]
 
     @property
     def lowest(self) -> Array:
@@ -47,6 +49,11 @@ class Sweep:
     def excess(self) -> Array:
         """ln loss of each run above the lowest of its cell."""
         return np.asarray(self.ln_loss - self.lowest[self.cell])
+
+    @property
+    def diverged(self) -> tuple[int, ...]:
+        """Diverged runs of each cell."""
+        return tuple(np.bincount(self.lost_cell, minlength=len(self.x)).tolist())
 
     def runs(self, cell: int) -> int:
         """Complete runs of a cell."""
@@ -61,7 +68,7 @@ class Sweep:
         """The sweep of some of the cells, in that order."""
         chosen = list(cells)
         place = {cell: i for i, cell in enumerate(chosen)}
-        keep = np.isin(self.cell, chosen)
+        keep, lost = np.isin(self.cell, chosen), np.isin(self.lost_cell, chosen)
         return Sweep(
             scales=self.scales,
             hyperparameters=self.hyperparameters,
@@ -72,15 +79,16 @@ class Sweep:
             ln_loss=self.ln_loss[keep],
             low=self.low[chosen],
             high=self.high[chosen],
+            lost=self.lost[lost],
+            lost_cell=np.array([place[cell] for cell in self.lost_cell[lost].tolist()], dtype=np.intp),
             ceiling=self.ceiling[chosen],
-            diverged=tuple(self.diverged[cell] for cell in chosen),
         )
 
     def only(self, hyperparameter: int) -> Sweep:
         """The sweep of one hyperparameter; what the others do counts as scatter."""
         chosen = [hyperparameter]
         names = (self.hyperparameters[hyperparameter],)
-        values = {"h": self.h[:, chosen], "low": self.low[:, chosen], "high": self.high[:, chosen]}
+        values = {name: getattr(self, name)[:, chosen] for name in ("h", "low", "high", "lost")}
         return Sweep(**{**self.__dict__, "hyperparameters": names, **values})
 
 
@@ -96,15 +104,15 @@ def gather(
     cell = cell.reshape(-1)
     count = np.bincount(cell[done], minlength=len(every))
     kept = np.flatnonzero(count >= MIN_RUNS)
-    low, high, ceiling, diverged = [], [], [], []
+    low, high, ceiling = [], [], []
     for i in kept:
-        complete, lost = h[(cell == i) & done], h[(cell == i) & ~done, 0]
+        complete, failed = h[(cell == i) & done], h[(cell == i) & ~done, 0]
         low.append(complete.min(axis=0))
         high.append(complete.max(axis=0))
         # A diverged run below a finished one was bad luck; it bounds nothing.
-        ceiling.append(min((value for value in lost if value > high[-1][0]), default=math.inf))
-        diverged.append(len(lost))
-    used = done & (count[cell] >= MIN_RUNS)
+        ceiling.append(min((value for value in failed if value > high[-1][0]), default=math.inf))
+    enough = count[cell] >= MIN_RUNS
+    used, lost = done & enough, ~done & enough
     _, point = np.unique(np.column_stack([x, h]), axis=0, return_inverse=True)
     sweep = Sweep(
         scales=tuple(scales),
@@ -116,8 +124,9 @@ def gather(
         ln_loss=np.log(loss[used]),
         low=np.array(low).reshape(len(kept), h.shape[1]),
         high=np.array(high).reshape(len(kept), h.shape[1]),
+        lost=h[lost],
+        lost_cell=np.searchsorted(kept, cell[lost]),
         ceiling=np.array(ceiling),
-        diverged=tuple(diverged),
     )
     return sweep, [tuple(math.exp(value) for value in row) for row in every[count < MIN_RUNS]]
 

@@ -39,6 +39,9 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+REGRET = {"mean_regret", "max_regret", "robust_mean_regret", "robust_max_regret", "diverged", "cells"}
+
+
 def backtest(path: Path | str, *arguments: str) -> int:
     return perform("backtest", [str(path), "--group", "recipe", "--hp", "log2_lr", *arguments])
 
@@ -48,7 +51,7 @@ def test_json_contract(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     printed = json.loads(captured.out)
     assert set(printed["rules"]) == {"base", "last", "powerlaw", "hptransfer"}
-    assert all(set(rule) == {"mean_regret", "max_regret", "cells"} for rule in printed["rules"].values())
+    assert all(set(rule) == REGRET for rule in printed["rules"].values())
     assert printed["rules"]["hptransfer"]["cells"] == 2
     assert printed["rules"]["hptransfer"]["mean_regret"] < 0.002 < printed["rules"]["base"]["mean_regret"]
     assert printed["coverage_80"] in (0.5, 1.0) and printed["optima"] == 2
@@ -58,7 +61,7 @@ def test_json_contract(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cell["predicted"]["hptransfer"]["log2_lr"] == pytest.approx(-1.5, abs=0.3)
     assert cell["low"]["log2_lr"] < cell["predicted"]["hptransfer"]["log2_lr"] < cell["high"]["log2_lr"]
     assert set(cell) == {
-        *("scale", "predicted", "regret", "outside_range", "optimum", "low", "high", "covered", "error_log2")
+        *("scale", "predicted", "regret", "outside_range", "diverged", "optimum", "low", "high", "covered", "error_log2")
     }  # fmt: skip
     assert "width 1024: fewer than 3 finished runs" in captured.err
 
@@ -71,6 +74,17 @@ def test_nested_runs_every_split_and_the_default_is_the_largest(table: Path, cap
     assert nested["rules"]["last"]["cells"] == 6
     assert backtest(table, *small) == 0
     assert [group["hold_out"] for group in json.loads(capsys.readouterr().out)["groups"]] == ["width > 256"] * 2
+
+
+def test_a_group_that_cannot_be_read_costs_the_others_nothing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pl.read_csv(table, infer_schema_length=None)
+    wrong = frame.filter(pl.col("recipe") == "muon").with_columns(pl.lit("wrong").alias("recipe"), pl.lit(-1.0).alias("loss"))
+    pl.concat([frame, wrong]).write_csv(table)
+    assert backtest(table, "--hold-out", "width > 256", "--json") == 0
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert [group["group"] for group in printed["groups"]] == ["adamw", "muon"]
+    assert len(printed["failed"]) == 1 and printed["failed"][0] in captured.err
 
 
 def test_leave_one_out_predicts_in_between_too(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hptransfer.backtest.evaluate import HeldOut, calibration, evaluate, pooled
-from hptransfer.backtest.regret import Regret, interpolated_regret
+from hptransfer.backtest.regret import LOST, Regret, interpolated_regret
 from hptransfer.backtest.rules import RULES, base, last, powerlaw, vertex
 from hptransfer.transfer.sweep import Sweep, gather
 
@@ -40,7 +40,7 @@ def test_vertex_at_the_end_of_the_grid_is_the_best_run() -> None:
 
 def test_regret_is_the_interpolation_over_the_minimum() -> None:
     sweep = parabolas([0.0])
-    assert interpolated_regret(sweep, 0, np.array([0.0])) == Regret(0.0, edge=False)
+    assert interpolated_regret(sweep, 0, np.array([0.0])) == Regret(0.0, edge=False, diverged=False)
     assert interpolated_regret(sweep, 0, np.array([1.0])).value == pytest.approx(0.01 / 2)
     between = interpolated_regret(sweep, 0, np.array([0.75])).value
     assert interpolated_regret(sweep, 0, np.array([0.5])).value < between < interpolated_regret(sweep, 0, np.array([1.0])).value
@@ -54,7 +54,7 @@ def test_regret_never_falls_below_the_points() -> None:
 
 
 def test_beyond_the_range_counts_at_the_edge_and_is_flagged() -> None:
-    assert interpolated_regret(parabolas([0.0]), 0, np.array([9.0])) == Regret(pytest.approx(0.02), edge=True)
+    assert interpolated_regret(parabolas([0.0]), 0, np.array([9.0])) == Regret(pytest.approx(0.02), edge=True, diverged=False)
 
 
 def test_replicates_count_by_their_mean() -> None:
@@ -86,17 +86,42 @@ def test_held_out_cells_are_predicted_and_judged() -> None:
     assert summary["base"] == {
         "mean_regret": pytest.approx(0.0129, abs=1e-3),
         "max_regret": pytest.approx(0.016, rel=0.01),
+        "robust_mean_regret": pytest.approx(0.0129, abs=1e-3),
+        "robust_max_regret": pytest.approx(0.016, rel=0.01),
+        "diverged": 0,
         "cells": 2,
     }
 
 
+def test_regret_is_among_finished_runs_and_a_prediction_near_a_diverged_one_is_lost() -> None:
+    h = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, -1.5])
+    loss = np.array([2.2, 2.1, 2.0, math.nan, 9.0, math.nan])  # 9 is no loss of a run that learned; the last was bad luck
+    sweep, _ = gather(["width"], ["lr"], np.zeros((6, 1)), h[:, None], loss)
+    at = {value: interpolated_regret(sweep, 0, np.array([value])) for value in (-1.4, 0.0, 0.4, 0.6, 2.0, 30.0)}
+    assert not at[-1.4].diverged and 0.05 < at[-1.4].value < 0.1
+    assert (at[0.4].value, at[0.4].edge, at[0.4].diverged) == (0.0, True, False)
+    assert all(at[value].diverged and at[value].robust == LOST for value in (0.6, 2.0, 30.0))
+    assert interpolated_regret(sweep, 0, np.array([-2.0])).robust == LOST < interpolated_regret(sweep, 0, np.array([-2.0])).value
+
+
+def test_in_a_plane_a_diverged_run_bounds_its_own_line() -> None:
+    h = np.array([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-2.0, 0.0, 2.0)])
+    loss = 2 + 0.1 * (h**2).sum(axis=1)
+    loss[(h[:, 0] == 1.0) & (h[:, 1] == -2.0)] = math.nan
+    sweep, _ = gather(["N"], ["lr", "bs"], np.zeros((9, 1)), h, loss)
+    assert interpolated_regret(sweep, 0, np.array([0.9, -1.8])).diverged
+    assert not interpolated_regret(sweep, 0, np.array([0.9, 0.2])).diverged
+
+
 def test_calibration_counts_known_optima_only_and_scores_a_miss_tenfold() -> None:
-    def cell(own: float) -> HeldOut:
+    def cell(own: float, sd: float = 0.0) -> HeldOut:
         ends = {"low": np.array([-1.0]), "high": np.array([1.0])}
-        return HeldOut(x=np.zeros(1), predicted={"hptransfer": np.zeros(1)}, regrets={}, own=np.array([own]), **ends)
+        predicted = {"hptransfer": np.zeros(1)}
+        return HeldOut(x=np.zeros(1), predicted=predicted, regrets={}, own=np.array([own]), own_sd=np.array([sd]), **ends)
 
     found = calibration([cell(0.5), cell(1.5), cell(math.nan)])
     assert (found["coverage_80"], found["optima"]) == (0.5, 2)
     assert found["interval_score_log2"] == pytest.approx((2 + (2 + 10 * 0.5)) / 2 / math.log(2))
     assert found["error_log2"] == pytest.approx(1 / math.log(2))
     assert calibration([cell(math.nan)])["coverage_80"] is None
+    assert calibration([cell(1.5, sd=1.0)])["coverage_80"] == 1.0  # it knows its own optimum no better than that
