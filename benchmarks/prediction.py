@@ -27,6 +27,7 @@ import polars as pl
 
 import hptransfer
 from benchmarks.tables import markdown_table
+from hptransfer.backtest.splits import Backtest
 from hptransfer.base.errors import first_line
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.base.refusals import Refused
@@ -136,29 +137,35 @@ SPLITS = {
 
 
 def backtested(name: str, data: Path) -> Row:
-    """A split's row, with all of its backtest as ``found``."""
+    """A split's row, with all of its backtest as ``found``; ``crashed`` names what did not work."""
     split, start = SPLITS[name], time.perf_counter()
+    row = Row(split=name)
     try:
         frame = frame_of_table(data / split.file)
         found = hptransfer.backtest(frame if split.keep is None else frame.filter(split.keep), **split.options)
+        row |= scored(found)
+        row |= {"seconds": time.perf_counter() - start, "found": found.as_dict()}
     except Exception as error:
-        return {"split": name, "crashed": _crash(error), "seconds": time.perf_counter() - start}
-    seconds, held = time.perf_counter() - start, found.calibration
-    row: Row = {"split": name, "cells": len(found.cells)}
+        row |= {"seconds": time.perf_counter() - start, "crashed": _crash(error)}
+    return row
+
+
+def scored(found: Backtest) -> Row:
+    """The numbers of a backtest; ``above 5 %`` and ``diverged`` count predictions of ours."""
+    row: Row = {"cells": len(found.cells)}
     for rule in RULES:
         regrets = np.array([cell.regrets[rule].value for cell in found.cells])
         given, capped = found.regret[rule], np.minimum(regrets, CAP)
         row[f"{rule}, %"] = 100 * float(given.get("robust_mean_regret", capped.mean()))
         row[f"{rule} max, %"] = 100 * float(given.get("robust_max_regret", capped.max()))
-    row |= {
+    held = found.calibration
+    return row | {
         "coverage, %": None if held["coverage_80"] is None else 100 * held["coverage_80"],
         "optima": held["optima"],
         "interval score, log2": held["interval_score_log2"],
         "above 5 %": sum(cell.regrets["hptransfer"].value > CAP for cell in found.cells),
         "diverged": found.regret["hptransfer"].get("diverged"),
-        "seconds": seconds,
     }
-    return row | {"found": found.as_dict()}
 
 
 # -- all ---------------------------------------------------------------------------------------------------------------
