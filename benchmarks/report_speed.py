@@ -155,7 +155,7 @@ def make_experiment(runs: int) -> None:
     for arm in experiment.compared:
         group = Group(arm.name, found.searched[arm.name])
         provenance = {"run_ids": run_ids(group)}
-        target = resolve(experiment.target(arm, DATA))
+        target = resolve(experiment.target_point(arm, DATA))
         told = predictions[arm.name] = predict_group(group, target, resolve, draws=50, provenance=provenance)
         path = default_path(experiment.name, arm.name, HELD_OUT)
         path.parent.mkdir(parents=True, exist_ok=True)

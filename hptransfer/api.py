@@ -283,13 +283,13 @@ def export(prediction: Prediction | str | Path, target: str = "json") -> str:
 def _of_arm(store: Store, experiment: Experiment, arm: str | None, at: dict[str, float], force: bool) -> Prediction:
     """The prediction of an arm of an experiment, from its searched runs."""
     if "width" in at:
-        experiment = experiment.at_width(int(at.pop("width")))
+        experiment = experiment.at({"width": at.pop("width")})
     names = [one.name for one in experiment.compared]
     if arm is None and len(names) > 1:
         raise UsageError(f"experiment {experiment.name} has several arms; name one with arm: {', '.join(names)}")
     name = experiment.arm(arm or names[0]).name
     found = _members(experiment, store)
-    group = arm_group(name, found, experiment.widths, f"{name} of experiment {experiment.name}")
+    group = arm_group(name, found, experiment.searched_cells, f"{name} of experiment {experiment.name}")
     target = arm_target(experiment, name, found, resolve, at)
     source = provenance(experiment=experiment.name, store=store.location, run_ids=run_ids(group))
     return decision.predict_group(group, target, resolve, force=force, provenance=source)

@@ -17,7 +17,7 @@ WORDS = {
     "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above, "
     "and runs from {ceiling:.4g} on diverged; add runs in between",
     "nothing_to_fit": "{name}: nothing to fit; {detail}",
-    "too_few_runs": "{name} has {complete} complete runs at width {width} and needs {needed}",
+    "too_few_runs": "{name} has {complete} complete runs at {cell} and needs {needed}",
     "too_few_optima": "{name}: {optima} optima are too few to say how far they scatter; three is the least",
     # A hyperparameter that is not fitted.
     "not_varied": "{hyperparameter} was not varied, or is 0 in some runs",

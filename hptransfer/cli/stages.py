@@ -60,12 +60,14 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     options.width(parser, "target width (the experiment's)")
     parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
     parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")
+    parser.add_argument(
+        "--at", metavar="width=W,depth=L,tokens=D", help="the target's scales at once (those of the experiment); a table's own"
+    )
     options.output(parser, "PATH", "prediction file (predictions/<experiment>/<arm>-<width>.json)")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
     table = parser.add_argument_group("from a table instead of the store")
     table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
     options.columns(table, loss_help=" (loss, where there is such a column; else every row is an optimum)")
-    table.add_argument("--at", metavar="N=1e9[,D=2e10]", help="the target (--width W is width=W)")
     options.page(table)
 
 
@@ -111,7 +113,9 @@ def _store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
     )
-    columns = "width, lr, weight_decay, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
+    columns = (
+        "width, depth, tokens, batch_tokens, lr, weight_decay, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
+    )
     parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {columns}")
     parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
     parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")

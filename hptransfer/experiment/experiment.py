@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from functools import reduce
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -16,7 +15,20 @@ from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.plugins import load_plugins
 from hptransfer.experiment.arm import BASELINE, NOT_OF_AN_ARM, Arm, Inputs
+from hptransfer.experiment.cells import (
+    SAID_BY,
+    SCALES,
+    Count,
+    Values,
+    cells_of,
+    check_cells,
+    in_order,
+    require_held_out,
+    short_form,
+)
+from hptransfer.experiment.effort import Budget, Resources, SearchSettings, ValidationSettings
 from hptransfer.experiment.model import ModelChoice
+from hptransfer.experiment.points import base_of, settings_of_ours, settings_of_program
 from hptransfer.experiment.program import Program, ProgramFiles, check_program
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
 from hptransfer.experiment.space import SearchSpace, load_space, program_space
@@ -45,71 +57,6 @@ class DataChoice(Frozen):
         )
 
 
-class SearchSettings(Frozen):
-    """How a study spends its trials. Everything here is part of what makes a study reproducible."""
-
-    trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, width)")
-    batch: Annotated[int, Field(gt=1)] | Literal["auto"] = Field(
-        4, description="proposals made before the next look at the results; auto: as many as a study has slots when it starts"
-    )
-    sampler: Literal["design", "gp", "tpe", "random"] = "design"
-    seed: int = Field(0, ge=0, lt=5_000)  # seeds from `membership.REPEATED_SEED` on are of no search
-
-
-class ValidationSettings(Frozen):
-    """What is run at the held-out width."""
-
-    seeds: int = Field(3, gt=0)
-    probe_octaves: tuple[float, ...] = Field((0.5, 1.0), description="distances of probes on LR and on weight decay, powers of 2")
-    ladder: tuple[float, ...] = Field((0.5, 2.0, 4.0), description="other AdamW horizons, as factors, until they bracket")
-
-    @property
-    def probe_factors(self) -> tuple[float, ...]:
-        """Factors on the predicted value, ascending: each distance to both sides."""
-        return tuple(sorted(2.0**octave for distance in self.probe_octaves for octave in (-distance, distance)))
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        distances = list(self.probe_octaves)
-        if distances != sorted(set(distances)) or any(not 0 < distance <= 3 for distance in distances):
-            raise ValueError(f"probe_octaves {distances} are not ascending, above 0 and up to 3, a factor of 8")
-        if list(self.ladder) != sorted(set(self.ladder)) or any(horizon <= 0 or horizon == 1 for horizon in self.ladder):
-            raise ValueError(f"ladder {list(self.ladder)} is not ascending, of positive factors other than 1")
-        return self
-
-
-class Resources(Frozen):
-    """What one trial gets. As many run at once as the cluster's nodes have room for."""
-
-    cpus: float = Field(1, gt=0, description="CPU cores; whole ones are the trial's threads")
-    gpus: float = Field(0, ge=0, description="GPUs; a share such as 0.25 puts four trials on each")
-    memory_gb: float | None = Field(None, gt=0, description="main memory, where it is what runs out first")
-    hang_seconds: float = Field(600, gt=0, description="a run without a step for this long is killed and goes on elsewhere")
-
-    @property
-    def threads(self) -> int:
-        """Threads of the trial's process."""
-        return max(1, int(self.cpus))
-
-    def demand(self) -> dict[str, float]:
-        """What Ray is asked for, by its names; memory in bytes."""
-        demand = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory_gb or 0) * 1e9}
-        return {name: value for name, value in demand.items() if value}
-
-    @model_validator(mode="after")
-    def _whole_or_share(self) -> Self:
-        if self.gpus > 1 and self.gpus % 1:
-            raise ValueError(f"gpus {self.gpus:g} is neither a share of one GPU nor a whole number")
-        return self
-
-
-class Budget(Frozen):
-    """Where a search stops although trials are left; the same command with more budget goes on."""
-
-    hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")
-    flops: float | None = Field(None, gt=0, description="forward and backward FLOPs of all of the experiment's runs in the store")
-
-
 class Experiment(Frozen):
     """An experiment: what is compared, at which scales, on which data, and what it may cost.
 
@@ -117,8 +64,13 @@ class Experiment(Frozen):
     ``optimizers`` x ``parametrizations`` name, or any named sets of settings (``arms``). Each is searched at the ``widths`` and
     validated at ``target_width``, which no search sees, against the ``baseline`` (the only arm of plain AdamW unless named).
     ``horizon`` says how long a run is, in tokens or tokens per parameter; ``batch_sequences`` how large a batch, in sequences of
-    ``model.context`` tokens; ``base_width`` is the width at which base coordinates are final values. ``scales: {width: [...]}``
-    is another way to write ``widths``. A misspelt key is an error.
+    ``model.context`` tokens; ``base_width`` is the width at which base coordinates are final values.
+
+    ``scales`` are searched beside the width: depth, tokens and batch_tokens, each with its values, which go before what
+    ``model.depth``, ``horizon`` and ``batch_sequences`` say. The ``cells`` are a star (the smallest of each scale, and along each
+    scale its other values with the rest at their smallest) or all combinations (full). ``target`` has the held-out run's values
+    of them; a scale that it does not name stays at its smallest. ``scales.width`` and ``target.width`` are other ways to write
+    ``widths`` and ``target_width``. A misspelt key is an error.
 
     >>> hptransfer.load_experiment("quickstart").widths
     (32, 64)
@@ -132,7 +84,12 @@ class Experiment(Frozen):
     trainer: Program | None = Field(None, description="a program of your own that is trained with, in the place of hptransfer's")
     base_width: int = Field(gt=0, description="where base coordinates are final ones (the smallest of widths)")
     widths: tuple[int, ...] = Field(min_length=1, description="widths searched")
+    scales: dict[str, Values] = Field(
+        {}, description="searched beside the width: depth, tokens, batch_tokens, each with its values"
+    )
+    cells: Literal["star", "full"] = Field("star", description="star: one scale at a time from the smallest cell; full: all")
     target_width: int = Field(gt=0, description="held-out width, never searched")
+    target: dict[str, Count] = Field({}, description="other scales of the held-out run (the smallest searched)")
     horizon: Horizon | None = None
     batch_sequences: int | None = Field(None, gt=0)
     schedule: ScheduleSpec = ScheduleSpec()
@@ -157,15 +114,18 @@ class Experiment(Frozen):
     def _short_forms(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        if "scales" in data:
-            scales = dict(data["scales"]) if isinstance(data["scales"], dict) else {}
-            if set(scales) != {"width"} or "widths" in data:
-                raise ValueError("scales has one searched scale, width, and then there is no widths")
-            data = {key: value for key, value in data.items() if key != "scales"} | {"widths": scales["width"]}
+        data = short_form(data)
         widths = data.get("widths")
         if "base_width" not in data and isinstance(widths, list | tuple) and all(isinstance(width, int) for width in widths):
             data = data | ({"base_width": min(widths)} if widths else {})
+        if data.get("target") and "target_width" not in data and "base_width" in data:
+            data = data | {"target_width": min(widths, default=data["base_width"])}
         return data
+
+    @field_validator("scales", "target")
+    @classmethod
+    def _names_scales(cls, scales: dict[str, Any]) -> dict[str, Any]:
+        return in_order(scales)
 
     @field_validator("name")
     @classmethod
@@ -194,7 +154,7 @@ class Experiment(Frozen):
             raise ValueError(f"optimizers {list(self.optimizers)} name a recipe twice")
         if len(set(self.widths)) < len(self.widths):
             raise ValueError(f"widths {list(self.widths)} name a width twice")
-        tokens = (self.horizon and self.horizon.tokens) or math.inf
+        tokens = self.target.get("tokens") or self.smallest("tokens") or math.inf
         shortest = min(self.validation.ladder, default=1.0) * tokens
         if shortest <= self.schedule.warmup_tokens < tokens:
             raise ValueError(
@@ -210,17 +170,22 @@ class Experiment(Frozen):
         for key in arm.changes:
             if key.partition(".")[0] in NOT_OF_AN_ARM:
                 raise ValueError(f"arms.{arm.name}: {key} is the experiment's, the same for all arms")
+            for scale in self.moved:
+                if any(key == said or key.startswith(f"{said}.") for said in SAID_BY[scale]):
+                    raise ValueError(f"arms.{arm.name}: {key} is of the cells, which have {scale} of their own")
         if arm.changes:
             return
+        check_cells(self)
         if self.trainer:
-            check_program(self.trainer, arm.parametrization, arm.optimizer)
+            check_program(self.trainer, arm.parametrization, arm.optimizer, self._varying)
             return
         if arm.optimizer is None:
             raise ValueError(f"arm {arm.name} names no optimizer")
         if arm.parametrization == "unknown":
             raise ValueError(f"arm {arm.name}: parametrization unknown is of a program of your own (trainer.command)")
-        if missing := [name for name in ("horizon", "batch_sequences") if getattr(self, name) is None]:
-            raise ValueError(f"{missing[0]} is missing")
+        for key, scale in {"horizon": "tokens", "batch_sequences": "batch_tokens"}.items():
+            if getattr(self, key) is None and scale not in self.scales:
+                raise ValueError(f"{key} is missing")
         for width in (self.base_width, *self.widths, self.target_width):
             self.model.check(width)
 
@@ -232,9 +197,45 @@ class Experiment(Frozen):
         return (*short, *(Arm.read(name, settings, self.parametrizations[0], place) for place, (name, settings) in named))
 
     @property
-    def cells(self) -> tuple[dict[str, Number], ...]:
-        """The values of the scales that are searched, the smallest first."""
-        return tuple({"width": width} for width in sorted(self.widths))
+    def searched_cells(self) -> tuple[dict[str, int], ...]:
+        """The values of the scales that are searched, of the width and of those with several values; one that is smaller in all
+        of them comes first."""
+        searched = {"width": self.widths, **{name: values for name, values in self.scales.items() if len(values) > 1}}
+        return cells_of(searched, self.cells)
+
+    @property
+    def target_cell(self) -> dict[str, int]:
+        """The values of the scales of the held-out run, of the width and of those that are named."""
+        return {"width": self.target_width, **self.target}
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The scales beside the width that the cells, or the target, have of their own."""
+        return tuple(name for name in SCALES if name in self.scales or name in self.target)
+
+    @property
+    def _varying(self) -> tuple[str, ...]:
+        """The scales in which cells and target differ."""
+        target, found = self.target_cell, ["width"] if {*self.widths} != {self.target_width} else []
+        for name in self.moved:
+            least = self.smallest(name)
+            found += [name] if len({least, *self.scales.get(name, ()), target.get(name, least)}) > 1 else []
+        return tuple(found)
+
+    def smallest(self, scale: str) -> int | None:
+        """The smallest value of a scale in the searched cells: where it is the same in all, what the model, the horizon, the
+        batch or the program says. None: that is not known, or follows from other scales."""
+        if scale == "width":
+            return min(self.widths)
+        if scale in self.scales:
+            return min(self.scales[scale])
+        if self.trainer:
+            return round(self.trainer.fixed[scale]) if scale in self.trainer.fixed else None
+        if scale == "tokens":
+            return self.horizon.tokens if self.horizon else None
+        if scale == "batch_tokens":
+            return self.batch_sequences * self.model.context if self.batch_sequences else None
+        return self.model.depth
 
     def arm(self, name: str) -> Arm:
         """The arm of that name. Raises UsageError with the nearest name."""
@@ -284,10 +285,11 @@ class Experiment(Frozen):
                 self._spaces[key] = load_space(arm.optimizer, arm.parametrization, changes)
         return self._spaces[key]
 
-    def at_width(self, width: int) -> Experiment:
-        """The experiment with another held-out width. Raises UsageError where it cannot have that."""
-        changed = self.model_dump(mode="json", exclude_unset=True) | {"target_width": width}
-        return _held_out(checked(Experiment, changed, f"experiment {self.name}"), f"experiment {self.name}")
+    def at(self, cell: Mapping[str, float]) -> Experiment:
+        """The experiment with other values of the held-out run's scales. Raises UsageError where it cannot have these."""
+        known = self.model_dump(mode="json", exclude_unset=True)
+        changed = merge(known, short_form({"target": dict(cell)}))
+        return require_held_out(checked(Experiment, changed, f"experiment {self.name}"), f"experiment {self.name}")
 
     def reads(self, arm: Arm, inputs: Inputs) -> bool:
         """Whether ``inputs`` are a version of what the runs of an arm read."""
@@ -296,79 +298,48 @@ class Experiment(Frozen):
             return isinstance(inputs, ProgramFiles) and one.trainer.names(inputs)
         return isinstance(inputs, DataSpec) and one.data.names(inputs)
 
-    def target(self, arm: Arm, inputs: Inputs) -> Point:
-        """A run of ``arm`` at the held-out width, hyperparameters as they come."""
-        return self.point(arm, inputs, width=self.target_width, lr=1.0, weight_decay=0.0)
+    def target_point(self, arm: Arm, inputs: Inputs) -> Point:
+        """The held-out run of ``arm``, hyperparameters as they come."""
+        return self.point(arm, inputs, **self.target_cell, lr=1.0, weight_decay=0.0, embedding_lr_ratio=1.0, seed=0)
 
     def point(
         self,
         arm: Arm,
         inputs: Inputs,
         *,
-        width: Number,
+        width: int,
+        depth: int | None = None,
+        tokens: int | None = None,
+        batch_tokens: int | None = None,
         lr: float,
         weight_decay: float,
         embedding_lr_ratio: float = 1.0,
         seed: int = 0,
     ) -> Point:
-        """A run of ``arm`` at ``width``, hyperparameters in base coordinates; ``seed`` is both init and data seed. ``inputs``:
-        what it reads. A program has those hyperparameters that its command takes."""
+        """A run of ``arm`` in a cell, hyperparameters in base coordinates; ``seed`` is both init and data seed. A scale that is
+        not given is the smallest searched. ``inputs``: what it reads. A program has those hyperparameters that its command
+        takes."""
         one, tuned = self.under(arm), {"lr": lr, "weight_decay": weight_decay, "embedding_lr_ratio": embedding_lr_ratio}
+        given = {"depth": depth, "tokens": tokens, "batch_tokens": batch_tokens}
+        scales = {name: value if value is not None else one.smallest(name) for name, value in given.items()}
+        cell: dict[str, Number] = {"width": width, **{name: value for name, value in scales.items() if value is not None}}
         if one.trainer:
             assert isinstance(inputs, ProgramFiles)
-            scales, settings = one._of_program(one.trainer, arm, inputs, width)
+            settings = settings_of_program(one.trainer, arm, inputs, cell)
             tuned = {name: value for name, value in tuned.items() if name in one.trainer.tuned}
         else:
             assert isinstance(inputs, DataSpec)
-            scales, settings = one._of_ours(arm, inputs, width)
+            settings = settings_of_ours(one, arm, inputs, cell)
         shared = {
             "parametrization": arm.parametrization,
             "weight_decay_rule": self._decay_rule(arm),
-            "base": {"width": one.base_width},
+            "base": base_of(one),
         }
-        return Point(scales=scales, hyperparameters=tuned, settings=settings | shared, init_seed=seed, data_seed=seed)
+        return Point(scales=cell, hyperparameters=tuned, settings=settings | shared, init_seed=seed, data_seed=seed)
 
     def _decay_rule(self, arm: Arm) -> WeightDecayRule:
         """Of unknown coordinates there is no rule."""
         return "constant" if arm.parametrization == "unknown" else self.under(arm).weight_decay_rule
-
-    def _of_ours(self, arm: Arm, data: DataSpec, width: Number) -> tuple[dict[str, Number], dict[str, Any]]:
-        """Scales and settings of a run of our own trainer. An option of the optimizer that the arm sets goes before that of the
-        recipe's search space; a recipe that averages its iterates gets a constant schedule after the warm-up."""
-        assert arm.optimizer is not None and self.horizon is not None and self.batch_sequences is not None
-        options, schedule = self.space(arm).fixed_options(), self.schedule
-        if get_recipe(arm.optimizer).averages:
-            schedule = schedule.model_copy(update={"shape": "constant"})
-        tokens = {} if self.horizon.tokens is None else {"tokens": self.horizon.tokens}
-        scales = {"width": width, "depth": self.model.depth, **tokens, "batch_tokens": self.batch_sequences * self.model.context}
-        return scales, {
-            "trainer": "ours",
-            "optimizer": arm.optimizer,
-            "options": reduce(lambda known, pair: merge(known, nested(*pair)), arm.options.items(), options),
-            "model": {key: value for key, value in self.model.model_dump(mode="json").items() if key != "depth"},
-            "data": data.model_dump(),
-            "horizon": self.horizon.model_dump(exclude={"tokens"}, exclude_none=True) if not tokens else {"policy": "tokens"},
-            "schedule": schedule.model_dump(),
-            "evaluation": self.evaluation.model_dump(),
-            "precision": self.precision,
-        }
-
-    def _of_program(
-        self, program: Program, arm: Arm, files: ProgramFiles, width: Number
-    ) -> tuple[dict[str, Number], dict[str, Any]]:
-        """Scales and settings of a run of a user's program. Sizes that are the same at every width are scales of their own;
-        others follow from the width."""
-        fixed: dict[str, Number] = {
-            name: round(program.fixed[name]) for name in ("tokens", "batch_tokens") if name in program.fixed
-        }
-        horizon = {"policy": "tokens"} if "tokens" in fixed else {"policy": "formula", "formula": str(program.tokens)}
-        return {"width": width, **fixed}, {
-            "trainer": "command",
-            "program": program.model_dump(mode="json", exclude_none=True, exclude={"depends"}),
-            "depends": files.sha256,
-            **({"optimizer": arm.optimizer, "options": arm.options} if arm.optimizer else {}),
-            **({"horizon": horizon} if program.tokens is not None else {}),
-        }
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
@@ -377,20 +348,18 @@ def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
     ``name``: a file (``mine.yaml``), or the name of one in ``experiments/``, of the working directory or as hptransfer comes with
     them (``quickstart``, ``four-optimizers``, ...). ``assignments``: dotted overrides, each as ``"search.trials=6"``, whose
     values are YAML. Raises `UsageError`, in one line that names the offending key or value, where there is no such experiment,
-    where it is not right, or where the held-out width is searched too.
+    where it is not right, or where the held-out run's scales are searched too.
 
     >>> hptransfer.load_experiment("quickstart", ["target_width=256", "optimizers=[adamw, muon]"])
     """
     path = find_config("experiments", name)
-    data = override(load_yaml(path), assignments)
+    data: dict[str, Any] = {}
+    try:
+        for part in (load_yaml(path), *(override({}, [assignment]) for assignment in assignments)):
+            data = merge(data, short_form(part))
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
     plugins = data.get("plugins")
     if isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
         load_plugins(plugins)  # first: the rest may name what they add
-    return _held_out(checked(Experiment, data, str(path)), str(path))
-
-
-def _held_out(experiment: Experiment, where: str) -> Experiment:
-    """Raises UsageError where the target is a width that is searched."""
-    if experiment.target_width in experiment.widths:
-        raise UsageError(f"{where}: target_width {experiment.target_width} is also searched; a held-out width must not be")
-    return experiment
+    return require_held_out(checked(Experiment, data, str(path)), str(path))

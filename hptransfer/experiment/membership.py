@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.experiment import Experiment
+from hptransfer.experiment.formula import FUNCTIONS, names_in
 from hptransfer.experiment.program import ProgramFiles
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs.point import Job, Number, Point
@@ -56,7 +57,7 @@ class Members:
 
 
 def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve) -> Members:
-    """The runs that ``experiment`` makes, at the widths that it searches and at its target. Of several versions of what they read
+    """The runs that ``experiment`` makes, in the cells that it searches and at its target. Of several versions of what they read
     that of the newest run is taken: of the corpus for all arms, of a program's files for each."""
     by_inputs: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -128,17 +129,22 @@ class _ArmRuns:
         self._resolve = resolve
         space = experiment.space(arm)
         lr, decay = space.lr.at(0.5), space.weight_decay.high
-        points = {
-            width: resolve(experiment.point(arm, inputs, width=width, lr=lr, weight_decay=decay)).point
-            for width in (*experiment.widths, experiment.target_width)
-        }
-        self._target = points.pop(experiment.target_width)
-        self._searched = points
-        self._same: dict[tuple[str, Number], bool] = {}
+
+        def at(cell: Mapping[str, int]) -> Point:
+            point = experiment.point(arm, inputs, **cell, lr=lr, weight_decay=decay, embedding_lr_ratio=1.0, seed=0)
+            return resolve(point).point
+
+        self._target = at(experiment.target_cell)
+        self._scales = tuple(experiment.searched_cells[0])
+        self._searched = {self._cell(point): point for point in map(at, experiment.searched_cells)}
+        self._same: dict[tuple[str, tuple[tuple[str, Number], ...]], bool] = {}
+
+    def _cell(self, point: Point) -> tuple[tuple[str, Number], ...]:
+        return tuple((name, point.scales.get(name, 0)) for name in self._scales)
 
     def searches(self, record: Record) -> bool:
-        """Whether a run is one of the arm at a searched width."""
-        point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
+        """Whether a run is one of the arm in a searched cell."""
+        point = self._searched.get(self._cell(record.point))
         if point is None or record.point.init_seed >= REPEATED_SEED:
             return False
         if record.point.scales == point.scales and record.point.settings == point.settings:
@@ -146,17 +152,18 @@ class _ArmRuns:
         return self._is_the_same_run(record, point)
 
     def tests(self, record: Record) -> bool:
-        """Whether a run is one at the held-out width, at any horizon."""
-        return is_at(self._target, record.point)
+        """Whether a run is one at the target, at any horizon, and none of a search."""
+        return is_at(self._target, record.point) and not self.searches(record)
 
     def repeats(self, record: Record) -> bool:
-        """Whether a run measures a searched width again, at any horizon."""
-        point = self._searched.get(record.point.scales.get("width"))  # type: ignore[arg-type]
-        return point is not None and record.point.init_seed >= REPEATED_SEED and is_at(point, record.point)
+        """Whether a run measures a searched cell again, at any horizon; where those of the target are the same, it is theirs."""
+        if record.point.init_seed < REPEATED_SEED or is_at(self._target, record.point):
+            return False
+        return any(is_at(point, record.point) for point in self._searched.values())
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
-        """Whether other settings made the very run that the arm makes: known from one run of each settings and width."""
-        key = json.dumps([record.point.scales, record.point.settings], sort_keys=True), point.scales["width"]
+        """Whether other settings made the very run that the arm makes: known from one run of each settings and cell."""
+        key = json.dumps([record.point.scales, record.point.settings], sort_keys=True), self._cell(point)
         if key not in self._same:
             mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
             self._same[key] = self._resolve(mine).run_id == record.run_id
@@ -167,7 +174,7 @@ def is_at(place: Point, point: Point) -> bool:
     """Whether two runs differ in nothing but what is tuned, their horizon and what is free at the target; of a program, in
     nothing that its command, its files and its loss are."""
     if "program" in place.settings:
-        return place["width"] == point["width"] and _program(place) == _program(point)
+        return _program(place) == _program(point)
     scales = {name: value for name, value in point.scales.items() if name != "tokens"}
     wanted = {name: value for name, value in place.scales.items() if name != "tokens"}
     return scales == wanted and _fixed(point.settings) == _fixed(place.settings)
@@ -175,7 +182,10 @@ def is_at(place: Point, point: Point) -> bool:
 
 def _program(point: Point) -> tuple[Any, ...]:
     program = point.settings.get("program") or {}
-    own = (point.settings.get(name) for name in ("depends", "optimizer", "options"))
+    own = [point.settings.get(name) for name in ("depends", "optimizer", "options")]
+    own += [point.scales.get(name) for name in ("width", "depth")]
+    if not names_in(str(program.get("batch_tokens"))) - {*FUNCTIONS}:
+        own.append(point.scales.get("batch_tokens"))
     names = ["command", "loss", "maximize"]
     if any(f"{{{name}" in program.get("command", "") for name in ("tokens", "batch_tokens", "steps")):
         names += ["tokens", "batch_tokens"]  # which then make other runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Self
 
@@ -112,6 +113,13 @@ class Program(Frozen):
                 known[name] = value if name == "flops" else max(1, round(value))
         return {name: known[name] for name in SIZES if name in known}
 
+    def moves_with(self, scale: str) -> set[str]:
+        """The placeholders whose values change with a scale."""
+        found = {scale}
+        for _ in self.formulas:
+            found |= {name for name, formula in self.formulas.items() if names_in(str(formula)) & found}
+        return found | ({"steps"} if found & {"tokens", "batch_tokens"} else set())
+
     @cached_property
     def fixed(self) -> dict[str, Number]:
         """The sizes that are the same at every scale: their formulas name no scale, nor another size that does."""
@@ -133,17 +141,19 @@ def _check_pattern(name: str, pattern: str) -> None:
         raise ValueError(f"{name}: {pattern!r} has no group; put the number in parentheses, as in 'loss (\\S+)'")
 
 
-def check_program(program: Program, parametrization: Parametrization, optimizer: str | None) -> None:
-    """Raises ValueError, in one line, for a command that cannot be filled in under that parametrization."""
+def check_program(
+    program: Program, parametrization: Parametrization, optimizer: str | None, varying: Sequence[str] = ("width",)
+) -> None:
+    """Raises ValueError, in one line, for a command that cannot be filled in under that parametrization, or that is the same
+    where the scales of ``varying`` differ."""
     template = program.template
     try:
-        template.check({"width", *program.scales})
+        template.check({"width", *varying, *program.scales})
     except UsageError as error:
         raise ValueError(str(error)) from None
-    grows = {"width", *program.scales} - {"steps", *program.fixed}
-    grows |= {"steps"} if grows & {"tokens", "batch_tokens"} else set()
-    if not template.names & grows:
-        raise ValueError(f"the command is the same at every width: it has no {{width}} ({program.command[:80]!r})")
+    for scale in varying:
+        if not template.names & program.moves_with(scale):
+            raise ValueError(f"the command is the same at every {scale}: it has no {{{scale}}} ({program.command[:80]!r})")
     if parametrization == "spectral":
         raise ValueError("parametrization spectral is of hptransfer's own trainer; a program's are mup, sp and unknown")
     if parametrization == "unknown" and template.roles:

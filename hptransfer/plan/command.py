@@ -37,7 +37,7 @@ from hptransfer.validate.survival import to_tell
 
 @dataclass(frozen=True)
 class Planned:
-    """An arm, with a run of it at each searched width, the smallest first, and one at the target: others cost the same."""
+    """An arm, with a run of it in each searched cell, the smallest first, and one at the target: others cost the same."""
 
     arm: Arm
     space: SearchSpace
@@ -46,11 +46,11 @@ class Planned:
     target: Job
 
     def scenario(self, search: SearchSettings) -> Scenario:
-        """What a simulation needs to know. In coordinates that are a program's own, the optimum may move as anything between an
-        Adam of muP and one of sp would."""
+        """What a simulation needs to know: it is of the widths alone. In coordinates that are a program's own, the optimum may
+        move as anything between an Adam of muP and one of sp would."""
         exponents = self.target.exponents or {"hidden": 0.0, "readout": -1.0}
         return Scenario(
-            widths=tuple(int(job.point["width"]) for job in self.searched),
+            widths=tuple(sorted({int(job.point["width"]) for job in self.searched})),
             base=self.target.point.settings["base"]["width"],
             target=int(self.target.point["width"]),
             span=math.log(self.space.lr.high / self.space.lr.low),
@@ -78,14 +78,15 @@ def main(args: argparse.Namespace) -> None:
     plans = [_stages(one, arms, experiment, rate, survival=args.survival) for one in planned]
     every = [stage for stages in plans for stage in stages]
     whole = total(stage.cost for stage in every)
-    console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per width; store {args.store}")
+    scales, unit = list(every[-1].cell), "cell" if experiment.scales else "width"
+    console.print(f"experiment {experiment.name}: {experiment.search.trials} trials per {unit}; store {args.store}")
     own = {record.run_id for arm in arms for record in found.of(arm.name)}
     if own:
         console.print(f"{len(own)} of these runs are in the store: what search and validate find there is not run again")
     table(
         "cost",
-        ["arm", "stage", "width", "runs", "tokens", "FLOPs", "hours"],
-        [*map(_row, every), ["total", "", "", *_numbers(whole)]],
+        ["arm", "stage", *scales, "runs", "tokens in all", "FLOPs", "hours"],
+        [*map(_row, every), ["total", "", *("" for _ in scales), *_numbers(whole)]],
     )
     at_once = "1 device" if devices == 1 else f"{devices} devices"
     console.print(
@@ -94,10 +95,11 @@ def main(args: argparse.Namespace) -> None:
     )
     if unknown := [one.arm.name for one in planned if one.target.flops is None]:
         console.print(f"{', '.join(unknown)}: FLOPs and hours are unknown; give trainer.flops, a formula")
+    others = ", the other scales as searched" if len(scales) > 1 else ""
     known: dict[tuple[Scenario, SurfaceShape], list[Expectation]] = {}
     expected = [_expected(one, experiment, found, rate, known) for one in planned]
     table(
-        f"expected at width {experiment.target_width}: means over {STUDIES} simulated studies",
+        f"expected at width {experiment.target_width}{others}: means over {STUDIES} simulated studies",
         ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
         [row for one in expected for row in _expected_rows(one)],
     )
@@ -145,23 +147,27 @@ def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, 
 
 
 def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], inputs: Inputs) -> Planned:
-    target = resolve(experiment.target(arm, inputs))
+    target = resolve(experiment.target_point(arm, inputs))
     return Planned(arm, experiment.space(arm), studies[0].first_look, tuple(study.job for study in studies), target)
 
 
 def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate, *, survival: bool) -> list[Stage]:
     """Its searches, its validation, and of a baseline the ladder where there is something to compare with; with ``survival`` the
-    same at the searched widths."""
+    same in the searched cells."""
     name, settings, trials = one.arm.name, experiment.validation, experiment.search.trials
-    stages = [Stage(name, "search", int(job.point["width"]), cost_of(job, trials, rate)) for job in one.searched]
-    width = experiment.target_width
-    stages.append(Stage(name, "validation", width, validation_cost(one.target, settings, rate)))
+    scales = tuple({**experiment.searched_cells[0], **experiment.target_cell})
+
+    def cell(job: Job) -> dict[str, int]:
+        return {scale: int(job.point[scale]) for scale in scales if scale in job.point.scales}
+
+    stages = [Stage(name, "search", cell(job), cost_of(job, trials, rate)) for job in one.searched]
+    stages.append(Stage(name, "validation", cell(one.target), validation_cost(one.target, settings, rate)))
     is_baseline = any(experiment.baseline_of(arm) == one.arm for arm in arms if arm != one.arm)
     if is_baseline:
-        stages.append(Stage(name, "ladder", width, ladder_cost(one.target, settings, rate, resolve)))
+        stages.append(Stage(name, "ladder", cell(one.target), ladder_cost(one.target, settings, rate, resolve)))
     for job in one.searched if survival else ():
         cost = survival_cost(job, settings, rate, resolve, is_baseline=is_baseline)
-        stages.append(Stage(name, "survival", int(job.point["width"]), cost))
+        stages.append(Stage(name, "survival", cell(job), cost))
     return stages
 
 
@@ -193,7 +199,7 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     records = found.searched.get(arm.name, ())
     if not records:
         return PUBLIC
-    begun = tuple(sorted({int(record.point["width"]) for record in records}))
+    begun = [cell for cell in experiment.searched_cells if any(record.point.is_in(cell) for record in records)]
     try:
         group = arm_group(arm.name, found, begun, arm.name)
         decays = {record.point.hyperparameters.get("weight_decay", 0) for record in group.used}
@@ -234,11 +240,12 @@ def _plain(value: Any) -> str:
 
 
 def _named(stage: Stage) -> dict[str, Any]:
-    return {key: value for key, value in vars(stage).items() if key != "cost"}
+    further = {"cell": stage.cell} if len(stage.cell) > 1 else {}
+    return {"arm": stage.arm, "stage": stage.stage, "width": stage.cell["width"], **further}
 
 
 def _row(stage: Stage) -> list[Any]:
-    return [stage.arm, stage.stage, stage.width, *_numbers(stage.cost)]
+    return [stage.arm, stage.stage, *stage.cell.values(), *_numbers(stage.cost)]
 
 
 def _numbers(cost: Cost) -> list[str]:

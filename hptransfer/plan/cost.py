@@ -36,7 +36,7 @@ class Stage:
 
     arm: str
     stage: str  # search, validation, ladder
-    width: int
+    cell: dict[str, int]
     cost: Cost
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,10 +96,10 @@ def _head(results: Results, store: Store, done: int, planned: int) -> tuple[str,
 def progress(results: Results) -> tuple[int, int]:
     """Runs of the search that are in, and how many it makes in all."""
     experiment = results.experiment
-    trials, widths = experiment.search.trials, experiment.widths
-    finished = (Counter(record.point["width"] for record in results.searched(arm.name)) for arm in results.arms)
-    done = sum(min(trials, runs[width]) for runs in finished for width in widths)
-    return done, trials * len(widths) * len(results.arms)
+    trials, cells = experiment.search.trials, experiment.searched_cells
+    searched = [results.searched(arm.name) for arm in results.arms]
+    done = sum(min(trials, sum(record.point.is_in(cell) for record in runs)) for runs in searched for cell in cells)
+    return done, trials * len(cells) * len(results.arms)
 
 
 def _require_place(store: Store) -> None:
@@ -117,7 +116,7 @@ def _require_place(store: Store) -> None:
 def _stamp(experiment: Experiment, store: Store, predictions: Sequence[str], claims: dict[str, Holder]) -> Stamp:
     """Changes when a run comes in, starts or is gathered, and when a prediction is written."""
     listed = [tuple(store.files.list(*where)) for where in (("runs", ".json"), ("", ".parquet"), ("predictions", ".json"))]
-    paths = [default_path(experiment.name, arm.name, experiment.target_width) for arm in experiment.compared]
+    paths = [default_path(experiment.name, arm.name, **experiment.target_cell) for arm in experiment.compared]
     written = [path.stat().st_mtime_ns for path in (*map(Path, predictions), *paths) if path.is_file()]
     return *listed, tuple(written), tuple(claims)
 

@@ -5,6 +5,7 @@ Everything that compares runs reads points. What trains them resolves a point to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hptransfer.base.frozen import Frozen
@@ -32,6 +33,10 @@ class Point(Frozen):
     def __getitem__(self, name: str) -> Number:
         """A scale or a hyperparameter by its name. Raises KeyError."""
         return self.scales[name] if name in self.scales else self.hyperparameters[name]
+
+    def is_in(self, cell: Mapping[str, Number]) -> bool:
+        """Whether the run has these values of its scales."""
+        return cell.items() <= self.scales.items()
 
     def at(self, **changes: Any) -> Point:
         """The same run with other scales, hyperparameters, seeds or settings, each by its name. Another ``tokens`` is a fixed

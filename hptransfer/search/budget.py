@@ -46,7 +46,7 @@ class Spending:
         left = [(study, n) for study in self._studies.studies if (n := study.trials - len(study.runs(records)))]
         if not left:
             return None
-        undone = ", ".join(f"{study.arm.name} width {study.width}: {n}" for study, n in left)
+        undone = ", ".join(f"{study.arm.name} {study.place}: {n}" for study, n in left)
         limits = {"hours": self._budget.hours, "flops": self._budget.flops}
         given = " and ".join(f"{number(value)} {name}" for name, value in limits.items() if value is not None)
         return f"the budget of {given} is spent; trials left undone: {undone}; the same command with more budget goes on"

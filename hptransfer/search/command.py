@@ -1,4 +1,4 @@
-"""``hptransfer search``: search LR and weight decay at small widths."""
+"""``hptransfer search``: search LR and weight decay at small scales."""
 
 from __future__ import annotations
 
@@ -69,12 +69,13 @@ def main(args: argparse.Namespace) -> None:
     found = {"lr": "lr", "weight decay": "weight_decay", "ratio": "embedding_lr_ratio", "loss": "loss"}
     if target is not None:
         found |= {f"tokens to {target:g}": "tokens_to_target_loss"}
+    scales = list(experiment.searched_cells[0])
     table(
         "best run of each study (lr and weight decay in base coordinates)",
-        ["arm", "width", *counts, *found],
+        ["arm", *scales, *counts, *found],
         [
             [
-                *(row[key] for key in ("arm", "width", *counts.values())),
+                *(row[key] for key in ("arm", *scales, *counts.values())),
                 *((row["best"] or {}).get(key) or "-" for key in found.values()),
             ]
             for row in result
@@ -114,31 +115,44 @@ class _Room:
 
 def _say_what_is_planned(experiment: Experiment, arms: Sequence[Arm], inputs: Mapping[str, Inputs], store: Store) -> None:
     search = experiment.search
+    widths = ", ".join(map(str, sorted(experiment.widths)))
     console.print(
         f"experiment {experiment.name}: {', '.join(arm.name for arm in arms)}; "
-        f"widths {', '.join(map(str, sorted(experiment.widths)))} (base {experiment.base_width}); "
-        f"{search.trials} trials per width, sampler {search.sampler}, seed {search.seed}; store {store.location}"
+        f"widths {widths} (base {experiment.base_width}){_other_scales(experiment)}; "
+        f"{search.trials} trials per {'cell' if experiment.scales else 'width'}, sampler {search.sampler}, seed {search.seed}; "
+        f"store {store.location}"
     )
     described: dict[str, list[str]] = {}
     for arm in arms:
-        described.setdefault(trainer_of(experiment.target(arm, inputs[arm.name])).describe(experiment, arm), []).append(arm.name)
+        trainer = trainer_of(experiment.target_point(arm, inputs[arm.name]))
+        described.setdefault(trainer.describe(experiment, arm), []).append(arm.name)
     for words, names in described.items():
         console.print(words if len(described) == 1 else f"{', '.join(names)}: {words}")
 
 
+def _other_scales(experiment: Experiment) -> str:
+    """What is searched beside the width, and in how many cells."""
+    if not experiment.scales:
+        return ""
+    values = (f"{name} {', '.join(map(str, sorted(values)))}" for name, values in experiment.scales.items())
+    return f", {', '.join(values)}: {len(experiment.searched_cells)} cells ({experiment.cells})"
+
+
 def _say_what_is_assumed(studies: Studies) -> None:
-    """What the optimizers will hold in memory at the widest search, beside AdamW; and what theory does not cover."""
-    widest = max(study.width for study in studies.studies)
-    for study in studies.studies:
+    """What the optimizers will hold in memory at the largest model searched, beside AdamW; and what theory does not cover."""
+    largest: dict[str, Study] = {}
+    for study in sorted(studies.studies, key=lambda study: study.job.parameters or 0):
+        largest[study.arm.name] = study
+    for study in largest.values():
         point = study.job.point
-        if study.width != widest or point.settings["trainer"] != "ours":
+        if point.settings["trainer"] != "ours":
             continue
         from hptransfer.trainers.ours.build import optimizer_state_bytes  # torch, which a finished search need not load
 
         adamw = point.at(optimizer="adamw", options={}, schedule={})
         held, compared = optimizer_state_bytes(spec_of(point)), optimizer_state_bytes(spec_of(adamw))
         console.print(
-            f"{study.arm.name}: {number(held / 1e6)} MB of optimizer state at width {widest}, "
+            f"{study.arm.name}: {number(held / 1e6)} MB of optimizer state at {study.place}, "
             f"AdamW {number(compared / 1e6)} MB ({number(held / compared)}x)"
         )
         if study.job.uncovered:
@@ -172,7 +186,7 @@ def _summary(study: Study, records: Mapping[str, Record], known: set[str], targe
         "arm": study.arm.name,
         "optimizer": study.arm.optimizer,
         "parametrization": study.arm.parametrization,
-        "width": study.width,
+        **study.cell,
         "runs_total": len(runs),
         "runs_new": sum(record.run_id not in known for record in runs),
         "run_ids": [record.run_id for record in runs],

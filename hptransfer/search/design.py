@@ -29,7 +29,7 @@ class DesignSampler(BaseSampler):
     """The trials that tell most about the optimum of a fitted surface.
 
     ``space`` has ``lr`` and, where it is tuned, ``weight_decay``. The study minimises ln loss; a failed or pruned trial is a run
-    that diverged. ``target`` is any run of the study's cell, ``narrower`` are runs of narrower ones. As many trials as are
+    that diverged. ``target`` is any run of the study's cell, ``narrower`` are runs of smaller ones. As many trials as are
     running when one is asked for are taken for the first of the batch that it is in: whoever runs several at a time has at least
     ``batch`` of them. Until enough runs are complete to fit a surface, points fill the space evenly. ``known``: by run_id, the
     runs of the trials that name theirs.
@@ -72,7 +72,7 @@ class DesignSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def records(self, trials: Iterable[FrozenTrial]) -> list[Record]:
-        """The finished trials as runs: what the sampler of a wider cell takes for ``narrower``. One that failed before it asked
+        """The finished trials as runs: what the sampler of a larger cell takes for ``narrower``. One that failed before it asked
         for its point is none."""
         return [self._record(trial) for trial in trials if trial.state.is_finished() and set(self._space) <= set(trial.params)]
 

@@ -11,7 +11,6 @@ from hptransfer.cli import number
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.runs import Job, Record, Store
-from hptransfer.runs.point import Number
 from hptransfer.search.progress import cost
 from hptransfer.search.sampler import Values
 from hptransfer.search.study import Study
@@ -19,7 +18,7 @@ from hptransfer.trainers import resolve
 
 
 class Studies:
-    """All studies of a command. The smallest width of each arm searches the LR ratio for the others."""
+    """All studies of a command. The smallest cell of each arm searches the LR ratio for the others."""
 
     def __init__(self, studies: Sequence[Study]) -> None:
         self.studies = studies
@@ -101,7 +100,7 @@ def _studies_of(
     if search.trials < (ratios := len(space.embedding_lr_ratio.values)):
         raise UsageError(f"search.trials {search.trials} is too few: the first {ratios} compare {arm.name}'s embedding_lr_ratio")
     studies: list[Study] = []
-    for cell in experiment.cells:
+    for cell in experiment.searched_cells:
         studies.append(
             Study(
                 arm=arm,
@@ -109,7 +108,7 @@ def _studies_of(
                 space=space,
                 settings=search,
                 make_run=partial(_run, experiment, arm, inputs, cell),
-                narrower=tuple(studies) if search.sampler == "design" else (),
+                narrower=tuple(one for one in studies if _is_within(one.cell, cell)) if search.sampler == "design" else (),
                 ratio_from=studies[0] if studies else None,
                 store=store,
                 slots=slots,
@@ -124,11 +123,16 @@ def _studies_of(
     return studies
 
 
-def _run(experiment: Experiment, arm: Arm, inputs: Inputs, cell: Mapping[str, Number], values: Values, seed: int) -> Job:
+def _is_within(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether a cell is smaller than another in a scale, and larger in none: what is known there tells of the other."""
+    return one != other and all(one[name] <= other[name] for name in other)
+
+
+def _run(experiment: Experiment, arm: Arm, inputs: Inputs, cell: Mapping[str, int], values: Values, seed: int) -> Job:
     point = experiment.point(
         arm,
         inputs,
-        width=cell["width"],
+        **cell,
         lr=values["lr"],
         weight_decay=values["weight_decay"],
         embedding_lr_ratio=values["embedding_lr_ratio"],

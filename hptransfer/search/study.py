@@ -1,7 +1,7 @@
 """A study: the trials of one arm at one cell, replayed from the store.
 
 Proposals come in batches. A batch depends on the study's seed, its own number, the finished runs of the batches before it and
-a fixed number of runs of narrower widths, all in the order they were proposed: a study that was killed, or continued with more
+a fixed number of runs of smaller cells, all in the order they were proposed: a study that was killed, or continued with more
 trials, proposes what an uninterrupted one would have. What was decided on the way is written down beside the runs, so that a
 replay which would go elsewhere is found.
 """
@@ -23,7 +23,6 @@ from hptransfer.experiment import SearchSettings
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.runs import Job, Record, Store
-from hptransfer.runs.point import Number
 from hptransfer.search.design import batch_seed, spread
 from hptransfer.search.progress import cost
 from hptransfer.search.sampler import Values, distributions, ln_loss, propose
@@ -53,7 +52,7 @@ class Study:
     where ``settings.batch`` is auto. ``retried``: runs that failed once, which proposals do not hear of."""
 
     arm: Arm
-    cell: dict[str, Number]
+    cell: dict[str, int]
     space: SearchSpace
     settings: SearchSettings
     make_run: MakeRun
@@ -90,8 +89,9 @@ class Study:
         return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
 
     @property
-    def width(self) -> Number:
-        return self.cell["width"]
+    def place(self) -> str:
+        """The cell in words: width 64, tokens 204800."""
+        return ", ".join(f"{name} {value}" for name, value in self.cell.items())
 
     @property
     def trials(self) -> int:
@@ -100,7 +100,7 @@ class Study:
     @property
     def seed(self) -> str:
         """Of all the study's batches."""
-        return f"{self.settings.seed} {self.width}"
+        return " ".join(map(str, (self.settings.seed, *self.cell.values())))
 
     @cached_property
     def distributions(self) -> Mapping[str, FloatDistribution]:
@@ -142,7 +142,7 @@ class Study:
         return _lowest([record for record in complete if self._is_at_ratio(record)] or complete)
 
     def missing(self, records: Mapping[str, Record]) -> list[Job]:
-        """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for narrower widths."""
+        """Runs to do next; takes in whatever batches the records complete. Empty: done, or waiting for smaller cells."""
         while not self.done and self._ready:
             if self.kept is not None:
                 self._settle(self.kept)
@@ -163,7 +163,7 @@ class Study:
         runs = self.runs(records)
         if len(runs) >= FIRST_FAILURES and all(run.state == "failed" for run in runs):
             raise CheckFailed(
-                f"the first {len(runs)} runs of {self.arm.name} at width {self.width} failed: {runs[-1].outcome.reason}; mend it "
+                f"the first {len(runs)} runs of {self.arm.name} at {self.place} failed: {runs[-1].outcome.reason}; mend it "
                 f"and search with --retry-failed"
             )
 
@@ -199,13 +199,13 @@ class Study:
             return
         words = "; ".join(f"{name} {_words(held.get(name))} there, {_words(decision[name])} here" for name in differs)
         raise UsageError(
-            f"store {store.location} holds another search of {self.arm.name} at width {self.width} "
+            f"store {store.location} holds another search of {self.arm.name} at {self.place} "
             f"(studies/{self.study_id}.json): {words}; search as it was, with another search.seed, or in another store"
         )
 
     @cached_property
     def study_id(self) -> str:
-        """Hash of what makes a study: the settings and scales of its runs, what is searched, from which narrower widths it
+        """Hash of what makes a study: the settings and scales of its runs, what is searched, from which smaller cells it
         starts, the sampler and the seed. How much is searched (trials, budget) is not part of it."""
         point = self.job.point
         identity: dict[str, Any] = {
@@ -228,7 +228,7 @@ class Study:
 
     @property
     def first_look(self) -> int:
-        """Runs that compare the ratios and, for a design, go over the range: what wider widths start from."""
+        """Runs that compare the ratios and, for a design, go over the range: what larger cells start from."""
         compared = len(self.space.embedding_lr_ratio.values) if self.ratio_from is None else 0
         return compared + (max(self.size, MIN_RUNS + 1) if self.settings.sampler == "design" else 0)
 
@@ -272,7 +272,7 @@ class Study:
 
     @property
     def shown(self) -> list[Record]:
-        """The runs of narrower widths that the next batch sees."""
+        """The runs of smaller cells that the next batch sees."""
         found = (record for study in self.narrower for _, record in study.finished[: self._count_shown(study)])
         return [self.as_heard(record) for record in found]
 

@@ -12,12 +12,13 @@ import polars as pl
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm, Inputs
+from hptransfer.experiment.cells import SCALES
 from hptransfer.experiment.settings import PARAMETRIZATIONS
 from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.trainers import resolve
 
-NUMBERS = ("width", "lr", "weight_decay", "embedding_lr_ratio", "seed", "loss")
+NUMBERS = (*SCALES, "lr", "weight_decay", "embedding_lr_ratio", "seed", "loss")
 WORDS = ("arm", "optimizer", "parametrization")
 REQUIRED = ("width", "lr", "loss")
 
@@ -52,7 +53,7 @@ def read_runs(path: str | Path, renamed: Mapping[str, str]) -> pl.DataFrame:
 def records_from(
     table: pl.DataFrame, source: str, experiment: Experiment, inputs_of: Callable[[Arm], Inputs], imported_at: str
 ) -> list[Record]:
-    """One record per row of `read_runs`'s table: the experiment's run at the row's width with its lr and weight_decay, in base
+    """One record per row of `read_runs`'s table: the experiment's run in the row's cell with its lr and weight_decay, in base
     coordinates, of the row's arm (the first of the experiment where nothing is said). ``inputs_of``: what an arm's runs read. A
     loss that is empty or not finite is a run that diverged. Raises UsageError in one line that names the row; two rows that are
     the same run must agree in their loss.
@@ -76,14 +77,13 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, inputs_of: 
     for name in REQUIRED[:2]:
         if row[name] is None or not math.isfinite(row[name]) or row[name] <= 0:
             raise UsageError(f"{where}: {name} {row[name]} is not a positive number")
-    if row["width"] not in (*experiment.widths, experiment.target_width):
-        raise UsageError(f"{where}: width {row['width']:g} is none of the experiment's, {list(experiment.widths)}")
+    cell = _cell(row, where, experiment)
     try:
         arm = _arm(row, experiment)
         point = experiment.point(
             arm,
             inputs_of(arm),
-            width=int(row["width"]),
+            **cell,
             lr=row["lr"],
             weight_decay=row.get("weight_decay") or 0.0,
             embedding_lr_ratio=row.get("embedding_lr_ratio") or 1.0,
@@ -92,6 +92,20 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, inputs_of: 
         return resolve(point)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _cell(row: Mapping[str, Any], where: str, experiment: Experiment) -> dict[str, int]:
+    """The scales of a row that the experiment's cells differ in."""
+    cells = [*experiment.searched_cells, experiment.target_cell]
+    for name in cells[0]:
+        if row.get(name) is None:
+            raise UsageError(f"{where}: the experiment searches {name}, and the table has none (--columns {name}=ITS_NAME)")
+        searched = sorted({cell[name] for cell in experiment.searched_cells})
+        if row[name] not in (*searched, experiment.target_cell.get(name)):
+            raise UsageError(f"{where}: {name} {row[name]:g} is none of the experiment's, {searched}")
+    if (cell := {name: int(row[name]) for name in cells[0]}) not in cells[:-1]:
+        cell = experiment.target_cell | cell
+    return cell
 
 
 def _arm(row: Mapping[str, Any], experiment: Experiment) -> Arm:

@@ -17,5 +17,5 @@ def chosen(args: argparse.Namespace) -> tuple[Path, Prediction]:
     experiment, arms = chosen_arms(args)
     if len(arms) > 1:
         raise UsageError(f"name one with --optimizer ({', '.join(arm.name for arm in arms)}), or a file with --prediction")
-    path = default_path(experiment.name, arms[0].name, args.width or experiment.target_width)
+    path = default_path(experiment.name, arms[0].name, **(experiment.target_cell | ({"width": args.width} if args.width else {})))
     return path, read_prediction(path)

@@ -10,14 +10,16 @@ from typing import Any
 
 from hptransfer import cli
 from hptransfer.base.commands import command
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
+from hptransfer.experiment.cells import SCALES
 from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import members
 from hptransfer.report.build import write_sweeps
 from hptransfer.report.sweeps import Swept, predicted
 from hptransfer.runs import Job, Point, Store
+from hptransfer.runs.point import Number
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
@@ -105,47 +107,64 @@ def _from_table(args: argparse.Namespace) -> list[Question]:
 def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
     """The target's scales, in the columns' own terms."""
     text = args.at or (f"width={args.width}" if args.width else "")
-    if not text:
-        return None
-    pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    return table_target(columns, _scales(text)) if text else None
+
+
+def _scales(text: str) -> dict[str, float]:
+    """Scales as ``--at`` has them. Raises UsageError."""
+    pairs = [part.partition("=") for part in cli.names(text)]
     try:
-        named = {name.strip(): float(value) for name, value in pairs.items()}
+        return {name.strip(): float(value) for name, _, value in pairs}
     except ValueError:
         raise UsageError(f"--at {text!r} is not NAME=VALUE[,NAME=VALUE]") from None
-    return table_target(columns, named)
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Number]:
+    """The scales of the target run that the options name. Raises UsageError for what is no size, and for a scale that two say."""
+    found: dict[str, Number] = {}
+    short = {name: float(value) for name in SCALES if (value := getattr(args, name, None)) is not None}
+    for name, value in [*_scales(args.at or "").items(), *short.items()]:
+        if name not in SCALES:
+            raise unknown(f"--at {args.at!r}: scale", name, SCALES)
+        if name in found:
+            raise UsageError(f"--at {args.at!r} says {name}, and so does --{name.replace('_', '-')}")
+        if not (value > 0 and value.is_integer()):
+            raise UsageError(f"target {name} {value:g} is no positive whole number")
+        found[name] = int(value)
+    return found
 
 
 def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Refusal]]:
     """The arms of an experiment that are asked for, and why others have too few runs. Raises UsageError for one of these that
     was named."""
-    experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
+    asked = _asked(args)
+    experiment, arms = chosen_arms(args, [f"target_width={asked['width']}"] if "width" in asked else [])
+    changes = {name: value for name, value in asked.items() if name != "width"}
     if args.output and len(arms) > 1:
         raise UsageError(f"--output {args.output} is one file for {len(arms)} arms; name one with --optimizer")
     store = Store(args.store)
     found = members(store.require_records().values(), experiment, resolve)
+    scales = "".join(f", {name} {sorted(values)}" for name, values in experiment.scales.items())
     cli.console.print(
-        f"experiment {experiment.name}, store {store.location}; searched widths {list(experiment.widths)}, base "
-        f"{experiment.base_width}, target {experiment.target_width}"
+        f"experiment {experiment.name}, store {store.location}; searched widths {list(experiment.widths)}{scales}, base "
+        f"{experiment.base_width}, target {cell_words({**experiment.target_cell, **changes}).removeprefix('width ')}"
     )
     if found.left_out:
         cli.console.print(f"{found.left_out} runs on other versions of what they read left out")
-    elsewhere = "".join(f"-{name}{value}" for name, value in (("t", args.tokens), ("b", args.batch_tokens)) if value)
     questions, lacking = [], {}
     for arm in arms:
         try:
-            group = arm_group(arm.name, found, experiment.widths, f"{arm.name} of experiment {experiment.name}")
+            group = arm_group(arm.name, found, experiment.searched_cells, f"{arm.name} of experiment {experiment.name}")
         except Refused as error:
             if args.optimizer:
                 search = command("search", cli.selection(args), arm_options([arm.name]))
                 raise UsageError(f"{error}; go on with `{search}`") from None
             lacking[arm.name] = error.refusal
             continue
-        changes = {name: value for name in ("tokens", "batch_tokens") if (value := getattr(args, name))}
         job = arm_target(experiment, arm.name, found, resolve, changes)
-        path = default_path(experiment.name, arm.name, experiment.target_width)
+        path = default_path(experiment.name, arm.name, **{**experiment.target_cell, **changes})
         source = provenance(experiment=experiment.name, store=store.location, run_ids=run_ids(group))
-        file = Path(args.output) if args.output else path.with_stem(path.stem + elsewhere)
-        questions.append(Question(group, job, resolve, file, source))
+        questions.append(Question(group, job, resolve, Path(args.output) if args.output else path, source))
     return questions, lacking
 
 
@@ -159,8 +178,10 @@ def _forget(path: Path) -> None:
 
 
 def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
-    width = f"--width {args.width}" if args.width is not None else ""
-    return command("validate", cli.selection(args), arm_options(names), width)
+    asked = {name: value for name, value in _asked(args).items() if name != "width"}
+    beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
+    width = f"--width {_asked(args)['width']}" if "width" in _asked(args) else ""
+    return command("validate", cli.selection(args), arm_options(names), width, beyond)
 
 
 def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:

@@ -1,9 +1,9 @@
-"""Where the next runs of a width tell most about its optimum: Bayesian experimental design on the fitted surface.
+"""Where the next runs of a cell tell most about its optimum: Bayesian experimental design on the fitted surface.
 
 A run near the optimum says how low the bowl is, not where; far away the bowl is not right (`hptransfer.transfer.surface`).
 In between, on both sides, lie the runs that count. Each run is chosen to lower the regret that is expected of the fitted
 optimum most (A-optimality, weighted by curvature; Chaloner and Verdinelli 1995, section 2.2), averaged over the places where
-the law, from this width and narrower ones, puts the optimum.
+the law, from this cell and smaller ones, puts the optimum.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 from hptransfer.runs import Job, Record
+from hptransfer.runs.point import Number
 from hptransfer.transfer.group import Group, fit_group
 from hptransfer.transfer.surface import SKEW_SD, TIE_SD, Surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array
@@ -37,21 +38,21 @@ LEVEL_SD, BEND_SD = 10.0, 1.0  # priors of the offset, in ln loss, and of ln of 
 def design(
     records: Sequence[Record], target: Job, ranges: Mapping[str, tuple[float, float]], count: int
 ) -> list[dict[str, float]]:
-    """The next ``count`` points to run at the width of ``target``, from the records of it and of narrower widths, which differ in
-    nothing but lr and weight_decay; ``ranges`` bounds both, or lr alone. Empty: too few complete runs to say anything.
+    """The next ``count`` points to run in the cell of ``target``, from the records of it and of smaller cells, which differ in
+    scales, lr and weight_decay alone; ``ranges`` bounds both, or lr alone. Empty: too few complete runs to say anything.
 
     Once, the run nearest to the optimum is repeated for the noise; all other points are new, and have no weight_decay where
     the loss does not depend on it.
     """
-    complete = Counter(record.point["width"] for record in records if record.loss is not None)
-    # A run beyond those that a width with others beside it needs: this one may be alone.
-    fitted = [record for record in records if complete[record.point["width"]] > MIN_RUNS]
+    complete = Counter(_cell(record) for record in records if record.loss is not None)
+    # A run beyond those that a cell with others beside it needs: this one may be alone.
+    fitted = [record for record in records if complete[_cell(record)] > MIN_RUNS]
     if not fitted:
         return []
     group = fit_group(Group("", tuple(fitted)), target)
     assert group.fit is not None
     surface, law, names = group.fit.middle, group.law(target), group.hyperparameters
-    own = [record for record in records if record.point["width"] == target.point["width"]]
+    own = [record for record in records if record.point.is_in(target.point.scales)]
     swept = np.exp(group.fit.sweep.low.min(axis=0)).tolist()
     low, high = np.log([(ranges[name][0] or least, ranges[name][1]) for name, least in zip(names, swept, strict=True)]).T
     high[0] = math.log(highest_lr(own, ranges["lr"]))
@@ -66,6 +67,10 @@ def design(
         ran = np.vstack([ran, ran[nearest]])
     points = np.exp(next_runs(surface, law.draws, ran, low, high, count - len(again)))
     return [*again, *(dict(zip(names, point, strict=True)) for point in points.tolist())]
+
+
+def _cell(record: Record) -> tuple[tuple[str, Number], ...]:
+    return tuple(record.point.scales.items())
 
 
 def highest_lr(records: Sequence[Record], bounds: tuple[float, float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, decay_between
 from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
-from hptransfer.transfer.axes import logarithm
+from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
 from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Line, Measured, Theory, fit_law, fit_line
 from hptransfer.transfer.surface import fit_surface
@@ -26,9 +26,10 @@ SIGNIFICANCE = 0.05  # of the F test that lets an optional hyperparameter into t
 # How the best LR moves with what production changes beside width: exponent that is expected, and the scale of its prior (80 %
 # within 1.64 of it). Batch: the square-root rule; published sweeps measured 0.3 to 0.5. Tokens at a given batch: published
 # laws disagree on the sign (Step Law +0.31 with the batch tuned along, arXiv 2503.04715; -0.32 at a fixed one, arXiv
-# 2409.19913), and Step Law's own sweeps show none at a given batch.
-EXPECTED = {"tokens": 0.0, "batch_tokens": 0.5}
-PRIOR = {"tokens": 0.15, "batch_tokens": 0.15}
+# 2409.19913), and Step Law's own sweeps show none at a given batch. Depth: the residual multiplier and the LR rule are in the
+# coordinates already.
+EXPECTED = {"depth": 0.0, "tokens": 0.0, "batch_tokens": 0.5}
+PRIOR = {"depth": 0.15, "tokens": 0.15, "batch_tokens": 0.15}
 RULES: dict[WeightDecayRule, str] = {"inverse_width": "weight decay ~ 1/width", "constant_tau": "constant tau"}
 
 
@@ -44,7 +45,7 @@ class Group:
 
     name: str
     records: tuple[Record, ...]
-    scales: tuple[str, ...] = ("width", "tokens", "batch_tokens")
+    scales: tuple[str, ...] = ("width", "depth", "tokens", "batch_tokens")
     hyperparameters: tuple[str, ...] = ("lr",)
     optional: str | None = "weight_decay"
     notes: tuple[str, ...] = ()
@@ -104,15 +105,15 @@ def run_ids(group: Group) -> list[str]:
     return sorted(record.run_id for record in group.records)
 
 
-def too_few_runs(group: Group, widths: Sequence[Number], name: str) -> Refusal | None:
-    """Why the runs of an arm, called ``name``, allow no fit; None where every width has enough complete ones."""
+def too_few_runs(group: Group, cells: Sequence[Mapping[str, Number]], name: str) -> Refusal | None:
+    """Why the runs of an arm, called ``name``, allow no fit; None where every cell has enough complete ones."""
     used = group.used if group.records else ()
     # One run beyond the parameters, or there is nothing to judge the fit by.
-    needed = MIN_RUNS + 1 if len(widths) == 1 else MIN_RUNS
-    for width in sorted(widths):
-        complete = sum(record.loss is not None and record.point["width"] == width for record in used)
+    needed = MIN_RUNS + 1 if len(cells) == 1 else MIN_RUNS
+    for cell in cells:
+        complete = sum(record.loss is not None and record.point.is_in(cell) for record in used)
         if complete < needed:
-            return Refusal.of("too_few_runs", name=name, complete=complete, width=width, needed=needed)
+            return Refusal.of("too_few_runs", name=name, complete=complete, cell=cell_words(cell), needed=needed)
     return None
 
 

@@ -20,6 +20,7 @@ from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.transfer.axes import cell_words
 
 PREDICTION_VERSION = 4
+LETTERS = {"depth": "d", "tokens": "t", "batch_tokens": "b"}  # of scales, in names of files
 
 
 class Estimate(Interval):
@@ -198,6 +199,11 @@ class Prediction(Frozen):
         """Of the learning rate with the first scale."""
         return self.drifts[0]
 
+    def exponent(self, hyperparameter: str, scale: str) -> float:
+        """How the best value of a hyperparameter goes with a scale, by what was used; 0 where the runs say nothing of it."""
+        found = (drift.used for drift in self.drifts if (drift.hyperparameter, drift.scale) == (hyperparameter, scale))
+        return next(found, 0.0)
+
     @cached_property
     def roles(self) -> dict[str, RoleNumbers]:
         """The final numbers of every role whose kinds of weight agree; the others are in the job."""
@@ -221,9 +227,11 @@ class Prediction(Frozen):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def default_path(experiment: str, arm: str, width: Number) -> Path:
-    """Where a prediction is written and looked for unless a path is given."""
-    return Path(f"predictions/{experiment}/{arm}-{width}.json")
+def default_path(experiment: str, arm: str, width: Number, **others: Number) -> Path:
+    """Where a prediction is written and looked for unless a path is given; ``others``: the target's further scales that are named
+    for it."""
+    beyond = "".join(f"-{letter}{others[name]}" for name, letter in LETTERS.items() if name in others)
+    return Path(f"predictions/{experiment}/{arm}-{width}{beyond}.json")
 
 
 def is_prediction_file(path: Path) -> bool:

@@ -22,10 +22,10 @@ from hptransfer.transfer.group import Group, group_of_arm, too_few_runs
 from hptransfer.transfer.table import Columns
 
 
-def arm_group(name: str, found: Members, widths: Sequence[Number], words: str) -> Group:
-    """The searched runs of an arm, called ``words`` where they are refused: a width of ``widths`` lacks runs."""
+def arm_group(name: str, found: Members, cells: Sequence[Mapping[str, Number]], words: str) -> Group:
+    """The searched runs of an arm, called ``words`` where they are refused: one of ``cells`` lacks runs."""
     group = group_of_arm(name, found.searched.get(name, ()))
-    if lack := too_few_runs(group, widths, words):
+    if lack := too_few_runs(group, cells, words):
         raise Refused(lack)
     return group
 
@@ -33,9 +33,9 @@ def arm_group(name: str, found: Members, widths: Sequence[Number], words: str) -
 def arm_target(
     experiment: Experiment, arm: str, found: Members, resolve: Resolve, changes: Mapping[str, Number] | None = None
 ) -> Job:
-    """A run of an arm at the experiment's held-out width, hyperparameters as they come, with ``changes`` of its other scales.
+    """A run of an arm at the experiment's target, hyperparameters as they come, with ``changes`` of its other scales.
     Raises UsageError for a scale that the arm's runs do not have, or that a formula of theirs gives."""
-    job = resolve(experiment.target(experiment.arm(arm), found.inputs[arm]))
+    job = resolve(experiment.target_point(experiment.arm(arm), found.inputs[arm]))
     if not changes:
         return job
     if unknown := [name for name in changes if name not in job.point.scales]:

@@ -66,7 +66,7 @@ def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, Co
 
 
 def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment) -> bool:
-    settings, recipe = experiment.target(arm, check.corpus).settings, get_recipe(check.optimizer)
+    settings, recipe = experiment.target_point(arm, check.corpus).settings, get_recipe(check.optimizer)
     known = {name: value for name, value in check.options.items() if name in recipe.options.model_fields}  # some are gone
     return (
         (check.optimizer, check.parametrization, check.changes) == (arm.optimizer, arm.parametrization, arm.changes)

@@ -88,7 +88,7 @@ def load_results(
         stands.predictions,
         stands.validations,
         stands.refused,
-        next((resolve(experiment.target(experiment.arm(name), inputs)) for name, inputs in found.inputs.items()), None),
+        next((resolve(experiment.target_point(experiment.arm(name), inputs)) for name, inputs in found.inputs.items()), None),
         read_coordinate_checks(CHECKS, experiment),
     )
 

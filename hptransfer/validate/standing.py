@@ -3,7 +3,6 @@ the store and of the experiment; files of predictions only save the work. Pure."
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.membership import Members, Resolve, inputs_of
 from hptransfer.runs import Job, Point, Store
+from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
 from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
@@ -105,7 +105,7 @@ def known_predictions(experiment: Experiment, store: Store) -> list[Prediction]:
     found = []
     for arm in experiment.compared:
         try:
-            found.append(read_prediction(default_path(experiment.name, arm.name, experiment.target_width)))
+            found.append(read_prediction(default_path(experiment.name, arm.name, **experiment.target_cell)))
         except UsageError:
             continue
     for content in store.registered_predictions():
@@ -115,7 +115,7 @@ def known_predictions(experiment: Experiment, store: Store) -> list[Prediction]:
 
 
 def given_predictions(files: Sequence[str], experiment: Experiment, resolve: Resolve) -> dict[str, Prediction]:
-    """Prediction files that a user names, by arm. Raises UsageError for one that is not of the experiment at its held-out width,
+    """Prediction files that a user names, by arm. Raises UsageError for one that is not of the experiment at its target,
     where its horizon is free, and for two of one arm."""
     found: dict[str, Prediction] = {}
     for file in files:
@@ -123,7 +123,7 @@ def given_predictions(files: Sequence[str], experiment: Experiment, resolve: Res
         if prediction.name in found:
             raise UsageError(f"--predictions has two of {prediction.name}")
         if not _is_of(prediction, experiment, resolve):
-            where = f"experiment {experiment.name} at width {experiment.target_width}"
+            where = f"experiment {experiment.name} at {cell_words(experiment.target_cell)}"
             raise UsageError(f"{file}, for {prediction.name}, is no prediction of {where}")
         found[prediction.name] = prediction
     return found
@@ -136,14 +136,14 @@ def _prediction(
     group = group_of_arm(arm.name, found.searched.get(arm.name, ()))
     if not group.records:
         return None
-    target = resolve(experiment.target(arm, found.inputs[arm.name]))
+    target = resolve(experiment.target_point(arm, found.inputs[arm.name]))
     for prediction in cached:
         if _is_current(prediction, group, target):
             return prediction
-    finished = Counter(record.point["width"] for record in group.records)
-    if not anew or any(finished[width] < experiment.search.trials for width in experiment.widths):
+    points, cells = [record.point for record in group.records], experiment.searched_cells
+    if not anew or any(sum(point.is_in(cell) for point in points) < experiment.search.trials for cell in cells):
         return None
-    if lack := too_few_runs(group, experiment.widths, arm.name):
+    if lack := too_few_runs(group, cells, arm.name):
         return lack
     try:
         provenance = {"experiment": experiment.name, "run_ids": run_ids(group)}
@@ -167,7 +167,7 @@ def _is_of(prediction: Prediction, experiment: Experiment, resolve: Resolve) -> 
     inputs = inputs_of(prediction.point) if prediction.job else None
     if arm is None or inputs is None or not experiment.reads(arm, inputs):
         return False
-    target = resolve(experiment.target(arm, inputs)).point
+    target = resolve(experiment.target_point(arm, inputs)).point
     return _place(prediction.point, "tokens", "horizon") == _place(target, "tokens", "horizon")
 
 

@@ -15,6 +15,7 @@ from hptransfer.base.refusals import Refusal
 from hptransfer.base.words import count, listing
 from hptransfer.experiment.arm import BASELINE, Arm
 from hptransfer.experiment.choice import arm_options
+from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
 from hptransfer.validate.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.validate.pairs import Pair, pair_of, pairs
@@ -223,9 +224,9 @@ def _missing(results: Results, options: str) -> Iterable[Missing]:
 
 def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
     """What one arm lacks: the stage that makes it with its own options, and what it is."""
-    trials, finished = results.experiment.search.trials, Counter(run.point["width"] for run in results.searched(arm.name))
-    widths = sorted(results.experiment.widths)
-    short = [f"{finished[width]} of {trials} runs at width {width}" for width in widths if finished[width] < trials]
+    trials, runs = results.experiment.search.trials, results.searched(arm.name)
+    finished = [(cell, sum(run.point.is_in(cell) for run in runs)) for cell in results.experiment.searched_cells]
+    short = [f"{count} of {trials} runs at {cell_words(cell)}" for cell, count in finished if count < trials]
     if short:
         yield "search", f"the search has {', '.join(short)}"
     if refused := results.refused.get(arm.name):
@@ -233,4 +234,4 @@ def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
     elif arm.name not in results.predictions:
         yield "transfer", "there is no prediction yet"
     elif arm.name not in results.validations:
-        yield "validate", f"the prediction has not been tested at width {results.experiment.target_width}"
+        yield "validate", f"the prediction has not been tested at {cell_words(results.experiment.target_cell)}"

@@ -55,7 +55,7 @@ def test_there_is_one_file_per_study_that_names_the_runs_it_rests_on(experiment,
         assert decision == {
             "optimizer": study.arm.optimizer,
             "parametrization": "mup",
-            "cell": {"width": study.width},
+            "cell": study.cell,
             "sampler": "random",
             "seed": 0,
             "batch": 4,

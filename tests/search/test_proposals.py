@@ -33,5 +33,7 @@ def test_the_proposals_of_a_search_stay_the_same(experiment, sampler):
     studies, records = make_studies(experiment.model_copy(update={"search": search}), EVERYWHERE), {}
     while jobs := studies.missing(records):
         records[jobs[0].run_id] = record_of(jobs[0], loss_of(jobs[0]))
-    found = {f"{study.arm.name} {study.width}": [record.run_id for _, record in study.finished] for study in studies.studies}
+    found = {
+        f"{study.arm.name} {study.cell['width']}": [record.run_id for _, record in study.finished] for study in studies.studies
+    }
     assert found == FROZEN[sampler]

@@ -34,7 +34,7 @@ def searched(recipe: str, runs: int = TRIALS, truth: Truth | None = None) -> lis
 def told(name: str, records: list[Record], experiment: Experiment = EXPERIMENT) -> Prediction:
     """What transfer makes of an arm's runs."""
     group = Group(name, tuple(records))
-    target = resolve(experiment.target(experiment.arm(name), DATA))
+    target = resolve(experiment.target_point(experiment.arm(name), DATA))
     return predict_group(group, target, resolve, draws=30, provenance={"run_ids": run_ids(group)})
 
 
@@ -100,7 +100,7 @@ def test_further_runs_supersede_a_prediction(predictions, search):
 def test_a_prediction_for_another_run_is_not_current(search, predictions, change):
     other = make_experiment(**EXPERIMENT.model_dump(exclude_unset=True) | change)
     found = stands(search["muon"], predictions.values(), experiment=other)
-    expected = resolve(other.target(other.arm("muon"), DATA)).point.scales
+    expected = resolve(other.target_point(other.arm("muon"), DATA)).point.scales
     assert all(told.point.scales == expected for told in found.predictions.values())
     assert set(found.predictions) == ({"muon"} if "target_width" in change else set())
 
@@ -127,7 +127,7 @@ def test_a_complete_search_that_allows_no_prediction_is_refused(truth, code):
 def test_a_search_whose_runs_diverged_is_refused(search):
     dead = [record if i % TRIALS < 2 else record_of(record.job, None) for i, record in enumerate(search["muon"])]
     refusal = stands(dead).refused["muon"]
-    assert (refusal.code, refusal.values["complete"], refusal.values["width"]) == ("too_few_runs", 2, 64)
+    assert (refusal.code, refusal.values["complete"], refusal.values["cell"]) == ("too_few_runs", 2, "width 64")
     assert refusal.remedy("muon") == "search --trials N"
 
 

@@ -43,7 +43,7 @@ def predictions() -> dict[str, Prediction]:
     found = {}
     for arm in EXPERIMENT.compared:
         group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
-        found[arm.name] = predict_group(group, resolve(EXPERIMENT.target(arm, DATA)), resolve, draws=30)
+        found[arm.name] = predict_group(group, resolve(EXPERIMENT.target_point(arm, DATA)), resolve, draws=30)
     return found
 
 

@@ -24,7 +24,8 @@ TOKENS = 131_072
 def make_predictions(tokens: int = TOKENS) -> dict[str, Prediction]:
     made = {}
     for arm in EXPERIMENT.compared:
-        target = resolve(EXPERIMENT.target(arm, DATA).at(tokens=tokens) if tokens != TOKENS else EXPERIMENT.target(arm, DATA))
+        point = EXPERIMENT.target_point(arm, DATA)
+        target = resolve(point.at(tokens=tokens) if tokens != TOKENS else point)
         group = Group(arm.name, tuple(make_records(Truth(noise=0.0005), EXPERIMENT, recipe=arm.optimizer)))
         made[arm.name] = predict_group(group, target, resolve, draws=30)
     return made

@@ -24,7 +24,7 @@ def resolve(point: Point) -> Job:
     """The job of a point. Raises UsageError, in one line, where a formula has no value."""
     program = program_of(point)
     scales, sizes = _scales(point, program)
-    at_base = _scales(point.at(width=point.settings["base"]["width"]), program)[0]
+    at_base = _scales(point.model_copy(update={"scales": point.scales | point.settings["base"]}), program)[0]
     base = {name: value for name, value in at_base.items() if name != "parameters"} | point.settings["base"]
     point = point.model_copy(update={"scales": scales, "settings": point.settings | {"base": base}})
     kinds = _kinds(point, program)
@@ -62,18 +62,23 @@ def command(job: Job, attempt: Mapping[str, Any]) -> str:
 def _scales(point: Point, program: Program) -> tuple[dict[str, Number], dict[str, Number]]:
     """The complete scales, and all sizes. What a formula says goes before a scale that another width had, unless it was set."""
     horizon = point.settings.get("horizon") or {}
-    given = {"width": point.scales["width"]}
+    given: dict[str, Number] = {name: point.scales[name] for name in ("width", "depth") if name in point.scales}
     for name in ("tokens", "batch_tokens"):
-        follows = horizon.get("policy") == "formula" if name == "tokens" else "batch_tokens" not in program.fixed
+        formula = name in program.formulas and name not in program.fixed
+        follows = horizon.get("policy") == "formula" if name == "tokens" else formula
         if name in point.scales and not follows:
             given[name] = point.scales[name]
     sizes = program.sizes(given)
     return given | {name: sizes[name] for name in ("tokens", "batch_tokens") if name in sizes}, sizes
 
 
-def _width_ratios(point: Point) -> dict[Role, Ratios]:
-    grown = point["width"] / point.settings["base"]["width"]
-    return {role: Ratios(d_in=grown**d_in, d_out=grown**d_out) for role, (d_in, d_out) in GROWTH.items()}
+def _ratios(point: Point) -> dict[Role, Ratios]:
+    base = point.settings["base"]
+    grown, deeper = point["width"] / base["width"], point.scales.get("depth", 1) / base.get("depth", 1)
+    return {
+        role: Ratios(d_in=grown**d_in, d_out=grown**d_out, depth=deeper if role == "hidden" else 1.0)
+        for role, (d_in, d_out) in GROWTH.items()
+    }
 
 
 def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
@@ -82,7 +87,7 @@ def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
     if not program.template.roles:
         return ()
     settings, tuned, width = point.settings, point.hyperparameters, round(point["width"])
-    recipe, ratios, found = get_recipe(settings["optimizer"]), _width_ratios(point), []
+    recipe, ratios, found = get_recipe(settings["optimizer"]), _ratios(point), []
     options = checked(recipe.options, settings["options"], f"options of {recipe.name}")
     for role in ROLES:
         d_in, d_out = (width if grows else 1 for grows in GROWTH[role])

@@ -23,13 +23,18 @@ class Ours:
 
     def describe(self, experiment: Experiment, arm: Arm) -> str:
         one, data = experiment.under(arm), self.inputs(experiment, arm)
-        assert isinstance(data, DataSpec) and one.horizon is not None
-        model, horizon = one.model, one.horizon
+        assert isinstance(data, DataSpec)
+        model, per_parameter = one.model, f"{one.horizon.tpp} per parameter" if one.horizon else ""
+
+        def sizes(scale: str) -> str:
+            searched = one.scales.get(scale) or (one.smallest(scale),)
+            return ", ".join(str(value) for value in sorted(searched, key=lambda value: value or 0) if value)
+
+        batch = sizes("batch_tokens") if "batch_tokens" in one.scales else f"{one.batch_sequences} x {model.context}"
         return (
-            f"depth {model.depth}, {model.of.summary(model.config)}, context {model.context}; "
+            f"depth {sizes('depth')}, {model.of.summary(model.config)}, context {model.context}; "
             f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
-            f"batch {one.batch_sequences} x {model.context} tokens, "
-            f"horizon {horizon.tokens or f'{horizon.tpp} per parameter'} tokens"
+            f"batch {batch} tokens, horizon {sizes('tokens') or per_parameter} tokens"
         )
 
     def resolve(self, point: Point) -> Job:

@@ -31,7 +31,7 @@ def test_a_failed_run_counts_as_a_trial_and_says_nothing_of_its_values() -> None
         for job in jobs:
             records[job.run_id] = failed(job) if len(records) % 7 == 3 else record_of(job)
     assert [len(study.finished) for study in found.studies] == [10, 10, 10]
-    group = arm_group("mine", members(records.values(), EXPERIMENT, resolve), EXPERIMENT.widths, "mine")
+    group = arm_group("mine", members(records.values(), EXPERIMENT, resolve), EXPERIMENT.searched_cells, "mine")
     assert len(group.records) == 30 and {record.state for record in group.used} == {"complete"}
     assert len(group.used) == sum(record.state == "complete" for record in records.values())
 

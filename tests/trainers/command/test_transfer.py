@@ -19,7 +19,8 @@ from hptransfer.transfer.target import arm_group, arm_target
 def predicted(seed: int, arm: str, **changes: Any) -> Prediction:
     experiment = make_experiment(search={"trials": 10, "seed": seed}, **changes)
     found = members(searched(experiment).values(), experiment, resolve)
-    return predict_group(arm_group(arm, found, experiment.widths, arm), arm_target(experiment, arm, found, resolve), resolve)
+    group, target = arm_group(arm, found, experiment.searched_cells, arm), arm_target(experiment, arm, found, resolve)
+    return predict_group(group, target, resolve)
 
 
 @pytest.mark.parametrize("arm", ["mine", "faster"])
