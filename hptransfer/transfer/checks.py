@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Number, Point
@@ -11,7 +11,13 @@ from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Check
 
-MAX_EXTRAPOLATION = 32.0  # no public sweep that the method was tested on reaches further
+# How far from the runs a target may be, by scale: as far as public sweeps reach that the method was tested on. They reach 32x in
+# width; Step Law's (arXiv 2503.04715) 25x in tokens at one batch, and 64x in batch. In depth theirs reach 2.3x;
+# CompleteP's (arXiv 2505.01618) go farther, but by one rule rather than a fit.
+MAX_EXTRAPOLATION = {"width": 32.0, "tokens": 32.0, "batch_tokens": 32.0, "depth": 8.0}
+OTHERWISE = 32.0  # of a table's own scales
+FEWEST_STEPS = 50  # in fewer the averages of an optimizer hardly fill: its LR is of the start, not of the run
+WARMUP = 2.0  # factor, beyond those of the runs
 # Constants without which runs do not belong together; others that differ are a failed check of the prediction.
 ADVISORY = ("block size", "optimizer options")
 
@@ -35,8 +41,12 @@ def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
             f"does not cover {'; nor '.join(target.uncovered)}" if target.uncovered else "covers this optimizer and its options"
         )
         checks.append(Check(name="theory", ok=True, detail=words))
+    if target and target.point.settings and {"tokens", "batch_tokens"} <= target.point.scales.keys():
+        checks.append(_steps(target))
+    if target and (warmup := (target.point.settings.get("schedule") or {}).get("warmup_tokens")):
+        checks.append(_warmup(warmup, points, target.point))
     if target:
-        checks.append(_extrapolation(group.scales, points, target.point))
+        checks.append(_extrapolation(group.varying(target), points, target.point))
     return tuple(checks)
 
 
@@ -116,11 +126,45 @@ def _frozen(group: Group) -> Check:
     return Check(name="role ratio", ok=not strays, detail=detail)
 
 
+def _steps(target: Job) -> Check:
+    detail = f"{target.steps} steps at the target, {FEWEST_STEPS} are the least"
+    return Check(name="steps", ok=target.steps >= FEWEST_STEPS, detail=detail, required=True)
+
+
+def _warmup(tokens: int, points: Sequence[Point], target: Point) -> Check:
+    """The target's warm-up is near that of some runs, in steps or as a share of the run. Whoever scales a run up keeps the one or
+    the other: steps are what the optimizer's averages need, and the share is what warm-up takes of the schedule. One that is like
+    no run's in either is another schedule."""
+
+    def steps(point: Point) -> float:
+        return tokens / point["batch_tokens"]
+
+    def share(point: Point) -> float:
+        return tokens / point["tokens"]
+
+    def is_near(measure: Callable[[Point], float]) -> bool:
+        own = [measure(point) for point in points]
+        return min(own) / WARMUP <= measure(target) * (1 + 1e-9) and measure(target) <= max(own) * WARMUP * (1 + 1e-9)
+
+    near = [words for words, measure in (("in steps", steps), ("as a share", share)) if is_near(measure)]
+    ends = [sorted(map(measure, points)) for measure in (steps, share)]
+    detail = (
+        f"{steps(target):.4g} steps, {share(target):.2%} of the target run; the runs' have {ends[0][0]:.4g} to {ends[0][-1]:.4g} "
+        f"steps, {ends[1][0]:.2%} to {ends[1][-1]:.2%}: {'comparable ' + ' and '.join(near) if near else 'comparable in neither'}"
+    )
+    return Check(name="warm-up", ok=bool(near), detail=detail, required=True)
+
+
 def _extrapolation(scales: Sequence[str], points: Sequence[Point], target: Point) -> Check:
-    known = [name for name in scales if name in target.scales]
-    beyond = {
-        name: math.exp(logarithm(name, target[name]) - max(logarithm(name, point[name]) for point in points)) for name in known
-    }
-    name = max(beyond, key=lambda one: beyond[one])
-    detail = f"{beyond[name]:.3g}x in {name} beyond the largest run, {MAX_EXTRAPOLATION:g}x is the most that was ever tested"
-    return Check(name="extrapolation", ok=beyond[name] <= MAX_EXTRAPOLATION, detail=detail, required=True)
+    """The scale in which the target is farthest from the runs, of what is allowed there."""
+    found = []
+    for name in scales:
+        if name not in target.scales:
+            continue
+        own, limit = [logarithm(name, point[name]) for point in points], MAX_EXTRAPOLATION.get(name, OTHERWISE)
+        at = logarithm(name, target[name])
+        for distance, words in ((at - max(own), "beyond the largest run"), (min(own) - at, "below the smallest run")):
+            found.append((distance - math.log(limit), f"{math.exp(distance):.3g}x in {name} {words}, {limit:g}x"))
+    excess, words = max(found)
+    detail = f"{words} is the most that was ever tested"
+    return Check(name="extrapolation", ok=excess <= 1e-9, detail=detail, required=True)

@@ -1,4 +1,4 @@
-"""``hptransfer validate``: prove a prediction at a width nobody tuned at."""
+"""``hptransfer validate``: prove a prediction at a scale nobody tuned at."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Record, Store
 from hptransfer.trainers import resolve
+from hptransfer.transfer.axes import cell_words
 from hptransfer.validate.protocol import has_ladder
 from hptransfer.validate.result import AXES, Validation
 from hptransfer.validate.stage import run_validations
@@ -25,7 +26,8 @@ from hptransfer.validate.standing import Standing, given_predictions, known_pred
 
 def main(args: argparse.Namespace) -> None:
     experiment, arms = chosen_arms(args, [f"target_width={args.width}"] if args.width is not None else [])
-    sequences = experiment.batch_sequences or 1
+    batch = experiment.target.get("batch_tokens") or experiment.smallest("batch_tokens")
+    sequences = 1 if experiment.trainer or not batch else batch // experiment.model.context
     if args.workers < 1 or sequences % args.workers:
         raise UsageError(f"--workers {args.workers} does not divide the batch of {sequences} sequences")
     store = Store(args.store)
@@ -41,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
         _require_ladders(experiment, stands, asked)
     plan = experiment.validation
     console.print(
-        f"experiment {experiment.name}: {', '.join(asked)} at width {experiment.target_width}, {plan.seeds} seeds, "
+        f"experiment {experiment.name}: {', '.join(asked)} at {cell_words(experiment.target_cell)}, {plan.seeds} seeds, "
         f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, "
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
@@ -130,6 +132,14 @@ def _print(validations: Sequence[Validation]) -> None:
         ["arm", "width", "lr", "loss", "regret", *AXES.values()],
         rows,
     )
+    ladders = {one.baseline: one.ladder for one in validations if one.baseline and len(one.ladder) > 1}
+    rungs = [
+        [name, run.tokens, number(run.lr), "-" if run.loss is None else f"{run.loss:.4f}"]
+        for name, ladder in ladders.items()
+        for run in ladder
+    ]
+    if rungs:
+        table("the baseline over horizons, LR as its law goes with tokens", ["baseline", "tokens", "lr", "loss"], rungs)
     for validation in validations:
         if validation.refusal:
             console.print(f"{validation.arm}: {validation.refusal.text}")

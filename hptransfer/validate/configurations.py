@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hptransfer.experiment.membership import Resolve
+from hptransfer.experiment.membership import REPEATED_SEED, Resolve
 from hptransfer.runs import Job, Record
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.result import Kind, SeedNoise, TargetRun
@@ -86,10 +86,10 @@ def weight_decay_probe(prediction: Prediction, factor: float, resolve: Resolve) 
 
 
 def simple_transfers(prediction: Prediction, resolve: Resolve) -> tuple[Configuration, ...]:
-    """What people do without a fit: the smallest width's optimum kept, in the very same numbers or by muP's LR rule alone.
+    """What people do without a fit: the smallest cell's optimum kept, in the very same numbers or by muP's LR rule alone.
 
     Both keep the weight decay (arXiv 2512.05620, section 4, figure 6: SP and muP only). None under ``spectral``, whose learning
-    rates mean something else; the same numbers only where the smallest width is the base, whose coordinates they are in. Of
+    rates mean something else; the same numbers only where the smallest cell has the base width, whose coordinates they are in. Of
     coordinates that are a program's own there is no rule, and no other way to state a number.
     """
     point, smallest = prediction.point, prediction.optima[0]
@@ -99,15 +99,22 @@ def simple_transfers(prediction: Prediction, resolve: Resolve) -> tuple[Configur
     if not prediction.run.kinds:
         return (Configuration("same_hyperparameters", 1.0, (resolve(kept),)),)
     mup_only = Configuration("mup_only", 1.0, (resolve(kept.at(parametrization="mup")),))
-    if smallest.width != point.settings["base"]["width"]:
+    if smallest.scales.get("width", point["width"]) != point.settings["base"]["width"]:
         return (mup_only,)
     return Configuration("same_hyperparameters", 1.0, (resolve(kept.at(parametrization="sp")),)), mup_only
 
 
-def horizon(best: Configuration, factor: float, resolve: Resolve) -> Configuration:
-    """A shorter or longer run of a configuration, with its own schedule and as many seeds."""
+def horizon(prediction: Prediction, best: Configuration, factor: float, resolve: Resolve) -> Configuration:
+    """A shorter or longer run of a configuration, with its own schedule and as many seeds.
+
+    Its LR moves from that configuration's as the prediction's law says the best one does with tokens. Where a search was at that
+    horizon, the seeds are none of its own: the run would pass for one of the search.
+    """
     point = best.jobs[0].point
-    other = resolve(point.at(tokens=round(point["tokens"] * factor)))
+    lr = point["lr"] * factor ** prediction.exponent("lr", "tokens")
+    other = resolve(point.at(tokens=round(point["tokens"] * factor), lr=lr))
+    if point.init_seed < REPEATED_SEED and any(other.point.is_in(optimum.scales) for optimum in prediction.optima):
+        other = resolve(other.point.replicate(REPEATED_SEED))
     return replicated(Configuration("horizon", factor, (other,)), len(best.jobs), resolve)
 
 

@@ -2,7 +2,7 @@
 
 Around every prediction: its seeds, probes on LR and weight decay, and the simple transfers. A probe that seems to win although it
 is the outermost is followed further out. Then the baseline, at its best configuration, is trained over other horizons until its
-losses bracket those of every challenger.
+losses bracket those of every challenger, its LR moved as its law says the best one goes with tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import stats
 from hptransfer.experiment import ValidationSettings
 from hptransfer.experiment.membership import REPEATED_SEED, Resolve, is_at
 from hptransfer.runs import Job, Point
+from hptransfer.runs.point import Number
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import (
     Configuration,
@@ -122,7 +123,7 @@ class Protocol:
                     break
                 if side * self._margin(last, challenger, start, rungs, records) > BRACKETED:
                     break
-                last = horizon(start, factor, self.resolve)
+                last = horizon(self.predictions[baseline], start, factor, self.resolve)
                 rungs.append(last)
         return sorted(rungs, key=lambda rung: rung.factor)
 
@@ -144,7 +145,8 @@ class Protocol:
         found = [one for name in self.predictions for one in self.around(name, records)]
         own = self.predictions[self.yardstick].run if self.yardstick is not None else None
         if self.yardstick and own and len(self.predictions) > 1 and has_ladder(own, self.resolve):
-            found += [horizon(self._predicted(self.yardstick), factor, self.resolve) for factor in self.settings.ladder]
+            told, start = self.predictions[self.yardstick], self._predicted(self.yardstick)
+            found += [horizon(told, start, factor, self.resolve) for factor in self.settings.ladder]
         return _left(found, records)
 
     @cached_property
@@ -201,16 +203,18 @@ def at_searched_scales(protocol: Protocol) -> list[Protocol]:
     the baseline's horizons. None without a baseline and a challenger."""
     if protocol.yardstick is None or len(protocol.predictions) < 2:
         return []
-    widths = [{int(optimum.width) for optimum in prediction.optima} for prediction in protocol.predictions.values()]
+    cells = [{tuple(optimum.scales.items()) for optimum in prediction.optima} for prediction in protocol.predictions.values()]
     settings = protocol.settings.model_copy(update={"probe_octaves": ()})
     return [
         replace(
             protocol,
-            predictions={name: _at(prediction, width, protocol.resolve) for name, prediction in protocol.predictions.items()},
+            predictions={
+                name: _at(prediction, dict(cell), protocol.resolve) for name, prediction in protocol.predictions.items()
+            },
             settings=settings,
             simple_transfers=False,
         )
-        for width in sorted(set.intersection(*widths))
+        for cell in sorted(set.intersection(*cells))
     ]
 
 
@@ -234,11 +238,11 @@ class Together:
         return next((name for name, place in told if is_at(place, point)), "")
 
 
-def _at(prediction: Prediction, width: int, resolve: Resolve) -> Prediction:
-    """The optimum that an arm's search found at a width, in the place of a prediction for it. Its seeds are no search's."""
-    optimum = next(one for one in prediction.optima if one.width == width)
+def _at(prediction: Prediction, cell: Mapping[str, Number], resolve: Resolve) -> Prediction:
+    """The optimum that an arm's search found in a cell, in the place of a prediction for it. Its seeds are no search's."""
+    optimum = next(one for one in prediction.optima if one.scales == cell)
     best = {name: interval.value for name, interval in optimum.best.items()}
-    point = prediction.point.at(width=optimum.width, init_seed=REPEATED_SEED, data_seed=REPEATED_SEED, **best)
+    point = prediction.point.at(**optimum.scales, init_seed=REPEATED_SEED, data_seed=REPEATED_SEED, **best)
     return prediction.model_copy(update={"job": resolve(point)})
 
 

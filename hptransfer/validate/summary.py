@@ -133,18 +133,16 @@ def summarize(results: Results, options: str = "") -> Summary:
     own = {record.run_id for runs in results.members.searched.values() for record in runs}
     model = None if experiment.trainer else experiment.model
     scales = target.point.scales if target else {}
-    batch, sequences = scales.get("batch_tokens"), experiment.batch_sequences
-    if not batch and model and sequences is not None:
-        batch = sequences * model.context
+    known = {name: experiment.target.get(name) or experiment.smallest(name) for name in ("depth", "batch_tokens")}
     return Summary(
         experiment=experiment.name,
         description=experiment.description,
         scale=Scale(
             target_width=experiment.target_width,
-            depth=model and model.depth,
+            depth=known["depth"],
             parameters=target.parameters if target else None,
             tokens=scales.get("tokens"),
-            batch_tokens=batch,
+            batch_tokens=scales.get("batch_tokens") or known["batch_tokens"],
             context=model and model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),

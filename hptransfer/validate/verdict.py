@@ -220,10 +220,10 @@ class _Side:
 
     def over_widths(self, predicted: Configuration) -> dict[int, _AtWidth]:
         """FLOPs and loss by width: the surface's lowest at the searched ones, taken to be known as well as by one run, and the
-        predicted runs. Empty where the target has another horizon than the search had, a predicted run diverged, or the cost is
+        predicted runs. Empty where cells or target differ in more than the width, a predicted run diverged, or the cost is
         unknown."""
         optima, job, noise = self.prediction.optima, self.prediction.run, self.noise
-        if "tokens" in optima[0].scales or not predicted.losses(self.records) or not self.knows("flops", [predicted]):
+        if set(optima[0].scales) != {"width"} or not predicted.losses(self.records) or not self.knows("flops", [predicted]):
             return {}
         found = {
             int(optimum.width): _AtWidth(

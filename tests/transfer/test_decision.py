@@ -309,9 +309,9 @@ def test_mixed_schedules_in_one_group_are_refused() -> None:
 
 
 def test_tokens_and_batch_beyond_the_swept_ones_widen_the_interval_and_say_so() -> None:
-    records = make_records(Truth(noise=0.001), TWO_WIDTHS)
+    records = make_records(Truth(noise=0.001), make_experiment(horizon={"policy": "tokens", "tokens": 524_288}))
     plain, longer, larger = (
-        predict(records, target_of(records, **changes)) for changes in ({}, {"tokens": 8 * 131_072}, {"batch_tokens": 64 * 128})
+        predict(records, target_of(records, **changes)) for changes in ({}, {"tokens": 8 * 524_288}, {"batch_tokens": 64 * 128})
     )
 
     def width(prediction: Prediction) -> float:
@@ -323,9 +323,49 @@ def test_tokens_and_batch_beyond_the_swept_ones_widen_the_interval_and_say_so() 
     assert distance(longer.lr.value, plain.lr.value) < 0.1
     assert distance(larger.lr.value, math.sqrt(8) * plain.lr.value) < 0.1
     details = {check.name: check.detail for check in longer.checks}
-    assert "1048576 tokens at the target, 131072 tokens in the runs: interval widened by lr* ~ tokens^" in details["horizon"]
+    assert "4194304 tokens at the target, 524288 tokens in the runs: interval widened by lr* ~ tokens^" in details["horizon"]
     assert "square-root rule" in {check.name: check.detail for check in larger.checks}["batch"]
     assert all(check.ok for check in (*longer.checks, *larger.checks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"batch_tokens": 64 * 128}, "steps", "16 steps"),
+        ({"tokens": 64 * 131_072}, "extrapolation", "64x in tokens beyond"),
+        ({"tokens": 64 * 131_072, "batch_tokens": 64 * 1024}, "extrapolation", "64x in "),
+        ({"depth": 30}, "extrapolation", "10x in depth beyond"),
+        ({"width": 128 * 40}, "extrapolation", "40x in width beyond"),
+    ],
+    ids=["few steps", "long", "large batch", "deep", "wide"],
+)
+def test_a_target_beyond_what_was_tested_is_refused(changes: dict[str, int], check: str, words: str) -> None:
+    records = make_records(Truth(), TWO_WIDTHS)
+    with pytest.raises(Refused) as refused:
+        predict(records, target_of(records, **changes), draws=20)
+    assert refused.value.refusal.values["check"] == check and words in refused.value.refusal.values["detail"]
+    forced = predict(records, target_of(records, **changes), draws=20, force=True)
+    assert [one.name for one in forced.checks if not one.ok] == [check]
+
+
+def test_a_target_far_below_the_runs_is_refused_too() -> None:
+    experiment = make_experiment(model={"depth": 24}, horizon={"policy": "tokens", "tokens": 64 * 131_072})
+    records = make_records(Truth(), experiment)
+    for changes, words in (({"depth": 2}, "12x in depth below"), ({"tokens": 131_072}, "64x in tokens below")):
+        with pytest.raises(Refused, match=words):
+            predict(records, target_of(records, **changes), draws=20)
+    assert predict(records, target_of(records, depth=3, tokens=2 * 131_072), draws=20).checks
+
+
+def test_a_warm_up_must_be_near_that_of_some_runs_in_steps_or_as_a_share() -> None:
+    """64 steps of 1024, a sixteenth: a fixed number of tokens."""
+    experiment = make_experiment(horizon={"policy": "tokens", "tokens": 1_048_576}, schedule={"warmup_tokens": 65_536})
+    records = make_records(Truth(), experiment)
+    for changes in ({}, {"tokens": 8 * 1_048_576}, {"batch_tokens": 8 * 1024}, {"tokens": 2_097_152, "batch_tokens": 8192}):
+        checks = {check.name: check for check in predict(records, target_of(records, **changes), draws=20).checks}
+        assert checks["warm-up"].ok
+    with pytest.raises(Refused, match="warm-up: 8 steps"):
+        predict(records, target_of(records, tokens=4 * 1_048_576, batch_tokens=8192), draws=20)
 
 
 def test_tokens_per_parameter_may_grow_with_width() -> None:

@@ -7,6 +7,7 @@ from records import DATA, record_of
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.base.refusals import Refusal
+from hptransfer.experiment.membership import REPEATED_SEED
 from hptransfer.runs import CurvePoint, Job, Record
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict_group
@@ -169,10 +170,32 @@ def test_equal_losses_are_bracketed_from_both_sides(predictions):
 
 def test_a_longer_horizon_keeps_everything_but_its_tokens(predictions):
     best = protocol_of(predictions).around("adamw", {})[0]
-    longer = horizon(best, 2.0, resolve)
+    longer = horizon(predictions["adamw"], best, 2.0, resolve)
     assert longer.jobs[0].point["tokens"] == 2 * TOKENS
     assert resolve(longer.jobs[0].point.at(tokens=TOKENS)) == best.jobs[0]
     assert len(longer.jobs) == len(best.jobs)
+
+
+def test_a_horizon_takes_the_lr_that_the_law_gives_for_its_tokens(predictions):
+    told = predictions["adamw"]
+    drift = told.drift.model_copy(update={"scale": "tokens", "used": -0.32})
+    told = told.model_copy(update={"drifts": (*told.drifts, drift)})
+    best = protocol_of(predictions).around("adamw", {})[0]
+    lrs = {factor: horizon(told, best, factor, resolve).jobs[0].point["lr"] for factor in (0.5, 4.0)}
+    assert lrs == pytest.approx({factor: told.lr.value * factor**-0.32 for factor in lrs})
+
+
+def test_a_horizon_that_was_searched_has_seeds_of_no_search(predictions):
+    """The target differs from the cells in its tokens alone: with theirs it would pass for a run of the search."""
+    told = predictions["adamw"]
+    searched = [
+        one.model_copy(update={"scales": {"tokens": tokens}})
+        for one, tokens in zip(told.optima, (TOKENS // 4, TOKENS // 2), strict=True)
+    ]
+    best = protocol_of(predictions).around("adamw", {})[0]
+    for factor, own in ((0.5, False), (0.75, True), (2.0, True)):
+        jobs = horizon(told.model_copy(update={"optima": tuple(searched)}), best, factor, resolve).jobs
+        assert [job.point.init_seed < REPEATED_SEED for job in jobs] == [own] * len(best.jobs)
 
 
 def test_a_probe_that_wins_clearly_is_the_baseline_with_seeds_of_its_own(predictions):
