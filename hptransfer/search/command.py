@@ -56,7 +56,8 @@ def main(args: argparse.Namespace) -> None:
 
             planned, left = _planned(studies, records)
             best = partial(studies.best_line, records=records)
-            progress = Progress(planned, left, lambda record: studies.of(record).arm.name, best)
+            place = [lambda record: studies.of(record).place] if experiment.scales else []
+            progress = Progress(planned, left, lambda record: studies.of(record).arm.name, best, *place)
             at_once = room.slots()
             run_trials(budget, store, records, progress, resources=experiment.resources, profile=profile)
             profile.trials_ended(at_once)

@@ -20,10 +20,17 @@ def cost(job: Job) -> float:
 
 class Progress:
     """``planned`` runs are expected; the time left is their `cost` at the speed seen so far. ``arm`` and ``label``: whose run it
-    is, and what is said of it at the end."""
+    is, and what is said of it at the end. ``place``: where it is, by default its width."""
 
-    def __init__(self, planned: int, planned_cost: float, arm: Callable[[Record], str], label: Callable[[Record], str]) -> None:
-        self._planned, self._cost, self._arm, self._label = planned, planned_cost, arm, label
+    def __init__(
+        self,
+        planned: int,
+        planned_cost: float,
+        arm: Callable[[Record], str],
+        label: Callable[[Record], str],
+        place: Callable[[Record], str] = lambda record: f"width {record.point['width']:<4}",
+    ) -> None:
+        self._planned, self._cost, self._arm, self._label, self._place = planned, planned_cost, arm, label, place
         self._began = time.monotonic()
         self._done, self._done_cost = 0, 0.0
 
@@ -38,7 +45,7 @@ class Progress:
         tuned = " ".join(f"{name} {number(row[key]):<8}" for name, key in names.items() if row[key] is not None)
         _LOG.info(
             f"{self._done:>3}/{self._planned}  {self._arm(record):<8} {row['parametrization']} "
-            f"width {row['width']:<4} {tuned} {outcome:<14} {self._label(record)}  {_clock(left)} left"
+            f"{self._place(record)} {tuned} {outcome:<14} {self._label(record)}  {_clock(left)} left"
         )
 
 

@@ -125,7 +125,7 @@ def _asked(args: argparse.Namespace) -> dict[str, Number]:
     short = {name: float(value) for name in SCALES if (value := getattr(args, name, None)) is not None}
     for name, value in [*_scales(args.at or "").items(), *short.items()]:
         if name not in SCALES:
-            raise unknown(f"--at {args.at!r}: scale", name, SCALES)
+            raise unknown("scale", name, SCALES)
         if name in found:
             raise UsageError(f"--at {args.at!r} says {name}, and so does --{name.replace('_', '-')}")
         if not (value > 0 and value.is_integer()):

@@ -210,3 +210,13 @@ def test_mistakes(here: Path, capsys: pytest.CaptureFixture[str], argv: list[str
     assert printed.out == ""
     [line] = printed.err.strip().splitlines()
     assert says in line
+
+
+def test_a_search_over_cells_costs_what_its_runs_do(plan: Plan) -> None:
+    scales = {"tokens": [131_072, 262_144], "depth": [3, 6]}
+    experiment = make_experiment(scales=scales, target={"tokens": 1_048_576}, search={"trials": 8, "batch": 4})
+    stages = [stage for stage in plan(experiment)["stages"] if stage["stage"] == "search"]
+    jobs = searched(experiment)
+    assert sum(stage["runs"] for stage in stages) == len(jobs) == 2 * 4 * 8
+    assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(job.flops or 0.0 for job in jobs))
+    assert [stage["cell"] for stage in stages[:4]] == list(experiment.searched_cells)

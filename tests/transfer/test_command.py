@@ -185,3 +185,39 @@ def test_process_exits_with_the_code_and_one_line(study: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown arm or recipe 'moun'; did you mean 'muon'?\n"
+
+
+def test_at_says_all_scales_at_once(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert transfer("--optimizer", "muon", "--at", "width=512, depth=6,tokens=1.048576e6,batch_tokens=2048", "--json") == 0
+    (printed,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert printed["job"]["point"]["scales"] == {"width": 512, "depth": 6, "tokens": 1_048_576, "batch_tokens": 2048}
+    assert printed["file"] == "predictions/synthetic/muon-512-d6-t1048576-b2048.json"
+    assert printed["job"]["details"]["residual_multiplier"] == 0.5
+    short = ("--at", "width=512,depth=6", "--tokens", "1048576", "--batch-tokens", "2048")
+    assert transfer("--optimizer", "muon", *short, "--json") == 0
+    (other,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert other["hyperparameters"] == printed["hyperparameters"] and other["file"] == printed["file"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--at width", "--at 'width' is not NAME=VALUE"),
+        ("--at layers=3", "unknown scale 'layers'"),
+        ("--at width=512 --width 512", "says width, and so does --width"),
+        ("--at tokens=-1", "target tokens -1"),
+        ("--at depth=2.5", "target depth 2.5"),
+    ],
+)
+def test_mistakes_of_at_are_one_line(study: Path, arguments: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        transfer(*shlex.split(arguments))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_scales_of_the_experiments_target_name_its_file(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the command that comes next looks for it there."""
+    assert transfer("--optimizer", "muon", "--set", "target.depth=6", "--json") == 0
+    (printed,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert printed["file"] == "predictions/synthetic/muon-256-d6.json"
+    assert perform("export", ["--experiment", "synthetic.yaml", "--optimizer", "muon", "--set", "target.depth=6"]) == 0
