@@ -99,7 +99,7 @@ def predict(
 
     Raises
         `Refused` where the runs do not allow a prediction: too few of them, an optimum on the edge of its sweep, schedules or
-        corpora that differ, more than 32 times beyond the largest run. It says what to do. `UsageError`, one line, for a
+        corpora that differ, a target too far from the runs. It says what to do. `UsageError`, one line, for a
         column, file, experiment or arm that is not there, and for values that are no numbers.
 
     Examples

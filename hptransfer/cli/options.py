@@ -73,7 +73,7 @@ def search(parser: argparse.ArgumentParser) -> None:
     widths(parser, "widths searched (the experiment's)")
     parser.add_argument("--command", metavar="TEXT", help="a program of your own: 'python train.py --w {width} --lr {lr}'")
     parser.add_argument("--loss", metavar="REGEX", help="where --command's output has its loss (loss, and a number)")
-    parser.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width")
+    parser.add_argument("--trials", type=int, metavar="N", help="finished runs per arm and width, or cell")
 
 
 def widths(parser: argparse.ArgumentParser, help: str, *, default: list[int] | None = None) -> None:

@@ -147,3 +147,27 @@ def test_a_trial_that_cannot_run_stops_the_search_in_one_line_and_keeps_the_rest
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
     assert last.startswith("error: run ") and "train_" in last and "the same command goes on" in last
+
+
+@pytest.mark.slow
+def test_two_scales_from_a_file_to_a_prediction(tmp_path):
+    """A star over width and tokens, as a user writes it; the second command finds nothing to do."""
+    (tmp_path / "two.yaml").write_text(
+        "name: two\nmodel: {depth: 1, head_dim: 8, context: 32}\nscales: {width: [16, 32], tokens: [12800, 51200]}\n"
+        "target: {width: 64, tokens: 102400}\nbatch_sequences: 4\nschedule: {warmup_tokens: 1280}\n"
+        "evaluation: {tokens: 2048, points: 2}\noptimizers: [adamw]\nsearch: {trials: 8}\n"
+    )
+
+    def run(stage: str) -> dict:
+        argv = [sys.executable, "-m", f"hptransfer.{stage}", "--experiment", "two.yaml", "--json"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout)
+
+    found = run("search")["studies"]
+    assert [(one["width"], one["tokens"], one["runs_new"]) for one in found] == [(16, 12800, 8), (16, 51200, 8), (32, 12800, 8)]
+    assert [one["runs_new"] for one in run("search")["studies"]] == [0, 0, 0]
+    said = run("transfer")
+    assert said["predictions"] or said["refused"]["adamw"]["code"].endswith("_edge")
+    for told in said["predictions"]:
+        assert {drift["scale"] for drift in told["drifts"] if drift["hyperparameter"] == "lr"} == {"width", "tokens"}
