@@ -75,6 +75,19 @@ def test_runs_of_a_program_are_imported_by_their_arms(folder: Path, capsys: pyte
         store("--import", "program.csv")
 
 
+def test_rows_say_the_cell_that_they_are_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ("--set", "scales.tokens=[131072,262144]", "--set", "target.tokens=1048576")
+    rows = [(64, 131_072), (64, 262_144), (128, 131_072)]
+    pl.DataFrame([{"width": w, "D": d, "lr": 0.01, "loss": 2.0} for w, d in rows]).write_csv("cells.csv")
+    assert store("--import", "cells.csv", "--columns", "tokens=D", *sets, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["imported"] == 3
+    points = [record.point for record in Store("runs").records().values()]
+    assert sorted((point["width"], point["tokens"]) for point in points) == rows
+    for columns, message in (((), "--columns tokens=ITS_NAME"), (("--columns", "tokens=width"), "tokens 64 is none of")):
+        with pytest.raises(UsageError, match=message):
+            store("--import", "cells.csv", *columns, *sets)
+
+
 def test_the_same_table_again_adds_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert store("--import", "runs.csv", *COLUMNS) == 0
     assert store("--import", "runs.csv", *COLUMNS, "--json") == 0

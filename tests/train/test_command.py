@@ -26,7 +26,7 @@ TINY = {
     "base_width": 16,
     "widths": [16, 32],
     "target_width": 48,
-    "horizon": {"tokens": 4096},
+    "horizon": {"tokens": 8192},
     "batch_sequences": 4,
     "evaluation": {"tokens": 1024, "points": 2},
     "optimizers": ["muon"],
@@ -100,13 +100,13 @@ def test_a_finished_run_is_told_from_its_record(prediction: Prediction, folder: 
     """Without Ray; what nobody timed is unknown."""
     curve = [
         CurvePoint(step=step, tokens=tokens, schedule=0.5, train=loss, val=loss)
-        for step, tokens, loss in ((16, 2048, 3.0), (32, 4096, 2.0))
+        for step, tokens, loss in ((32, 4096, 3.0), (64, 8192, 2.0))
     ]
     record = record_of(prediction.run, 2.0, curve=curve, device="NVIDIA H100 80GB HBM3", workers=2)
     Store("runs").add(record)
     code, found, err = command(capsys, "--target-loss", "2.5")
     assert code == 0 and "is in the store: nothing is trained" in err
-    assert (found["run_id"], found["loss"], found["tokens_to_target_loss"]) == (prediction.run.run_id, 2.0, 3072)
+    assert (found["run_id"], found["loss"], found["tokens_to_target_loss"]) == (prediction.run.run_id, 2.0, 6144)
     assert found["mfu"] == pytest.approx(record.outcome.flops / 2.0 / (2 * 989e12))
     Store("untimed").add(record_of(prediction.run, 2.0, training_wall_seconds=None, optimizer_wall_seconds=None))
     code, found, err = command(capsys, "--store", "untimed")
@@ -130,7 +130,7 @@ def test_two_workers_train_the_prediction_once(prediction: Prediction, folder: P
     assert code == 0, err
     assert ddp["run_id"] == prediction.run.run_id and ddp["state"] == "complete"
     assert f"step     32/{prediction.run.steps}" in err and "MFU" in err
-    assert 0 < ddp["tokens_to_target_loss"] <= 4096
+    assert 0 < ddp["tokens_to_target_loss"] <= 8192
     record = Store("runs").get(prediction.run.run_id)
     assert (record.outcome.workers, record.loss) == (2, ddp["loss"])
     code, again, err = command(capsys, *two)

@@ -131,6 +131,16 @@ def test_a_wider_width_starts_about_the_prediction_of_the_narrower():
     assert all(set(point) == {"lr"} for point in points)
 
 
+def test_a_cell_is_of_all_scales() -> None:
+    """Runs of the same width at another horizon are of another cell: what is known there is where this one begins."""
+    truth = Truth(lr=0.02, noise=0.002)
+    longer = resolve(target(64).point.at(tokens=524_288))
+    points = design(records(truth), longer, RANGES, 4)
+    u = np.log([point["lr"] / 0.02 for point in points])
+    assert u.min() < -0.3 and u.max() > 0.3 and np.abs(u).max() < 2.5
+    assert all(set(point) == {"lr"} for point in points)  # none of its own that could be repeated
+
+
 def test_weight_decay_is_designed_where_it_matters():
     truth = Truth(lr=0.02, wd=2e-3, wd_curvature=0.02, noise=0.001)
     points = design(records(truth, runs=24), target(128), RANGES, 6)

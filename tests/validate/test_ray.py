@@ -20,7 +20,7 @@ TINY = {
     "base_width": 16,
     "widths": [16, 32],
     "target_width": 48,
-    "horizon": {"tokens": 4096},
+    "horizon": {"tokens": 8192},
     "batch_sequences": 4,
     "evaluation": {"tokens": 1024, "points": 2},
     "optimizers": ["adamw", "shampoo"],
