@@ -142,7 +142,7 @@ def by_studies(sampler: str) -> Callable[[Truth, float, int], Search]:
         for study in studies.studies:
             hs = [math.log(run.point["lr"] / BASE_LR) for _, run in study.finished]
             ln_losses = [math.log(run.loss) if run.loss else LOST for _, run in study.finished]
-            runs[int(study.width)] = list(zip(hs, ln_losses, strict=True))
+            runs[study.cell["width"]] = list(zip(hs, ln_losses, strict=True))
         return lambda trials: {width: cell[:trials] for width, cell in runs.items()}
 
     return search
