@@ -34,6 +34,7 @@ from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
 from hptransfer.testing.worlds import CAP, KINDS, World, draw
 from hptransfer.transfer.decision import predict_group
+from hptransfer.transfer.group import heard_by
 from hptransfer.transfer.table import Columns, frame_of_table, group_of, split_groups
 from hptransfer.transfer.target import bare_job, table_target
 
@@ -50,9 +51,10 @@ Row = dict[str, Any]  # by column; regrets and coverage in %
 def predicted(frame: pl.DataFrame, world: World) -> Interval:
     """The best LR that is predicted of a world's group, from all of its table. Raises Refused."""
     columns = Columns(("group",), world.scales, ("lr",), "loss")
-    part = split_groups(frame, columns)[world.group]
+    groups = {name: group_of(name, part, columns) for name, part in split_groups(frame, columns).items()}
+    others = heard_by(list(groups.values()))[world.group]
     target = table_target(columns, world.at)
-    return predict_group(group_of(world.group, part, columns), target, bare_job).hyperparameters["lr"]
+    return predict_group(groups[world.group], target, bare_job, others=others).hyperparameters["lr"]
 
 
 def judged(job: tuple[str, int]) -> Row:

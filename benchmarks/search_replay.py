@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import optuna
 import polars as pl
+from hptransfer.backtest.rules import vertex
 
 from benchmarks.tables import markdown_table
-from hptransfer.backtest.rules import vertex
 from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console

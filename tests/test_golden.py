@@ -2,13 +2,17 @@
 
 ``golden/<experiment>/store`` is a store of a committed experiment as version 89e35fb left it (`make demo` on two cores of an AMD
 EPYC, 26 November 2026), ``golden/*.json`` what its commands printed.
-Keys have new names since; the functions here that turn today's output into the old shape are the map.
+Keys have new names since; the functions here that turn today's output into the old shape are the map. What the model of a
+prediction says (``transfer.json``, ``plan.json``, and of ``report.json`` what it shows of predictions) was made anew when
+hypotheses began to compete: HPTRANSFER_GOLDEN=1 writes the numbers of today over those of the same place. The runs at the
+held-out width are of the predictions that the stores registered, so that validations and pages are made of these.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +22,8 @@ import pytest
 
 from hptransfer.cli import perform
 from hptransfer.runs import Store
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.trainers.ours.points import resolve
+from hptransfer.transfer.prediction import Bowl, Prediction, default_path, read_prediction, write_prediction
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -59,6 +64,23 @@ def golden(name: str, command: str) -> Any:
     return json.loads((GOLDEN / name / f"{command}.json").read_text())
 
 
+def settled(old: Any, new: Any) -> Any:
+    """``old`` with the numbers of ``new``."""
+    if isinstance(old, dict):
+        if not isinstance(new, dict):
+            return old
+        kept = {*old} - {*new} | NOT_NUMBERS | {"checks"}
+        return {key: value if key in kept else settled(value, new[key]) for key, value in old.items()}
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        return [settled(*pair) for pair in zip(old, new, strict=True)]
+    return old if isinstance(old, str) else new
+
+
+def make_anew(name: str, command: str, content: Any) -> None:
+    if os.environ.get("HPTRANSFER_GOLDEN"):
+        (GOLDEN / name / f"{command}.json").write_text(json.dumps(content) + "\n")
+
+
 def of(command: str, slow: tuple[str, ...] = ()) -> pytest.MarkDecorator:
     """The experiments for which the output of a command was kept; ``slow``: those for which it takes long."""
     names = sorted(path.parent.name for path in GOLDEN.glob(f"*/{command}.json"))
@@ -73,6 +95,30 @@ def experiment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     shutil.copytree(GOLDEN / request.param / "store", "runs")
     assert perform("store", ["--upgrade"]) == 0
     return str(request.param)
+
+
+@pytest.fixture
+def registered(experiment: str) -> str:
+    """The same with the predictions that the store registered, whatever the model says today."""
+    assert perform("transfer", ["--experiment", experiment]) == 0
+    for file in (GOLDEN / experiment / "store/predictions").glob("*.json"):
+        old = json.loads(file.read_text())["prediction"]
+        path = default_path(experiment, old["optimizer"], old["target"]["width"])
+        now, (ends, decay) = read_prediction(path), (old["hyperparameters"][name] for name in ("lr", "weight_decay"))
+        values = {name: old["spec"]["optimizer"][name] for name in now.hyperparameters}
+        tuned = {name: now.hyperparameters[name].model_copy(update={"value": value}) for name, value in values.items()}
+        tuned["lr"] = now.lr.model_copy(update=ends)
+        point = now.point.model_copy(update={"hyperparameters": now.point.hyperparameters | values})
+        pairs = zip(now.optima, old["optima"], strict=True)  # "same hyperparameters" are the optimum of the base width
+        optima = tuple(
+            one.model_copy(update={"best": {"lr": one.lr.model_copy(update=was["lr"])}, "loss": was["loss"]})
+            for one, was in pairs
+        )
+        fit = {"optima": optima, "noise": old["noise"], "bowl": Bowl(**old["surface"])}
+        then = now.model_copy(update={"hyperparameters": tuned, "job": resolve(point), **fit})
+        assert math.isclose(then.weight_decay.value, decay["value"], rel_tol=CLOSE)
+        write_prediction(then, path)
+    return experiment
 
 
 def printed(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> Any:
@@ -128,15 +174,16 @@ def test_transfer(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     new = printed(capsys, "transfer", "--experiment", experiment)
     assert [one["optimizer"] for one in old["predictions"]] == [one["name"] for one in new["predictions"]]
     assert old["refused"] == new["refused"] == {}
-    for before, now in zip(old["predictions"], new["predictions"], strict=True):
-        now.pop("file")
-        prediction = Prediction.model_validate(now)
+    found = [Prediction.model_validate({key: one[key] for key in one if key != "file"}) for one in new["predictions"]]
+    pairs = list(zip(old["predictions"], found, strict=True))
+    make_anew(experiment, "transfer", old | {"predictions": [settled(before, old_prediction(now)) for before, now in pairs]})
+    for before, prediction in pairs:
         assert_same(shared_keys(before), old_prediction(prediction))
         assert sorted(prediction.provenance["run_ids"]) == sorted(before["provenance"]["run_ids"])
 
 
 @of("validate")
-def test_validate(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate(registered: str, experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything is in the store, so that nothing is trained; run_ids are those of before, or it would be."""
     runs = len(Store("runs").records())
     old, new = golden(experiment, "validate"), printed(capsys, "validate", "--experiment", experiment)
@@ -154,6 +201,7 @@ def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
     tuned = answer["hyperparameters"]
     held = answer["hold_out"]
     return found | {
+        "drift": answer["drifts"][0],
         "hyperparameters": {
             "lr": tuned["lr"],
             "weight_decay": answer["weight_decay"],
@@ -172,10 +220,11 @@ def old_answer(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @of("report")
-def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report(registered: str, experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = golden(experiment, "report"), printed(capsys, "report", "--experiment", experiment)
     assert [one["optimizer"] for one in old["optimizers"]] == [one["optimizer"] for one in new["arms"]]
     new["optimizers"] = [old_answer(answer) for answer in new.pop("arms")]
+    make_anew(experiment, "report", settled(old, new))
     for answer in old["optimizers"]:
         answer["checks"] = sorted(check["ok"] for check in answer["checks"])
     assert_same(old, new)
@@ -186,6 +235,7 @@ def test_report(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_plan(experiment: str, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = golden(experiment, "plan"), printed(capsys, "plan", "--experiment", experiment, "--devices", "2")
     assert [one["optimizer"] for one in old["stages"]] == [one["arm"] for one in new["stages"]]
+    make_anew(experiment, "plan", settled(old, new))
     assert_same(old, new)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from hptransfer.backtest.regret import Regret, interpolated_regret
 from hptransfer.base.intervals import REACH, TAIL
-from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.forecast import fit_sweeps
+from hptransfer.transfer.siblings import Siblings
 from hptransfer.transfer.sweep import Array, Sweep
 
 OURS = "hptransfer"
@@ -58,14 +59,15 @@ class HeldOut:
         return np.asarray(np.abs(self.predicted[OURS] - self.own))
 
 
-def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster]) -> list[HeldOut]:
-    """Every held-out cell, predicted from the known ones by ``rules`` and by us. The known cells need two scales."""
-    fit = fit_sweep(known)
+def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster], others: Siblings | None = None) -> list[HeldOut]:
+    """Every held-out cell, predicted from the known ones by ``rules`` and by us, who hear what ``others`` say. The known cells
+    need two scales."""
+    fit, *cells = fit_sweeps([known, *(held.take([cell]) for cell in range(len(held.x)))])
+    expected = others.join(fit.expected, known.hyperparameters, known.scales) if others else fit.expected
     found = []
-    for cell, x in enumerate(held.x):
-        law = fit.law(x)
+    for cell, (x, alone) in enumerate(zip(held.x, cells, strict=True)):
+        law = fit.law(x, expected, sizes=others.sizes if others else None)
         predicted = {name: rule(known, x) for name, rule in rules.items()} | {OURS: law.value}
-        alone = fit_sweep(held.take([cell]))
         own = alone.optimum[0]
         inside = (held.low[cell] <= own) & (own <= held.high[cell])
         found.append(

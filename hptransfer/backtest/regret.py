@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, PchipInterpolator
 
-from hptransfer.backtest.rules import mean_by_x
-from hptransfer.transfer.surface import BASIN
-from hptransfer.transfer.sweep import Array, Sweep
+from hptransfer.transfer.simple import mean_by_x
+from hptransfer.transfer.sweep import BASIN, Array, Sweep
 
 ON_GRID = 3  # points on each line of a grid, on average; fewer are scattered
 SAME = 0.01  # ln; values that differ by less are one, as tables round

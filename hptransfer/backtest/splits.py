@@ -7,18 +7,21 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
-from hptransfer.backtest.rules import RULES
 from hptransfer.base.errors import UsageError, first_line
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
+from hptransfer.transfer.forecast import Fit, fit_sweeps
 from hptransfer.transfer.group import sweep_of
+from hptransfer.transfer.siblings import Siblings, siblings
+from hptransfer.transfer.simple import RULES
 from hptransfer.transfer.sweep import Array, Sweep
 from hptransfer.transfer.table import Columns
 
@@ -26,6 +29,9 @@ from hptransfer.transfer.table import Columns
 STORE_GROUP = ("optimizer", "parametrization", "corpus", "schedule", "depth", "horizon", "batch_tokens")
 
 LN_LARGEST = math.log(sys.float_info.max)
+
+
+Rows = Callable[[pl.DataFrame], pl.Series]  # which rows of a table
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,25 @@ class Hold:
         if self.each:
             table.require_column(frame, self.each)
 
-    def splits(self, group: pl.DataFrame, scale: str) -> Iterator[tuple[str, pl.Series]]:
-        """Each split of a group: what is held out in words, and which rows these are."""
+    def splits(self, group: pl.DataFrame, scale: str) -> Iterator[tuple[str, Rows]]:
+        """Each split of a group: what is held out in words, and which rows of a table these are."""
         if self.rows:
-            yield self.rows, table.condition(group, self.rows)
+            yield self.rows, partial(table.condition, text=self.rows)
         elif self.each:
-            for value in sorted(table.require_column(group, self.each).drop_nulls().unique().to_list()):
-                yield f"{self.each} = {value}", group[self.each] == value
+            for value in sorted(group[self.each].drop_nulls().unique().to_list()):
+                yield f"{self.each} = {value}", partial(_equal, self.each, value)
         else:
             values = sorted(group[scale].drop_nulls().unique().to_list())
             for value in values[1 if self.nested else -2 : -1]:
-                yield f"{scale} > {value}", group[scale] > value
+                yield f"{scale} > {value}", partial(_above, scale, value)
+
+
+def _equal(column: str, value: Any, frame: pl.DataFrame) -> pl.Series:
+    return frame.select(pl.col(column) == value).to_series()
+
+
+def _above(column: str, value: Any, frame: pl.DataFrame) -> pl.Series:
+    return frame.select(pl.col(column) > value).to_series()
 
 
 @dataclass(frozen=True)
@@ -128,17 +142,44 @@ def backtest_frame(
     groups = table.split_groups(frame, columns)
     hold.check(frame)
     splits, notes, failed = [], list[str](), list[str]()
+    known = _Known(groups, columns)
     for name, group in groups.items():
         with _apart(name, failed):
             checks = preconditions(table.group_of(name, group, columns), None)
             notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
-            for words, held in hold.splits(group, columns.scale[0]):
+            for words, rows in hold.splits(group, columns.scale[0]):
                 with _apart(f"{name}, {words}", failed):
-                    if cells := _held_out(f"{name}, {words}", group, held, columns, rules, notes.append):
+                    held, others = rows(group), partial(known.beside, name, words, rows)
+                    if cells := _held_out(f"{name}, {words}", group, held, columns, rules, others, notes.append):
                         splits.append(Split(name, words, tuple(cells)))
     if not splits:
         raise UsageError("; ".join(failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes]))
     return Backtest(columns, tuple(splits), tuple(notes), tuple(failed))
+
+
+class _Known:
+    """What is left of every group where a part of the table is held out, fitted when it is first asked for."""
+
+    def __init__(self, groups: Mapping[str, pl.DataFrame], columns: Columns) -> None:
+        self._groups, self._columns = groups, columns
+        self._fits: dict[tuple[str, str], Fit | None] = {}
+
+    def beside(self, name: str, words: str, rows: Rows) -> Siblings | None:
+        """What the other groups say, of which the same part is held out: no prediction sees a cell as large as its own."""
+        missing = [other for other in self._groups if (other, words) not in self._fits]
+        sweeps = {other: sweep for other in missing if (sweep := self._sweep(other, rows)) is not None}
+        found = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True)) if sweeps else {}
+        self._fits |= {(other, words): found.get(other) for other in missing}
+        fits = [fit for other in self._groups if other != name and (fit := self._fits[other, words]) is not None]
+        return siblings(fits)
+
+    def _sweep(self, name: str, rows: Rows) -> Sweep | None:
+        try:
+            group = table.group_of(name, self._groups[name].filter(~rows(self._groups[name])), self._columns)
+        except UsageError:  # it is said where that group is predicted itself
+            return None
+        sweep, _ = sweep_of(group.records, self._columns.scale, self._columns.hp)
+        return sweep if len(sweep.x) > 1 else None
 
 
 @contextmanager
@@ -172,6 +213,7 @@ def _held_out(
     held: pl.Series,
     columns: Columns,
     rules: Mapping[str, Forecaster],
+    others: Callable[[], Siblings | None],
     say: Callable[[str], None],
 ) -> Sequence[HeldOut]:
     """The held-out cells of a split; none, and a line why, where it cannot be judged."""
@@ -182,7 +224,7 @@ def _held_out(
     if len(known.x) < 2 or len(judged.x) == 0:
         say(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
         return ()
-    return evaluate(known, judged, rules)
+    return evaluate(known, judged, rules, others())
 
 
 def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str], None]) -> Sweep:

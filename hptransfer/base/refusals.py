@@ -26,6 +26,7 @@ WORDS = {
     "above_range": "its optimum is above the swept range, which ends at {end:.4g}",
     "no_minimum": "the loss shows no significant minimum in it",
     "frozen": "searched at the smallest {scale}, then kept",
+    "asked": "by the rule {rule}, as asked",
     # No verdict on survival.
     "few_scales": "the baseline's horizons bracket the loss at {bracketed} scales, and a slope needs {needed}",
     "wide_slope": "the slope is between {low:.3f} and {high:.3f} (90 %), neither within {flat:g} of 0 nor beside it",

@@ -64,6 +64,7 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
         "--at", metavar="width=W,depth=L,tokens=D", help="the target's scales at once (those of the experiment); a table's own"
     )
     options.output(parser, "PATH", "prediction file (predictions/<experiment>/<arm>-<width>.json)")
+    parser.add_argument("--rule", choices=("base", "last", "powerlaw"), help="take a simple rule's values in place of the fit's")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
     table = parser.add_argument_group("from a table instead of the store")
     table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")

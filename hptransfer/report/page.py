@@ -31,7 +31,7 @@ from hptransfer.report import numbers
 from hptransfer.report.document import Card, Document, Number, Section, Table
 from hptransfer.report.evidence import evidence
 from hptransfer.report.frames import Frames
-from hptransfer.transfer.prediction import Check, HoldOut
+from hptransfer.transfer.prediction import Check, Drift, HoldOut
 from hptransfer.validate.result import AXES, Axis
 from hptransfer.validate.sentences import Verdict
 from hptransfer.validate.summary import Answer, Summary
@@ -207,17 +207,40 @@ def _copy(answer: Answer, where: str, options: str) -> str:
 def checks(answers: Sequence[Answer]) -> Section:
     """What the predictions rest on."""
     table = check_table(((answer.arm, answer.checks, _grounds(answer)) for answer in answers), "arm")
+    rules = rule_table(((answer.arm, answer.drifts) for answer in answers), "arm")
     remarks = () if table else ("Checks come with a prediction.",)
-    return Section("checks", "Checks", CHECKS, tables=tuple(filter(None, [table])), remarks=remarks)
+    return Section("checks", "Checks", CHECKS, tables=tuple(filter(None, [table, rules])), remarks=remarks)
+
+
+def rule_table(found: Iterable[tuple[str, Iterable[Drift]]], what: str) -> Table:
+    """Every rule that competed for an arm, or ``what`` else was predicted, of each hyperparameter along each scale."""
+    rows = [
+        {
+            what: name,
+            "optimum": f"{drift.hyperparameter} ~ {drift.scale}^",
+            "rule": rule.name,
+            "exponent": known(rule.exponent, signed),
+            "in the interval of the fit": {None: "-", True: "yes", False: "no"}[rule.inside],
+            "weight": f"{rule.weight:.0%}",
+            "source": rule.source,
+        }
+        for name, drifts in found
+        for drift in drifts
+        for rule in drift.rules
+    ]
+    return Table.of(rows, "The rules that competed, with their weights by prior and runs.")
 
 
 def _grounds(answer: Answer) -> Iterator[tuple[str, str]]:
     """What beside its checks a prediction rests on: names with words, which may be empty."""
-    if drift := answer.drift:
+    for drift in answer.drifts:
         theory = "no theory" if drift.theory is None else f"theory {signed(drift.theory)}"
         ends = f"[{known(drift.low, signed)}, {known(drift.high, signed)}]"
         fit = "no fit" if drift.fitted is None else f"fit alone {signed(drift.fitted)} {ends}"
-        yield "drift of the best LR with width", f"{theory}, {fit}, used {signed(drift.used)}: {drift.reason}"
+        yield (
+            f"drift of the best {drift.hyperparameter} with {drift.scale}",
+            f"{theory}, {fit}, used {signed(drift.used)}: {drift.reason}",
+        )
     yield from held_out(answer.hold_out, "LR ")
     yield "weight decay", answer.weight_decay.words if answer.weight_decay else ""
     yield "runs of the search", ", ".join(f"{runs} at {cell}" for cell, runs in answer.budget.items())

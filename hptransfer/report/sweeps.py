@@ -14,7 +14,6 @@ import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, calibration, pooled
 from hptransfer.backtest.regret import LOST
-from hptransfer.backtest.rules import RULES
 from hptransfer.backtest.splits import Backtest, Split
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.base.words import known, percent, plain, signed, within
@@ -30,6 +29,7 @@ from hptransfer.transfer.axes import cell_words, from_ln, logarithm
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, sweep_of
 from hptransfer.transfer.prediction import Estimate, Optimum, Prediction
+from hptransfer.transfer.simple import RULES
 from hptransfer.transfer.target import bare_job
 from hptransfer.validate.sentences import Verdict
 
@@ -172,7 +172,16 @@ def _evidence(frames: Frames, outcomes: Sequence[Swept]) -> Iterator[Section]:
         figures += optimum_figures(frame, names, plain_name(scale), hyperparameter, "")
     intro = "Dots are the optima of the cells, the diamond is the prediction, both with 80 % intervals. Over one scale the solid "
     intro += "line is the one used, with its 80 % band. Over several it would be right at one value of the others alone."
-    tables = tuple(filter(None, (_drifts(outcomes), _optima(outcomes))))
+    tables = tuple(
+        filter(
+            None,
+            (
+                _drifts(outcomes),
+                page.rule_table(((one.group.name, one.prediction.drifts) for one in outcomes if one.prediction), "group"),
+                _optima(outcomes),
+            ),
+        )
+    )
     remarks = () if tables else ("No optimum was fitted.",)
     yield Section("scale", "The optimum against scale", intro, tuple(figures), tables, remarks=remarks)
 

@@ -25,7 +25,9 @@ CAP = 0.05  # regret counts up to here, and a diverged run as this: beyond, a ru
 EXPONENTS = {"width": (-1.0, 0.0), "tokens": (-0.35, 0.1), "batch_tokens": (0.0, 0.6)}
 BASE = {"width": 128.0, "tokens": 2.0**28, "batch_tokens": 2.0**15}  # smallest values searched
 LEVEL, LEVEL_SD = math.log(3e-3), 1.0  # of ln best LR at the smallest cell
-SCATTER = (0.01, 0.1)  # sd of optima about the law, ln; log-uniform
+# How optima leave the law, sd in ln, log-uniform: each by itself, and by a Brownian motion over one e-fold of scale. Fitted
+# optima of public sweeps (arXiv 2512.05620, 2503.04715) leave theirs by about 0.1 per root of an e-fold, hardly by themselves.
+SCATTER, WANDER = (0.01, 0.1), (0.05, 0.2)
 EXPLODED = (1.2, 5.0)  # loss of a run beyond a cliff, in units of the cell's lowest, where it is finite; log-uniform
 FALL = 0.05  # of ln loss for each unit of ln scale
 
@@ -87,17 +89,20 @@ def draw(kind: str, seed: int, *, noisy: bool = True) -> World:
     rng = np.random.default_rng([list(KINDS).index(kind), seed])
     plan = KINDS[kind](rng)
     noise = _log_uniform(rng, plan.noise) * noisy
-    scatter = _log_uniform(rng, plan.scatter)
+    scatter, wander = _log_uniform(rng, plan.scatter), _log_uniform(rng, WANDER)
     runs = int(rng.integers(*plan.runs, endpoint=True))
     step = math.log(rng.choice(plan.steps))
     offset = step * rng.random()  # of the grid of LRs, which all cells share
     cliff = rng.uniform(*plan.cliff) if plan.cliff else math.inf
     exploded = math.log(_log_uniform(rng, EXPLODED)) if rng.random() < 0.5 else math.nan
     x = np.log(plan.cells / plan.cells[0])
+    reach = np.linalg.norm(x, axis=1)
+    brownian = (reach[:, None] + reach - np.linalg.norm(x[:, None] - x, axis=2)) / 2
+    left = np.linalg.cholesky(scatter**2 * np.eye(len(x)) + wander**2 * brownian)
     rows, optima, truths = [], [], []
     for g, trend in enumerate(plan.trends):
         bowl = Bowl(_log_uniform(rng, PUBLIC.curvature), _log_uniform(rng, PUBLIC.skew), cliff)
-        best = rng.normal(LEVEL, LEVEL_SD) + trend - trend[0] + scatter * rng.standard_normal(len(x))
+        best = rng.normal(LEVEL, LEVEL_SD) + trend - trend[0] + left @ rng.standard_normal(len(x))
         truths.append((bowl, float(best[-1])))
         for i, values in enumerate(plan.cells[:-1].tolist()):
             cell = {"group": f"g{g}", **dict(zip(plan.scales, values, strict=True))}

@@ -24,7 +24,7 @@ from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.decision import predict_group
-from hptransfer.transfer.group import Group, run_ids
+from hptransfer.transfer.group import Group, heard_by, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path, is_prediction_file, write_prediction
 from hptransfer.transfer.table import Columns
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
@@ -46,13 +46,20 @@ def main(args: argparse.Namespace) -> int:
     if args.report and not args.table:
         raise UsageError("--report is the page of a --table; that of an experiment is `hptransfer report`")
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
+    others = heard_by([question.group for question in questions]) if args.table else {}
     predictions: dict[str, Prediction] = {}
     written: dict[str, str] = {}
     for question in questions:
         name = question.group.name
         try:
             predictions[name] = predict_group(
-                question.group, question.target, question.resolve, force=args.force, provenance=question.provenance
+                question.group,
+                question.target,
+                question.resolve,
+                force=args.force,
+                rule=args.rule,
+                others=others.get(name),
+                provenance=question.provenance,
             )
         except Refused as error:
             refused[name] = error.refusal
@@ -205,8 +212,11 @@ def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
             ("expected regret", f"{prediction.expected_regret:.3%}", "-", f"of the loss; seed noise {prediction.noise:.2%}")
         )
     if (held := prediction.hold_out) is not None:
-        note = f"best there {held.own:.4g}, regret {held.regret:.3%}"
+        beside = "".join(f", {rule} {regret:.3%}" for rule, regret in held.simple.items())
+        note = f"best there {held.own:.4g}, regret {held.regret:.3%}{beside}"
         rows.append((f"hold-out: {held.cell} from smaller ones", cli.number(held.predicted), "-", note))
+        if held.better:
+            rows.append((f"there {held.better} was better", "-", "-", f"--rule {held.better} takes its values"))
     rows += [(f"FAILED: {check.name}", "-", "-", check.detail) for check in prediction.checks if not check.ok]
     return rows + [(note, "", "", "") for note in prediction.notes]
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hptransfer.base import intervals
+from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
 from hptransfer.transfer.axes import cell_words, from_ln, unit
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
-from hptransfer.transfer.group import EXPECTED, RULES, Fitted, Group, fit_group, width_prior
-from hptransfer.transfer.law import UNKNOWN, Law
-from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction
+from hptransfer.transfer.group import Fitted, Group, fit_group
+from hptransfer.transfer.hypotheses import FREE, Hypothesis
+from hptransfer.transfer.law import Law
+from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, RuleWeight
+from hptransfer.transfer.siblings import Siblings
+from hptransfer.transfer.simple import RULES
 
 BEST_RUNS = 3  # at least so many give the value of a hyperparameter that the surface does not
 
@@ -31,26 +36,31 @@ def predict_group(
     draws: int = DRAWS,
     seed: int = 0,
     force: bool = False,
+    rule: str | None = None,
+    others: Siblings | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Prediction:
     """The best hyperparameters at ``target``, from the runs of one group at smaller scales; without a target its optima and how
     they drift.
 
     ``target`` is the run to predict for; its hyperparameters are placeholders. ``resolve`` makes the job of the predicted
-    point. The order of the records does not matter, and the same records and seed give the same prediction. Raises Refused
-    where too few runs finished to fit, where an optimum is on the edge of its sweep or beyond, and, unless ``force``, where a
-    precondition fails without which no prediction is made (see `hptransfer.transfer.checks`).
+    point. ``rule``: a simple rule (`hptransfer.transfer.simple`) whose values are taken in place of the fit's; ``others``: what
+    other groups say is usual. The order of the records does not matter, and the same records and seed give the same prediction.
+    Raises Refused where too few runs finished to fit, where an optimum is on the edge of its sweep or beyond, and, unless
+    ``force``, where a precondition fails without which no prediction is made (see `hptransfer.transfer.checks`).
     """
     checks = preconditions(group, target)
     if not force:
         refuse_failed(checks, group.name)
-    fitted = fit_group(group, target, draws=draws, seed=seed)
+    fitted = fit_group(group, target, others, draws=draws, seed=seed)
     fit = fitted.fit
     if len(fitted.cells) < 2 and not force:  # others were left out
         refuse_failed([one_cell(fitted.scales, fitted.cells[0].point)], group.name)
     inside = (_inside_sweeps(fitted),) if fit else ()
     law = fitted.law(target, draws=draws, seed=seed) if target else None
-    estimates, job = _estimates(fitted, law), None
+    if law and rule:
+        law = _by_rule(rule, fitted, law, target)
+    estimates, job = _estimates(fitted, law, rule), None
     if target:
         values = {name: estimate.value for name, estimate in estimates.items()}
         point = target.point.model_copy(update={"hyperparameters": target.point.hyperparameters | values})
@@ -60,7 +70,7 @@ def predict_group(
         name=group.name,
         hyperparameters=estimates,
         drifts=_drifts(fitted, law, target, draws, seed),
-        expected_regret=float(np.mean(fit.middle.regret(law.value - law.draws))) if fit and law else None,
+        expected_regret=float(np.mean(fit.cost.at(law.value - law.draws))) if fit and law else None,
         noise=fit.middle.noise.sd if fit else None,
         budget=dict(sorted(budget.items(), key=lambda item: _natural(item[0]))),
         optima=_optima(fitted),
@@ -73,17 +83,21 @@ def predict_group(
     )
 
 
-def _estimates(fitted: Fitted, law: Law | None) -> dict[str, Estimate]:
+def _by_rule(rule: str, fitted: Fitted, law: Law, target: Job | None) -> Law:
+    """The law with the values of a simple rule; its draws stay where the optimum may be."""
+    if fitted.fit is None or target is None:
+        raise UsageError(f"rule {rule} takes the best runs of a cell, and here are optima alone")
+    return replace(law, value=RULES[rule](fitted.fit.sweep, fitted.x_of(target)))
+
+
+def _estimates(fitted: Fitted, law: Law | None, rule: str | None) -> dict[str, Estimate]:
     """The value of every hyperparameter at the target: fitted, by a rule alone, or frozen."""
     if law is None:
         return {}
     group, found = fitted.group, {}
     for k, name in enumerate(fitted.hyperparameters):
-        favoured = f"{law.weights.max():.0%} for {list(RULES.values())[int(np.argmax(law.weights))]}" if k else ""
-        found[name] = Estimate(
-            **_interval(name, law.value[k], law.draws[:, k]).model_dump(),
-            favoured=favoured if len(law.weights) > 1 else "",
-        )
+        ends = _interval(name, law.value[k], law.draws[:, k]).model_dump()
+        found[name] = Estimate(**ends, status="asked", why=Refusal.of("asked", rule=rule)) if rule else Estimate(**ends)
     if group.optional and fitted.without:
         value = _usual(group.optional, fitted)
         found[group.optional] = Estimate(value=value, low=None, high=None, status="rule", why=fitted.without)
@@ -102,46 +116,58 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
 
 
 def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
-    """Of every fitted hyperparameter with every scale that varies; of the LR with the first scale always."""
-    line = fitted.line(draws=draws, seed=seed)
+    """Of every fitted hyperparameter with every scale that varies among the runs, or to the target; of the LR with the first
+    scale always."""
+    line, expected = fitted.line(draws=draws, seed=seed), fitted.expected(target)
     found = []
     for k, name in enumerate(fitted.hyperparameters):
         for s, scale in enumerate(fitted.scales):
-            theory = _theory(name, scale, target)
-            slope = float(line.exponent[s, k])
-            used = (theory or 0.0) + float(law.exponent[s, k]) if law and (theory is not None or k == 0) else slope
-            known = {"hyperparameter": name, "scale": scale, "theory": theory}
-            if math.isnan(slope):
-                if (k, s) == (0, 0):
-                    reason = f"theory: one {scale} shows no drift"
-                    found.append(Drift(**known, fitted=None, low=None, high=None, used=theory or 0.0, reason=reason))
+            theory, slope = _theory(name, scale, target), float(line.exponent[s, k])
+            known: dict[str, Any] = {"hyperparameter": name, "scale": scale, "theory": theory}
+            shown = not math.isnan(slope)
+            if not shown and law is None and (k, s) != (0, 0):
                 continue
-            low, high = float(line.low[s, k]), float(line.high[s, k])
-            reason = "line through the optima alone"
-            if theory is not None:
-                reason = _reason(theory, used, slope, low, high, target)
-            found.append(Drift(**known, fitted=slope, low=low, high=high, used=used, reason=reason))
+            low, high = (float(line.low[s, k]), float(line.high[s, k])) if shown else (None, None)
+            rules = _rules(expected[k][s], law.weights[k][s], low, high) if law else ()
+            used = float(law.exponent[s, k]) if law else slope if shown else theory or 0.0
+            reason = _reason(rules, theory, low, high, scale)
+            fit = slope if shown else None
+            found.append(Drift(**known, fitted=fit, low=low, high=high, used=used, reason=reason, rules=rules))
     return tuple(found)
+
+
+def _rules(expected: Sequence[Hypothesis], weights: Any, low: float | None, high: float | None) -> tuple[RuleWeight, ...]:
+    """The hypotheses by name, the likeliest first."""
+    found: dict[str, list[tuple[Hypothesis, float]]] = {}
+    for one, weight in zip(expected, weights.tolist(), strict=True):
+        found.setdefault(one.name, []).append((one, weight))
+    rules = []
+    for name, members in found.items():
+        total = sum(weight for _, weight in members)
+        free = name.startswith(FREE)
+        exponent = None if free else sum(one.exponent * weight for one, weight in members) / (total or 1.0)
+        inside = None if exponent is None or low is None or high is None else low <= exponent <= high
+        rules.append(RuleWeight(name=name, exponent=exponent, inside=inside, weight=total, source=members[0][0].source))
+    return tuple(sorted(rules, key=lambda rule: -rule.weight))
 
 
 def _theory(name: str, scale: str, target: Job | None) -> float | None:
     """The exponent that is expected; None where there is no theory."""
-    if target is None or not target.exponents or name != "lr":
+    if target is None or not target.exponents or name != "lr" or scale != "width":
         return None
-    return target.exponents["hidden"] if scale == "width" else EXPECTED.get(scale)
+    return target.exponents["hidden"]
 
 
-def _reason(theory: float, used: float, fitted: float, low: float, high: float, target: Job | None) -> str:
-    moved = (used - theory) / (fitted - theory) if fitted != theory else 0.0
-    verdict = "contains" if low <= theory <= high else "excludes"
-    reason = (
-        f"theory moved {min(max(moved, 0.0), 1.0):.0%} of the way to the fit, "
-        f"whose 80 % interval [{low:.3f}, {high:.3f}] {verdict} it"
-    )
-    if target and width_prior(target) == UNKNOWN:
-        readout = target.exponents["readout"]
-        reason += f"; theory weighs little: it expects {theory:.3g} of hidden weights and {readout:.3g} of the readout"
-    return reason
+def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None, high: float | None, scale: str) -> str:
+    """Why that exponent is used: the likeliest rules, and what the runs say of theory's."""
+    if not rules:
+        return "line through the optima alone" if low is not None else f"theory: one {scale} shows no drift"
+    words = ", ".join(f"{rule.name} {rule.weight:.0%}" for rule in rules[:2])
+    if low is None or high is None:
+        return f"{words}; one {scale} shows no drift"
+    if theory is None:
+        return words
+    return f"{words}; the 80 % interval of the line alone {'contains' if low <= theory <= high else 'excludes'} theory"
 
 
 def _inside_sweeps(fitted: Fitted) -> Check:
@@ -154,14 +180,14 @@ def _inside_sweeps(fitted: Fitted) -> Check:
         for k, name in enumerate(fitted.hyperparameters):
             if name == fitted.group.optional:
                 continue
-            optimum, low, high = fit.optimum[i, k], float(sweep.low[i, k]), float(sweep.high[i, k])
-            ceiling = float(sweep.ceiling[i]) if k == 0 else math.inf
+            optimum, low = fit.vertex[i, k], float(sweep.low[i, k])
+            high, ceiling = (sweep.top[i], sweep.ceiling[i]) if k == 0 else (sweep.high[i, k], math.inf)
             values = {"name": fitted.group.name, "cell": cell, "hyperparameter": name}
             if optimum <= low:
                 raise Refused(Refusal.of("lower_edge", **values, end=from_ln(name, low)))
             if optimum < high:
                 continue
-            if not math.isfinite(ceiling):
+            if math.isinf(ceiling):
                 raise Refused(Refusal.of("upper_edge", **values, end=from_ln(name, high)))
             if optimum > (high + ceiling) / 2:
                 raise Refused(Refusal.of("divergence_bounds", **values, end=from_ln(name, high), ceiling=from_ln(name, ceiling)))
@@ -206,13 +232,20 @@ def _hold_out(fitted: Fitted, draws: int, seed: int) -> HoldOut | None:
     smaller = [i for i, record in enumerate(fitted.cells) if record.point[scale] < held.point[scale]]
     if not smaller or fitted.fit is None:
         return None
-    law, own = fitted.take(smaller).law(held.job, draws=draws, seed=seed), fitted.fit.optimum[-1]
-    name = fitted.hyperparameters[0]
+    part = fitted.take(smaller)
+    law, own, middle = part.law(held.job, draws=draws, seed=seed), fitted.fit.optimum[-1], fitted.fit.middle
+    name, regret = fitted.hyperparameters[0], float(middle.regret(law.value - own))
+    simple = {}
+    if part.fit and len(smaller) > 1:
+        simple = {rule: float(middle.regret(of(part.fit.sweep, fitted.x[-1]) - own)) for rule, of in RULES.items()}
+    best = min(simple, key=lambda rule: simple[rule], default=None)
     return HoldOut(
         scales={name: held.point[name] for name in fitted.scales},
         predicted=from_ln(name, law.value[0]) if unit(name) else math.exp(law.value[0]),
         own=from_ln(name, own[0]) if unit(name) else math.exp(own[0]),
-        regret=float(fitted.fit.middle.regret(law.value - own)),
+        regret=regret,
+        simple=simple,
+        better=best if best and regret - simple[best] > middle.noise.sd else None,
     )
 
 

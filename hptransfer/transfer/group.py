@@ -12,25 +12,18 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.base.refusals import Refusal, Refused
-from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, decay_between
+from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, decay_between, weight_decay_multiplier
 from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import cell_words, logarithm
-from hptransfer.transfer.forecast import DRAWS, Fit, fit_sweep
-from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Line, Measured, Theory, fit_law, fit_line
+from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
+from hptransfer.transfer.hypotheses import Hypothesis, assumed, hypotheses, in_width
+from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
+from hptransfer.transfer.siblings import Siblings, heard
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
 SIGNIFICANCE = 0.05  # of the F test that lets an optional hyperparameter into the surface
-
-# How the best LR moves with what production changes beside width: exponent that is expected, and the scale of its prior (80 %
-# within 1.64 of it). Batch: the square-root rule; published sweeps measured 0.3 to 0.5. Tokens at a given batch: published
-# laws disagree on the sign (Step Law +0.31 with the batch tuned along, arXiv 2503.04715; -0.32 at a fixed one, arXiv
-# 2409.19913), and Step Law's own sweeps show none at a given batch. Depth: the residual multiplier and the LR rule are in the
-# coordinates already.
-EXPECTED = {"depth": 0.0, "tokens": 0.0, "batch_tokens": 0.5}
-PRIOR = {"depth": 0.15, "tokens": 0.15, "batch_tokens": 0.15}
-RULES: dict[WeightDecayRule, str] = {"inverse_width": "weight decay ~ 1/width", "constant_tau": "constant tau"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +113,8 @@ def too_few_runs(group: Group, cells: Sequence[Mapping[str, Number]], name: str)
 @dataclass(frozen=True)
 class Fitted:
     """A group's optima, in cells: ``x`` (cells, scales) is ln scale, ``cells`` has one run of each. ``fit`` is None where the
-    optima were given; ``without`` says why the optional hyperparameter is not fitted (None: it is, or there is none)."""
+    optima were given; ``without`` says why the optional hyperparameter is not fitted (None: it is, or there is none); ``others``
+    is what other groups say is usual."""
 
     group: Group
     scales: tuple[str, ...]
@@ -131,6 +125,7 @@ class Fitted:
     fit: Fit | None
     without: Refusal | None
     notes: tuple[str, ...] = ()
+    others: Siblings | None = None
 
     def line(self, *, draws: int = DRAWS, seed: int = 0) -> Line:
         """The straight line through the optima alone."""
@@ -139,49 +134,57 @@ class Fitted:
         return fit_line(self.x, self.measured, draws=draws, rng=np.random.default_rng(seed))
 
     def law(self, target: Job, *, draws: int = DRAWS, seed: int = 0) -> Law:
-        """The optimum at ``target``, by theory where there is one, and the fit."""
-        x_target = np.array([logarithm(name, target.point[name]) for name in self.scales])
-        cells, k = self.measured.optimum.shape
-        if target.exponents:
-            theories = self._theories(target)
-            prior = [PRIOR.get(name, UNKNOWN) if name != "width" else width_prior(target) for name in self.scales]
-        else:  # of unknown coordinates nothing is expected
-            theories = [Theory("unknown coordinates", np.zeros((cells + 1, k)))]
-            prior = [UNKNOWN] * len(self.scales)
-        rng = np.random.default_rng(seed)
-        return fit_law(self.x, self.measured, x_target, theories, np.array(prior), draws=draws, rng=rng)
+        """The optimum at ``target``, by the hypotheses that compete (`expected`) and the optima."""
+        x_target = self.x_of(target)
+        expected, sizes = self.expected(target), self.others.sizes if self.others else None
+        if self.fit:
+            return self.fit.law(x_target, expected, sizes=sizes, draws=draws, seed=seed)
+        return fit_law(self.x, self.measured, x_target, expected, sizes=sizes, draws=draws, rng=np.random.default_rng(seed))
+
+    def x_of(self, target: Job) -> Array:
+        """ln scale of a job."""
+        return np.array([logarithm(name, target.point[name]) for name in self.scales])
+
+    def expected(self, target: Job | None) -> Expected:
+        """The hypotheses of each hyperparameter along each scale, in the runs' coordinates."""
+        varied = np.ptp(self.x, axis=0) > 0
+        own = [
+            [_expected(name, scale, target, is_varied) for scale, is_varied in zip(self.scales, varied.tolist(), strict=True)]
+            for name in self.hyperparameters
+        ]
+        return self.others.join(own, self.hyperparameters, self.scales) if self.others else own
 
     def take(self, cells: Sequence[int]) -> Fitted:
-        """Some of the cells alone, fitted anew in the same hyperparameters."""
+        """Some of the cells, fitted anew. Of the other groups nothing is heard: they know what comes beyond these cells."""
         assert self.fit is not None
         fit = fit_sweep(self.fit.sweep.take(cells))
-        chosen = tuple(self.cells[i] for i in cells)
-        return replace(self, x=fit.sweep.x, cells=chosen, measured=fit.measured, fit=fit)
-
-    def _theories(self, target: Job) -> list[Theory]:
-        """What is expected of the optima, the target's in the last row, in base coordinates."""
-        drift, points = target.exponents["hidden"], [*(record.point for record in self.cells), target.point]
-        exponents = [drift if name == "width" else EXPECTED.get(name, 0.0) for name in self.scales]
-        lr = [sum(e * math.log(point[name]) for e, name in zip(exponents, self.scales, strict=True)) for point in points]
-        if self.hyperparameters != ("lr", "weight_decay"):
-            return [Theory("mup" if drift == 0 else "sp", np.array(lr)[:, None])]
-        theories = []
-        for rule, name in RULES.items():
-            own = target.point.settings["weight_decay_rule"]
-            decay = [math.log(decay_multiplier(rule, point) / decay_multiplier(own, point)) for point in points]
-            theories.append(Theory(name, np.column_stack([lr, decay])))
-        return theories
+        kept = tuple(self.cells[cell] for cell in cells)
+        return replace(self, x=fit.sweep.x, cells=kept, measured=fit.measured, fit=fit, others=None)
 
 
-def fit_group(group: Group, target: Job | None, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
-    """The optima of a group. Cells with too few complete runs are left out and said; raises Refused where none is left.
+def _expected(hyperparameter: str, scale: str, target: Job | None, is_varied: bool) -> tuple[Hypothesis, ...]:
+    """What competes for a hyperparameter along a scale. In base coordinates theory has its say of the LR along the width, and the
+    weight decay rule has been taken out of every rule of the weight decay."""
+    if target is None or not target.exponents:
+        return hypotheses(hyperparameter, scale)
+    if (hyperparameter, scale) == ("lr", "width"):
+        return in_width(target.exponents["hidden"], target.exponents["readout"])
+    if hyperparameter != "weight_decay" or scale not in ("width", "tokens", "batch_tokens"):
+        return hypotheses(hyperparameter, scale) if is_varied else assumed(hyperparameter, scale)
+    own = math.log(weight_decay_multiplier(target.point.settings["weight_decay_rule"], **{"width": 1.0, scale: math.e}))
+    return tuple(replace(one, exponent=one.exponent - own) for one in hypotheses(hyperparameter, scale))
+
+
+def fit_group(group: Group, target: Job | None, others: Siblings | None = None, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
+    """The optima of a group, and what ``others`` say of how they move. Cells with too few complete runs are left out and said;
+    raises Refused where none is left.
 
     The optional hyperparameter is fitted where the loss depends on it beyond the noise, and its optimum at ``target`` is inside
     the swept range.
     """
     scales = group.varying(target)
     if group.gives_optima:
-        return _given(group, scales)
+        return _given(group, scales, others)
     records, names = group.used, list(group.hyperparameters)
     by_cell = {tuple(record.point[name] for name in scales): record for record in records}
     without: Refusal | None = None
@@ -201,7 +204,7 @@ def fit_group(group: Group, target: Job | None, *, draws: int = DRAWS, seed: int
         fit = fit_sweep(sweep.only(0)) if without else fit
     keys = {tuple(round(logarithm(n, v), 9) for n, v in zip(scales, cell, strict=True)): by_cell[cell] for cell in by_cell}
     chosen = tuple(keys[tuple(round(value, 9) for value in row)] for row in sweep.x.tolist())
-    found = Fitted(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes))
+    found = Fitted(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes), others)
     if not group.optional or without or target is None:
         return found
     if beyond := _beyond_range(sweep, found.law(target, draws=draws, seed=seed)):
@@ -210,11 +213,16 @@ def fit_group(group: Group, target: Job | None, *, draws: int = DRAWS, seed: int
     return found
 
 
-def width_prior(target: Job) -> float:
-    """Scale of the prior of the correction to theory's exponent of LR with width. Under sp one LR serves weights of which
-    theory may expect different exponents; it is not held to then."""
-    agree = math.isclose(target.exponents["hidden"], target.exponents["readout"], abs_tol=1e-9)
-    return KNOWN if agree else UNKNOWN
+def heard_by(groups: Sequence[Group]) -> dict[str, Siblings | None]:
+    """What each group of a table hears of the others."""
+    sweeps = {}
+    for group in groups:
+        if group.optional or group.gives_optima:
+            continue
+        sweep, _ = sweep_of(group.used, group.scales, group.hyperparameters)
+        if len(sweep.x) > 1:
+            sweeps[group.name] = sweep
+    return heard(sweeps)
 
 
 def decay_multiplier(rule: WeightDecayRule, point: Point) -> float:
@@ -238,18 +246,26 @@ def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: 
     return sweep, f"left out: {' x '.join(scales)} {cells}: fewer than {MIN_RUNS} finished runs"
 
 
-def _given(group: Group, scales: tuple[str, ...]) -> Fitted:
-    """Optima that somebody found. They bring no errors of their own; their scatter about a line gives them."""
+def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Fitted:
+    """Optima that somebody found. They bring no errors of their own: where they come from a grid each has half a step of it at
+    least, and how far they leave the law beyond that is learned with it."""
     points = [record.point for record in group.used]
     x = np.array([[logarithm(name, point[name]) for name in scales] for point in points])
     h = np.array([[logarithm(name, point[name]) for name in group.hyperparameters] for point in points])
-    dof = len(x) - 1 - int(np.sum(np.ptp(x, axis=0) > 0))
-    if dof < 1:
+    if len(x) - 1 - int(np.sum(np.ptp(x, axis=0) > 0)) < 1:
         raise Refused(Refusal.of("too_few_optima", name=group.name, optima=len(x)))
-    design = np.column_stack([np.ones(len(x)), x])
-    left = h - design @ np.linalg.lstsq(design, h, rcond=None)[0]
-    covariance = np.kron(np.eye(len(x)), left.T @ left / dof)
-    return Fitted(group, scales, group.hyperparameters, x, group.used, Measured(h, covariance, dof), None, None, group.notes)
+    covariance = np.asarray(np.diag(np.tile((_grid_step(h) / 2) ** 2, len(x))), float)
+    measured = Measured(h, covariance)
+    return Fitted(group, scales, group.hyperparameters, x, group.used, measured, None, None, group.notes, others)
+
+
+def _grid_step(h: Array) -> Array:
+    """The smallest distance (ln) between different optima of each hyperparameter: no grid that they come from is coarser."""
+    steps = []
+    for values in h.T:
+        apart = np.diff(np.unique(np.round(values, 3)))
+        steps.append(float(apart.min()) if len(apart) else 0.0)
+    return np.array(steps)
 
 
 def _no_dependence(both: Fit) -> Refusal | None:

@@ -1,11 +1,13 @@
-"""How the best hyperparameters move with scale: theory, a line that corrects it, and a wander about the line.
+"""How the best hyperparameters move with scale: rules that compete, and a wander about all of them.
 
-    ln hp*(x) = theory(x) + level + correction . (x - centre) + wander(x),   x = ln scale
+    ln hp*(x) = level + sum over the scales of exponent . feature(x) + wander(x),   x = ln scale
 
-Level is free; the correction has a heavy-tailed prior at 0, so that data decide where they are clear; the wander is Brownian
-in the distance between scales, so that near cells say more than far ones and intervals widen with extrapolation. Given the
-size of the correction all is Gaussian (universal kriging with a linear variogram), and that size is averaged over its prior
-by likelihood: there is nothing to sample and no iteration.
+Along every scale the rules of `hptransfer.transfer.hypotheses` compete by likelihood, each a feature (x itself, or a form of it
+that saturates) whose exponent has a normal prior. The wander is what optima do beside any rule: a scatter of each cell by itself,
+and a Brownian motion in the distance between scales, so that near cells say more than far ones and intervals widen with
+extrapolation. How large both are is not known beforehand: where optima scatter about the rules more than their errors explain it
+is learned to be larger, and the interval widens. Given rules and sizes all is Gaussian, so that the posterior is a finite mixture
+in closed form: there is nothing to sample and no iteration.
 """
 
 from __future__ import annotations
@@ -16,37 +18,29 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from hptransfer.base.intervals import TAIL, Array
+from hptransfer.transfer.hypotheses import Hypothesis
 
-# Prior of the correction, in units of an exponent d ln hp / d ln scale: Student t with heavy tails. Published muP sweeps
-# drift by a few hundredths, seldom by 0.3; exponents of published laws lie between -1 and 1.
-KNOWN, UNKNOWN = 0.1, 1.0
-TAILS = 3.0  # degrees of freedom of the t
-# Wander of an optimum over one e-fold of scale, standard deviation in ln. 0.1 to 0.2 predict alike on the public sweeps; 0.1
-# is the one whose intervals hold as often as they say there (docs/your-own-sweeps.md).
-WANDER = 0.1
-POINTS = 7  # quantiles that stand for the prior
+# Standard deviations, ln, of the scatter of a cell's optimum, and of the wander over one e-fold of scale.
+SCATTERS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+WANDERS = (0.05, 0.1, 0.2, 0.4)
+# Their prior: a half-Cauchy of this scale. Published optima leave a line by about as much, and some by far
+# more.
+USUAL = 0.06
 FREE = 100.0  # prior variance of the level: nothing is known about it
 RESOLUTION = 0.01  # ln; no optimum is known better
+KNEES = 8  # places of the knee beyond which nothing moves
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Optima (cells, hyperparameters) in ln, with the covariance of ``optimum.ravel()`` and the degrees of freedom of that."""
+    """Optima (cells, hyperparameters) in ln, with the covariance of ``optimum.ravel()``."""
 
     optimum: Array
     covariance: Array
-    dof: float = math.inf
-
-
-@dataclass(frozen=True)
-class Theory:
-    """What a theory says of the optimum, ln and up to a constant: (cells, hyperparameters), and in the last row at the target."""
-
-    name: str
-    at: Array
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Law:
-    """The optimum at the target: ``value`` and draws from its posterior (draws, hyperparameters), ln. ``exponent`` (scales,
-    hyperparameters) is the posterior mean of the trend without theory's own; ``weights`` are those of the theories."""
+    """The optimum at the target: ``value``, the posterior mean, and draws from the posterior (draws, hyperparameters), ln.
+    ``exponent`` (scales, hyperparameters): from the middle of the cells to the target. ``weights``: of each hyperparameter along
+    each scale, how likely each of its hypotheses is, in their order. ``sizes``: of every pair of `SCATTERS` and `WANDERS`, the
+    likelihood of the optima, in ln."""
 
     value: Array
     draws: Array
     exponent: Array
-    weights: Array
+    weights: tuple[tuple[Array, ...], ...]
+    sizes: Array
 
     @property
     def low(self) -> Array:
@@ -79,55 +76,155 @@ class Law:
         return np.asarray(np.maximum(np.quantile(self.draws, 1 - TAIL, axis=0), self.value))
 
 
+def usual_sizes() -> Array:
+    """ln of the prior of every pair of `SCATTERS` and `WANDERS`."""
+    scatters, wanders = (np.array(sizes) / USUAL for sizes in (SCATTERS, WANDERS))
+    scatters = np.maximum(scatters, scatters[1])  # none at all is as likely as the smallest
+    each = [np.log(sizes) - np.log1p(sizes**2) for sizes in (scatters, wanders)]
+    pairs = np.add.outer(*each).ravel()
+    return np.asarray(pairs - np.logaddexp.reduce(pairs))
+
+
 def fit_law(
     x: Array,
     measured: Measured,
     x_target: Array,
-    theories: Sequence[Theory],
-    prior: Array,
+    expected: Sequence[Sequence[Sequence[Hypothesis]]],
     *,
+    sizes: Array | None = None,
     draws: int,
     rng: np.random.Generator,
 ) -> Law:
-    """The law through cells at x (cells, scales), at x_target (scales,).
+    """The law through cells at x (cells, scales), at x_target (scales,). ``expected``: the hypotheses of each hyperparameter
+    along each scale; ``sizes``: ln of the prior of the wander's (see `usual_sizes`).
 
-    ``theories`` compete by likelihood; ``prior`` (scales,) is the scale of the correction's prior, in exponents, for each
-    scale.
-    """
+    Each hyperparameter has its own law: what the error of one optimum says of another's is left out."""
     cells, k = measured.optimum.shape
-    seen = cells * k
+    blocks = measured.covariance.reshape(cells, k, cells, k)
     points = np.vstack([x, x_target]) - x.mean(axis=0)
-    reach = np.linalg.norm(points, axis=1)
-    # Brownian from the centre: independent increments, variance 1 per unit of distance.
-    brownian = (reach[:, None] + reach - np.linalg.norm(points[:, None] - points, axis=2)) / 2
-    steep = points * prior
-    shares = (np.arange(POINTS) + 0.5) / POINTS
-    spreads = TAILS / stats.chi2.ppf(shares, TAILS)  # the t's variance given its mixing variable
-    noise = measured.covariance + RESOLUTION**2 * np.eye(seen)
-
-    likelihoods, means, roots, exponents = [], [], [], []
-    for theory, spread in product(theories, spreads):
-        off = measured.optimum - theory.at[:cells]
-        centre = off.mean(axis=0)
-        kernel = np.kron(FREE + spread * (steep @ steep.T) + WANDER**2 * brownian, np.eye(k))
-        factor = np.linalg.cholesky(kernel[:seen, :seen] + noise)
-        white = np.linalg.solve(factor, (off - centre).ravel())
-        across = np.linalg.solve(factor, kernel[:seen, seen:])
-        variance = kernel[seen:, seen:] - across.T @ across
-        likelihoods.append(-0.5 * white @ white - np.sum(np.log(np.diag(factor))))
-        means.append(theory.at[cells] + centre + across.T @ white)
-        roots.append(np.linalg.cholesky(variance + 1e-12 * np.eye(k)))
-        towards = np.linalg.solve(factor.T, white).reshape(cells, k)
-        exponents.append(spread * prior[:, None] * (steep[:cells].T @ towards))
-    weight = np.exp(np.array(likelihoods) - max(likelihoods))
-    weight /= weight.sum()
-    chosen = rng.choice(len(weight), draws, p=weight)
-    scatter = np.einsum("nij,nj->ni", np.array(roots)[chosen], rng.standard_normal((draws, k)))
+    prior = usual_sizes() if sizes is None else sizes
+    found = [_law_of(points, measured.optimum[:, i], blocks[:, i, :, i], expected[i], prior, draws, rng) for i in range(k)]
     return Law(
-        value=weight @ np.array(means),
-        draws=np.array(means)[chosen] + scatter,
-        exponent=np.tensordot(weight, np.array(exponents), 1),
-        weights=weight.reshape(len(theories), -1).sum(axis=1),
+        value=np.array([one.value for one in found]),
+        draws=np.column_stack([one.draws for one in found]),
+        exponent=np.column_stack([one.exponent for one in found]),
+        weights=tuple(one.weights for one in found),
+        sizes=np.sum([one.sizes for one in found], axis=0),
+    )
+
+
+@dataclass(frozen=True)
+class _Single:
+    """A `Law` of one hyperparameter."""
+
+    value: float
+    draws: Array
+    exponent: Array
+    weights: tuple[Array, ...]
+    sizes: Array
+
+
+def _law_of(
+    points: Array,
+    optimum: Array,
+    covariance: Array,
+    expected: Sequence[Sequence[Hypothesis]],
+    prior: Array,
+    draws: int,
+    rng: np.random.Generator,
+) -> _Single:
+    """``points`` (cells + 1, scales) from the middle of the cells, the target last; ``optimum`` (cells,) with its covariance."""
+    columns, trends = _trends(points, expected)
+    seen, at, mean, variance = len(optimum), trends.columns, trends.mean, trends.variance
+    centre = optimum.mean()
+    reach = np.linalg.norm(points, axis=1)
+    # Brownian from the middle: independent increments, variance 1 per unit of distance.
+    brownian = (reach[:, None] + reach - np.linalg.norm(points[:, None] - points, axis=2)) / 2
+    noise = covariance + RESOLUTION**2 * np.eye(seen)
+    evidence, means, variances, slopes = [], [], [], []
+    for scatter, wander in product(SCATTERS, WANDERS):
+        kernel = wander**2 * brownian + scatter**2 * np.eye(seen + 1)
+        factor = np.linalg.cholesky(kernel[:seen, :seen] + noise)
+        white = np.linalg.solve(factor, np.column_stack([optimum - centre, columns[:seen], kernel[:seen, seen]]))
+        y, design, across = white[:, 0], white[:, 1:-1], white[:, -1]
+        gram, towards = design.T @ design, design.T @ y
+        inner = gram[at[:, :, None], at[:, None, :]]
+        left = towards[at] - np.einsum("tij,tj->ti", inner, mean)
+        inverse = np.linalg.inv(inner + np.eye(at.shape[1]) / variance[:, None, :])
+        moved = np.einsum("tij,tj->ti", inverse, left)
+        squares = y @ y - np.sum(mean * (towards[at] + left), axis=1) - np.sum(left * moved, axis=1)
+        volume = np.linalg.slogdet(inverse)[1] - np.sum(np.log(variance), axis=1) - 2 * np.sum(np.log(np.diag(factor)))
+        evidence.append(0.5 * (volume - squares))
+        target = (columns[seen] - across @ design)[at]
+        slopes.append(mean + moved)
+        means.append(np.sum(target * slopes[-1], axis=1) + across @ y)
+        variances.append(kernel[seen, seen] - across @ across + np.einsum("tp,tpq,tq->t", target, inverse, target))
+    likelihood = np.array(evidence) + trends.weight
+    posterior = likelihood + prior[:, None]
+    weight = np.exp(posterior - posterior.max())
+    weight /= weight.sum()
+    chosen = rng.choice(weight.size, draws, p=weight.ravel())
+    mean, sd = centre + np.array(means).ravel(), np.sqrt(np.array(variances).ravel())
+    of_trend = weight.sum(axis=0)
+    return _Single(
+        value=float(weight.ravel() @ mean),
+        draws=mean[chosen] + sd[chosen] * rng.standard_normal(draws),
+        exponent=trends.exponents(points, columns, np.einsum("st,stp->tp", weight, np.array(slopes))),
+        weights=trends.weights(of_trend, [len(several) for several in expected]),
+        sizes=np.logaddexp.reduce(likelihood, axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class _Trends:
+    """Every combination of hypotheses along the scales: the columns that each uses (trends, 1 + scales), the prior mean and
+    variance of their coefficients, its own prior in ln, and which hypothesis of each scale it has (trends, scales)."""
+
+    columns: NDArray[np.intp]
+    mean: Array
+    variance: Array
+    weight: Array
+    choices: NDArray[np.intp]
+
+    def weights(self, of_trend: Array, counts: Sequence[int]) -> tuple[Array, ...]:
+        """Of every hypothesis along each scale, of weights of the trends."""
+        return tuple(np.asarray(np.bincount(self.choices[:, s], of_trend, count), float) for s, count in enumerate(counts))
+
+    def exponents(self, points: Array, columns: Array, slopes: Array) -> Array:
+        """From the middle of the cells to the target, along each scale, of coefficients ``slopes`` that sum to their mean."""
+        rise = columns[-1] - columns[:-1].mean(axis=0)
+        along = [slopes[:, 1 + s] * rise[self.columns[:, 1 + s]] for s in range(points.shape[1])]
+        still = [slopes[:, 1 + s] for s in range(points.shape[1])]  # the target is no further along it
+        far = np.abs(points[-1]) > RESOLUTION
+        return np.array([along[s].sum() / points[-1, s] if far[s] else still[s].sum() for s in range(points.shape[1])])
+
+
+def _trends(points: Array, expected: Sequence[Sequence[Hypothesis]]) -> tuple[Array, _Trends]:
+    """The columns that trends are made of, (cells + 1, columns): 1, every scale, and of those along which something saturates its
+    flattening forms with the knee at several places; and all trends."""
+    scales = points.shape[1]
+    columns = [np.ones(len(points)), *points.T]
+    along = []
+    for s, several in enumerate(expected):
+        knees: list[int] = []
+        if any(one.saturates for one in several):
+            knees = [len(columns) + i for i in range(KNEES)]
+            places = np.linspace(points[:-1, s].min(), points[:, s].max(), KNEES)
+            columns += [np.minimum(points[:, s], place) for place in places]
+        options = []
+        for place, one in enumerate(several):
+            features = knees if one.saturates else [1 + s]
+            share = math.log(one.weight / len(features))
+            options += [(place, feature, one.exponent, one.spread**2, share) for feature in features]
+        along.append(options)
+    choices, feature, mean, variance, weight = np.moveaxis(np.array(list(product(*along))).reshape(-1, scales, 5), 2, 0)
+    level = np.zeros((len(mean), 1))
+    return np.column_stack(columns), _Trends(
+        columns=np.concatenate([level, feature], axis=1).astype(int),
+        mean=np.concatenate([level, mean], axis=1),
+        variance=np.concatenate([level + FREE, variance], axis=1),
+        weight=weight.sum(axis=1),
+        choices=choices.astype(int),
     )
 
 
@@ -144,9 +241,8 @@ def fit_line(x: Array, measured: Measured, *, draws: int, rng: np.random.Generat
     scatter = float(left @ precision @ left)
     if dof > 0 and scatter > stats.chi2.ppf(0.99, dof):
         covariance = covariance * scatter / dof
-    tails = 1.0 if math.isinf(measured.dof) else np.sqrt(measured.dof / rng.chisquare(measured.dof, (draws, 1)))
     root = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(line)))
-    drawn = line + tails * (rng.standard_normal((draws, len(line))) @ root.T)
+    drawn = line + rng.standard_normal((draws, len(line))) @ root.T
     result = [np.full((x.shape[1], k), math.nan) for _ in range(3)]
     for out, flat in zip(result, (line, *np.quantile(drawn, [TAIL, 1 - TAIL], axis=0)), strict=True):
         out[vary] = flat.reshape(-1, k)[1:]

@@ -24,12 +24,11 @@ LETTERS = {"depth": "d", "tokens": "t", "batch_tokens": "b"}  # of scales, in na
 
 
 class Estimate(Interval):
-    """A hyperparameter's predicted value. ``status``: fitted to the runs; by a rule alone, because of ``why``; or frozen, what
-    the search settled on. ``favoured``: of two rules that compete, the likelier one in words."""
+    """A hyperparameter's predicted value. ``status``: fitted to the runs; by a rule alone, because of ``why``; by a simple rule
+    that was asked for; or frozen, what the search settled on."""
 
-    status: Literal["fitted", "rule", "frozen"] = "fitted"
+    status: Literal["fitted", "rule", "asked", "frozen"] = "fitted"
     why: Refusal | None = None
-    favoured: str = ""
 
     @property
     def is_fitted(self) -> bool:
@@ -39,17 +38,30 @@ class Estimate(Interval):
     def words(self) -> str:
         """Where the value comes from."""
         if self.status == "fitted":
-            return f"identified; {self.favoured}" if self.favoured else "identified"
-        return self.why.text if self.status == "frozen" and self.why else f"not identified, rule used: {self._reason}"
+            return "identified"
+        return self._reason if self.status in ("frozen", "asked") else f"not identified, rule used: {self._reason}"
 
     @property
     def _reason(self) -> str:
         return self.why.text if self.why else "it was not searched"
 
 
+class RuleWeight(Frozen):
+    """A rule of how an optimum moves along a scale: its exponent (None: a free one), whether the 80 % interval of the line
+    through the optima alone holds it (None: there is no such interval), how likely it is beside the others by prior and runs, and
+    where it comes from."""
+
+    name: str
+    exponent: float | None
+    inside: bool | None
+    weight: float
+    source: str
+
+
 class Drift(Frozen):
     """Exponent gamma of hp* ~ scale^gamma in the runs' coordinates: ``theory`` (None: there is none), the line through the
-    optima alone with its 80 % interval (None: no drift shows), and the value used, theory corrected by the data."""
+    optima alone with its 80 % interval (None: no drift shows), and the value used, from the middle of the runs to the target,
+    which ``rules`` that compete and the optima have made."""
 
     hyperparameter: str
     scale: str
@@ -59,6 +71,7 @@ class Drift(Frozen):
     high: float | None
     used: float
     reason: str
+    rules: tuple[RuleWeight, ...] = ()
 
 
 class Check(Frozen):
@@ -114,12 +127,15 @@ class Bowl(Frozen):
 
 
 class HoldOut(Frozen):
-    """The largest searched cell predicted from the smaller ones; of the first hyperparameter."""
+    """The largest searched cell predicted from the smaller ones; of the first hyperparameter. ``simple``: the regret there of the
+    simple rules (`hptransfer.transfer.simple`). ``better``: which of them won by more than the noise (None: none)."""
 
     scales: dict[str, Number]
     predicted: float
     own: float
     regret: float
+    simple: dict[str, float] = {}
+    better: str | None = None
 
     @property
     def cell(self) -> str:

@@ -1,47 +1,60 @@
-"""The response surface of one group, all cells at once: ln loss is a skewed bowl about an optimum that is each cell's own.
+"""Response surfaces of sweeps, all cells at once: ln loss is a skewed bowl about an optimum that is each cell's own.
 
     ln loss = offset_c + scale_c |root^T v|^2,   v_k = skew_k u_k where u_k > 0, else u_k,   u = h - optimum_c
 
 with h the logarithm of the hyperparameters. ``root`` (lower triangular) and ``skew`` are shared by all cells; the scale of
 a cell's curvature is pulled to 1. Diverged runs bound the optimum from above. Source: DESIGN 8, whose bowl in ln lr this
 carries to several hyperparameters.
+
+A run depends on the parameters of its own cell and on the shared ones alone, so that the normal equations are an arrowhead of
+small blocks: time and memory grow with the runs. Many surfaces are fitted side by side in one call, as rows of the same arrays.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
+from numpy.typing import NDArray
 
 from hptransfer.transfer.sweep import Array, Noise, Sweep, replicate_noise
 
 # A bowl is right near its minimum only: the further above, the less a run says. Shares of the excess loss that are taken
 # for the bowl's error. Which one is right is not known, so that every fit is made with each of them, and they are averaged.
 MISFITS = (0.25, 0.5, 1.0)
-BASIN = math.log(2.0)  # excess; what lies higher has diverged in all but name
 # Too high costs more than too low at some optimizers (steplaw's AdamW: 1.5 times the distance), and less at others (muP
 # Muon: 0.8 times), so the prior of ln skew has mean 0.
 SKEW_SD = 0.4
 SCALE_SD = 0.3  # of ln scale
-TIE_SD = 2.0  # of a cell's optimum about the mean of all; where a cell hardly knows its own, as of weight decay
+TIE_SD = 2.0  # of a cell's optimum about the centre of all; where a cell hardly knows its own, as of weight decay
 # Prior of the noise, worth one run: seeds move published losses by 0.1 %, those of short runs by 1 %.
 FIRST_NOISE = 1e-3
 SMALLEST_NOISE = 1e-4  # no loss over 1e5 evaluation tokens is known better
 OUTLIER = 2.0  # residuals beyond this many standard deviations count linearly
 SLACK = math.log(4.0)  # how far beyond the swept range an optimum is looked for
 ROOTS = (math.log(math.sqrt(1e-5)), math.log(math.sqrt(10.0)))  # bounds of ln of the root's diagonal
+STARTS = (0.002, 0.01)  # excess of the best runs in whose middle an optimum is looked for first
+FIRST_CURVATURE = 0.02
 ROUNDS = 4  # of fit and noise in turn
+STEPS = 60  # of Levenberg and Marquardt in a round, at most
+SETTLED = 1e-7  # relative decrease of the cost at which a fit is done
+EDGE = 1e-6  # how near to a bound an optimum is on it
+HELD = 1e12  # factor on the curvature of a parameter that is held at its bound
+
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Surface:
     """A fitted surface: see the head of this file.
 
-    ``influence`` (cells * hyperparameters, errors) is what independent errors of standard deviation 1, one per run near the
-    minimum and one per prior, do to ``optimum.ravel()``; its square is the covariance. ``cost`` is twice the robust cost, a
-    sum of squares for runs near the surface, on ``dof`` degrees of freedom."""
+    ``own`` (errors, hyperparameters), ``shared`` (errors, shared parameters) and ``lever`` (cells, hyperparameters, shared
+    parameters) are what independent errors of standard deviation 1, one per run near the minimum and one per prior, do to the
+    optima: error i moves that of its own cell ``error_cell[i]`` by ``own[i]``, and that of every cell c by
+    ``lever[c] @ shared[i]``. ``cost`` is twice the robust cost, a sum of squares for runs near the surface, on ``dof`` degrees of
+    freedom."""
 
     sweep: Sweep
     misfit: float
@@ -51,7 +64,10 @@ class Surface:
     root: Array  # (hyperparameters, hyperparameters)
     skew: Array  # (hyperparameters,)
     noise: Noise
-    influence: Array
+    error_cell: Indices
+    own: Array
+    shared: Array
+    lever: Array
     cost: float
     dof: float
 
@@ -67,155 +83,274 @@ class Surface:
 
 
 def fit_surface(sweep: Sweep, misfit: float, known: Noise | None = None) -> Surface:
-    """The surface of a sweep with that share of misfit (see `MISFITS`), at a noise that is known or found.
+    """The surface of one sweep: see `fit_surfaces`."""
+    return fit_surfaces([sweep], [misfit], known)[0]
 
-    Its noise is the larger of the replicates' and that of the residuals near the optimum. The covariance is a sandwich: the
-    runs are weighted by noise and supposed misfit, and scatter by noise and the misfit that is found.
+
+def fit_surfaces(sweeps: Sequence[Sweep], misfits: Sequence[float], known: Noise | None = None) -> list[Surface]:
+    """The surface of each sweep with its share of misfit (see `MISFITS`), at a noise that is known or found. All sweeps have the
+    same number of hyperparameters.
+
+    The noise is the larger of the replicates' and that of the residuals near the optimum. The covariance of the optima is a
+    sandwich: the runs are weighted by noise and supposed misfit, and scatter by noise and the misfit that is found.
     """
-    problem = _Problem(sweep, misfit)
-    if known:
-        return problem.surface(problem.solve(problem.starts(), known.sd), known)
-    replicates = replicate_noise(sweep)
-    noise = replicates or Noise(FIRST_NOISE, 1.0)
-    noise = Noise(max(noise.sd, SMALLEST_NOISE), noise.dof)
-    starts = problem.starts()
-    for _ in range(ROUNDS):
-        p = problem.solve(starts, noise.sd)
-        starts = [p]
-        found = problem.residual_noise(p, noise.sd)
-        seeds = replicates or Noise(0.0, 0.0)
-        noise = Noise(max(seeds.sd, found.sd), max(seeds.dof, found.dof))
-    return problem.surface(p, noise)
+    twice = _Problem([*sweeps, *sweeps], [*misfits, *misfits])
+    replicates = [known or replicate_noise(sweep) for sweep in sweeps]
+    noise = np.array([max(one.sd, SMALLEST_NOISE) if one else FIRST_NOISE for one in replicates])
+    dof = np.array([one.dof if one else 1.0 for one in replicates])
+    cost, cells, shared = twice.solve(*twice.starts(), np.tile(noise, 2))
+    single = _Problem(sweeps, misfits)
+    second = cost[len(sweeps) :] < cost[: len(sweeps)]
+    half = len(single.fit)
+    cells = np.where(second[single.fit][:, None], cells[half:], cells[:half])
+    shared = np.where(second[:, None], shared[len(sweeps) :], shared[: len(sweeps)])
+    if not known:
+        seeds = np.array([one.sd if one else 0.0 for one in replicates])
+        seeds_dof = np.array([one.dof if one else 0.0 for one in replicates])
+        for turn in range(ROUNDS):
+            found, found_dof = single.residual_noise(cells, shared, noise)
+            noise, dof = np.maximum(seeds, found), np.maximum(seeds_dof, found_dof)
+            if turn < ROUNDS - 1:
+                cost, cells, shared = single.solve(cells, shared, noise)
+    return single.surfaces(cells, shared, noise, dof)
 
 
 class _Problem:
-    """Least squares in one packed vector: optima, offsets, ln scales, the root's lower triangle (ln on its diagonal), ln skew."""
+    """Least squares over several fits. Parameters of a cell: optimum, offset, ln scale; shared ones of a fit: the root's lower
+    triangle (ln on its diagonal), ln skew, and the centre of the optima. Rows are equal points, gathered: their mean ln loss."""
 
-    def __init__(self, sweep: Sweep, misfit: float) -> None:
-        excess = sweep.excess
-        near = excess < BASIN
-        self.sweep, self.misfit = sweep, misfit
-        self.h, self.y, self.cell, self.excess = sweep.h[near], sweep.ln_loss[near], sweep.cell[near], excess[near]
-        cells, k = len(sweep.x), sweep.h.shape[1]
+    def __init__(self, sweeps: Sequence[Sweep], misfits: Sequence[float]) -> None:
+        self.sweeps, self.misfits = list(sweeps), np.array(misfits)
+        self.k = k = sweeps[0].h.shape[1]
         self.lower = np.tril_indices(k)
-        sizes = np.cumsum([0, cells * k, cells, cells, len(self.lower[0]), k])
-        self.at_optimum = np.arange(sizes[1]).reshape(cells, k)
-        self.at_offset, self.at_scale, self.at_root, self.at_skew = (np.arange(*sizes[i : i + 2]) for i in range(1, 5))
-        self.size = int(sizes[-1])
-        # Rows of the priors: each a combination of parameters that has mean 0 and standard deviation 1.
-        tie = np.zeros((cells * k, self.size))
-        tie[:, self.at_optimum.ravel()] = np.kron(np.eye(cells) - 1 / cells, np.eye(k)) / TIE_SD
-        every = np.eye(self.size)
-        self.priors = np.vstack([every[self.at_scale] / SCALE_SD, every[self.at_skew] / SKEW_SD, tie])
-        self.low, self.high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        self.low[self.at_optimum] = sweep.low - SLACK
-        self.high[self.at_optimum] = sweep.high + SLACK
-        self.high[self.at_optimum[:, 0]] = np.minimum(self.high[self.at_optimum[:, 0]], sweep.ceiling)
-        diagonal = self.at_root[self.lower[0] == self.lower[1]]
-        self.low[diagonal], self.high[diagonal] = ROOTS
+        self.at_root, self.at_skew = np.arange(len(self.lower[0])), len(self.lower[0]) + np.arange(k)
+        self.at_centre = self.at_skew + k
+        self.diagonal = self.at_root[self.lower[0] == self.lower[1]]
+        counts = [len(sweep.x) for sweep in sweeps]
+        first = np.cumsum([0, *counts])
+        self.fit = np.repeat(np.arange(len(sweeps)), counts)  # of each cell
+        self.first_cell = first[:-1]
+        points = [sweep.near for sweep in sweeps]
+        self.cell = np.concatenate([cell + start for (cell, *_), start in zip(points, first, strict=False)])
+        self.h = np.concatenate([h for _, h, *_ in points])
+        self.y = np.concatenate([y for *_, y, _ in points])
+        self.runs = np.concatenate([runs for *_, runs in points])
+        self.first_row = np.searchsorted(self.cell, np.arange(len(self.fit)))
+        self.lowest = np.minimum.reduceat(self.y, self.first_row)
+        self.excess = self.y - self.lowest[self.cell]
+        self.row_fit = self.fit[self.cell]
+        self.low = np.concatenate([sweep.low for sweep in sweeps]) - SLACK
+        self.high = np.concatenate([sweep.high for sweep in sweeps]) + SLACK
+        self.high[:, 0] = np.minimum(self.high[:, 0], np.concatenate([sweep.ceiling for sweep in sweeps]))
 
-    def starts(self) -> list[Array]:
-        """Optima in the middle of each cell's best runs, the few best and more of them."""
-        found = []
-        for reach in (0.002, 0.01):
-            p = np.zeros(self.size)
-            for i in range(len(self.sweep.x)):
-                p[self.at_optimum[i]] = self.h[(self.cell == i) & (self.excess <= reach)].mean(axis=0)
-            p[self.at_offset] = self.sweep.lowest
-            p[self.at_root[self.lower[0] == self.lower[1]]] = math.log(math.sqrt(0.02))
-            found.append(p)
-        return found
+    def starts(self) -> tuple[Array, Array]:
+        """Optima in the middle of each cell's best runs, the few best in the first half of the fits and more of them in the
+        other."""
+        reach = np.where(self.row_fit < len(self.sweeps) // 2, *STARTS)
+        best = (self.excess <= reach).astype(float)
+        weight = np.add.reduceat(best, self.first_row)
+        optimum = np.add.reduceat(best[:, None] * self.h, self.first_row) / weight[:, None]
+        cells = np.column_stack([np.clip(optimum, self.low, self.high), self.lowest, np.zeros(len(self.fit))])
+        shared = np.zeros((len(self.sweeps), self.at_centre[-1] + 1))
+        shared[:, self.diagonal] = math.log(math.sqrt(FIRST_CURVATURE))
+        shared[:, self.at_centre] = self._by_fit(optimum) / self._by_fit(np.ones((len(self.fit), 1)))
+        return cells, shared
 
-    def deviation(self, noise: float) -> Array:
-        """Standard deviation with which each run is supposed to follow the bowl."""
-        return np.hypot(noise, self.misfit * self.excess)
+    def deviation(self, noise: Array) -> Array:
+        """Standard deviation with which each row is supposed to follow the bowl."""
+        return np.asarray(np.hypot(noise[self.row_fit] / np.sqrt(self.runs), self.misfits[self.row_fit] * self.excess))
 
-    def solve(self, starts: list[Array], noise: float) -> Array:
-        """The parameters of the lowest robust cost over the starts."""
+    def solve(self, cells: Array, shared: Array, noise: Array) -> tuple[Array, Array, Array]:
+        """The cost of every fit and its parameters, by Levenberg and Marquardt's steps on the robust cost, within bounds."""
         sd = self.deviation(noise)
-        fits = [
-            optimize.least_squares(
-                lambda p: self._residuals(p, sd),
-                np.clip(start, self.low + 1e-6, self.high - 1e-6),
-                jac=lambda p: self._jacobian(p, sd),
-                bounds=(self.low, self.high),
-                loss="soft_l1",
-                f_scale=OUTLIER,
-                x_scale="jac",
-                max_nfev=200,
+        damping = np.full(len(self.sweeps), 1e-3)
+        going = np.ones(len(self.sweeps), bool)
+        cost = self._cost(cells, shared, sd)
+        for _ in range(STEPS):
+            step_cells, step_shared = self._step(cells, shared, sd, damping)
+            moved_cells, moved_shared = cells + step_cells, shared + step_shared
+            moved_cells[:, : self.k] = np.clip(moved_cells[:, : self.k], self.low, self.high)
+            moved_shared[:, self.diagonal] = np.clip(moved_shared[:, self.diagonal], *ROOTS)
+            moved = self._cost(moved_cells, moved_shared, sd)
+            better = going & (moved < cost)
+            done = (better & (cost - moved < SETTLED * (cost + 1e-9))) | (damping > 1e8)
+            cells = np.where(better[self.fit][:, None], moved_cells, cells)
+            shared = np.where(better[:, None], moved_shared, shared)
+            cost = np.where(better, moved, cost)
+            damping = np.where(better, np.maximum(damping / 5, 1e-9), damping * 6)
+            going &= ~done
+            if not going.any():
+                break
+        return cost, cells, shared
+
+    def residual_noise(self, cells: Array, shared: Array, noise: Array) -> tuple[Array, Array]:
+        """Noise of each fit, and its degrees of freedom, from the residuals, each counting by how much of its standard deviation
+        is noise rather than misfit."""
+        sd = self.deviation(noise)
+        share = noise[self.row_fit] ** 2 / self.runs / sd**2
+        linear = self._linear(cells, shared, sd)
+        dof = np.bincount(self.row_fit, share * (1 - linear.leverage), len(noise))
+        squares = np.bincount(self.row_fit, share * self.runs * (self.y - self._bowl(cells, shared)[0]) ** 2, len(noise))
+        sd_found = np.maximum(SMALLEST_NOISE, np.sqrt((squares + FIRST_NOISE**2) / (dof + 1)))
+        return np.asarray(sd_found, float), np.asarray(dof + 1, float)
+
+    def surfaces(self, cells: Array, shared: Array, noise: Array, dof: Array) -> list[Surface]:
+        """The parameters as surfaces, with the errors of their optima, linearised."""
+        sd = self.deviation(noise)
+        linear = self._linear(cells, shared, sd)
+        variance = noise[self.row_fit] ** 2 / self.runs
+        left = self.y - self._bowl(cells, shared)[0]
+        misfits = 1 - variance / sd**2
+        beyond = (left**2 / np.maximum(1 - linear.leverage, 0.2) - variance) / np.maximum(self.excess, 1e-6) ** 2
+        summed = [np.bincount(self.row_fit, values, len(noise)) for values in (misfits * beyond, misfits)]
+        found = np.clip(summed[0] / np.maximum(summed[1], 1e-9), 0.0, self.misfits**2)
+        scatter = np.sqrt(variance + found[self.row_fit] * self.excess**2) / sd
+        scatter = np.concatenate([scatter, np.ones(len(linear.cell) - len(scatter))])[:, None]
+        cost, root, skew = self._cost(cells, shared, sd), self._root(shared), np.exp(shared[:, self.at_skew])
+        rows = np.bincount(self.row_fit, minlength=len(noise))
+        result = []
+        for i, sweep in enumerate(self.sweeps):
+            mine, errors = self.fit == i, self.fit[linear.cell] == i
+            result.append(
+                Surface(
+                    sweep=sweep,
+                    misfit=float(self.misfits[i]),
+                    optimum=cells[mine, : self.k],
+                    offset=cells[mine, self.k],
+                    scale=np.exp(cells[mine, self.k + 1]),
+                    root=root[i],
+                    skew=skew[i],
+                    noise=Noise(float(noise[i]), float(dof[i])),
+                    error_cell=linear.cell[errors] - self.first_cell[i],
+                    own=(linear.own * scatter)[errors],
+                    shared=(linear.shared * scatter)[errors],
+                    lever=linear.lever[mine],
+                    cost=float(cost[i]),
+                    dof=float(rows[i] - mine.sum() - len(self.at_root)),  # the priors know the other parameters
+                )
             )
-            for start in starts
-        ]
-        return np.asarray(min(fits, key=lambda fit: fit.cost).x)
+        return result
 
-    def residual_noise(self, p: Array, noise: float) -> Noise:
-        """Noise from the residuals, each counting by how much of its standard deviation is noise rather than misfit."""
-        sd = self.deviation(noise)
-        share = (noise / sd) ** 2
-        dof = float(np.sum(share * (1 - self._leverage(p, sd))))
-        squares = float(np.sum(share * (self.y - self._bowl(p)[0]) ** 2))
-        return Noise(max(SMALLEST_NOISE, math.sqrt((squares + FIRST_NOISE**2) / (dof + 1))), dof + 1)
+    def _by_fit(self, values: Array) -> Array:
+        """Sums over the cells of each fit."""
+        return np.asarray(np.add.reduceat(values, self.first_cell))
 
-    def surface(self, p: Array, noise: Noise) -> Surface:
-        """The parameters as a surface, with the errors of its optima, linearised."""
-        sd = self.deviation(noise.sd)
-        jacobian = self._jacobian(p, sd)
-        inverse = np.linalg.inv(jacobian.T @ jacobian + 1e-9 * np.eye(self.size))
-        left = np.maximum(1 - self._leverage(p, sd), 0.2)
-        squares = (self.y - self._bowl(p)[0]) ** 2
-        misfits = 1 - (noise.sd / sd) ** 2
-        beyond = (squares / left - noise.sd**2) / np.maximum(self.excess, 1e-6) ** 2
-        found = float(np.clip(np.sum(misfits * beyond) / max(np.sum(misfits), 1e-9), 0.0, self.misfit**2))
-        scatter = np.concatenate([np.sqrt(noise.sd**2 + found * self.excess**2) / sd, np.ones(len(self.priors))])
-        optima = self.at_optimum.ravel()
-        z = self._residuals(p, sd) / OUTLIER
-        return Surface(
-            sweep=self.sweep,
-            misfit=self.misfit,
-            optimum=p[self.at_optimum],
-            offset=p[self.at_offset],
-            scale=np.exp(p[self.at_scale]),
-            root=self._root(p),
-            skew=np.exp(p[self.at_skew]),
-            noise=noise,
-            influence=inverse[optima] @ jacobian.T * scatter,
-            cost=float(np.sum(2 * OUTLIER**2 * (np.sqrt(1 + z**2) - 1))),
-            dof=float(len(self.y) + len(self.priors) - self.size),
-        )
-
-    def _root(self, p: Array) -> Array:
-        k = self.sweep.h.shape[1]
-        root = np.zeros((k, k))
-        root[self.lower] = p[self.at_root]
-        root[np.diag_indices(k)] = np.exp(np.diag(root))
+    def _root(self, shared: Array) -> Array:
+        root = np.zeros((len(shared), self.k, self.k))
+        root[:, *self.lower] = shared[:, self.at_root]
+        at = np.arange(self.k)
+        root[:, at, at] = np.exp(root[:, at, at])
         return root
 
-    def _bowl(self, p: Array) -> tuple[Array, Array, Array, Array]:
-        """ln loss of every run; its distance v with the skew in it, the skew's factors, and root^T v."""
-        u = self.h - p[self.at_optimum][self.cell]
-        factor = np.where(u > 0, np.exp(p[self.at_skew]), 1.0)
+    def _bowl(self, cells: Array, shared: Array) -> tuple[Array, Array, Array, Array]:
+        """ln loss of every row; its distance v with the skew in it, the skew's factors, and root^T v."""
+        u = self.h - cells[self.cell, : self.k]
+        factor = np.where(u > 0, np.exp(shared[:, self.at_skew])[self.row_fit], 1.0)
         v = u * factor
-        z = v @ self._root(p)
-        return p[self.at_offset][self.cell] + np.exp(p[self.at_scale])[self.cell] * np.sum(z**2, axis=1), v, factor, z
+        z = np.einsum("ni,nij->nj", v, self._root(shared)[self.row_fit])
+        return cells[self.cell, self.k] + np.exp(cells[self.cell, self.k + 1]) * np.sum(z**2, axis=1), v, factor, z
 
-    def _residuals(self, p: Array, sd: Array) -> Array:
-        return np.concatenate([(self._bowl(p)[0] - self.y) / sd, self.priors @ p])
+    def _cost(self, cells: Array, shared: Array, sd: Array) -> Array:
+        """Of every fit: the robust sum of squares, priors included."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far has no cost, and is not taken
+            z = (self._bowl(cells, shared)[0] - self.y) / sd / OUTLIER
+            robust = np.bincount(self.row_fit, 2 * OUTLIER**2 * (np.sqrt(1 + z**2) - 1), len(shared))
+            tie = np.sum((cells[:, : self.k] - shared[self.fit][:, self.at_centre]) ** 2, axis=1) / TIE_SD**2
+            priors = np.bincount(self.fit, tie + (cells[:, self.k + 1] / SCALE_SD) ** 2, len(shared))
+            return np.asarray(robust + priors + np.sum((shared[:, self.at_skew] / SKEW_SD) ** 2, axis=1))
 
-    def _jacobian(self, p: Array, sd: Array) -> Array:
-        _, v, factor, z = self._bowl(p)
-        root, scale = self._root(p), np.exp(p[self.at_scale])[self.cell]
-        runs = np.arange(len(self.y))
-        by_v = 2 * scale[:, None] * (z @ root.T)
-        full = np.zeros((len(runs), self.size))
-        for k in range(v.shape[1]):
-            full[runs, self.at_optimum[self.cell, k]] = -by_v[:, k] * factor[:, k]
-            full[runs, self.at_skew[k]] = np.where(v[:, k] > 0, by_v[:, k] * v[:, k], 0.0)
-        full[runs, self.at_offset[self.cell]] = 1.0
-        full[runs, self.at_scale[self.cell]] = scale * np.sum(z**2, axis=1)
-        for column, (i, j) in zip(self.at_root, zip(*self.lower, strict=True), strict=True):
-            full[runs, column] = 2 * scale * z[:, j] * v[:, i] * (root[i, i] if i == j else 1.0)
-        return np.vstack([full / sd[:, None], self.priors])
+    def _rows(self, cells: Array, shared: Array) -> tuple[Array, Array]:
+        """Derivatives of every row's ln loss by its cell's parameters, and by the shared ones."""
+        _, v, factor, z = self._bowl(cells, shared)
+        root, scale = self._root(shared)[self.row_fit], np.exp(cells[self.cell, self.k + 1])
+        by_v = 2 * scale[:, None] * np.einsum("nj,nij->ni", z, root)
+        own = np.column_stack([-by_v * factor, np.ones(len(v)), scale * np.sum(z**2, axis=1)])
+        by_root = [2 * scale * z[:, j] * v[:, i] * (root[:, i, i] if i == j else 1.0) for i, j in zip(*self.lower, strict=True)]
+        by_skew = np.where(v > 0, by_v * v, 0.0)
+        return own, np.column_stack([*by_root, by_skew, np.zeros_like(v)])
 
-    def _leverage(self, p: Array, sd: Array) -> Array:
-        q, _ = np.linalg.qr(self._jacobian(p, sd))
-        return np.asarray(np.sum(q[: len(sd)] ** 2, axis=1))
+    def _step(self, cells: Array, shared: Array, sd: Array, damping: Array) -> tuple[Array, Array]:
+        """A damped step of every fit. What a bound holds stays, where the step would lead beyond."""
+        k = self.k
+        z = (self._bowl(cells, shared)[0] - self.y) / sd
+        robust = (1 + (z / OUTLIER) ** 2) ** -0.25  # root of the weight
+        own, across = (rows * (robust / sd)[:, None] for rows in self._rows(cells, shared))
+        off = cells[:, :k] - shared[self.fit][:, self.at_centre]
+        corner, edge, core = self._blocks(own, across, np.ones(len(self.fit)))
+        pull = np.add.reduceat(own * (robust * z)[:, None], self.first_row)
+        pull[:, :k] += off / TIE_SD**2
+        pull[:, k + 1] += cells[:, k + 1] / SCALE_SD**2
+        pulls = self._by_fit(np.add.reduceat(across * (robust * z)[:, None], self.first_row))
+        pulls[:, self.at_centre] -= self._by_fit(off) / TIE_SD**2
+        pulls[:, self.at_skew] += shared[:, self.at_skew] / SKEW_SD**2
+        at = np.arange(corner.shape[1])
+        held = np.zeros_like(pull, bool)
+        held[:, :k] = ((cells[:, :k] >= self.high - EDGE) & (pull[:, :k] < 0)) | (
+            (cells[:, :k] <= self.low + EDGE) & (pull[:, :k] > 0)
+        )
+        corner[:, at, at] *= np.where(held, HELD, 1 + damping[self.fit][:, None])
+        pull = np.where(held, 0.0, pull)
+        at = np.arange(core.shape[1])
+        ln_root, by_root = shared[:, self.diagonal], pulls[:, self.diagonal]
+        fixed = np.zeros_like(pulls, bool)
+        fixed[:, self.diagonal] = ((ln_root >= ROOTS[1] - EDGE) & (by_root < 0)) | ((ln_root <= ROOTS[0] + EDGE) & (by_root > 0))
+        core[:, at, at] *= np.where(fixed, HELD, 1 + damping[:, None])
+        pulls = np.where(fixed, 0.0, pulls)
+        solved = np.linalg.solve(corner, np.concatenate([edge, pull[:, :, None]], axis=2))
+        schur = core - self._by_fit(np.swapaxes(edge, 1, 2) @ solved[:, :, :-1])
+        towards = pulls - self._by_fit((np.swapaxes(edge, 1, 2) @ solved[:, :, -1:])[:, :, 0])
+        step = -np.linalg.solve(schur + 1e-12 * np.eye(len(at)), towards[:, :, None])[:, :, 0]
+        moved = -solved[:, :, -1] - (solved[:, :, :-1] @ step[self.fit][:, :, None])[:, :, 0]
+        return np.asarray(moved, float), np.asarray(step, float)
+
+    def _blocks(self, own: Array, across: Array, ones: Array) -> tuple[Array, Array, Array]:
+        """The normal matrix of the rows and the priors: of each cell, between cell and shared, of each fit."""
+        k = self.k
+        corner = np.add.reduceat(own[:, :, None] * own[:, None, :], self.first_row)
+        edge = np.add.reduceat(own[:, :, None] * across[:, None, :], self.first_row)
+        core = self._by_fit(np.add.reduceat(across[:, :, None] * across[:, None, :], self.first_row))
+        for i in range(k):
+            corner[:, i, i] += 1 / TIE_SD**2
+            edge[:, i, self.at_centre[i]] -= 1 / TIE_SD**2
+            core[:, self.at_centre[i], self.at_centre[i]] += self._by_fit(ones) / TIE_SD**2
+            core[:, self.at_skew[i], self.at_skew[i]] += 1 / SKEW_SD**2
+        corner[:, k + 1, k + 1] += 1 / SCALE_SD**2
+        return corner, edge, core
+
+    def _linear(self, cells: Array, shared: Array, sd: Array) -> _Linear:
+        """What an error of every row and prior does to the parameters, the solution being linear in it."""
+        k, count = self.k, len(self.fit)
+        own, across = (rows / sd[:, None] for rows in self._rows(cells, shared))
+        corner, edge, core = self._blocks(own, across, np.ones(count))
+        lever = -np.linalg.solve(corner + 1e-9 * np.eye(k + 2), edge)
+        inverse = np.linalg.inv(corner + 1e-9 * np.eye(k + 2))
+        schur = np.linalg.inv(core + self._by_fit(np.swapaxes(edge, 1, 2) @ lever) + 1e-9 * np.eye(core.shape[1]))
+        # Rows of the priors: of every cell's scale and optima, of every fit's skews.
+        size = across.shape[1]
+        scales = np.zeros((count, k + 2))
+        scales[:, k + 1] = 1 / SCALE_SD
+        ties, centres = np.zeros((k, count, k + 2)), np.zeros((k, count, size))
+        skews = np.zeros((k, len(self.sweeps), size))
+        for i in range(k):
+            ties[i, :, i], centres[i, :, self.at_centre[i]] = 1 / TIE_SD, -1 / TIE_SD
+            skews[i, :, self.at_skew[i]] = 1 / SKEW_SD
+        every = np.arange(count)
+        cell = np.concatenate([self.cell, every, np.tile(every, k), np.tile(self.first_cell, k)])
+        a = np.concatenate([own, scales, ties.reshape(-1, k + 2), np.zeros((k * len(self.sweeps), k + 2))])
+        b = np.concatenate([across, np.zeros((count, size)), centres.reshape(-1, size), skews.reshape(-1, size)])
+        alone = np.einsum("nij,nj->ni", inverse[cell], a)
+        towards = b + np.einsum("nij,ni->nj", lever[cell], a)
+        by_shared = np.einsum("nij,nj->ni", schur[self.fit[cell]], towards)
+        leverage = (np.sum(a * alone, axis=1) + np.sum(towards * by_shared, axis=1))[: len(self.y)]
+        return _Linear(cell, alone[:, :k], by_shared, np.asarray(lever[:, :k], float), leverage)
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """``cell`` (errors,), ``own``, ``shared`` and ``lever`` as those of a `Surface`; ``leverage`` of every row."""
+
+    cell: Indices
+    own: Array
+    shared: Array
+    lever: Array
+    leverage: Array

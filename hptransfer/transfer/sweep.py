@@ -11,8 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from hptransfer.base.intervals import Array
 
-__all__ = ["MIN_RUNS", "Array", "Noise", "Sweep", "gather", "replicate_noise"]
+__all__ = ["BASIN", "MIN_RUNS", "Array", "Noise", "Sweep", "gather", "replicate_noise"]
 
+BASIN = math.log(2.0)  # excess; what lies higher has diverged in all but name
+# A run above the best one has gone over the edge where it lies as far above it and higher than any bowl would be there: the
+# steepest of public sweeps has a curvature of 0.05 of ln loss above its optimum. It and what lies beyond bound the optimum as
+# diverged runs do, and say nothing of the bowl.
+CLIFF, STEEPEST = math.log(1.1), 0.15
 MIN_RUNS = 3  # complete runs that a cell needs for its optimum and offset
 
 
@@ -23,8 +28,8 @@ class Sweep:
     ``x`` (cells, scales) is ln scale; ``h`` (runs, hyperparameters) the logarithm of each run's hyperparameters, and
     ``cell`` (runs,) its row in ``x``; runs with the same ``point`` differ in nothing but seeds. ``low`` and ``high`` (cells,
     hyperparameters) bound each cell's complete runs; ``lost`` (diverged runs, hyperparameters) and ``lost_cell`` are those that
-    diverged, and ``ceiling`` (cells,) is the lowest value of the first hyperparameter, the LR, that did so above all complete
-    runs of its cell (inf: none did).
+    diverged. ``top`` (cells,) is the highest value of the first hyperparameter, the LR, that is this side of the `CLIFF`, and
+    ``ceiling`` the lowest above it that is not, or that diverged (inf: none).
     """
 
     scales: tuple[str, ...]
@@ -38,6 +43,7 @@ class Sweep:
     high: Array
     lost: Array
     lost_cell: NDArray[np.intp]
+    top: Array
     ceiling: Array
 
     @property
@@ -49,6 +55,20 @@ class Sweep:
     def excess(self) -> Array:
         """ln loss of each run above the lowest of its cell."""
         return np.asarray(self.ln_loss - self.lowest[self.cell])
+
+    @property
+    def near(self) -> tuple[NDArray[np.intp], Array, Array, Array]:
+        """The points that a bowl is fitted to, equal ones gathered, in the order of their cells: cell, h (points,
+        hyperparameters), mean ln loss, number of runs. What is over the cliff, or `BASIN` above the best, says nothing of its
+        shape."""
+        _, first, member, runs = np.unique(self.point, return_index=True, return_inverse=True, return_counts=True)
+        y = np.bincount(member.reshape(-1), self.ln_loss) / runs
+        cell = self.cell[first]
+        lowest = np.full(len(self.x), np.inf)
+        np.minimum.at(lowest, cell, y)
+        kept = np.flatnonzero((y - lowest[cell] < BASIN) & (self.h[first, 0] <= self.top[cell]))
+        kept = kept[np.argsort(cell[kept], kind="stable")]
+        return cell[kept], self.h[first][kept], y[kept], runs[kept].astype(float)
 
     @property
     def diverged(self) -> tuple[int, ...]:
@@ -81,6 +101,7 @@ class Sweep:
             high=self.high[chosen],
             lost=self.lost[lost],
             lost_cell=np.array([place[cell] for cell in self.lost_cell[lost].tolist()], dtype=np.intp),
+            top=self.top[chosen],
             ceiling=self.ceiling[chosen],
         )
 
@@ -104,13 +125,19 @@ def gather(
     cell = cell.reshape(-1)
     count = np.bincount(cell[done], minlength=len(every))
     kept = np.flatnonzero(count >= MIN_RUNS)
-    low, high, ceiling = [], [], []
+    low, high, top, ceiling = [], [], [], []
+    is_line = h.shape[1] == 1  # among several hyperparameters a high loss may be another's
     for i in kept:
-        complete, failed = h[(cell == i) & done], h[(cell == i) & ~done, 0]
-        low.append(complete.min(axis=0))
-        high.append(complete.max(axis=0))
-        # A diverged run below a finished one was bad luck; it bounds nothing.
-        ceiling.append(min((value for value in failed if value > high[-1][0]), default=math.inf))
+        own, complete = cell == i, (cell == i) & done
+        low.append(h[complete].min(axis=0))
+        high.append(h[complete].max(axis=0))
+        best = complete & (loss == loss[complete].min())
+        above, excess = h[:, 0] - h[best, 0].max(), np.log(loss) - math.log(loss[complete].min())
+        over = is_line & complete & (above > 0) & (excess > np.maximum(CLIFF, STEEPEST * above**2))
+        edge = h[over, 0].min(initial=math.inf)
+        top.append(h[complete & (h[:, 0] < edge), 0].max())
+        # A diverged run below one that did well was bad luck; it bounds nothing.
+        ceiling.append(h[own & (over | ~done) & (h[:, 0] > top[-1]), 0].min(initial=math.inf))
     enough = count[cell] >= MIN_RUNS
     used, lost = done & enough, ~done & enough
     _, point = np.unique(np.column_stack([x, h]), axis=0, return_inverse=True)
@@ -126,6 +153,7 @@ def gather(
         high=np.array(high).reshape(len(kept), h.shape[1]),
         lost=h[lost],
         lost_cell=np.searchsorted(kept, cell[lost]),
+        top=np.array(top),
         ceiling=np.array(ceiling),
     )
     return sweep, [tuple(math.exp(value) for value in row) for row in every[count < MIN_RUNS]]

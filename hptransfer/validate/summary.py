@@ -70,7 +70,7 @@ class Answer(Frozen):
     hyperparameters: dict[str, Estimate] = Field({})
     weight_decay: Estimate | None = None
     roles: dict[str, RoleNumbers] = Field({})
-    drift: Drift | None = None
+    drifts: tuple[Drift, ...] = ()
     expected_regret: float | None = None
     noise: float | None = None
     budget: dict[str, int] = Field({})  # finished runs per searched cell
@@ -167,7 +167,7 @@ def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
     found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
     found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
     if prediction := results.predictions.get(name):
-        same = ("hyperparameters", "weight_decay", "roles", "drift", "expected_regret", "noise", "budget", "hold_out", "checks")
+        same = ("hyperparameters", "weight_decay", "roles", "drifts", "expected_regret", "noise", "budget", "hold_out", "checks")
         found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
     if validation := results.validations.get(name):
         found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}

@@ -9,7 +9,7 @@ import pytest
 
 from hptransfer.backtest.evaluate import HeldOut, calibration, evaluate, pooled
 from hptransfer.backtest.regret import LOST, Regret, interpolated_regret
-from hptransfer.backtest.rules import RULES, base, last, powerlaw, vertex
+from hptransfer.transfer.simple import RULES, base, last, powerlaw, vertex
 from hptransfer.transfer.sweep import Sweep, gather
 
 GRID = np.linspace(-2, 2, 9)

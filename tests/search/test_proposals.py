@@ -1,4 +1,5 @@
-"""What is proposed stays what it was: run_ids of whole searches, as version 0.1.0 made them (commit 89e35fb)."""
+"""What is proposed stays what it was: run_ids of whole searches, as version 0.1.0 made them (commit 89e35fb); those of
+``design``, which asks the fit, as hypotheses that compete make them."""
 
 import json
 import math

@@ -47,7 +47,7 @@ def test_recovers_optimum_drift_and_noise() -> None:
     for optimum in prediction.optima:
         assert distance(optimum.lr.value, truth.best_lr(optimum.width)) < 0.05
         assert optimum.loss == pytest.approx(2.0 * (optimum.width / 64) ** -0.1, rel=0.003)
-    assert prediction.drift.used == pytest.approx(-0.3, abs=0.1)
+    assert -0.35 < prediction.drift.used < -0.15  # theory, 0, pulls a little
     assert prediction.noise == pytest.approx(0.001, rel=0.6)
     assert prediction.bowl.curvature == pytest.approx(0.05, rel=0.3)
 
@@ -95,7 +95,7 @@ def test_theory_is_kept_where_the_fit_agrees() -> None:
     assert drift.low is not None and drift.high is not None
     assert drift.low < 0 < drift.high
     assert drift.used == pytest.approx(drift.theory, abs=0.02)
-    assert "contains it" in drift.reason
+    assert "contains theory" in drift.reason
 
 
 def test_clear_drift_overrules_theory() -> None:
@@ -106,7 +106,7 @@ def test_clear_drift_overrules_theory() -> None:
     assert drift.fitted is not None
     assert drift.theory < drift.used < drift.fitted
     assert drift.used == pytest.approx(0.8, abs=0.2)
-    assert "excludes it" in drift.reason
+    assert "excludes theory" in drift.reason
     assert distance(prediction.lr.value, Truth(gamma=0.8).best_lr(512)) < 0.2
 
 
@@ -128,10 +128,11 @@ def test_theory_weighs_little_where_sp_expects_different_exponents_of_hidden_and
     muon, adamw = drift_of("muon"), drift_of("adamw")
     assert (muon.theory, adamw.theory) == (0.0, -1.0)
     assert muon.fitted is not None
-    assert abs(muon.used - muon.fitted) < 0.02
-    assert "it expects 0 of hidden weights and -1 of the readout" in muon.reason
-    assert "readout" not in adamw.reason
-    assert "readout" not in drift_of("shampoo-quarter-all").reason  # -1 and -1, but for rounding
+    assert abs(muon.used - muon.fitted) < 0.05
+    named = {rule.name: rule.exponent for rule in muon.rules}
+    assert (named["theory, hidden weights"], named["theory, readout"], named["free"]) == (0.0, -1.0, None)
+    assert [rule.name for rule in adamw.rules] == ["theory"]
+    assert [rule.name for rule in drift_of("shampoo-quarter-all").rules] == ["theory"]  # -1 and -1, but for rounding
 
 
 def test_one_width_takes_theory_and_its_uncertainty() -> None:
@@ -143,8 +144,8 @@ def test_one_width_takes_theory_and_its_uncertainty() -> None:
     assert prediction.drift.fitted is None and prediction.hold_out is None
     assert prediction.drift.used == 0.0
     own, lr = prediction.optima[0].lr, prediction.lr
-    assert lr.value == pytest.approx(own.value, rel=1e-6)
-    assert own.low is not None and own.high is not None and lr.low is not None and lr.high is not None
+    assert own.low is not None and own.low < lr.value < own.value  # too high costs more than too low
+    assert own.high is not None and lr.low is not None and lr.high is not None
     assert lr.high / lr.low > 1.1 * own.high / own.low
 
 
@@ -221,7 +222,11 @@ def test_curved_weight_decay_is_identified_and_scaled() -> None:
     records = make_records(truth, TWO_WIDTHS)
     prediction = predict(records, target_of(records))
     decay = prediction.weight_decay
-    assert decay.is_fitted and "1/width" in decay.words
+    assert decay.is_fitted
+    (moves,) = [drift for drift in prediction.drifts if drift.hyperparameter == "weight_decay"]
+    weights = {rule.name: rule.weight for rule in moves.rules}
+    assert weights["inverse width"] > weights["square root of width"]
+    assert sum(weights.values()) == pytest.approx(1.0)
     assert decay.low is not None and decay.high is not None
     assert decay.low < 7e-4 / 4 < decay.high
     assert distance(decay.value, 7e-4 / 4) < 0.3

@@ -34,7 +34,10 @@ def bowl(noise: float = 0.002, curvature: float = 0.01, skew: float = 1.0) -> Su
         root=np.array([[math.sqrt(curvature)]]),
         skew=np.array([skew]),
         noise=Noise(noise, 1e6),  # known, so that no quartile widens it
-        influence=np.zeros((1, 1)),
+        error_cell=np.zeros(0, dtype=np.intp),
+        own=np.zeros((0, 1)),
+        shared=np.zeros((0, 3)),
+        lever=np.zeros((1, 1, 3)),
         cost=0.0,
         dof=1.0,
     )

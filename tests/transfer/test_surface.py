@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from synthetic import Truth, make_experiment, make_records
 from hptransfer.runs import Record
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import group
-from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.forecast import fit_sweep, fit_sweeps
 from hptransfer.transfer.group import Group
-from hptransfer.transfer.law import KNOWN, UNKNOWN, Law, Measured, Theory, fit_law, fit_line
+from hptransfer.transfer.hypotheses import Hypothesis, hypotheses, in_width
+from hptransfer.transfer.law import SCATTERS, WANDERS, Law, Measured, fit_law, fit_line
+from hptransfer.transfer.siblings import Siblings, heard
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import Array, Sweep, gather, replicate_noise
 
@@ -115,7 +118,7 @@ def test_the_linearised_errors_are_those_of_refits() -> None:
         # What all cells share cancels in the drift, which is what counts.
         optima.append(fit.optimum[2, 0] - fit.optimum[0, 0])
         towards = np.array([-1.0, 0.0, 1.0])
-        spreads.append(math.sqrt(towards @ fit.covariance @ towards))
+        spreads.append(math.sqrt(towards @ fit.measured.covariance @ towards))
     assert np.median(spreads) == pytest.approx(np.std(optima), rel=0.3)
 
 
@@ -137,55 +140,131 @@ def test_single_width_ratio_is_the_majority_and_the_better_of_equals() -> None:
         assert Group("muon", tuple(records)).frozen == {"embedding_lr_ratio": ratio}
 
 
-def law(optimum: Array, sd: float, theories: list[Theory], prior: float = KNOWN, target: float = 3.0) -> Law:
-    """Optima (cells, hyperparameters) at widths 1, 2, 4, ... with independent errors; the target in doublings."""
+def law(optimum: Array, sd: float, rules: Sequence[Hypothesis], target: float = 3.0, sizes: Array | None = None) -> Law:
+    """Optima (cells, 1) at widths 1, 2, 4, ... with independent errors; the target in doublings."""
     x = math.log(2) * np.arange(len(optimum))[:, None]
     measured = Measured(optimum, sd**2 * np.eye(optimum.size))
-    rng = np.random.default_rng(0)
-    return fit_law(x, measured, np.array([target * math.log(2)]), theories, np.array([prior]), draws=4000, rng=rng)
+    at, rng = np.array([target * math.log(2)]), np.random.default_rng(0)
+    return fit_law(x, measured, at, [[rules]], sizes=sizes, draws=4000, rng=rng)
 
 
-def flat(cells: int) -> list[Theory]:
-    return [Theory("mup", np.zeros((cells + 1, 1)))]
-
-
+MUP, UNKNOWN = in_width(0.0, 0.0), hypotheses("lr", "width")
 DRIFT = 0.5 * math.log(2) * np.arange(3.0)[:, None]  # exponent 0.5
 
 
 def test_law_pulls_a_vague_fit_to_theory_and_leaves_a_sharp_one() -> None:
-    sharp, vague = law(DRIFT, 0.005, flat(3)), law(DRIFT, 0.6, flat(3))
-    assert sharp.exponent[0, 0] == pytest.approx(0.5, abs=0.1)
-    assert sharp.value[0] == pytest.approx(1.5 * math.log(2), abs=0.1)
-    assert 0 < vague.exponent[0, 0] < 0.25
-    assert law(DRIFT, 0.6, flat(3), UNKNOWN).exponent[0, 0] > 1.5 * vague.exponent[0, 0]
+    sharp, vague = law(2 * DRIFT, 0.005, MUP), law(2 * DRIFT, 0.6, MUP)
+    assert sharp.exponent[0, 0] == pytest.approx(1.0, abs=0.2)
+    assert -0.1 < vague.exponent[0, 0] < 0.25
+    assert law(2 * DRIFT, 0.3, UNKNOWN).exponent[0, 0] > 1.3 * law(2 * DRIFT, 0.3, MUP).exponent[0, 0]
 
 
 def test_law_value_is_the_mean_of_its_draws_and_the_interval_widens_with_the_distance() -> None:
-    near, far = (law(DRIFT, 0.05, flat(3), target=target) for target in (3.0, 6.0))
-    assert np.mean(near.draws) == pytest.approx(near.value[0], abs=0.02)
+    near, far = (law(DRIFT, 0.05, MUP, target=target) for target in (3.0, 6.0))
+    assert np.mean(near.draws) == pytest.approx(near.value[0], abs=0.03)
     assert (far.high - far.low)[0] > 1.5 * (near.high - near.low)[0]
 
 
-def test_theories_compete_by_what_they_say_of_the_data() -> None:
-    falling = Theory("1/width", -math.log(2) * np.arange(4.0)[:, None])
-    theories = [Theory("constant", np.zeros((4, 1))), falling]
-    assert law(-2 * DRIFT, 0.05, theories).weights[1] > 0.95  # exponent -1
-    assert law(0 * DRIFT, 0.05, theories).weights[0] > 0.95
-    assert law(-2 * DRIFT, 0.05, theories).value[0] == pytest.approx(-3 * math.log(2), abs=0.1)
+def test_rules_compete_by_what_they_say_of_the_data() -> None:
+    rules = [Hypothesis("constant", 0.0, 0.05, ""), Hypothesis("1/width", -1.0, 0.05, "")]
+    assert law(-2 * DRIFT, 0.05, rules).weights[0][0][1] > 0.95  # exponent -1
+    assert law(0 * DRIFT, 0.05, rules).weights[0][0][0] > 0.95
+    assert law(-2 * DRIFT, 0.05, rules).value[0] == pytest.approx(-3 * math.log(2), abs=0.1)
+
+
+def test_two_noisy_cells_do_not_send_the_target_octaves_away() -> None:
+    """A slope of 1 that is all noise: the fit alone is 5 doublings beyond, the law stays within one of the last cell."""
+    cells = math.log(2) * np.array([[0.0], [1.0]])
+    found = law(cells, 0.6, UNKNOWN, target=6.0)
+    assert abs(found.value[0] - math.log(2)) < math.log(2)
+    assert found.high[0] > 2 * math.log(2)  # and says that it may
+
+
+def test_optima_that_leave_the_line_widen_the_interval_and_those_that_do_not_do_not() -> None:
+    bend = np.array([[0.0], [0.4], [-0.4], [0.4], [0.0]])
+    straight, bent = law(0 * bend, 0.05, MUP, target=6.0), law(bend, 0.05, MUP, target=6.0)
+    assert (bent.high - bent.low)[0] > 2 * (straight.high - straight.low)[0]
+    scatter = np.exp(bent.sizes).reshape(len(SCATTERS), len(WANDERS)).sum(axis=1)
+    assert SCATTERS[int(np.argmax(scatter))] >= 0.2
+
+
+def test_a_trend_that_flattened_is_not_carried_on() -> None:
+    """LR grows with the root of the batch up to the fourth of seven batches."""
+    rise = 0.5 * math.log(2) * np.minimum(np.arange(7.0), 3.0)[:, None]
+    rules = hypotheses("lr", "batch_size")
+    assert any(one.saturates for one in rules)
+    flat = law(rise, 0.05, rules, target=9.0)
+    assert flat.value[0] == pytest.approx(1.5 * math.log(2), abs=0.1)
+    straight = law(0.5 * math.log(2) * np.arange(7.0)[:, None], 0.05, rules, target=7.0)
+    assert straight.value[0] > 3.0 * math.log(2)
 
 
 def test_a_scale_that_never_varied_is_known_from_its_prior_only() -> None:
     x = np.column_stack([math.log(2) * np.arange(3.0), np.zeros(3)])
     measured = Measured(np.zeros((3, 1)), 1e-4 * np.eye(3))
-    rule = [Theory("square root", np.append(np.zeros(3), 0.5 * math.log(4))[:, None])]
 
-    def predicted(prior: float) -> Law:
-        target = np.array([2.0, 4.0]) * math.log(2)
-        return fit_law(x, measured, target, rule, np.array([KNOWN, prior]), draws=4000, rng=np.random.default_rng(0))
+    def predicted(spread: float) -> Law:
+        target, rng = np.array([2.0, 4.0]) * math.log(2), np.random.default_rng(0)
+        return fit_law(x, measured, target, [[MUP, [Hypothesis("sqrt", 0.5, spread, "")]]], draws=4000, rng=rng)
 
-    narrow, wide = predicted(0.01), predicted(0.15)
-    assert narrow.value[0] == pytest.approx(math.log(2), abs=0.05)
+    narrow, wide = predicted(0.01), predicted(0.2)
+    assert narrow.value[0] == pytest.approx(2 * math.log(2), abs=0.05)
     assert (wide.high - wide.low)[0] > 1.5 * (narrow.high - narrow.low)[0]
+
+
+def test_a_cliff_above_the_optimum_is_kept_away_from() -> None:
+    """The same bowls, with and without runs that explode one step above the optimum: the prediction is lower with them."""
+    h, values = np.log(2.0) * np.arange(-4, 3.0), []
+    for cliff in (False, True):
+        x = np.repeat(math.log(2) * np.arange(3.0), len(h))[:, None]
+        loss = 3 * np.exp(0.01 * np.tile(h, 3) ** 2)
+        loss[np.tile(h > 0.1, 3) & cliff] = math.nan
+        fit = fit_sweep(gather(["width"], ["lr"], x, np.tile(h, 3)[:, None], loss)[0])
+        values.append(fit.law(np.array([4 * math.log(2)])).value[0])
+    assert values[1] < values[0] - 0.1
+
+
+def test_runs_far_above_the_best_bound_the_optimum_as_diverged_ones_do() -> None:
+    h = np.arange(-3.0, 3.0)
+    exploded, lost = (np.where(h > 0, value, 3 * np.exp(0.02 * h**2)) for value in (3 * 1.3, math.nan))
+    sweeps = [gather(["width"], ["lr"], np.zeros((6, 1)), h[:, None], loss)[0] for loss in (exploded, lost)]
+    assert [sweep.ceiling[0] for sweep in sweeps] == [1.0, 1.0] and [sweep.top[0] for sweep in sweeps] == [0.0, 0.0]
+    assert fit_sweep(sweeps[0]).optimum[0, 0] == pytest.approx(fit_sweep(sweeps[1]).optimum[0, 0], abs=1e-6)
+
+
+def test_many_sweeps_side_by_side_are_fitted_as_each_alone() -> None:
+    sweeps = [draw(seed).sweep for seed in range(4)]
+    for together, sweep in zip(fit_sweeps(sweeps), sweeps, strict=True):
+        alone = fit_sweep(sweep)
+        assert together.optimum == pytest.approx(alone.optimum, abs=1e-4)
+        assert together.measured.covariance == pytest.approx(alone.measured.covariance, abs=1e-4)
+
+
+def test_what_siblings_have_in_common_decides_where_own_runs_cannot() -> None:
+    """Six groups of exponent -0.5, one of them with two noisy cells, another of +1: the noisy one follows the five, the odd one
+    itself."""
+
+    def sweep(exponent: float, cells: int, noise: float, seed: int) -> Sweep:
+        rng, h = np.random.default_rng(seed), np.log(2.0) * np.arange(-5, 6.0)
+        x = math.log(2) * np.arange(float(cells))
+        rows = [
+            (one, lr, 3 * math.exp(0.02 * (lr - exponent * one) ** 2 + noise * rng.standard_normal())) for one in x for lr in h
+        ]
+        at, lrs, loss = np.array(rows).T
+        return gather(["kind"], ["lr"], at[:, None], lrs[:, None], loss)[0]
+
+    sweeps = {str(seed): sweep(-0.5, 4, 1e-3, seed) for seed in range(4)} | {"odd": sweep(1.0, 4, 1e-3, 8)}
+    sweeps["few"] = sweep(-0.5, 2, 1e-2, 9)
+    others, target = heard(sweeps), np.array([6 * math.log(2)])
+
+    def predicted(name: str, said: Siblings | None) -> float:
+        fit = fit_sweep(sweeps[name])
+        expected = said.join(fit.expected, ("lr",), ("kind",)) if said else fit.expected
+        return float(fit.law(target, expected, sizes=said.sizes if said else None).value[0])
+
+    truth = -0.5 * target[0]
+    assert abs(predicted("few", others["few"]) - truth) < 0.5
+    assert abs(predicted("odd", others["odd"]) - predicted("odd", None)) < 0.3
 
 
 def test_widths_off_the_line_widen_its_interval() -> None:

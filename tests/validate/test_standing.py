@@ -35,7 +35,7 @@ def told(name: str, records: list[Record], experiment: Experiment = EXPERIMENT) 
     """What transfer makes of an arm's runs."""
     group = Group(name, tuple(records))
     target = resolve(experiment.target_point(experiment.arm(name), DATA))
-    return predict_group(group, target, resolve, draws=30, provenance={"run_ids": run_ids(group)})
+    return predict_group(group, target, resolve, provenance={"run_ids": run_ids(group)})
 
 
 @pytest.fixture(scope="module")

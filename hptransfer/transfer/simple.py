@@ -1,4 +1,5 @@
-"""The simple rules that a prediction is measured against. Each gives ln hyperparameters at a target."""
+"""The simple rules that a prediction is measured against, and gives way to where they are better. Each gives ln hyperparameters
+at a target."""
 
 from __future__ import annotations
 
