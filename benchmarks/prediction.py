@@ -32,7 +32,8 @@ from hptransfer.base.errors import first_line
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
-from hptransfer.testing.worlds import CAP, KINDS, World, draw
+from hptransfer.testing.worlds import KINDS, World, draw
+from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import heard_by
 from hptransfer.transfer.table import Columns, frame_of_table, group_of, split_groups
@@ -157,7 +158,7 @@ def scored(found: Backtest) -> Row:
     row: Row = {"cells": len(found.cells)}
     for rule in RULES:
         regrets = np.array([cell.regrets[rule].value for cell in found.cells])
-        given, capped = found.regret[rule], np.minimum(regrets, CAP)
+        given, capped = found.regret[rule], np.minimum(regrets, LOST)
         row[f"{rule}, %"] = 100 * float(given.get("robust_mean_regret", capped.mean()))
         row[f"{rule} max, %"] = 100 * float(given.get("robust_max_regret", capped.max()))
     held = found.calibration
@@ -165,7 +166,7 @@ def scored(found: Backtest) -> Row:
         "coverage, %": None if held["coverage_80"] is None else 100 * held["coverage_80"],
         "optima": held["optima"],
         "interval score, log2": held["interval_score_log2"],
-        "above 5 %": sum(cell.regrets["hptransfer"].value > CAP for cell in found.cells),
+        "above 5 %": sum(cell.regrets["hptransfer"].value > LOST for cell in found.cells),
         "diverged": found.regret["hptransfer"].get("diverged"),
     }
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from hptransfer import cli
 from hptransfer.backtest.evaluate import HeldOut, calibration, pooled
-from hptransfer.backtest.regret import LOST
 from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
 from hptransfer.base.errors import UsageError
 from hptransfer.report.build import write_sweeps
 from hptransfer.report.sweeps import Swept, backtested
 from hptransfer.runs import Store
 from hptransfer.transfer import table
+from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.frame import frame_of
 from hptransfer.transfer.table import Columns
 

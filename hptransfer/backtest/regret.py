@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, PchipInterpolator
 
+from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.simple import mean_by_x
 from hptransfer.transfer.sweep import BASIN, Array, Sweep
 
 ON_GRID = 3  # points on each line of a grid, on average; fewer are scattered
 SAME = 0.01  # ln; values that differ by less are one, as tables round
-# A run that costs 5 % of the loss is lost, by how much more says nothing of the rule: a mean would be that of its worst cell.
-LOST = 0.05
 
 
 @dataclass(frozen=True)

@@ -175,10 +175,9 @@ class _Known:
 
     def _sweep(self, name: str, rows: Rows) -> Sweep | None:
         try:
-            group = table.group_of(name, self._groups[name].filter(~rows(self._groups[name])), self._columns)
+            sweep = _sweep(name, self._groups[name].filter(~rows(self._groups[name])), self._columns, lambda _: None)
         except UsageError:  # it is said where that group is predicted itself
             return None
-        sweep, _ = sweep_of(group.records, self._columns.scale, self._columns.hp)
         return sweep if len(sweep.x) > 1 else None
 
 

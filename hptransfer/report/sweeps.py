@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, calibration, pooled
-from hptransfer.backtest.regret import LOST
 from hptransfer.backtest.splits import Backtest, Split
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.base.words import known, percent, plain, signed, within
@@ -26,6 +25,7 @@ from hptransfer.report.frames import OF_SEARCHES, Frames
 from hptransfer.report.frames.search import optimum_against_width
 from hptransfer.report.frames.searched import Searched, plain_name, plain_number
 from hptransfer.transfer.axes import cell_words, from_ln, logarithm
+from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, sweep_of
 from hptransfer.transfer.prediction import Estimate, Optimum, Prediction

@@ -17,8 +17,7 @@ import polars as pl
 
 from hptransfer.base.intervals import Array
 from hptransfer.plan.simulate import PUBLIC, STEEPENING
-
-CAP = 0.05  # regret counts up to here, and a diverged run as this: beyond, a run is useless, by however much
+from hptransfer.transfer.cost import LOST
 
 # Exponents of the best LR that published rules give (uniform between): 0 to -1 in width; D^-.32 (bjorck) to none in tokens, and a
 # little above it, since rules disagree on the sign; none to beyond the square root in batch. Half of all widths have muP's 0.
@@ -62,9 +61,9 @@ class World:
     optima: pl.DataFrame
 
     def regret(self, ln_lr: float) -> float:
-        """Loss at an LR over the lowest at the target, minus 1, up to `CAP`."""
+        """Loss at an LR over the lowest at the target, minus 1, up to `LOST`."""
         excess = float(self.bowl.excess(np.array(ln_lr - self.best)))
-        return math.expm1(min(excess, math.log1p(CAP)))
+        return math.expm1(min(excess, math.log1p(LOST)))
 
 
 @dataclass(frozen=True)

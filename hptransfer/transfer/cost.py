@@ -23,7 +23,7 @@ RANGE = (0.05, 0.95)  # quantiles of the optimum between which they lie
 
 
 @dataclass(frozen=True)
-class Cost:
+class Climb:
     """``height``: relative loss above the lowest that the runs show, all cells together, at ``distance`` (ln LR) above the
     optimum, both ascending."""
 
@@ -47,7 +47,7 @@ class Cost:
         return np.concatenate([[lrs[np.argmin(expected)]], value[1:]])
 
 
-def cost_of(surface: Surface, optimum: Array) -> Cost:
+def climb_of(surface: Surface, optimum: Array) -> Climb:
     """What the runs of a surface's sweep say of missing the optima (cells, hyperparameters): those whose other hyperparameters
     cost little, a diverged one being lost. The loss never falls on the way up, so that isotonic regression averages noise out."""
     sweep = surface.sweep
@@ -58,4 +58,4 @@ def cost_of(surface: Surface, optimum: Array) -> Cost:
     above = np.flatnonzero((away[:, 0] > 0) & (others < NEAR))
     above = above[np.argsort(away[above, 0])]
     rising = isotonic_regression(np.minimum(height[above], LOST)).x if len(above) else np.zeros(0)
-    return Cost(surface, np.concatenate([[0.0], away[above, 0]]), np.concatenate([[0.0], np.maximum(rising, 0.0)]))
+    return Climb(surface, np.concatenate([[0.0], away[above, 0]]), np.concatenate([[0.0], np.maximum(rising, 0.0)]))

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hptransfer.transfer.cost import Cost, cost_of
+from hptransfer.transfer.cost import Climb, climb_of
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses
 from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
 from hptransfer.transfer.surface import MISFITS, Surface, fit_surfaces
@@ -92,9 +92,9 @@ class Fit:
         return replace(law, value=self.cost.cheapest(law.value, law.draws))
 
     @cached_property
-    def cost(self) -> Cost:
+    def cost(self) -> Climb:
         """Of missing the optimum."""
-        return cost_of(self.middle, self.optimum)
+        return climb_of(self.middle, self.optimum)
 
 
 def fit_sweep(sweep: Sweep) -> Fit:

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.base.refusals import Refusal, Refused
-from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, decay_between, weight_decay_multiplier
-from hptransfer.runs.point import Job, Number, Point
+from hptransfer.optimizers.rules.weight_decay import weight_decay_multiplier
+from hptransfer.runs.point import Job, Number
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
@@ -223,11 +223,6 @@ def heard_by(groups: Sequence[Group]) -> dict[str, Siblings | None]:
         if len(sweep.x) > 1:
             sweeps[group.name] = sweep
     return heard(sweeps)
-
-
-def decay_multiplier(rule: WeightDecayRule, point: Point) -> float:
-    """Final weight decay over that in base coordinates."""
-    return decay_between(rule, point.settings["base"], point.scales)
 
 
 def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Sweep, str | None]:

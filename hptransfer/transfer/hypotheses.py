@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from hptransfer.transfer.axes import LOGARITHMS
+
 KINDS = {
     "lr": ("lr", "learning_rate", "peak_lr", "max_lr", "lr_multiplier", "eta"),
     "weight_decay": ("weight_decay", "wd", "decay"),
@@ -49,7 +51,7 @@ class Hypothesis:
 def kind_of(name: str) -> str:
     """The kind of a hyperparameter or scale by its usual names (`KINDS`), prefixes of logarithms aside; else its own name."""
     bare = name.lower()
-    for prefix in ("log2_", "log10_", "ln_"):
+    for prefix in LOGARITHMS:
         bare = bare.removeprefix(prefix)
     return _KIND.get(bare, bare)
 

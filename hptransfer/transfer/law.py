@@ -27,8 +27,7 @@ from hptransfer.transfer.hypotheses import Hypothesis
 # Standard deviations, ln, of the scatter of a cell's optimum, and of the wander over one e-fold of scale.
 SCATTERS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 WANDERS = (0.05, 0.1, 0.2, 0.4)
-# Their prior: a half-Cauchy of this scale. Published optima leave a line by about as much, and some by far
-# more.
+# Their prior: a half-Cauchy of this scale. Published optima leave a line by about as much, and some by far more.
 USUAL = 0.06
 FREE = 100.0  # prior variance of the level: nothing is known about it
 RESOLUTION = 0.01  # ln; no optimum is known better

@@ -126,9 +126,9 @@ class _Problem:
         self.at_root, self.at_skew = np.arange(len(self.lower[0])), len(self.lower[0]) + np.arange(k)
         self.at_centre = self.at_skew + k
         self.diagonal = self.at_root[self.lower[0] == self.lower[1]]
-        counts = [len(sweep.x) for sweep in sweeps]
-        first = np.cumsum([0, *counts])
-        self.fit = np.repeat(np.arange(len(sweeps)), counts)  # of each cell
+        self.count = np.array([len(sweep.x) for sweep in sweeps])
+        first = np.concatenate([[0], np.cumsum(self.count)])
+        self.fit = np.repeat(np.arange(len(sweeps)), self.count)  # of each cell
         self.first_cell = first[:-1]
         points = [sweep.near for sweep in sweeps]
         self.cell = np.concatenate([cell + start for (cell, *_), start in zip(points, first, strict=False)])
@@ -153,7 +153,7 @@ class _Problem:
         cells = np.column_stack([np.clip(optimum, self.low, self.high), self.lowest, np.zeros(len(self.fit))])
         shared = np.zeros((len(self.sweeps), self.at_centre[-1] + 1))
         shared[:, self.diagonal] = math.log(math.sqrt(FIRST_CURVATURE))
-        shared[:, self.at_centre] = self._by_fit(optimum) / self._by_fit(np.ones((len(self.fit), 1)))
+        shared[:, self.at_centre] = self._by_fit(optimum) / self.count[:, None]
         return cells, shared
 
     def deviation(self, noise: Array) -> Array:
@@ -276,7 +276,7 @@ class _Problem:
         robust = (1 + (z / OUTLIER) ** 2) ** -0.25  # root of the weight
         own, across = (rows * (robust / sd)[:, None] for rows in self._rows(cells, shared))
         off = cells[:, :k] - shared[self.fit][:, self.at_centre]
-        corner, edge, core = self._blocks(own, across, np.ones(len(self.fit)))
+        corner, edge, core = self._blocks(own, across)
         pull = np.add.reduceat(own * (robust * z)[:, None], self.first_row)
         pull[:, :k] += off / TIE_SD**2
         pull[:, k + 1] += cells[:, k + 1] / SCALE_SD**2
@@ -303,7 +303,7 @@ class _Problem:
         moved = -solved[:, :, -1] - (solved[:, :, :-1] @ step[self.fit][:, :, None])[:, :, 0]
         return np.asarray(moved, float), np.asarray(step, float)
 
-    def _blocks(self, own: Array, across: Array, ones: Array) -> tuple[Array, Array, Array]:
+    def _blocks(self, own: Array, across: Array) -> tuple[Array, Array, Array]:
         """The normal matrix of the rows and the priors: of each cell, between cell and shared, of each fit."""
         k = self.k
         corner = np.add.reduceat(own[:, :, None] * own[:, None, :], self.first_row)
@@ -312,7 +312,7 @@ class _Problem:
         for i in range(k):
             corner[:, i, i] += 1 / TIE_SD**2
             edge[:, i, self.at_centre[i]] -= 1 / TIE_SD**2
-            core[:, self.at_centre[i], self.at_centre[i]] += self._by_fit(ones) / TIE_SD**2
+            core[:, self.at_centre[i], self.at_centre[i]] += self.count / TIE_SD**2
             core[:, self.at_skew[i], self.at_skew[i]] += 1 / SKEW_SD**2
         corner[:, k + 1, k + 1] += 1 / SCALE_SD**2
         return corner, edge, core
@@ -321,7 +321,7 @@ class _Problem:
         """What an error of every row and prior does to the parameters, the solution being linear in it."""
         k, count = self.k, len(self.fit)
         own, across = (rows / sd[:, None] for rows in self._rows(cells, shared))
-        corner, edge, core = self._blocks(own, across, np.ones(count))
+        corner, edge, core = self._blocks(own, across)
         lever = -np.linalg.solve(corner + 1e-9 * np.eye(k + 2), edge)
         inverse = np.linalg.inv(corner + 1e-9 * np.eye(k + 2))
         schur = np.linalg.inv(core + self._by_fit(np.swapaxes(edge, 1, 2) @ lever) + 1e-9 * np.eye(core.shape[1]))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hptransfer.backtest.evaluate import HeldOut, calibration, evaluate, pooled
-from hptransfer.backtest.regret import LOST, Regret, interpolated_regret
+from hptransfer.backtest.regret import Regret, interpolated_regret
+from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.simple import RULES, base, last, powerlaw, vertex
 from hptransfer.transfer.sweep import Sweep, gather
 

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hptransfer.testing.worlds import CAP, KINDS, World, draw
+from hptransfer.testing.worlds import KINDS, World, draw
+from hptransfer.transfer.cost import LOST
 
 SEEDS = range(12)
 worlds = pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind in KINDS for seed in SEEDS])
@@ -61,7 +62,7 @@ def test_regret_is_none_at_the_truth_and_grows_on_both_sides_up_to_the_cap(kind:
     assert world.regret(world.best) == 0
     for side in (-1, 1):
         regrets = [world.regret(world.best + side * distance) for distance in (0.05, 0.1, 8.0)]
-        assert 0 < regrets[0] < regrets[1] < regrets[2] == pytest.approx(CAP)
+        assert 0 < regrets[0] < regrets[1] < regrets[2] == pytest.approx(LOST)
     u = -0.5
     assert world.regret(world.best + u) == pytest.approx(math.exp(world.bowl.curvature * u**2 * (1 + 0.05 * u**2)) - 1)
 
@@ -98,8 +99,8 @@ def test_cliff() -> None:
     for seed in SEEDS:
         world = draw("cliff", seed, noisy=False)
         assert 0.15 <= world.bowl.cliff <= 1
-        assert world.regret(world.best + 1.001 * world.bowl.cliff) == pytest.approx(CAP)
-        assert world.regret(world.best + 0.99 * world.bowl.cliff) < CAP
+        assert world.regret(world.best + 1.001 * world.bowl.cliff) == pytest.approx(LOST)
+        assert world.regret(world.best + 0.99 * world.bowl.cliff) < LOST
         for best, runs in cells(world):
             exploded = runs.filter(pl.col("lr").log() >= best + world.bowl.cliff)["loss"]
             if len(exploded):
