@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 import hptransfer
 from benchmarks.tables import markdown_table
@@ -164,11 +165,25 @@ def scored(found: Backtest) -> Row:
     held = found.calibration
     return row | {
         "coverage, %": None if held["coverage_80"] is None else 100 * held["coverage_80"],
+        "p of 80 %": coverage_p(found),
         "optima": held["optima"],
         "interval score, log2": held["interval_score_log2"],
         "above 5 %": sum(cell.regrets["hptransfer"].value > LOST for cell in found.cells),
         "diverged": found.regret["hptransfer"].get("diverged"),
     }
+
+
+def coverage_p(found: Backtest) -> float | None:
+    """If intervals held 80 %, how likely a coverage at least as far from it is: two-sided, by a t test in which the predictions
+    of one held-out cell, which are judged by the same runs, count as one."""
+    by_cell: dict[tuple[Any, ...], float] = {}
+    for split in found.splits:
+        for cell in split.cells:
+            key = (split.group, *cell.x.round(6).tolist())
+            by_cell[key] = by_cell.get(key, 0.0) + float(np.nansum(cell.covered - (1 - 2 * TAIL)))
+    off = np.array(list(by_cell.values()))
+    spread = math.sqrt(float(off @ off))
+    return 2 * float(stats.t.sf(abs(off.sum()) / spread, len(off))) if spread else None
 
 
 # -- all ---------------------------------------------------------------------------------------------------------------

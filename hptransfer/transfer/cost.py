@@ -18,6 +18,7 @@ from hptransfer.transfer.sweep import Array
 # A run that costs 5 % of the loss is lost; by how much more says nothing, and a mean would be that of its worst case.
 LOST = 0.05
 NEAR = 0.01  # regret of the other hyperparameters up to which a run tells of the LR
+NOISE = 2.0  # standard deviations of the noise within which a run does not contradict the bowl
 CHOICES = 41  # values of the LR that are compared
 RANGE = (0.05, 0.95)  # quantiles of the optimum between which they lie
 
@@ -53,8 +54,10 @@ def climb_of(surface: Surface, optimum: Array) -> Climb:
     sweep = surface.sweep
     h, cell = np.concatenate([sweep.h, sweep.lost]), np.concatenate([sweep.cell, sweep.lost_cell])
     away = h - optimum[cell]
-    others = surface.regret(np.where(np.arange(away.shape[1]) > 0, away, 0.0))
+    is_lr = np.arange(away.shape[1]) == 0
+    others, bowl = surface.regret(np.where(is_lr, 0.0, away)), surface.regret(np.where(is_lr, away, 0.0))
     height = np.concatenate([np.expm1(sweep.ln_loss - surface.offset[sweep.cell]), np.full(len(sweep.lost), math.inf)]) - others
+    height = np.where(np.abs(height - bowl) < NOISE * surface.noise.sd, bowl, height)
     above = np.flatnonzero((away[:, 0] > 0) & (others < NEAR))
     above = above[np.argsort(away[above, 0])]
     rising = isotonic_regression(np.minimum(height[above], LOST)).x if len(above) else np.zeros(0)

@@ -93,13 +93,14 @@ def saturating(rules: Iterable[Hypothesis], scale: str) -> tuple[Hypothesis, ...
 
 
 def _rules(free: float, *named: Hypothesis) -> tuple[Hypothesis, ...]:
-    """Nothing moves, or by a named rule, together as likely as a free exponent. That is rather small than large: ``free`` is its
-    standard deviation in half of the cases, and a quarter of it in the others."""
-    every = (Hypothesis(NONE, 0.0, NARROW, "nothing moves"), *named)
+    """Nothing moves, one of the named rules, or a free exponent, as likely as both. That is rather small than large: ``free`` is
+    its standard deviation in half of the cases, and a quarter of it in the others."""
+    still = 0.25 if named else 0.5
     return (
-        *(replace(one, weight=one.weight / len(every)) for one in every),
-        Hypothesis(FREE, 0.0, free / 4, "no rule", weight=0.5),
-        Hypothesis(FREE, 0.0, free, "no rule", weight=0.5),
+        Hypothesis(NONE, 0.0, NARROW, "nothing moves", weight=still),
+        *(replace(one, weight=(0.5 - still) / len(named)) for one in named),
+        Hypothesis(FREE, 0.0, free / 4, "no rule", weight=0.25),
+        Hypothesis(FREE, 0.0, free, "no rule", weight=0.25),
     )
 
 

@@ -24,11 +24,11 @@ from scipy import stats
 from hptransfer.base.intervals import TAIL, Array
 from hptransfer.transfer.hypotheses import Hypothesis
 
-# Standard deviations, ln, of the scatter of a cell's optimum, and of the wander over one e-fold of scale.
-SCATTERS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
-WANDERS = (0.05, 0.1, 0.2, 0.4)
-# Their prior: a half-Cauchy of this scale. Published optima leave a line by about as much, and some by far more.
-USUAL = 0.06
+# Standard deviations, ln, of the scatter of a cell's optimum, and of the wander over one e-fold of scale; by how likely each is.
+# Optima of public sweeps hardly scatter by themselves, but some tables do by anything; they wander by .05 (muP sweeps, arXiv
+# 2512.05620), .1 (arXiv 2503.04715) or .2 (others) per root of an e-fold.
+SCATTERS = {0.0: 0.44, 0.03: 0.44, 0.1: 0.03, 0.2: 0.03, 0.4: 0.03, 0.8: 0.03}
+WANDERS = {0.05: 0.3, 0.1: 0.3, 0.2: 0.3, 0.4: 0.1}
 FREE = 100.0  # prior variance of the level: nothing is known about it
 RESOLUTION = 0.01  # ln; no optimum is known better
 KNEES = 8  # places of the knee beyond which nothing moves
@@ -77,11 +77,7 @@ class Law:
 
 def usual_sizes() -> Array:
     """ln of the prior of every pair of `SCATTERS` and `WANDERS`."""
-    scatters, wanders = (np.array(sizes) / USUAL for sizes in (SCATTERS, WANDERS))
-    scatters = np.maximum(scatters, scatters[1])  # none at all is as likely as the smallest
-    each = [np.log(sizes) - np.log1p(sizes**2) for sizes in (scatters, wanders)]
-    pairs = np.add.outer(*each).ravel()
-    return np.asarray(pairs - np.logaddexp.reduce(pairs))
+    return np.add.outer(np.log(list(SCATTERS.values())), np.log(list(WANDERS.values()))).ravel()
 
 
 def fit_law(
@@ -139,10 +135,11 @@ def _law_of(
     reach = np.linalg.norm(points, axis=1)
     # Brownian from the middle: independent increments, variance 1 per unit of distance.
     brownian = (reach[:, None] + reach - np.linalg.norm(points[:, None] - points, axis=2)) / 2
+    same = np.linalg.norm(points[:, None] - points, axis=2) < RESOLUTION  # a target among the cells shares its cell's scatter
     noise = covariance + RESOLUTION**2 * np.eye(seen)
     evidence, means, variances, slopes = [], [], [], []
     for scatter, wander in product(SCATTERS, WANDERS):
-        kernel = wander**2 * brownian + scatter**2 * np.eye(seen + 1)
+        kernel = wander**2 * brownian + scatter**2 * same
         factor = np.linalg.cholesky(kernel[:seen, :seen] + noise)
         white = np.linalg.solve(factor, np.column_stack([optimum - centre, columns[:seen], kernel[:seen, seen]]))
         y, design, across = white[:, 0], white[:, 1:-1], white[:, -1]

@@ -16,11 +16,12 @@ from scipy import stats
 from hptransfer.base.intervals import REACH, Array
 from hptransfer.transfer.forecast import Expected, Fit, fit_sweeps
 from hptransfer.transfer.hypotheses import Hypothesis, saturating
-from hptransfer.transfer.law import USUAL, Measured, fit_line, usual_sizes
+from hptransfer.transfer.law import Measured, fit_line, usual_sizes
 from hptransfer.transfer.sweep import Sweep
 
 SPREADS = (0.05, 0.15, 0.4)  # standard deviations of exponents over groups, each as likely as the others
 ODD = 0.1  # share of groups whose exponent may be anything: normal, standard deviation 1
+LEFT = 0.1  # standard deviation, ln, by which optima leave a line, beside their errors
 GRID = 401  # exponents at which their common value is looked for
 REACHED = 3.0  # on both sides of 0: no published exponent is larger
 
@@ -93,7 +94,7 @@ class _Said:
 def _said(fit: Fit) -> _Said:
     """What one group says by its own runs alone: exponents with standard errors, weights of its hypotheses, sizes."""
     sweep, optimum = fit.sweep, fit.measured.optimum
-    left = fit.measured.covariance + USUAL**2 * np.eye(optimum.size)
+    left = fit.measured.covariance + LEFT**2 * np.eye(optimum.size)
     line = fit_line(sweep.x, Measured(optimum, left), draws=400, rng=np.random.default_rng(0))
     law, expected = fit.alone, fit.expected
     keys = [(k, s, (name, scale)) for k, name in enumerate(sweep.hyperparameters) for s, scale in enumerate(sweep.scales)]

@@ -185,7 +185,7 @@ def test_optima_that_leave_the_line_widen_the_interval_and_those_that_do_not_do_
     straight, bent = law(0 * bend, 0.05, MUP, target=6.0), law(bend, 0.05, MUP, target=6.0)
     assert (bent.high - bent.low)[0] > 2 * (straight.high - straight.low)[0]
     scatter = np.exp(bent.sizes).reshape(len(SCATTERS), len(WANDERS)).sum(axis=1)
-    assert SCATTERS[int(np.argmax(scatter))] >= 0.2
+    assert list(SCATTERS)[int(np.argmax(scatter))] >= 0.2
 
 
 def test_a_trend_that_flattened_is_not_carried_on() -> None:
