@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from synthetic import draw_world
 
+from benchmarks.multipliers import draw_world
 from hptransfer.experiment import ValidationSettings
 from hptransfer.validate.speedup import Spent
 from hptransfer.validate.survival import Measured, survival, to_tell

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from synthetic import World, draw_world
 
+from benchmarks.multipliers import World, draw_world
 from hptransfer.validate.configurations import SEARCH_FREEDOM
 from hptransfer.validate.protocol import BRACKETED
 from hptransfer.validate.result import Multiplier
