@@ -72,7 +72,7 @@ def test_two_scales_tell_nothing() -> None:
 
 def test_more_seeds_tell_as_often_as_not_where_that_is_what_is_advised() -> None:
     advised = told = 0
-    for number in range(30):
+    for number in range(60):
         rng = np.random.default_rng(number)
         found = survival(measured(rng, slope=0.0, noise=0.004))
         if found.verdict != "cannot_tell" or (settings := to_tell(found, SETTINGS)) is None:
