@@ -42,31 +42,6 @@ class Truth:
         return math.log(2.0 * (width / 64) ** -0.1) + bowl + self.wd_curvature * v**2
 
 
-@dataclass(frozen=True)
-class World:
-    """AdamW's true loss over horizons, E + B D^-beta, and the true standard deviation over seeds, relative."""
-
-    floor: float
-    scale: float
-    exponent: float
-    noise: float
-
-    def loss(self, horizon: float) -> float:
-        """Nats per token after ``horizon`` times the tokens of the target."""
-        return self.floor + self.scale * horizon**-self.exponent
-
-    def run(self, rng: np.random.Generator, horizon: float, seeds: int) -> np.ndarray:
-        """Final losses by seed."""
-        return self.loss(horizon) * (1 + self.noise * rng.standard_normal(seeds))
-
-
-def draw_world(rng: np.random.Generator, noise: float, exponents: tuple[float, float] = (0.2, 0.45)) -> World:
-    """A loss of 2.2 at the target that falls by 3 to 5 % with the first doubling."""
-    exponent, fall = rng.uniform(*exponents), rng.uniform(0.03, 0.05)
-    scale = 2.2 * fall / (1 - 2**-exponent)
-    return World(2.2 - scale, scale, exponent, noise)
-
-
 def make_experiment(**changes: object) -> Experiment:
     """Widths 64 and 128, target 256, a fixed horizon; keyword arguments replace fields."""
     fields: dict[str, object] = {

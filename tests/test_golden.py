@@ -4,8 +4,9 @@
 EPYC, 26 November 2026), ``golden/*.json`` what its commands printed.
 Keys have new names since; the functions here that turn today's output into the old shape are the map. What the model of a
 prediction says (``transfer.json``, ``plan.json``, and of ``report.json`` what it shows of predictions) was made anew when
-hypotheses began to compete: HPTRANSFER_GOLDEN=1 writes the numbers of today over those of the same place. The runs at the
-held-out width are of the predictions that the stores registered, so that validations and pages are made of these.
+hypotheses began to compete, and compute multipliers when the exponent between horizons was learned: HPTRANSFER_GOLDEN=1 writes
+the numbers of today over those of the same place. The runs at the held-out width are of the predictions that the stores
+registered, so that validations and pages are made of these.
 """
 
 from __future__ import annotations
@@ -189,6 +190,7 @@ def test_validate(registered: str, experiment: str, capsys: pytest.CaptureFixtur
     old, new = golden(experiment, "validate"), printed(capsys, "validate", "--experiment", experiment)
     assert len(Store("runs").records()) == runs
     assert [one["optimizer"] for one in old["validations"]] == [one["arm"] for one in new["validations"]]
+    make_anew(experiment, "validate", settled(old, new))
     assert_same(old, new)
     for before, now in zip(old["validations"], new["validations"], strict=True):
         for kind in ("runs", "baseline_runs"):

@@ -27,16 +27,21 @@ Files = dict[str, str]
 def build(results: Results, options: str = "") -> tuple[Summary, Document, Files]:
     """The summary, the document, and the content of every file by its name. ``options`` are appended to the commands that are
     named."""
-    frames, summary, runs = all_frames(results), summarize(results, options), run_table(results)
-    document = page.document(summary, frames, runs, options)
+    document, summary, frames, runs = _written(results, options)
     files = {"summary.json": summary.model_dump_json(indent=1) + "\n", "runs.csv": csv(runs)}
     return summary, document, files | rendered(document, frames, "report.md")
 
 
 def build_page(results: Results, options: str, live: Sequence[str]) -> str:
     """The page alone, as it stands while a search runs; ``live`` are the lines at its top."""
-    summary, runs = summarize(results, options), run_table(results)
-    return render.html(page.document(summary, all_frames(results), runs, options, live))
+    document, *_ = _written(results, options, live)
+    return render.html(document)
+
+
+def _written(results: Results, options: str, live: Sequence[str] = ()) -> tuple[Document, Summary, Frames, pl.DataFrame]:
+    """The document, with what it tells: the summary, the tables behind its charts, and the runs."""
+    frames, summary, runs = all_frames(results), summarize(results, options), run_table(results)
+    return page.document(summary, frames, runs, options, live), summary, frames, runs
 
 
 def rendered(document: Document, frames: Frames, markdown: str) -> Files:

@@ -71,7 +71,8 @@ class Swept:
 
 def predicted(source: str, outcomes: Sequence[Swept]) -> tuple[Document, Frames]:
     """The page of ``transfer --table``, and the tables behind its charts."""
-    frames, names = _frames(outcomes), outcomes[0].group.hyperparameters
+    searched, names = _searched(outcomes), outcomes[0].group.hyperparameters
+    frames = _frames(searched)
     overview = Table.of(
         {"group": one.group.name}
         | {f"predicted {name}": within(one.values[name]) if name in one.values else "-" for name in names}
@@ -81,7 +82,7 @@ def predicted(source: str, outcomes: Sequence[Swept]) -> tuple[Document, Frames]
     )
     verdicts = [verdict for one in outcomes for verdict in _verdicts(one)]
     sections = (
-        *_evidence(frames, outcomes),
+        *_evidence(frames, searched, outcomes),
         _rules(outcomes),
         _checks(outcomes),
         _left_out([note for one in outcomes for note in one.group.notes]),
@@ -92,7 +93,8 @@ def predicted(source: str, outcomes: Sequence[Swept]) -> tuple[Document, Frames]
 
 def backtested(source: str, outcomes: Sequence[Swept], found: Backtest) -> tuple[Document, Frames]:
     """The page of ``backtest``, and the tables behind its charts. ``outcomes``: the whole groups, without a target."""
-    frames, best = _frames(outcomes), found.regret
+    searched, best = _searched(outcomes), found.regret
+    frames = _frames(searched)
     held = found.calibration
     coverage = "No held-out cell shows its optimum."
     if held["coverage_80"] is not None:
@@ -116,7 +118,7 @@ def backtested(source: str, outcomes: Sequence[Swept], found: Backtest) -> tuple
     sections = (
         _regrets(found),
         _intervals(found),
-        *_evidence(frames, outcomes),
+        *_evidence(frames, searched, outcomes),
         _left_out([*found.notes, *found.failed, *(one.refusal.text for one in outcomes if one.refusal)]),
         _origin(source, outcomes),
     )
@@ -153,21 +155,19 @@ def _searched(outcomes: Sequence[Swept]) -> list[Searched]:
     return found
 
 
-def _frames(outcomes: Sequence[Swept]) -> Frames:
-    given = _searched(outcomes)
-    return {make.__name__: make(given) for make in OF_SEARCHES if make.__name__ != "weight_decay_curves"}
+def _frames(searched: Sequence[Searched]) -> Frames:
+    return {make.__name__: make(searched) for make in OF_SEARCHES if make.__name__ != "weight_decay_curves"}
 
 
-def _evidence(frames: Frames, outcomes: Sequence[Swept]) -> Iterator[Section]:
-    given = _searched(outcomes)
-    hyperparameter, names = plain_name(given[0].hyperparameter), [[one.group.name] for one in outcomes]
+def _evidence(frames: Frames, searched: Sequence[Searched], outcomes: Sequence[Swept]) -> Iterator[Section]:
+    hyperparameter, names = plain_name(searched[0].hyperparameter), [[one.group.name] for one in outcomes]
     intro = "Every run. Lines are the fitted bowl. Thick bars are the values that cannot be told from the best, by two standard "
     intro += "deviations of the noise. Diamonds are the lowest loss of each cell. Crosses at the top are runs that diverged."
     curves = tuple(lr_figures(frames, hyperparameter, "", "loss"))
     yield Section("curves", f"Loss against {hyperparameter}", intro, curves)
     figures: list[Figure] = []
-    for scale in dict.fromkeys(scale for one in given for scale in one.scales):
-        first = (replace(one, scales=tuple(dict.fromkeys((scale, *one.scales)))) for one in given if scale in one.scales)
+    for scale in dict.fromkeys(scale for one in searched for scale in one.scales):
+        first = (replace(one, scales=tuple(dict.fromkeys((scale, *one.scales)))) for one in searched if scale in one.scales)
         frame = optimum_against_width(first)
         figures += optimum_figures(frame, names, plain_name(scale), hyperparameter, "")
     intro = "Dots are the optima of the cells, the diamond is the prediction, both with 80 % intervals. Over one scale the solid "

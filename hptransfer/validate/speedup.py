@@ -9,15 +9,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.special import softmax
+from scipy.stats import norm, t
 
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.runs.curves import cost_to_loss
 from hptransfer.validate.result import Multiplier
 
-# Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons. Published: .28 (arXiv
-# 2203.15556), .37 (arXiv 2404.10102, its refit); .22 to .60 through triples of horizons of one size in Step Law's public runs.
-EXPONENT = (0.2, 0.5)
+# Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons: about .35 before any
+# ladder is seen, with a factor of 2 for one standard deviation, as what is published scatters. Over tokens: .095 without a floor
+# (arXiv 2001.08361), .28 (2203.15556), .37 (2404.10102, its refit), .2 to .5 by size (2506.10972), .06 to .60 and .33 in the
+# median through triples of horizons of one size in Step Law's public runs. Over the area under the LR: .43 to .51 (2503.12811),
+# .73 to .81 (2408.11029, refitted).
+EXPONENTS = np.geomspace(0.03, 2.0, 400)
+PRIOR = softmax(norm.logpdf(np.log(EXPONENTS), math.log(0.35), math.log(2)))
+MISTUNED = 3e-4  # loss of a rung above the curve, relative: its LR and weight decay are not the very best
 FARTHEST = 4.0  # in cost, beyond the baseline's, that a curve is extrapolated to
 DRAWS = 2000  # of every loss, for intervals and p-values
 
@@ -44,10 +50,11 @@ def compute_multiplier(baseline: Sequence[Spent], challenger: Spent, *, seed: in
     """Where the baseline's ladder of horizons at one width reaches the challenger's loss, over the challenger's cost.
 
     Between two horizons the loss falls as E + B cost^-beta: the chord of ln cost over ln loss lies above such a curve and would
-    flatter the challenger by 1 to 2 % of the multiplier. A longer run that ended higher adds nothing: the curve is that of the
-    lowest loss so far, which can only favour the baseline. Outside the ladder nothing is extrapolated: the value is a bound,
-    ``>`` or ``<``, and an end of the 80 % interval that leaves the ladder is None. Losses and beta are drawn; to the p-value a
-    draw shows a speedup when it is above 1 or above a bound of at least 1.
+    flatter the challenger by 1 to 2 % of the multiplier. Three horizons say what beta is, with two it is what is usual. A longer
+    run that ended higher adds nothing: the curve is that of the lowest loss so far, which can only favour the baseline. Outside
+    the ladder nothing is extrapolated: the value is a bound, ``>`` or ``<``, and an end of the 80 % interval that leaves the
+    ladder is None. Losses and beta are drawn; to the p-value a draw shows a speedup when it is above 1 or above a bound of at
+    least 1.
     """
     ladder = _by_cost(baseline)
     values, before, beyond = ladder_multipliers(ladder, challenger, seed=seed)
@@ -69,7 +76,7 @@ def ladder_multipliers(
     rng = np.random.default_rng(seed)
     losses = np.minimum.accumulate(_draw(ladder, rng), axis=1)
     loss = _draw([challenger], rng)[:, 0]
-    beta = np.concatenate([[sum(EXPONENT) / 2], rng.uniform(*EXPONENT, DRAWS)])
+    beta = _exponents(ladder, rng)
     costs = np.array([point.cost for point in ladder])
     with np.errstate(all="ignore"):  # outside the ladder there is no number, and none is used
         inside = costs[0] * _along((costs / costs[0]) ** -beta[:, None], losses, loss) ** (-1 / beta)
@@ -167,6 +174,31 @@ def _draw(points: Sequence[Spent], rng: np.random.Generator) -> Array:
     scale = np.ones((DRAWS, 1)) if freedom is None else np.sqrt(freedom / rng.chisquare(freedom, (DRAWS, 1)))
     drawn = losses * np.exp(errors * scale * rng.standard_normal((DRAWS, len(points))))
     return np.vstack([losses, drawn])
+
+
+def _exponents(ladder: Sequence[Spent], rng: np.random.Generator) -> Array:
+    """beta (1 + DRAWS,): its mean in logarithms, then drawn from `PRIOR` and what the ladder's losses say. They are drawn apart
+    from the losses, whose noise moves a multiplier far more than the bend between two of them does."""
+    weights = softmax(np.log(PRIOR) + _log_likelihood(ladder)) if len(ladder) > 2 else PRIOR
+    usual = math.exp(float(weights @ np.log(EXPONENTS)))
+    return np.concatenate([[usual], rng.choice(EXPONENTS, DRAWS, p=weights)])
+
+
+def _log_likelihood(ladder: Sequence[Spent]) -> Array:
+    """Of each of `EXPONENTS`, up to a constant: of a weighted least-squares fit of the losses, those at the ladder's ends being
+    anything beforehand. Student's t where the noise is an estimate."""
+    costs, losses = np.array([(point.cost, point.loss) for point in ladder]).T
+    precision = 1 / ((MISTUNED * losses) ** 2 + np.array([point.standard_error for point in ladder]) ** 2)
+    freedom = min((point.freedom for point in ladder if point.freedom is not None), default=math.inf)
+    bent = (costs / costs[0]) ** -EXPONENTS[:, None]
+    fallen = (1 - bent) / (1 - bent[:, -1:])  # share of the fall from the first to the last, (exponents, ladder)
+    share = precision / precision.sum()
+    x, y = fallen - (fallen @ share)[:, None], losses - losses @ share
+    spread = (precision * x**2).sum(axis=1)
+    misfit = (precision * y**2).sum() - (precision * x * y).sum(axis=1) ** 2 / spread
+    degrees = freedom + len(ladder) - 2
+    fit = -misfit / 2 if math.isinf(freedom) else -degrees / 2 * np.log1p(misfit / freedom)
+    return np.asarray(fit - np.log(spread) / 2)
 
 
 def _along(x: Array, y: Array, target: Array) -> Array:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from synthetic import World, draw_world
 
+from benchmarks.multipliers import World, draw_world
 from hptransfer.validate.configurations import SEARCH_FREEDOM
 from hptransfer.validate.protocol import BRACKETED
 from hptransfer.validate.result import Multiplier
-from hptransfer.validate.speedup import Spent, compute_multiplier
+from hptransfer.validate.speedup import EXPONENTS, PRIOR, Spent, compute_multiplier
 
 pytestmark = pytest.mark.xdist_group(__name__)  # all on one worker: the experiments are made once
 
@@ -82,12 +82,14 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
+    """Of worlds whose beta is as often large or small as it is taken to be."""
     found = []
     for noise in NOISES:
         for multiplier in MULTIPLIERS:
             rng = np.random.default_rng([round(1000 * noise), round(10 * multiplier)])
             for seed in range(EXPERIMENTS):
-                baseline, challenger = experiment(rng, draw_world(rng, noise), multiplier)
+                beta = float(rng.choice(EXPONENTS, p=PRIOR))
+                baseline, challenger = experiment(rng, draw_world(rng, noise, (beta, beta)), multiplier)
                 found.append(Outcome(multiplier, noise, compute_multiplier(baseline, challenger, seed=seed)))
     return found
 
@@ -131,3 +133,14 @@ def test_the_multiplier_is_not_biased(outcomes: list[Outcome]) -> None:
     for multiplier in MULTIPLIERS:
         errors = [outcome.error for outcome in outcomes if (outcome.multiplier, outcome.noise) == (multiplier, 0.001)]
         assert abs(float(np.median(errors))) < 0.005
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.1, 0.6, 1.0])
+def test_three_horizons_tell_an_unusual_beta(beta: float) -> None:
+    rng, found = np.random.default_rng(round(100 * beta)), []
+    for seed in range(200):
+        baseline, challenger = experiment(rng, draw_world(rng, 0.001, (beta, beta)), 2.5)
+        assert len(baseline) >= 3
+        found.append(Outcome(2.5, 0.001, compute_multiplier(baseline, challenger, seed=seed)))
+    assert 0.7 <= coverage(found) <= 0.9
+    assert abs(float(np.median([outcome.error for outcome in found]))) < 0.01
