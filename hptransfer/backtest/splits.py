@@ -229,7 +229,7 @@ def _held_out(
 def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str], None]) -> Sweep:
     """The sweep of some rows; what is left out of it is said."""
     group = table.group_of(words, frame, columns)
-    sweep, dropped = sweep_of(group.records, columns.scale, columns.hp)
+    sweep, dropped = sweep_of(group.runs, columns.scale, columns.hp)
     for note in (*group.notes, *([dropped] if dropped else [])):
         say(f"{words}: {note}")
     return sweep
