@@ -54,8 +54,8 @@ def predicted(frame: pl.DataFrame, world: World) -> Interval:
     """The best LR that is predicted of a world's group, from all of its table. Raises Refused."""
     columns = Columns(("group",), world.scales, ("lr",), "loss")
     groups = {name: group_of(name, part, columns) for name, part in split_groups(frame, columns).items()}
-    others = heard_by(list(groups.values()))[world.group]
     target = table_target(columns, world.at)
+    others = heard_by(list(groups.values()), target).get(world.group)
     return predict_group(groups[world.group], target, bare_job, others=others).hyperparameters["lr"]
 
 

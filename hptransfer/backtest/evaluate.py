@@ -10,7 +10,7 @@ import numpy as np
 
 from hptransfer.backtest.regret import Regret, interpolated_regret
 from hptransfer.base.intervals import REACH, TAIL
-from hptransfer.transfer.forecast import fit_sweeps
+from hptransfer.transfer.forecast import Fit, fit_sweeps
 from hptransfer.transfer.siblings import Siblings
 from hptransfer.transfer.sweep import Array, Sweep
 
@@ -59,10 +59,10 @@ class HeldOut:
         return np.asarray(np.abs(self.predicted[OURS] - self.own))
 
 
-def evaluate(known: Sweep, held: Sweep, rules: Mapping[str, Forecaster], others: Siblings | None = None) -> list[HeldOut]:
-    """Every held-out cell, predicted from the known ones by ``rules`` and by us, who hear what ``others`` say. The known cells
-    need two scales."""
-    fit, *cells = fit_sweeps([known, *(held.take([cell]) for cell in range(len(held.x)))])
+def evaluate(fit: Fit, held: Sweep, rules: Mapping[str, Forecaster], others: Siblings | None = None) -> list[HeldOut]:
+    """Every held-out cell, predicted from the known ones, which are fitted, by ``rules`` and by us, who hear what ``others`` say.
+    The known cells need two scales."""
+    known, cells = fit.sweep, fit_sweeps([held.take([cell]) for cell in range(len(held.x))])
     expected = others.join(fit.expected, known.hyperparameters, known.scales) if others else fit.expected
     found = []
     for cell, (x, alone) in enumerate(zip(held.x, cells, strict=True)):

@@ -20,7 +20,7 @@ from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
 from hptransfer.transfer.forecast import Fit, fit_sweeps
 from hptransfer.transfer.group import sweep_of
-from hptransfer.transfer.siblings import Siblings, siblings
+from hptransfer.transfer.siblings import siblings
 from hptransfer.transfer.simple import RULES
 from hptransfer.transfer.sweep import Array, Sweep
 from hptransfer.transfer.table import Columns
@@ -149,8 +149,8 @@ def backtest_frame(
             notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
             for words, rows in hold.splits(group, columns.scale[0]):
                 with _apart(f"{name}, {words}", failed):
-                    held, others = rows(group), partial(known.beside, name, words, rows)
-                    if cells := _held_out(f"{name}, {words}", group, held, columns, rules, others, notes.append):
+                    held, fits = rows(group), partial(known.fits, words, rows)
+                    if cells := _held_out(name, words, group, held, columns, rules, fits, notes.append):
                         splits.append(Split(name, words, tuple(cells)))
     if not splits:
         raise UsageError("; ".join(failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes]))
@@ -162,16 +162,15 @@ class _Known:
 
     def __init__(self, groups: Mapping[str, pl.DataFrame], columns: Columns) -> None:
         self._groups, self._columns = groups, columns
-        self._fits: dict[tuple[str, str], Fit | None] = {}
+        self._fits: dict[str, dict[str, Fit]] = {}
 
-    def beside(self, name: str, words: str, rows: Rows) -> Siblings | None:
-        """What the other groups say, of which the same part is held out: no prediction sees a cell as large as its own."""
-        missing = [other for other in self._groups if (other, words) not in self._fits]
-        sweeps = {other: sweep for other in missing if (sweep := self._sweep(other, rows)) is not None}
-        found = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True)) if sweeps else {}
-        self._fits |= {(other, words): found.get(other) for other in missing}
-        fits = [fit for other in self._groups if other != name and (fit := self._fits[other, words]) is not None]
-        return siblings(fits)
+    def fits(self, words: str, rows: Rows) -> Mapping[str, Fit]:
+        """By group, of those with two cells or more. The same part is held out of all, so that no prediction sees a cell as large
+        as its own, by what other groups say."""
+        if words not in self._fits:
+            sweeps = {name: sweep for name in self._groups if (sweep := self._sweep(name, rows)) is not None}
+            self._fits[words] = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True))
+        return self._fits[words]
 
     def _sweep(self, name: str, rows: Rows) -> Sweep | None:
         try:
@@ -207,15 +206,17 @@ def _rule(name: str, formulas: Mapping[str, str], columns: Columns) -> Forecaste
 
 
 def _held_out(
+    name: str,
     words: str,
     group: pl.DataFrame,
     held: pl.Series,
     columns: Columns,
     rules: Mapping[str, Forecaster],
-    others: Callable[[], Siblings | None],
+    fits: Callable[[], Mapping[str, Fit]],
     say: Callable[[str], None],
 ) -> Sequence[HeldOut]:
     """The held-out cells of a split; none, and a line why, where it cannot be judged."""
+    words = f"{name}, {words}"
     if not held.any() or held.all():
         say(f"{words}: skipped, {'all' if held.all() else 'no'} rows are held out")
         return ()
@@ -223,13 +224,13 @@ def _held_out(
     if len(known.x) < 2 or len(judged.x) == 0:
         say(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
         return ()
-    return evaluate(known, judged, rules, others())
+    return evaluate(fits()[name], judged, rules, siblings([fit for other, fit in fits().items() if other != name]))
 
 
 def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str], None]) -> Sweep:
     """The sweep of some rows; what is left out of it is said."""
     group = table.group_of(words, frame, columns)
-    sweep, dropped = sweep_of(group.records, columns.scale, columns.hp)
+    sweep, dropped = sweep_of(group.runs, columns.scale, columns.hp)
     for note in (*group.notes, *([dropped] if dropped else [])):
         say(f"{words}: {note}")
     return sweep

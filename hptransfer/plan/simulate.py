@@ -129,15 +129,15 @@ class _Study:
         steps = np.sqrt(np.diff(x[order], prepend=x.min())) * rng.standard_normal(len(x))
         wander = np.empty(len(x))
         wander[order] = WANDER * np.cumsum(steps)
-        self.optimum = centre + (scenario.theory + drift) * (x - math.log(scenario.base)) + wander
+        self.optimum = (centre + (scenario.theory + drift) * (x - math.log(scenario.base)) + wander).tolist()
         self.runs: list[tuple[list[float], list[float]]] = []
         for cell, own in enumerate(rng.spawn(len(scenario.widths))):
             self.runs.append(self._search(cell, trials, own))
 
-    def excess(self, d: Array) -> Array:
+    def excess(self, d: float) -> float:
         """ln loss above the lowest, at ln LR ``d`` from the optimum."""
-        v = np.where(d > 0, self.skew * d, d)
-        return np.asarray(self.curvature * v**2 * (1 + STEEPENING * v**2))
+        squared = (self.skew * d if d > 0 else d) ** 2
+        return float(self.curvature * squared * (1 + STEEPENING * squared))
 
     def sweep(self, trials: int) -> Sweep:
         """Its runs after so many trials a width."""
@@ -154,7 +154,7 @@ class _Study:
         """Regret at the target by the fit of its runs, and half the width of the 80 % interval, ln."""
         expected = [[in_width(self.scenario.theory, self.scenario.readout)]]
         law = fit.law(np.log([self.scenario.target]), expected)
-        regret = np.expm1(self.excess(law.value[0] - self.optimum[-1]))
+        regret = np.expm1(self.excess(float(law.value[0]) - self.optimum[-1]))
         return float(regret), float(law.high[0] - law.low[0]) / 2
 
     def _count(self, cell: int, trials: int) -> int:
@@ -175,14 +175,18 @@ class _Study:
         for i in range(self._count(cell, trials)):
             if i >= len(lrs):
                 step = reach * rng.uniform(0.5, 1.5) * (-1 if i % 2 else 1 / self.skew)
-                best = lrs[int(np.argmin(losses))] if cell == 0 or i >= scenario.batch else self._handed_on(cell)
-                lrs.append(float(np.clip(best + step, -edge, edge)))
-            losses.append(float(self.excess(np.array(lrs[i] - self.optimum[cell]))) + self.noise * rng.standard_normal())
+                best = _best(lrs, losses) if cell == 0 or i >= scenario.batch else self._handed_on(cell)
+                lrs.append(min(max(best + step, -edge), edge))
+            losses.append(self.excess(lrs[i] - self.optimum[cell]) + self.noise * rng.standard_normal())
         return lrs, losses
 
     def _handed_on(self, cell: int) -> float:
         """Where theory puts the optimum of a width by the best of the first runs of the narrower one."""
         lrs, losses = self.runs[cell - 1]
         first, widths = self.scenario.first_look - self.scenario.compared + (cell == 1), self.scenario.widths
-        best = lrs[int(np.argmin(losses[: max(first, 1)]))]
-        return best + self.scenario.theory * math.log(widths[cell] / widths[cell - 1])
+        return _best(lrs, losses[: max(first, 1)]) + self.scenario.theory * math.log(widths[cell] / widths[cell - 1])
+
+
+def _best(lrs: Sequence[float], losses: Sequence[float]) -> float:
+    """The LR of the lowest of the losses."""
+    return lrs[losses.index(min(losses))]

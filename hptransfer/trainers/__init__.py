@@ -36,9 +36,12 @@ def resolve(point: Point) -> Job:
 
 def inputs_of_arms(experiment: Experiment, arms: Sequence[Arm]) -> dict[str, Inputs]:
     """What the runs of these arms read, by arm, as it is here and now. Raises UsageError where it is not there."""
-    return {
-        arm.name: TRAINERS.get("command" if experiment.under(arm).trainer else "ours").inputs(experiment, arm) for arm in arms
-    }
+    found: dict[int, Inputs] = {}
+    for arm in arms:
+        one = experiment.under(arm)
+        if id(one) not in found:  # arms that change nothing of the experiment read the same
+            found[id(one)] = TRAINERS.get("command" if one.trainer else "ours").inputs(experiment, arm)
+    return {arm.name: found[id(experiment.under(arm))] for arm in arms}
 
 
 __all__ = ["TRAINERS", "Place", "Trainer", "inputs_of_arms", "resolve", "trainer_of"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
+from hptransfer.base.intervals import Array
 from hptransfer.runs.point import Number
 
 LOGARITHMS = {"log2_": math.log(2.0), "log10_": math.log(10.0), "ln_": 1.0}  # prefixes of names whose values are logarithms
@@ -18,6 +21,11 @@ def unit(name: str) -> float:
 def logarithm(name: str, value: Number) -> float:
     """ln of a value on the axis ``name``."""
     return value * unit(name) if unit(name) else math.log(value)
+
+
+def logarithms(name: str, values: Array) -> Array:
+    """`logarithm` of many values."""
+    return values * unit(name) if unit(name) else np.log(values)
 
 
 def from_ln(name: str, ln_value: float) -> float:

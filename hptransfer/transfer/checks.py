@@ -24,7 +24,7 @@ ADVISORY = ("block size", "optimizer options")
 
 def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
     """Every precondition of predicting ``target`` from the group. Only what runs and target have can be checked."""
-    jobs = [record.job for record in group.used]
+    jobs = [record.job for record in group.used.kinds]
     points = [job.point for job in jobs]
     checks = [_scales(group, points)]
     for name in dict.fromkeys(name for job in jobs for name in job.constants):

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     if args.report and not args.table:
         raise UsageError("--report is the page of a --table; that of an experiment is `hptransfer report`")
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
-    others = heard_by([question.group for question in questions]) if args.table else {}
+    others = heard_by([question.group for question in questions], questions[0].target) if args.table else {}
     predictions: dict[str, Prediction] = {}
     written: dict[str, str] = {}
     for question in questions:

@@ -65,14 +65,13 @@ def predict_group(
         values = {name: estimate.value for name, estimate in estimates.items()}
         point = target.point.model_copy(update={"hyperparameters": target.point.hyperparameters | values})
         job = resolve(point)
-    budget = Counter(cell_words({name: record.point[name] for name in fitted.scales}) for record in group.records)
     return Prediction(
         name=group.name,
         hyperparameters=estimates,
         drifts=_drifts(fitted, law, target, draws, seed),
         expected_regret=float(np.mean(fit.cost.at(law.value - law.draws))) if fit and law else None,
         noise=fit.middle.noise.sd if fit else None,
-        budget=dict(sorted(budget.items(), key=lambda item: _natural(item[0]))),
+        budget=_budget(group, fitted.scales),
         optima=_optima(fitted),
         bowl=Bowl(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])) if fit else None,
         hold_out=_hold_out(fitted, draws, seed) if fit else None,
@@ -81,6 +80,15 @@ def predict_group(
         job=job,
         provenance=provenance or {},
     )
+
+
+def _budget(group: Group, scales: Sequence[str]) -> dict[str, int]:
+    """How many runs there are in each cell, the smallest first."""
+    cells = np.column_stack([group.runs.column(name) for name in scales])
+    found = Counter[str]()
+    for cell, runs in zip(*np.unique(cells, axis=0, return_counts=True), strict=True):
+        found[cell_words(dict(zip(scales, cell.tolist(), strict=True)))] += int(runs)
+    return dict(found)
 
 
 def _by_rule(rule: str, fitted: Fitted, law: Law, target: Job | None) -> Law:
@@ -268,8 +276,3 @@ def _usual(name: str, fitted: Fitted) -> float:
     near = sum(excess <= 2 * fitted.fit.middle.noise.sd for excess, _ in ranked)
     values = [value for _, value in ranked[: max(BEST_RUNS, near)]]
     return math.exp(float(np.mean(np.log(values)))) if min(values) > 0 else 0.0
-
-
-def _natural(cell: str) -> tuple[float, ...]:
-    """Cells in the order of their numbers rather than of their digits."""
-    return tuple(float(word.rstrip(",")) for word in cell.split() if word[0].isdigit())

@@ -49,7 +49,7 @@ def design(
     fitted = [record for record in records if complete[_cell(record)] > MIN_RUNS]
     if not fitted:
         return []
-    group = fit_group(Group("", tuple(fitted)), target)
+    group = fit_group(Group("", fitted), target)
     assert group.fit is not None
     surface, law, names = group.fit.middle, group.law(target), group.hyperparameters
     own = [record for record in records if record.point.is_in(target.point.scales)]

@@ -26,7 +26,7 @@ def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFram
         )
     rows = []
     for members in alike.values():
-        for record in Group("", tuple(members)).used:
+        for record in Group("", members).used:
             settings = record.point.settings
             words = {"corpus": record.job.constants.get("corpus"), "schedule": json.dumps(settings.get("schedule"))}
             rows.append(record.row() | words | {"horizon": horizon_words(record.point)})

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
@@ -19,7 +20,8 @@ from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
 from hptransfer.transfer.hypotheses import Hypothesis, assumed, hypotheses, in_width
 from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
-from hptransfer.transfer.siblings import Siblings, heard
+from hptransfer.transfer.runs import Runs
+from hptransfer.transfer.siblings import Siblings, siblings
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
@@ -37,13 +39,21 @@ class Group:
     """
 
     name: str
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     scales: tuple[str, ...] = ("width", "depth", "tokens", "batch_tokens")
     hyperparameters: tuple[str, ...] = ("lr",)
     optional: str | None = "weight_decay"
     notes: tuple[str, ...] = ()
+    _fits: dict[tuple[tuple[str, ...], ...], tuple[Fit | None, str | None]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    @property
+    @cached_property
+    def runs(self) -> Runs:
+        """Its records in columns."""
+        return Runs.of(self.records)
+
+    @cached_property
     def frozen(self) -> dict[str, Number]:
         """What was settled on of the hyperparameters that are not fitted: the most frequent at the largest cell; of equals that
         of the best run. A search varies them in its first trials at the smallest cell and keeps them from there on."""
@@ -59,43 +69,50 @@ class Group:
         kept = max(losses, key=lambda values: (len(losses[values]), -min(losses[values])))
         return dict(zip(names, kept, strict=True))
 
-    @property
-    def used(self) -> tuple[Record, ...]:
+    @cached_property
+    def used(self) -> Runs:
         """The runs that the fit is of: those at what was settled on, in an order of their own; not those that failed, which say
         nothing of their values."""
-        kept = self.frozen
-        found = (
-            record
-            for record in self.records
-            if record.state != "failed" and all(record.point[name] == value for name, value in kept.items())
-        )
-        return tuple(sorted(found, key=lambda record: record.run_id))
+        kept = self.runs.state != "failed"
+        for name, value in self.frozen.items():
+            kept &= self.runs.column(name) == value
+        found = np.flatnonzero(kept)
+        return self.runs.take(found[np.argsort(self.runs.run_id[found], kind="stable")])
 
     @property
     def gives_optima(self) -> bool:
         """Whether its rows are optima rather than runs."""
-        return all(record.state == "complete" and record.loss is None for record in self.records)
+        return bool(np.all((self.runs.state == "complete") & np.isnan(self.runs.loss)))
 
     def varying(self, target: Job | None) -> tuple[str, ...]:
         """Its scales that differ among runs and target: one that does not says nothing. Tokens that grow with the model by one
         policy are the model's. The first where none differs."""
-        points = [record.point for record in self.used] + ([target.point] if target else [])
+        points = [record.point for record in self.used.kinds] + ([target.point] if target else [])
         policies = [point.settings.get("horizon") or {} for point in points]
         follows = policies[-1].get("policy") in ("tpp", "formula")
         one_policy = follows and all(one == policies[-1] for one in policies)
         names = [name for name in self.scales if not (name == "tokens" and one_policy)]
         return tuple(name for name in names if len({point.scales.get(name) for point in points}) > 1) or self.scales[:1]
 
+    def fit(self, scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Fit | None, str | None]:
+        """The surfaces of its cells (None: none has enough runs), and in words which cells were left out. Kept: a group is asked
+        for itself, and for what it says to its siblings."""
+        key = tuple(scales), tuple(hyperparameters)
+        if key not in self._fits:
+            sweep, dropped = sweep_of(self.used, scales, hyperparameters)
+            self._fits[key] = fit_sweep(sweep) if len(sweep.x) else None, dropped
+        return self._fits[key]
+
 
 def group_of_arm(name: str, records: Sequence[Record]) -> Group:
     """The runs of an arm of a store; a weight decay that they do not have is not looked for."""
     has_decay = any("weight_decay" in record.point.hyperparameters for record in records)
-    return Group(name, tuple(records), optional="weight_decay" if has_decay else None)
+    return Group(name, records, optional="weight_decay" if has_decay else None)
 
 
 def run_ids(group: Group) -> list[str]:
     """What a prediction rests on."""
-    return sorted(record.run_id for record in group.records)
+    return sorted(group.runs.run_id.tolist())
 
 
 def too_few_runs(group: Group, cells: Sequence[Mapping[str, Number]], name: str) -> Refusal | None:
@@ -120,7 +137,7 @@ class Fitted:
     scales: tuple[str, ...]
     hyperparameters: tuple[str, ...]
     x: Array
-    cells: tuple[Record, ...]
+    cells: Sequence[Record]
     measured: Measured
     fit: Fit | None
     without: Refusal | None
@@ -185,25 +202,25 @@ def fit_group(group: Group, target: Job | None, others: Siblings | None = None, 
     scales = group.varying(target)
     if group.gives_optima:
         return _given(group, scales, others)
-    records, names = group.used, list(group.hyperparameters)
-    by_cell = {tuple(record.point[name] for name in scales): record for record in records}
+    names = list(group.hyperparameters)
     without: Refusal | None = None
     if group.optional:
-        values = [record.point.hyperparameters.get(group.optional, 0) for record in records]
-        if min(values) > 0 and len(set(values)) > 1:
+        values = np.nan_to_num(group.used.column(group.optional))
+        if values.min() > 0 and np.ptp(values) > 0:
             names.append(group.optional)
         else:
             without = Refusal.of("not_varied", hyperparameter=group.optional)
-    sweep, dropped = sweep_of(records, scales, names)
+    fit, dropped = group.fit(scales, names)
     notes = [*group.notes, *([dropped] if dropped else [])]
-    if len(sweep.x) == 0:
+    if fit is None:
         raise Refused(Refusal.of("nothing_to_fit", name=group.name, detail="; ".join(notes)))
-    fit = fit_sweep(sweep)
+    sweep = fit.sweep
     if group.optional and without is None:
         without = _no_dependence(fit)
         fit = fit_sweep(sweep.only(0)) if without else fit
-    keys = {tuple(round(logarithm(n, v), 9) for n, v in zip(scales, cell, strict=True)): by_cell[cell] for cell in by_cell}
-    chosen = tuple(keys[tuple(round(value, 9) for value in row)] for row in sweep.x.tolist())
+    kinds = group.used.kinds
+    by_cell = {tuple(x): record for x, record in zip(kinds.ln(scales).round(9).tolist(), kinds, strict=True)}
+    chosen = tuple(by_cell[tuple(x)] for x in sweep.x.round(9).tolist())
     found = Fitted(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes), others)
     if not group.optional or without or target is None:
         return found
@@ -213,28 +230,18 @@ def fit_group(group: Group, target: Job | None, others: Siblings | None = None, 
     return found
 
 
-def heard_by(groups: Sequence[Group]) -> dict[str, Siblings | None]:
-    """What each group of a table hears of the others."""
-    sweeps = {}
-    for group in groups:
-        if group.optional or group.gives_optima:
-            continue
-        sweep, _ = sweep_of(group.used, group.scales, group.hyperparameters)
-        if len(sweep.x) > 1:
-            sweeps[group.name] = sweep
-    return heard(sweeps)
+def heard_by(groups: Sequence[Group], target: Job | None) -> dict[str, Siblings | None]:
+    """What each group of a table hears of the others, by name."""
+    runs = [group for group in groups if not (group.optional or group.gives_optima)]
+    if len(runs) < 2:
+        return {}
+    fits = {group.name: group.fit(group.varying(target), group.hyperparameters)[0] for group in runs}
+    return {name: siblings([fit for other, fit in fits.items() if fit and other != name]) for name in fits}
 
 
-def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Sweep, str | None]:
+def sweep_of(runs: Runs, scales: Sequence[str], hyperparameters: Sequence[str]) -> tuple[Sweep, str | None]:
     """The complete runs as arrays, and in words which cells were left out because too few of theirs finished."""
-    points = [record.point for record in records]
-    sweep, dropped = gather(
-        scales,
-        hyperparameters,
-        x=[[logarithm(name, point[name]) for name in scales] for point in points],
-        h=[[logarithm(name, point[name]) for name in hyperparameters] for point in points],
-        loss=[math.nan if record.loss is None else record.loss for record in records],
-    )
+    sweep, dropped = gather(scales, hyperparameters, runs.ln(scales), runs.ln(hyperparameters), runs.loss)
     if not dropped:
         return sweep, None
     cells = ", ".join(" x ".join(f"{value:.6g}" for value in cell) for cell in dropped)
@@ -244,9 +251,7 @@ def sweep_of(records: Sequence[Record], scales: Sequence[str], hyperparameters: 
 def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Fitted:
     """Optima that somebody found. They bring no errors of their own: where they come from a grid each has half a step of it at
     least, and how far they leave the law beyond that is learned with it."""
-    points = [record.point for record in group.used]
-    x = np.array([[logarithm(name, point[name]) for name in scales] for point in points])
-    h = np.array([[logarithm(name, point[name]) for name in group.hyperparameters] for point in points])
+    x, h = group.used.ln(scales), group.used.ln(group.hyperparameters)
     if len(x) - 1 - int(np.sum(np.ptp(x, axis=0) > 0)) < 1:
         raise Refused(Refusal.of("too_few_optima", name=group.name, optima=len(x)))
     covariance = np.asarray(np.diag(np.tile((_grid_step(h) / 2) ** 2, len(x))), float)

@@ -14,10 +14,11 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.base.intervals import REACH, Array
-from hptransfer.transfer.forecast import Expected, Fit, fit_sweeps
+from hptransfer.transfer.forecast import Expected, Fit
+from hptransfer.transfer.hypotheses import Hypothesis, saturating
+from hptransfer.transfer.forecast import Expected, Fit
 from hptransfer.transfer.hypotheses import Hypothesis, saturating
 from hptransfer.transfer.law import Measured, fit_line, usual_sizes
-from hptransfer.transfer.sweep import Sweep
 
 SPREADS = (0.05, 0.15, 0.4)  # standard deviations of exponents over groups, each as likely as the others
 ODD = 0.1  # share of groups whose exponent may be anything: normal, standard deviation 1
@@ -76,12 +77,6 @@ def siblings(fits: Sequence[Fit]) -> Siblings | None:
         weights={key: _average(values) for key, values in weights.items()},
         sizes=np.logaddexp(prior, learned - np.logaddexp.reduce(learned)) - math.log(2.0),
     )
-
-
-def heard(sweeps: Mapping[str, Sweep]) -> dict[str, Siblings | None]:
-    """What each group hears of the others, by name: of groups with the same scales and hyperparameters."""
-    fits = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True)) if sweeps else {}
-    return {name: siblings([fit for other, fit in fits.items() if other != name]) for name in sweeps}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
+from hptransfer.base.intervals import Array
 from hptransfer.runs.point import Job, Point
 from hptransfer.runs.record import Outcome, Record
 from hptransfer.transfer.axes import unit
 from hptransfer.transfer.group import Group
+from hptransfer.transfer.runs import Runs
 
 # What one group of runs must share; a column of such a name that varies in a group makes its runs incomparable.
 IDENTITY = (
@@ -113,47 +116,57 @@ def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
     or a hyperparameter are left out and said. Raises UsageError where a value is no positive number."""
     named = (*columns.scale, *columns.hp)
     values = {column: _positive(frame, column) for column in named}
-    losses = _numbers(frame, columns.loss) if columns.loss else [None] * len(frame)
-    for row, loss in enumerate(losses):
-        if loss is not None and loss <= 0:
-            raise _wrong(frame, str(columns.loss), row, "is not a positive loss")
+    loss = _numbers(frame, columns.loss) if columns.loss else np.full(len(frame), math.nan)
+    if (wrong := loss <= 0).any():
+        raise _wrong(frame, str(columns.loss), int(wrong.argmax()), "is not a positive loss")
+    finished = np.isfinite(loss)
     shared = [column for column in frame.columns if column.lower() in IDENTITY and column not in (*named, *columns.group)]
-    constants = frame.select(shared).to_dicts() if shared else [{}] * len(frame)
-    records = []
-    for row, (number, loss) in enumerate(zip(frame["row"], losses, strict=True)):
-        if any(math.isnan(values[column][row]) for column in named):
-            continue
+
+    def record(row: int) -> Record:
         point = Point(
-            scales={column: values[column][row] for column in columns.scale},
-            hyperparameters={column: values[column][row] for column in columns.hp},
+            scales={column: float(values[column][row]) for column in columns.scale},
+            hyperparameters={column: float(values[column][row]) for column in columns.hp},
         )
-        words = {key: f"{key} {value}" for key, value in constants[row].items()}
-        finished = loss is not None and math.isfinite(loss)
-        outcome = Outcome(state="complete" if finished or not columns.loss else "diverged", loss=loss if finished else None)
-        records.append(Record(job=Job(run_id=f"row {number:09}", point=point, constants=words), outcome=outcome))
-    if not records:
+        words = {column: f"{column} {frame[column][row]}" for column in shared}
+        outcome = Outcome(state=str(state[row]), loss=float(loss[row]) if finished[row] else None)
+        return Record(job=Job(run_id=str(run_id[row]), point=point, constants=words), outcome=outcome)
+
+    run_id = np.array([f"row {number:09}" for number in frame["row"]])
+    state = np.where(finished | (columns.loss is None), "complete", "diverged")
+    kind = frame.select(pl.struct(*columns.scale, *shared).rank("dense")).to_series().to_numpy()
+    every = Runs(
+        run_id=run_id,
+        state=state,
+        loss=np.where(finished, loss, math.nan),
+        column=values.__getitem__,
+        kind=kind.astype(np.intp),
+        record=record,
+    )
+    runs = every.take(np.flatnonzero(~np.isnan([*values.values()]).any(axis=0)))
+    if not len(runs):
         raise UsageError(f"{name}: no row has a value in each of {', '.join(named)}")
-    left = len(frame) - len(records)
+    left = len(every) - len(runs)
     notes = (f"left out: {left} rows without a value in {', '.join(named)}",) if left else ()
-    return Group(name, tuple(records), columns.scale, columns.hp, None, notes)
+    return Group(name, runs, columns.scale, columns.hp, None, notes)
 
 
-def _positive(frame: pl.DataFrame, name: str) -> list[float]:
+def _positive(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers; nan where a cell is empty. Logarithms may have any sign."""
-    values = [math.nan if value is None else value for value in _numbers(frame, name)]
-    for row, value in enumerate(values):
-        if value <= 0 and not unit(name):
-            raise _wrong(frame, name, row, "is not positive")
+    values = _numbers(frame, name)
+    if not unit(name) and (wrong := values <= 0).any():
+        raise _wrong(frame, name, int(wrong.argmax()), "is not positive")
+    if (wrong := np.isinf(values)).any():
+        raise _wrong(frame, name, int(wrong.argmax()), "is not finite")
     return values
 
 
-def _numbers(frame: pl.DataFrame, name: str) -> list[Any]:
+def _numbers(frame: pl.DataFrame, name: str) -> Array:
     column = frame[name]
     numbers = column.cast(pl.Float64, strict=False)
     lost = numbers.is_null() & column.is_not_null()
     if lost.any():
         raise _wrong(frame, name, int(lost.arg_max() or 0), "is not a number")
-    return numbers.to_list()
+    return numbers.fill_null(math.nan).to_numpy()
 
 
 def _wrong(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:

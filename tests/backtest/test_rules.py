@@ -10,6 +10,7 @@ import pytest
 from hptransfer.backtest.evaluate import HeldOut, calibration, evaluate, pooled
 from hptransfer.backtest.regret import Regret, interpolated_regret
 from hptransfer.transfer.cost import LOST
+from hptransfer.transfer.forecast import fit_sweep
 from hptransfer.transfer.simple import RULES, base, last, powerlaw, vertex
 from hptransfer.transfer.sweep import Sweep, gather
 
@@ -76,7 +77,7 @@ def test_regret_in_two_dimensions(scattered: bool) -> None:
 
 def test_held_out_cells_are_predicted_and_judged() -> None:
     sweep = parabolas([0.8, 0.4, 0.0, -0.4, -0.8])
-    cells = evaluate(sweep.take([0, 1, 2]), sweep.take([3, 4]), RULES)
+    cells = evaluate(fit_sweep(sweep.take([0, 1, 2])), sweep.take([3, 4]), RULES)
     assert [cell.x[0] for cell in cells] == [3.0, 4.0]
     for cell, centre in zip(cells, (-0.4, -0.8), strict=True):
         assert cell.predicted["hptransfer"][0] == pytest.approx(centre, abs=0.1)

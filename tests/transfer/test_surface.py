@@ -18,7 +18,8 @@ from hptransfer.transfer.forecast import fit_sweep, fit_sweeps
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses, in_width
 from hptransfer.transfer.law import SCATTERS, WANDERS, Law, Measured, fit_law, fit_line
-from hptransfer.transfer.siblings import Siblings, heard
+from hptransfer.transfer.runs import Runs
+from hptransfer.transfer.siblings import Siblings, siblings
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import Array, Sweep, gather, replicate_noise
 
@@ -27,7 +28,7 @@ TWO_WIDTHS = make_experiment()
 
 def sweep_of(records: list[Record]) -> Sweep:
     """LR and weight decay over widths."""
-    return group.sweep_of(records, ["width"], ["lr", "weight_decay"])[0]
+    return group.sweep_of(Runs.of(records), ["width"], ["lr", "weight_decay"])[0]
 
 
 def test_noiseless_surface_is_recovered() -> None:
@@ -255,7 +256,9 @@ def test_what_siblings_have_in_common_decides_where_own_runs_cannot() -> None:
 
     sweeps = {str(seed): sweep(-0.5, 4, 1e-3, seed) for seed in range(4)} | {"odd": sweep(1.0, 4, 1e-3, 8)}
     sweeps["few"] = sweep(-0.5, 2, 1e-2, 9)
-    others, target = heard(sweeps), np.array([6 * math.log(2)])
+    target = np.array([6 * math.log(2)])
+    fits = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True))
+    others = {name: siblings([fit for other, fit in fits.items() if other != name]) for name in sweeps}
 
     def predicted(name: str, said: Siblings | None) -> float:
         fit = fit_sweep(sweeps[name])

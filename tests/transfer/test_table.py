@@ -107,11 +107,12 @@ def test_refusals_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("--loss val_loss --at width=big", "--at 'width=big' is not NAME=VALUE"),
         ("--loss val_loss --hp val_loss,who", "row 2: who 'me' is not a number"),
         ("--loss val_loss --scale zero", "row 2: zero 0 is not positive"),
+        ("--loss val_loss --scale endless", "row 2: endless inf is not finite"),
         ("--loss val_loss --where 'width > 1e6'", "the table has no rows"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, options: str, message: str) -> None:
-    path = write(tmp_path / "runs.csv", rows(who="me", zero=0))
+    path = write(tmp_path / "runs.csv", rows(who="me", zero=0, endless=math.inf))
     with pytest.raises(UsageError) as caught:
         transfer(path, options)
     assert message in str(caught.value) and "\n" not in str(caught.value)

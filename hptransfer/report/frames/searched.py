@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ class Searched:
     what its cells differ in, ``hyperparameter`` is what is looked at first; a column of logarithms is told in plain numbers."""
 
     row: dict[str, Any]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     prediction: Prediction | None
     scales: tuple[str, ...] = ("width",)
     hyperparameter: str = "lr"

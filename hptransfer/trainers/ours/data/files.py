@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sysconfig
 from collections.abc import Iterable, Sequence
@@ -117,6 +118,9 @@ def _standard_library(root: Path) -> list[Path]:
     """The source files of the running Python's standard library without its tests."""
     # pydoc_data is one large generated file of English documentation.
     skipped = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "pydoc_data"}
-    found = (path for path in root.rglob("*.py") if not skipped.intersection(path.relative_to(root).parts))
-    # Build settings of one machine, not library source.
-    return sorted(path for path in found if not path.name.startswith("_sysconfigdata"))
+    found = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(set(inner) - skipped)  # not looked into: what is installed there may be large
+        # _sysconfigdata: build settings of one machine, not library source.
+        found += [Path(folder, name) for name in names if name.endswith(".py") and not name.startswith("_sysconfigdata")]
+    return sorted(found)
