@@ -16,8 +16,6 @@ from scipy import stats
 from hptransfer.base.intervals import REACH, Array
 from hptransfer.transfer.forecast import Expected, Fit
 from hptransfer.transfer.hypotheses import Hypothesis, saturating
-from hptransfer.transfer.forecast import Expected, Fit
-from hptransfer.transfer.hypotheses import Hypothesis, saturating
 from hptransfer.transfer.law import Measured, fit_line, usual_sizes
 
 SPREADS = (0.05, 0.15, 0.4)  # standard deviations of exponents over groups, each as likely as the others
