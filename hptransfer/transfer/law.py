@@ -132,40 +132,42 @@ def _law_of(
     columns, trends = _trends(points, expected)
     seen, at, mean, variance = len(optimum), trends.columns, trends.mean, trends.variance
     centre = optimum.mean()
-    reach = np.linalg.norm(points, axis=1)
+    reach, apart = np.linalg.norm(points, axis=1), np.linalg.norm(points[:, None] - points, axis=2)
     # Brownian from the middle: independent increments, variance 1 per unit of distance.
-    brownian = (reach[:, None] + reach - np.linalg.norm(points[:, None] - points, axis=2)) / 2
-    same = np.linalg.norm(points[:, None] - points, axis=2) < RESOLUTION  # a target among the cells shares its cell's scatter
+    brownian = (reach[:, None] + reach - apart) / 2
+    same = apart < RESOLUTION  # a target among the cells shares its cell's scatter
     noise = covariance + RESOLUTION**2 * np.eye(seen)
-    evidence, means, variances, slopes = [], [], [], []
-    for scatter, wander in product(SCATTERS, WANDERS):
-        kernel = wander**2 * brownian + scatter**2 * same
-        factor = np.linalg.cholesky(kernel[:seen, :seen] + noise)
-        white = np.linalg.solve(factor, np.column_stack([optimum - centre, columns[:seen], kernel[:seen, seen]]))
-        y, design, across = white[:, 0], white[:, 1:-1], white[:, -1]
-        gram, towards = design.T @ design, design.T @ y
-        inner = gram[at[:, :, None], at[:, None, :]]
-        left = towards[at] - np.einsum("tij,tj->ti", inner, mean)
-        inverse = np.linalg.inv(inner + np.eye(at.shape[1]) / variance[:, None, :])
-        moved = np.einsum("tij,tj->ti", inverse, left)
-        squares = y @ y - np.sum(mean * (towards[at] + left), axis=1) - np.sum(left * moved, axis=1)
-        volume = np.linalg.slogdet(inverse)[1] - np.sum(np.log(variance), axis=1) - 2 * np.sum(np.log(np.diag(factor)))
-        evidence.append(0.5 * (volume - squares))
-        target = (columns[seen] - across @ design)[at]
-        slopes.append(mean + moved)
-        means.append(np.sum(target * slopes[-1], axis=1) + across @ y)
-        variances.append(kernel[seen, seen] - across @ across + np.einsum("tp,tpq,tq->t", target, inverse, target))
-    likelihood = np.array(evidence) + trends.weight
+    scatters, wanders = np.array(list(product(SCATTERS, WANDERS))).T[:, :, None, None]
+    kernel = wanders**2 * brownian + scatters**2 * same  # of every size: (sizes, cells + 1, cells + 1)
+    factor = np.linalg.cholesky(kernel[:, :seen, :seen] + noise)
+    given = np.broadcast_to(np.column_stack([optimum - centre, columns[:seen]]), (len(kernel), seen, 1 + columns.shape[1]))
+    white = np.linalg.solve(factor, np.concatenate([given, kernel[:, :seen, seen:]], axis=2))
+    y, design, across = white[:, :, 0], white[:, :, 1:-1], white[:, :, -1]
+    # With size and trend given, linear regression on whitened optima, with a normal prior of the coefficients.
+    gram, towards = np.swapaxes(design, 1, 2) @ design, np.einsum("snc,sn->sc", design, y)[:, at]
+    inner = gram[:, at[:, :, None], at[:, None, :]]  # (sizes, trends, coefficients, coefficients)
+    left = towards - np.einsum("stij,tj->sti", inner, mean)
+    inverse = np.linalg.inv(inner + np.eye(at.shape[1]) / variance[:, None, :])
+    moved = np.einsum("stij,stj->sti", inverse, left)
+    squares = np.sum(y**2, axis=1)[:, None] - np.sum(mean * (towards + left), axis=2) - np.sum(left * moved, axis=2)
+    volume = np.linalg.slogdet(inverse)[1] - np.sum(np.log(variance), axis=1)
+    volume -= 2 * np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2)), axis=1)[:, None]
+    likelihood = (volume - squares) / 2 + trends.weight
+    slopes = mean + moved
+    target = (columns[seen] - np.einsum("sn,snc->sc", across, design))[:, at]
+    means = np.sum(target * slopes, axis=2) + np.sum(across * y, axis=1)[:, None]
+    alone = kernel[:, seen, seen] - np.sum(across**2, axis=1)
+    variances = alone[:, None] + np.einsum("stp,stpq,stq->st", target, inverse, target)
     posterior = likelihood + prior[:, None]
     weight = np.exp(posterior - posterior.max())
     weight /= weight.sum()
     chosen = rng.choice(weight.size, draws, p=weight.ravel())
-    mean, sd = centre + np.array(means).ravel(), np.sqrt(np.array(variances).ravel())
+    mean, sd = centre + means.ravel(), np.sqrt(variances.ravel())
     of_trend = weight.sum(axis=0)
     return _Single(
         value=float(weight.ravel() @ mean),
         draws=mean[chosen] + sd[chosen] * rng.standard_normal(draws),
-        exponent=trends.exponents(points, columns, np.einsum("st,stp->tp", weight, np.array(slopes))),
+        exponent=trends.exponents(points, columns, np.einsum("st,stp->tp", weight, slopes)),
         weights=trends.weights(of_trend, [len(several) for several in expected]),
         sizes=np.logaddexp.reduce(likelihood, axis=1),
     )

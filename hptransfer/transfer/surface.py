@@ -136,6 +136,7 @@ class _Problem:
         self.y = np.concatenate([y for *_, y, _ in points])
         self.runs = np.concatenate([runs for *_, runs in points])
         self.first_row = np.searchsorted(self.cell, np.arange(len(self.fit)))
+        self.rows = np.bincount(self.cell, minlength=len(self.fit))
         self.lowest = np.minimum.reduceat(self.y, self.first_row)
         self.excess = self.y - self.lowest[self.cell]
         self.row_fit = self.fit[self.cell]
@@ -207,10 +208,11 @@ class _Problem:
         scatter = np.sqrt(variance + found[self.row_fit] * self.excess**2) / sd
         scatter = np.concatenate([scatter, np.ones(len(linear.cell) - len(scatter))])[:, None]
         cost, root, skew = self._cost(cells, shared, sd), self._root(shared), np.exp(shared[:, self.at_skew])
-        rows = np.bincount(self.row_fit, minlength=len(noise))
+        rows, of_error = np.bincount(self.row_fit, minlength=len(noise)), self.fit[linear.cell]
+        errors_of = np.split(np.argsort(of_error, kind="stable"), np.cumsum(np.bincount(of_error))[:-1])
         result = []
-        for i, sweep in enumerate(self.sweeps):
-            mine, errors = self.fit == i, self.fit[linear.cell] == i
+        for i, (sweep, errors) in enumerate(zip(self.sweeps, errors_of, strict=True)):
+            mine = slice(self.first_cell[i], self.first_cell[i] + self.count[i])
             result.append(
                 Surface(
                     sweep=sweep,
@@ -226,10 +228,14 @@ class _Problem:
                     shared=(linear.shared * scatter)[errors],
                     lever=linear.lever[mine],
                     cost=float(cost[i]),
-                    dof=float(rows[i] - mine.sum() - len(self.at_root)),  # the priors know the other parameters
+                    dof=float(rows[i] - self.count[i] - len(self.at_root)),  # the priors know the other parameters
                 )
             )
         return result
+
+    def _of_rows(self, values: Array) -> Array:
+        """Values of cells, for each of their rows."""
+        return np.repeat(values, self.rows, axis=0)
 
     def _by_fit(self, values: Array) -> Array:
         """Sums over the cells of each fit."""
@@ -244,11 +250,12 @@ class _Problem:
 
     def _bowl(self, cells: Array, shared: Array) -> tuple[Array, Array, Array, Array]:
         """ln loss of every row; its distance v with the skew in it, the skew's factors, and root^T v."""
-        u = self.h - cells[self.cell, : self.k]
-        factor = np.where(u > 0, np.exp(shared[:, self.at_skew])[self.row_fit], 1.0)
+        u = self.h - self._of_rows(cells[:, : self.k])
+        factor = np.where(u > 0, self._of_rows(np.exp(shared[:, self.at_skew])[self.fit]), 1.0)
         v = u * factor
-        z = np.einsum("ni,nij->nj", v, self._root(shared)[self.row_fit])
-        return cells[self.cell, self.k] + np.exp(cells[self.cell, self.k + 1]) * np.sum(z**2, axis=1), v, factor, z
+        z = np.einsum("ni,nij->nj", v, self._of_rows(self._root(shared)[self.fit]))
+        own = self._of_rows(np.column_stack([cells[:, self.k], np.exp(cells[:, self.k + 1])]))
+        return own[:, 0] + own[:, 1] * np.sum(z**2, axis=1), v, factor, z
 
     def _cost(self, cells: Array, shared: Array, sd: Array) -> Array:
         """Of every fit: the robust sum of squares, priors included."""
@@ -303,12 +310,22 @@ class _Problem:
         moved = -solved[:, :, -1] - (solved[:, :, :-1] @ step[self.fit][:, :, None])[:, :, 0]
         return np.asarray(moved, float), np.asarray(step, float)
 
+    def _products(self, rows: Array) -> Array:
+        """Sums over the rows of each cell of the products of their columns, (cells, columns, columns). Column by column: sums
+        along the long axis of a matrix are several times slower."""
+        columns = np.ascontiguousarray(rows.T)
+        found = np.zeros((len(self.fit), len(columns), len(columns)))
+        for i, one in enumerate(columns):
+            for j in range(i + 1):
+                found[:, i, j] = found[:, j, i] = np.add.reduceat(one * columns[j], self.first_row)
+        return found
+
     def _blocks(self, own: Array, across: Array) -> tuple[Array, Array, Array]:
         """The normal matrix of the rows and the priors: of each cell, between cell and shared, of each fit."""
         k = self.k
-        corner = np.add.reduceat(own[:, :, None] * own[:, None, :], self.first_row)
-        edge = np.add.reduceat(own[:, :, None] * across[:, None, :], self.first_row)
-        core = self._by_fit(np.add.reduceat(across[:, :, None] * across[:, None, :], self.first_row))
+        both = self._products(np.column_stack([own, across]))
+        size = own.shape[1]
+        corner, edge, core = both[:, :size, :size], both[:, :size, size:], self._by_fit(both[:, size:, size:])
         for i in range(k):
             corner[:, i, i] += 1 / TIE_SD**2
             edge[:, i, self.at_centre[i]] -= 1 / TIE_SD**2

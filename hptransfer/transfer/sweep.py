@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +57,7 @@ class Sweep:
         """ln loss of each run above the lowest of its cell."""
         return np.asarray(self.ln_loss - self.lowest[self.cell])
 
-    @property
+    @cached_property
     def near(self) -> tuple[NDArray[np.intp], Array, Array, Array]:
         """The points that a bowl is fitted to, equal ones gathered, in the order of their cells: cell, h (points,
         hyperparameters), mean ln loss, number of runs. What is over the cliff, or `BASIN` above the best, says nothing of its
@@ -110,7 +111,7 @@ class Sweep:
         chosen = [hyperparameter]
         names = (self.hyperparameters[hyperparameter],)
         values = {name: getattr(self, name)[:, chosen] for name in ("h", "low", "high", "lost")}
-        return Sweep(**{**self.__dict__, "hyperparameters": names, **values})
+        return replace(self, hyperparameters=names, **values)
 
 
 def gather(
@@ -127,17 +128,19 @@ def gather(
     kept = np.flatnonzero(count >= MIN_RUNS)
     low, high, top, ceiling = [], [], [], []
     is_line = h.shape[1] == 1  # among several hyperparameters a high loss may be another's
+    of_cell = np.split(np.argsort(cell, kind="stable"), np.cumsum(np.bincount(cell, minlength=len(every)))[:-1])
     for i in kept:
-        own, complete = cell == i, (cell == i) & done
-        low.append(h[complete].min(axis=0))
-        high.append(h[complete].max(axis=0))
-        best = complete & (loss == loss[complete].min())
-        above, excess = h[:, 0] - h[best, 0].max(), np.log(loss) - math.log(loss[complete].min())
-        over = is_line & complete & (above > 0) & (excess > np.maximum(CLIFF, STEEPEST * above**2))
-        edge = h[over, 0].min(initial=math.inf)
-        top.append(h[complete & (h[:, 0] < edge), 0].max())
+        lr, finished, own = h[of_cell[i], 0], done[of_cell[i]], loss[of_cell[i]]
+        complete = h[of_cell[i]][finished]
+        low.append(complete.min(axis=0))
+        high.append(complete.max(axis=0))
+        lowest = own[finished].min()
+        above, excess = lr - lr[own == lowest].max(), np.log(own / lowest)
+        over = is_line & finished & (above > 0) & (excess > np.maximum(CLIFF, STEEPEST * above**2))
+        edge = lr[over].min(initial=math.inf)
+        top.append(lr[finished & (lr < edge)].max())
         # A diverged run below one that did well was bad luck; it bounds nothing.
-        ceiling.append(h[own & (over | ~done) & (h[:, 0] > top[-1]), 0].min(initial=math.inf))
+        ceiling.append(lr[(over | ~finished) & (lr > top[-1])].min(initial=math.inf))
     enough = count[cell] >= MIN_RUNS
     used, lost = done & enough, ~done & enough
     _, point = np.unique(np.column_stack([x, h]), axis=0, return_inverse=True)
