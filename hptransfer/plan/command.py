@@ -22,7 +22,7 @@ from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
 from hptransfer.plan.hardware import Speed, given, named, recorded
-from hptransfer.plan.simulate import PUBLIC, STUDIES, Expectation, Scenario, SurfaceShape, expect, shape_of
+from hptransfer.plan.simulate import PUBLIC, Expectation, Scenario, SurfaceShape, expect, shape_of, studies_of
 from hptransfer.runs import Job, Record, Store
 from hptransfer.search.choice import chosen_search
 from hptransfer.search.studies import make_studies
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
     known: dict[tuple[Scenario, SurfaceShape], list[Expectation]] = {}
     expected = [_expected(one, experiment, found, rate, known) for one in planned]
     table(
-        f"expected at width {experiment.target_width}{others}: means over {STUDIES} simulated studies",
+        f"expected at width {experiment.target_width}{others}: means over {studies_of(len(experiment.widths))} simulated studies",
         ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
         [row for one in expected for row in _expected_rows(one)],
     )

@@ -18,7 +18,7 @@ from hptransfer.transfer.forecast import Fit, fit_sweeps
 from hptransfer.transfer.hypotheses import KNOWN, in_width
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
-STUDIES = 40
+STUDIES, FEWEST = 40, 10  # fewer of many widths, which tell each other much: as many cells as `STUDIES` of eight widths have
 # Where the optimum at the base width lies: anywhere in this share of the searched range, about its middle. Ranges are centred on
 # values that were tuned elsewhere.
 MIDDLE = 0.5
@@ -87,15 +87,22 @@ def shape_of(fit: Fit, words: str) -> SurfaceShape:
 
 
 def expect(
-    scenario: Scenario, shape: SurfaceShape, budgets: Sequence[int], *, studies: int = STUDIES, seed: int = 0
+    scenario: Scenario, shape: SurfaceShape, budgets: Sequence[int], *, studies: int | None = None, seed: int = 0
 ) -> list[Expectation]:
-    """What each number of trials per width leads to. All see the same studies, and fewer trials are the first of more."""
+    """What each number of trials per width leads to. All see the same ``studies`` (see `studies_of`), and fewer trials are the
+    first of more."""
+    studies = studies or studies_of(len(scenario.widths))
     if max(budgets) < _needed(scenario):
         return [Expectation(trials, None, None, None) for trials in budgets]
     # Even over the prior in every direction: its rare corners matter most, and must come as often as they should.
     shares = qmc.LatinHypercube(5, rng=np.random.default_rng(seed)).random(studies)
     drawn = [_Study(scenario, shape, share, max(budgets), np.random.default_rng([seed, i])) for i, share in enumerate(shares)]
     return [_expectation(drawn, scenario, trials) for trials in budgets]
+
+
+def studies_of(widths: int) -> int:
+    """How many studies of so many widths are simulated."""
+    return max(FEWEST, min(STUDIES, 8 * STUDIES // widths))
 
 
 def _expectation(studies: Sequence[_Study], scenario: Scenario, trials: int) -> Expectation:
