@@ -24,8 +24,8 @@ BESIDE_THE_LADDER = (
 CURVE_POINTS = 150  # of a curve, in the chart
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
 RUN_KINDS = {
-    "search": "best run of a searched width",
-    "predicted": "prediction, held-out width",
+    "search": "best run of a searched cell",
+    "predicted": "prediction, held out",
     "horizon": "the baseline's ladder",
     "chosen": "the baseline's ladder, its best probe with fresh seeds",
 }
@@ -105,7 +105,7 @@ def weight_decay_figures(frames: Frames) -> tuple[tuple[Figure, ...], tuple[str,
             looking(pl.DataFrame({"low": [0.0], "high": [noise]}), "band"),
         )
         x = log_axis("weight_decay", "weight decay (base coordinates, independent)", rows["weight_decay"])
-        y = linear_axis("above", "loss above the lowest of its width (%)", -0.05 * top, top)
+        y = linear_axis("above", "loss above the lowest of its cell (%)", -0.05 * top, top)
         own = {"cost": ("cost of its LR, %", ".2f"), "above": ("above the lowest, %", ".2f")}
         chart = draw(rows, x, y, Series.cells(runs), "cell lr weight_decay loss cost above low high run_id", own, height=280)
         note = f"Dotted: the prediction for {told['cell'][0]}, {told['weight_decay_status'][0]}."

@@ -14,7 +14,6 @@ from hptransfer.base.words import (
     duration,
     ends,
     known,
-    listing,
     one_line,
     percent,
     percent_ends,
@@ -65,13 +64,13 @@ def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str,
     """The document. ``options`` are appended to the commands that are named; ``live`` are the lines of a page that follows a
     search."""
     scale, answers = summary.scale, summary.arms
-    where = f"width {scale.target_width}"
+    where = scale.where
     return Document(
         title=summary.experiment,
         lead=(
             *filter(None, [summary.description]),
             f"Speaks about {where}: {scale.words}.",
-            f"Tuned only at width {listing(scale.widths)}. The base width is {scale.base_width}.",
+            f"Tuned only at {scale.searched}. The base width is {scale.base_width}.",
             f"{COORDINATES} Intervals are 80 %.",
         ),
         overview=overview(answers),

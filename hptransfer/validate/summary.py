@@ -33,7 +33,8 @@ SIZES = {
 
 
 class Scale(Frozen):
-    """The scale at which the report speaks. None: known with the first run, which says what the data are."""
+    """The scale at which the report speaks, and what was searched: ``scales`` and ``target`` beside the widths, as the experiment
+    names them. None: known with the first run, which says what the data are."""
 
     target_width: int
     depth: int | None
@@ -43,6 +44,18 @@ class Scale(Frozen):
     context: int | None
     base_width: int
     widths: tuple[int, ...]
+    scales: dict[str, tuple[int, ...]] = Field({})
+    target: dict[str, int] = Field({})
+
+    @property
+    def where(self) -> str:
+        """The held-out cell."""
+        return cell_words({"width": self.target_width, **self.target})
+
+    @property
+    def searched(self) -> str:
+        """The values that were searched, scale by scale."""
+        return ", ".join(f"{name} {listing(values)}" for name, values in {"width": self.widths, **self.scales}.items())
 
     @property
     def words(self) -> str:
@@ -146,6 +159,8 @@ def summarize(results: Results, options: str = "") -> Summary:
             context=model and model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
+            scales={name: tuple(sorted(values)) for name, values in experiment.scales.items()},
+            target=experiment.target,
         ),
         arms=tuple(_answer(results, arm, compared) for arm in results.arms),
         pairs=compared,
@@ -191,7 +206,8 @@ def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | No
     if validation and validation.speedup and baseline:
         other = results.experiment.arm(baseline)
         word = "AdamW" if other == Arm.of(BASELINE, other.parametrization) else baseline
-        return speed_verdict(arm, word, validation.width, validation.speedup, pair_of(compared, arm, baseline))
+        where = cell_words(results.experiment.target_cell)
+        return speed_verdict(arm, word, where, validation.speedup, pair_of(compared, arm, baseline))
     if baseline is None:
         kind = results.experiment.arm(arm).parametrization
         several = [one.name for one in results.arms if (one.optimizer, one.parametrization) == (BASELINE, kind)]
