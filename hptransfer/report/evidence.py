@@ -29,7 +29,7 @@ def evidence(
 
     lr, tests = tuple(figures.lr_figures(frames)), tuple(figures.test_figures(frames["regret"], frames["perturbations"]))
     decay, undrawn = figures.weight_decay_figures(frames)
-    optima = tuple(figures.optimum_figures(frames["optimum_against_width"], together, "width"))
+    optima = tuple(figures.optimum_figures(frames["optimum_against_width"], together))
     checks = tuple(figures.coordinate_figures(frames["coordinate_checks"]))
     compute = tuple(figures.compute_figures(frames["loss_against_compute"]))
     saved = tuple(figures.saving_figures(frames["multipliers"], frames["multiplier_over_scale"]))
@@ -71,9 +71,8 @@ def evidence(
         ),
         Section(
             "width",
-            "The optimum against width",
-            "Dots are optima, the diamond is the prediction, both with 80 % intervals. The solid line is the one used, with its "
-            "80 % band. The dashed line is what theory expects. Where the solid line is steeper, the best learning rate drifts.",
+            "The optimum against scale",
+            figures.OPTIMA,
             optima,
             missing=absent(optima, "No optimum has been fitted yet.", "transfer"),
         ),

@@ -35,6 +35,11 @@ def cell_words(scales: Mapping[str, Number]) -> str:
     return ", ".join(f"{name} {value:.6g}" for name, value in scales.items())
 
 
+def cell_order(words: str) -> tuple[float, ...]:
+    """A key that sorts cells in words by their numbers rather than by their digits."""
+    return tuple(float(word.rstrip(",")) for word in words.split() if word[0].isdigit())
+
+
 @dataclass(frozen=True)
 class Dial:
     """A scale (its place) that goes with earlier ones in all cells: ln of it is ``level + slopes . ln of those``, so that what it

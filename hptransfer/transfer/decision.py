@@ -15,7 +15,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
-from hptransfer.transfer.axes import Dial, cell_words, from_ln, unit
+from hptransfer.transfer.axes import Dial, cell_order, cell_words, from_ln, unit
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import Fitted, Group, fit_group
@@ -72,7 +72,7 @@ def predict_group(
         drifts=_drifts(fitted, law, target, draws, seed),
         expected_regret=float(np.mean(fit.cost.at(law.value - law.draws))) if fit and law else None,
         noise=fit.middle.noise.sd if fit else None,
-        budget=dict(sorted(budget.items(), key=lambda item: _natural(item[0]))),
+        budget=dict(sorted(budget.items(), key=lambda item: cell_order(item[0]))),
         optima=_optima(fitted),
         bowl=Bowl(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])) if fit else None,
         hold_out=_hold_out(fitted, draws, seed) if fit else None,
@@ -284,8 +284,3 @@ def _usual(name: str, fitted: Fitted) -> float:
     near = sum(excess <= 2 * fitted.fit.middle.noise.sd for excess, _ in ranked)
     values = [value for _, value in ranked[: max(BEST_RUNS, near)]]
     return math.exp(float(np.mean(np.log(values)))) if min(values) > 0 else 0.0
-
-
-def _natural(cell: str) -> tuple[float, ...]:
-    """Cells in the order of their numbers rather than of their digits."""
-    return tuple(float(word.rstrip(",")) for word in cell.split() if word[0].isdigit())

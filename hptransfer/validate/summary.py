@@ -89,6 +89,7 @@ class Answer(Frozen):
     budget: dict[str, int] = Field({})  # finished runs per searched cell
     hold_out: HoldOut | None = None
     checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
     regret: Interval | None = None
     speedup: Speedup | None = None
     refusal: Refusal | None = None
@@ -182,8 +183,9 @@ def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
     found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
     found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
     if prediction := results.predictions.get(name):
-        same = ("hyperparameters", "weight_decay", "roles", "drifts", "expected_regret", "noise", "budget", "hold_out", "checks")
-        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
+        values = ("hyperparameters", "weight_decay", "roles", "expected_regret", "noise")
+        grounds = ("drifts", "budget", "hold_out", "checks", "notes")
+        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in (*values, *grounds)}
     if validation := results.validations.get(name):
         found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}
         when = "before" if validation.preregistered else "after"
