@@ -180,7 +180,7 @@ def test_figures(regret: pl.DataFrame, changes: pl.DataFrame) -> Iterator[Figure
         chart = draw(rows, x, y, series, tips, title | {"over": ("regret, %", ".2f")}, height=280)
         yield Figure(f"regret-{what.replace(' ', '-')}", f"Regret around the predicted {what}", note, chart)
     noise = "Bars are one standard deviation of a difference of two runs."
-    simple = "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept."
+    simple = "Same hyperparameters: those of the smallest cell, no rule. muP alone: no fitted drift, weight decay kept."
     changes = changes.filter(pl.col("change").is_not_null() | (pl.col("state") == "diverged"))
     for name, words, kinds, note in (
         ("perturbations", "What other hyperparameters cost", PROBES, noise),
