@@ -9,6 +9,7 @@ import numpy as np
 
 from hptransfer.cli import console
 from hptransfer.transfer.forecast import fit_sweep
+from hptransfer.transfer.law import fit_line
 from hptransfer.transfer.sweep import Sweep, gather
 
 RUNS, CELLS, DRAWS = 2000, 16, 1000
@@ -31,7 +32,7 @@ def main() -> None:
     start = time.perf_counter()
     fit = fit_sweep(sweep)
     surfaces = time.perf_counter()
-    line = fit.line(draws=DRAWS)
+    line = fit_line(sweep.x, fit.measured, draws=DRAWS, rng=np.random.default_rng(0))
     law = fit.law(np.array([5.0, 5.0]), draws=DRAWS)
     end = time.perf_counter()
     console.print(f"{len(sweep.h)} runs in {len(sweep.x)} cells: surfaces {surfaces - start:.2f} s, ", end="")

@@ -10,7 +10,7 @@ import numpy as np
 
 from hptransfer.transfer.cost import Climb, climb_of
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses
-from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
+from hptransfer.transfer.law import Law, Measured, fit_law
 from hptransfer.transfer.surface import MISFITS, Surface, fit_surfaces
 from hptransfer.transfer.sweep import Array, Sweep
 
@@ -61,10 +61,6 @@ class Fit:
     def middle(self) -> Surface:
         """The surface of the middle misfit share: it gives curvature, skew, offsets and noise."""
         return self.surfaces[len(self.surfaces) // 2]
-
-    def line(self, *, draws: int = DRAWS, seed: int = 0) -> Line:
-        """The straight line through the optima alone."""
-        return fit_line(self.sweep.x, self.measured, draws=draws, rng=np.random.default_rng(seed))
 
     @property
     def expected(self) -> Expected:

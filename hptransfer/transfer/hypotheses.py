@@ -19,7 +19,10 @@ KINDS = {
     "width": ("width", "d_model", "dim", "n_embd", "hidden_size", "hidden", "embed_dim"),
     "parameters": ("n", "params", "parameters", "n_params", "num_params", "model_size", "non_embedding_params"),
     "depth": ("depth", "n_layer", "n_layers", "num_layers", "layers"),
-    "tokens": ("tokens", "d", "steps", "iters", "iterations", "train_tokens", "horizon", "num_steps", "max_steps"),
+    "tokens": (
+        *("tokens", "d", "train_tokens", "horizon", "horizon_tokens"),
+        *("steps", "iters", "iterations", "num_steps", "max_steps"),
+    ),
     "batch": ("batch_tokens", "batch", "bs", "b", "batch_size", "global_batch_size", "bs_tokens", "train_batch_size"),
 }
 _KIND = {name: kind for kind, names in KINDS.items() for name in names}
@@ -31,7 +34,7 @@ KNOWN = 0.1
 FLATTENS = {"batch": 0.75, "tokens": 0.25}
 WIDE = 0.6  # of a free exponent: published ones lie between -1 and 1
 NONE, FREE = "none", "free"
-THEORY = "theory"
+THEORY, WIDTH_RULES = "theory", "width rules of arXiv 2512.05620"
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ def in_width(hidden: float, readout: float) -> tuple[Hypothesis, ...]:
     optimum may lie anywhere between, and need not."""
     if math.isclose(hidden, readout, abs_tol=1e-9):
         tails = ((KNOWN / 2, 0.4), (1.5 * KNOWN, 0.4), (5 * KNOWN, 0.2))
-        return tuple(Hypothesis(THEORY, hidden, spread, "DESIGN 7", weight=weight) for spread, weight in tails)
+        return tuple(Hypothesis(THEORY, hidden, spread, WIDTH_RULES, weight=weight) for spread, weight in tails)
     free = (one for one in hypotheses("lr", "width") if one.name == FREE)
     ends = (("hidden weights", hidden), ("readout", readout))
-    return (*(Hypothesis(f"{THEORY}, {role}", exponent, KNOWN, "DESIGN 7") for role, exponent in ends), *free)
+    return (*(Hypothesis(f"{THEORY}, {role}", exponent, KNOWN, WIDTH_RULES) for role, exponent in ends), *free)
 
 
 def saturating(rules: Iterable[Hypothesis], scale: str) -> tuple[Hypothesis, ...]:
