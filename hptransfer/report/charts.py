@@ -14,6 +14,7 @@ import vl_convert
 
 from hptransfer.base.words import DASH
 from hptransfer.report.palette import dash, places, shades, shape
+from hptransfer.transfer.axes import cell_order
 
 Chart = dict[str, Any]  # a Vega-Lite specification
 Channels = dict[str, Any]  # x, y, colour and the like, as an encoding has them
@@ -152,7 +153,7 @@ class Series:
     @classmethod
     def cells(cls, runs: pl.DataFrame) -> Series:
         """The cells of an arm by size, the largest in its full colour."""
-        names = runs.unique("cell", maintain_order=True).sort("width", maintain_order=True)["cell"]
+        names = sorted(runs["cell"].unique(), key=cell_order)
         return cls(tuple(names), tuple(shades(runs["colour"][0], len(names))), field="cell")
 
     def dodge(self, gap: float) -> pl.Expr:

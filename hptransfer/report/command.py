@@ -18,6 +18,7 @@ from hptransfer.report.live import follow, progress
 from hptransfer.report.terminal import show
 from hptransfer.runs import Store
 from hptransfer.trainers import resolve
+from hptransfer.transfer.axes import cell_words
 from hptransfer.validate.comparison import comparison_of, paired
 from hptransfer.validate.results import Results, load_results
 
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
             raise
         results = last  # the store is away, or empty
     cli.console.print(
-        f"experiment {experiment.name}, held-out width {experiment.target_width}, store {args.store}, report {folder}",
+        f"experiment {experiment.name}, held out {cell_words(experiment.target_cell)}, store {args.store}, report {folder}",
     )
     summary, document, files = build(results, options)
     written = write(folder, files)

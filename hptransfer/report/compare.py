@@ -36,8 +36,8 @@ def document(both: Both, comparison: Comparison) -> tuple[Document, Frames]:
     sides = [_of(summarize(results), name, full) for results, name, full in zip(both, names, (True, False), strict=True)]
     answers = [answer for summary in sides for answer in summary.arms]
     colours = {answer.arm: answer.colour for answer in answers}
-    widths = {summary.scale.target_width for summary in sides}
-    where = f"width {widths.pop()}" if len(widths) == 1 else "the held-out widths"
+    places = {summary.scale.where for summary in sides}
+    where = places.pop() if len(places) == 1 else "the held-out scales"
     own = [_named(all_frames(results), name, colours) for results, name in zip(both, names, strict=True)]
     frames = {name: pl.concat([frame[name] for frame in own]) for name in own[0]}
     paired = [(f"{one.a} of {a}", f"{one.b} of {b}") for one in comparison.arms]

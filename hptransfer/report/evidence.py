@@ -21,7 +21,7 @@ from hptransfer.validate.summary import Answer, Missing
 def evidence(
     frames: Frames, answers: Sequence[Answer], where: str, options: str, together: Sequence[Sequence[str]]
 ) -> tuple[Section, ...]:
-    """The sections with charts. ``where`` names the held-out width; ``options`` are appended to the commands that make what is
+    """The sections with charts. ``where`` names the held-out cell; ``options`` are appended to the commands that make what is
     missing; ``together`` are the arms whose optima share a chart."""
 
     def absent(shown: Any, sentence: str, stage: str) -> tuple[Missing, ...]:
@@ -29,7 +29,7 @@ def evidence(
 
     lr, tests = tuple(figures.lr_figures(frames)), tuple(figures.test_figures(frames["regret"], frames["perturbations"]))
     decay, undrawn = figures.weight_decay_figures(frames)
-    optima = tuple(figures.optimum_figures(frames["optimum_against_width"], together, "width"))
+    optima = tuple(figures.optimum_figures(frames["optimum_against_width"], together))
     checks = tuple(figures.coordinate_figures(frames["coordinate_checks"]))
     compute = tuple(figures.compute_figures(frames["loss_against_compute"]))
     saved = tuple(figures.saving_figures(frames["multipliers"], frames["multiplier_over_scale"]))
@@ -50,7 +50,7 @@ def evidence(
             "Loss against learning rate",
             "Every run of the search. Lines are the fitted bowl at its best weight decay: runs with another one lie above. "
             "Thick bars are the learning rates that cannot be told from the best, by two standard deviations of the noise. "
-            "Diamonds are the lowest loss of each width. Faint dots are runs with another embedding LR ratio. At the top, "
+            "Diamonds are the lowest loss of each cell. Faint dots are runs with another embedding LR ratio. At the top, "
             "triangles are runs above the frame, and crosses are runs that diverged.",
             lr,
             missing=absent(lr, "No run at a searched width has completed yet.", "search"),
@@ -58,7 +58,7 @@ def evidence(
         Section(
             "weight-decay",
             "Loss against weight decay",
-            "Runs whose learning rate is near the best of their width. Near: by the fitted bowl it costs them at most "
+            "Runs whose learning rate is near the best of their cell. Near: by the fitted bowl it costs them at most "
             f"{percent(NEAR_BEST_LR)} of the loss, or two standard deviations of the noise where that is more. "
             "This cost is taken off. Runs inside the band cannot be told from the best.",
             decay,
@@ -71,9 +71,8 @@ def evidence(
         ),
         Section(
             "width",
-            "The optimum against width",
-            "Dots are optima, the diamond is the prediction, both with 80 % intervals. The solid line is the one used, with its "
-            "80 % band. The dashed line is what theory expects. Where the solid line is steeper, the best learning rate drifts.",
+            "The optimum against scale",
+            figures.OPTIMA,
             optima,
             missing=absent(optima, "No optimum has been fitted yet.", "transfer"),
         ),
@@ -97,7 +96,7 @@ def evidence(
         Section(
             "compute",
             "Loss against compute",
-            "Final losses only. Solid: the best run of every searched width. Diamond: the prediction at "
+            "Final losses only. Solid: the best run of every searched cell. Diamond: the prediction at "
             f"{where}, where nobody tuned. Dotted: the baseline's ladder of horizons there. "
             "The best of several runs looks better than it is, by about the noise. The prediction has no such advantage.",
             compute,

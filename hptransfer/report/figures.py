@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -21,11 +22,16 @@ BESIDE_THE_LADDER = (
     "Power law: through the baseline's ladder of horizons, on FLOPs. Within its run: where the optimizer's own curve passes the "
     "baseline's final loss, on tokens. Its schedule has not ended there, so this is a lower bound."
 )
+OPTIMA = (
+    "Dots are optima, the diamond is the prediction, both with 80 % intervals. Over one scale the solid line is the one used, "
+    "with its 80 % band. The dashed line is what theory expects: where the two part, the optimum drifts. Over several scales a "
+    "line would be right at one value of the others alone."
+)
 CURVE_POINTS = 150  # of a curve, in the chart
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
 RUN_KINDS = {
-    "search": "best run of a searched width",
-    "predicted": "prediction, held-out width",
+    "search": "best run of a searched cell",
+    "predicted": "prediction, held out",
     "horizon": "the baseline's ladder",
     "chosen": "the baseline's ladder, its best probe with fresh seeds",
 }
@@ -62,11 +68,11 @@ def lr_figures(frames: Frames, hyperparameter: str = LR, unit: str = IN_BASE, lo
 
 
 def optimum_figures(
-    frame: pl.DataFrame, together: Sequence[Sequence[str]], scale: str, hyperparameter: str = LR, unit: str = IN_BASE
+    frame: pl.DataFrame, together: Sequence[Sequence[str]], hyperparameter: str = LR, unit: str = IN_BASE
 ) -> Iterator[Figure]:
-    """The best value against scale: optima, the line used with its band, theory's line, and the prediction."""
-    for names in together:
-        part = frame.filter(pl.col("arm").is_in(list(names)))
+    """The best value against each scale: optima, the line used with its band, theory's line, and the prediction."""
+    for scale, names in product(frame["scale"].unique(maintain_order=True), together):
+        part = frame.filter(pl.col("arm").is_in(list(names)), scale=scale)
         if part.is_empty():
             continue
         series, kind = Series.arms(part), pl.col("kind")
@@ -75,10 +81,12 @@ def optimum_figures(
         x = log_axis("x", f"{scale} (log scale)", widths, least=1.15, ticks=widths, format=".3~s" if widths[-1] >= 1e5 else "~g")
         y = log_axis("lr", f"best {hyperparameter}{unit}", [*part["lr"], *part["low"], *part["high"]], least=2.0)
         known = known.with_columns(pl.col("low").fill_null(y.low), pl.col("high").fill_null(y.high))  # to the edge of the frame
+        place = pl.int_range(pl.len()).over("arm", "width") - (pl.len().over("arm", "width") - 1) / 2
+        beside = (0.03 * place).exp()  # cells that differ in other scales
         rows = stack(
             looking(part.filter(kind="fit"), "area"),
             looking(part.filter(kind.is_in(["fit", "theory"])).drop("low", "high"), "line", dashed=kind == "theory"),
-            looking(known, "point", diamond=kind == "prediction").with_columns(x=pl.col("width") * series.dodge(0.06)),
+            looking(known, "point", diamond=kind == "prediction").with_columns(x=pl.col("width") * series.dodge(0.06) * beside),
         ).with_columns(pl.col("x").fill_null(pl.col("width")))
         chart = draw(rows, x, y, series, "arm kind cell lr low high", {"lr": (hyperparameter, ".3~g")})
         title = f"{' and '.join(names)}: best {hyperparameter} against {scale}"
@@ -105,7 +113,7 @@ def weight_decay_figures(frames: Frames) -> tuple[tuple[Figure, ...], tuple[str,
             looking(pl.DataFrame({"low": [0.0], "high": [noise]}), "band"),
         )
         x = log_axis("weight_decay", "weight decay (base coordinates, independent)", rows["weight_decay"])
-        y = linear_axis("above", "loss above the lowest of its width (%)", -0.05 * top, top)
+        y = linear_axis("above", "loss above the lowest of its cell (%)", -0.05 * top, top)
         own = {"cost": ("cost of its LR, %", ".2f"), "above": ("above the lowest, %", ".2f")}
         chart = draw(rows, x, y, Series.cells(runs), "cell lr weight_decay loss cost above low high run_id", own, height=280)
         note = f"Dotted: the prediction for {told['cell'][0]}, {told['weight_decay_status'][0]}."
@@ -172,7 +180,7 @@ def test_figures(regret: pl.DataFrame, changes: pl.DataFrame) -> Iterator[Figure
         chart = draw(rows, x, y, series, tips, title | {"over": ("regret, %", ".2f")}, height=280)
         yield Figure(f"regret-{what.replace(' ', '-')}", f"Regret around the predicted {what}", note, chart)
     noise = "Bars are one standard deviation of a difference of two runs."
-    simple = "Same hyperparameters: those of the smallest width, no rule. muP alone: no fitted drift, weight decay kept."
+    simple = "Same hyperparameters: those of the smallest cell, no rule. muP alone: no fitted drift, weight decay kept."
     changes = changes.filter(pl.col("change").is_not_null() | (pl.col("state") == "diverged"))
     for name, words, kinds, note in (
         ("perturbations", "What other hyperparameters cost", PROBES, noise),

@@ -14,7 +14,6 @@ from hptransfer.base.words import (
     duration,
     ends,
     known,
-    listing,
     one_line,
     percent,
     percent_ends,
@@ -65,13 +64,13 @@ def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str,
     """The document. ``options`` are appended to the commands that are named; ``live`` are the lines of a page that follows a
     search."""
     scale, answers = summary.scale, summary.arms
-    where = f"width {scale.target_width}"
+    where = scale.where
     return Document(
         title=summary.experiment,
         lead=(
             *filter(None, [summary.description]),
             f"Speaks about {where}: {scale.words}.",
-            f"Tuned only at width {listing(scale.widths)}. The base width is {scale.base_width}.",
+            f"Tuned only at {scale.searched}. The base width is {scale.base_width}.",
             f"{COORDINATES} Intervals are 80 %.",
         ),
         overview=overview(answers),
@@ -218,9 +217,10 @@ def rule_table(found: Iterable[tuple[str, Iterable[Drift]]], what: str) -> Table
         {
             what: name,
             "optimum": f"{drift.hyperparameter} ~ {drift.scale}^",
+            "fit alone": fit_alone(drift),
             "rule": rule.name,
             "exponent": known(rule.exponent, signed),
-            "in the interval of the fit": {None: "-", True: "yes", False: "no"}[rule.inside],
+            "inside": {None: "-", True: "yes", False: "no"}[rule.inside],
             "weight": f"{rule.weight:.0%}",
             "source": rule.source,
         }
@@ -228,15 +228,19 @@ def rule_table(found: Iterable[tuple[str, Iterable[Drift]]], what: str) -> Table
         for drift in drifts
         for rule in drift.rules
     ]
-    return Table.of(rows, "The rules that competed, with their weights by prior and runs.")
+    return Table.of(rows, "The rules that competed, with their weights by prior and runs. Inside: in the interval of the fit.")
+
+
+def fit_alone(drift: Drift) -> str:
+    """The line through the optima alone, with its interval."""
+    return "-" if drift.fitted is None else f"{signed(drift.fitted)} [{known(drift.low, signed)}, {known(drift.high, signed)}]"
 
 
 def _grounds(answer: Answer) -> Iterator[tuple[str, str]]:
     """What beside its checks a prediction rests on: names with words, which may be empty."""
     for drift in answer.drifts:
         theory = "no theory" if drift.theory is None else f"theory {signed(drift.theory)}"
-        ends = f"[{known(drift.low, signed)}, {known(drift.high, signed)}]"
-        fit = "no fit" if drift.fitted is None else f"fit alone {signed(drift.fitted)} {ends}"
+        fit = "no fit" if drift.fitted is None else f"fit alone {fit_alone(drift)}"
         yield (
             f"drift of the best {drift.hyperparameter} with {drift.scale}",
             f"{theory}, {fit}, used {signed(drift.used)}: {drift.reason}",
@@ -245,6 +249,7 @@ def _grounds(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "weight decay", answer.weight_decay.words if answer.weight_decay else ""
     yield "runs of the search", ", ".join(f"{runs} at {cell}" for cell, runs in answer.budget.items())
     yield "noise of the loss between seeds", "" if answer.noise is None else percent(answer.noise)
+    yield from (("note", note) for note in answer.notes)
 
 
 def check_table(found: Iterable[tuple[str, Iterable[Check], Iterable[tuple[str, str]]]], what: str) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,8 @@ from hptransfer.experiment.arm import colour_of_place
 from hptransfer.report import page
 from hptransfer.report.charts import Series, draw, linear_axis, log_axis, name_axis
 from hptransfer.report.document import Document, Figure, Section, Table
-from hptransfer.report.figures import known_of, looking, lr_figures, optimum_figures, stack
+from hptransfer.report.figures import OPTIMA, known_of, looking, lr_figures, optimum_figures, stack
 from hptransfer.report.frames import OF_SEARCHES, Frames
-from hptransfer.report.frames.search import optimum_against_width
 from hptransfer.report.frames.searched import Searched, plain_name, plain_number
 from hptransfer.transfer.axes import cell_words, from_ln, logarithm
 from hptransfer.transfer.cost import LOST
@@ -165,13 +164,7 @@ def _evidence(frames: Frames, searched: Sequence[Searched], outcomes: Sequence[S
     intro += "deviations of the noise. Diamonds are the lowest loss of each cell. Crosses at the top are runs that diverged."
     curves = tuple(lr_figures(frames, hyperparameter, "", "loss"))
     yield Section("curves", f"Loss against {hyperparameter}", intro, curves)
-    figures: list[Figure] = []
-    for scale in dict.fromkeys(scale for one in searched for scale in one.scales):
-        first = (replace(one, scales=tuple(dict.fromkeys((scale, *one.scales)))) for one in searched if scale in one.scales)
-        frame = optimum_against_width(first)
-        figures += optimum_figures(frame, names, plain_name(scale), hyperparameter, "")
-    intro = "Dots are the optima of the cells, the diamond is the prediction, both with 80 % intervals. Over one scale the solid "
-    intro += "line is the one used, with its 80 % band. Over several it would be right at one value of the others alone."
+    figures = tuple(optimum_figures(frames["optimum_against_width"], names, hyperparameter, ""))
     tables = tuple(
         filter(
             None,
@@ -183,7 +176,7 @@ def _evidence(frames: Frames, searched: Sequence[Searched], outcomes: Sequence[S
         )
     )
     remarks = () if tables else ("No optimum was fitted.",)
-    yield Section("scale", "The optimum against scale", intro, tuple(figures), tables, remarks=remarks)
+    yield Section("scale", "The optimum against scale", OPTIMA, figures, tables, remarks=remarks)
 
 
 def _drifts(outcomes: Sequence[Swept]) -> Table:
@@ -192,8 +185,7 @@ def _drifts(outcomes: Sequence[Swept]) -> Table:
             "group": one.group.name,
             "exponent of": f"{drift.hyperparameter} ~ {drift.scale}^",
             "theory": known(drift.theory, signed),
-            "fit alone": known(drift.fitted, signed),
-            "its 80 % interval": f"{known(drift.low, signed)} to {known(drift.high, signed)}",
+            "fit alone": page.fit_alone(drift),
             "used": signed(drift.used),
             "why": drift.reason,
         }

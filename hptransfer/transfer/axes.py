@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from hptransfer.base.intervals import Array
 from hptransfer.runs.point import Number
 
 LOGARITHMS = {"log2_": math.log(2.0), "log10_": math.log(10.0), "ln_": 1.0}  # prefixes of names whose values are logarithms
+TOGETHER = 0.05  # of a scale's own range: what it leaves a line in other scales by, if it goes with them
 
 
 def unit(name: str) -> float:
@@ -36,3 +38,38 @@ def from_ln(name: str, ln_value: float) -> float:
 def cell_words(scales: Mapping[str, Number]) -> str:
     """A cell in words: width 64, tokens 1e+06."""
     return ", ".join(f"{name} {value:.6g}" for name, value in scales.items())
+
+
+def cell_order(words: str) -> tuple[float, ...]:
+    """A key that sorts cells in words by their numbers rather than by their digits."""
+    return tuple(float(word.rstrip(",")) for word in words.split() if word[0].isdigit())
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A scale (its place) that goes with earlier ones in all cells: ln of it is ``level + slopes . ln of those``, so that what it
+    does is not known apart from what they do."""
+
+    scale: int
+    level: float
+    slopes: dict[int, float]
+
+    def is_kept(self, x: Array, x_target: Array) -> bool:
+        """Whether a target is where cells ``x`` (cells, scales) say that it would be."""
+        own = self.level + sum(slope * x_target[place] for place, slope in self.slopes.items())
+        return bool(abs(x_target[self.scale] - own) <= TOGETHER * np.ptp(x[:, self.scale]))
+
+
+def dials(x: Array) -> tuple[Dial, ...]:
+    """The scales of ``x`` (cells, scales), ln, that go with earlier ones."""
+    apart: list[int] = []
+    found = []
+    for scale in np.flatnonzero(np.ptp(x, axis=0) > 0).tolist():
+        design = np.column_stack([np.ones(len(x)), x[:, apart]])
+        level, *slopes = np.linalg.lstsq(design, x[:, scale], rcond=None)[0]
+        left = x[:, scale] - design @ [level, *slopes]
+        if np.ptp(left) > TOGETHER * np.ptp(x[:, scale]):
+            apart.append(scale)
+        else:
+            found.append(Dial(scale, float(level), dict(zip(apart, map(float, slopes), strict=True))))
+    return tuple(found)

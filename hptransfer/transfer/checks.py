@@ -110,7 +110,7 @@ def _horizons(points: Sequence[Point], target: Point) -> Check:
 def _range(name: str, swept: Sequence[Number], target: Number, rule: str) -> Check:
     low, high = min(swept), max(swept)
     swept_words = f"{low} tokens in the runs" if low == high else f"{low} to {high} tokens in the runs"
-    beyond = "" if low <= target <= high else f": {rule}"
+    beyond = f": {rule}" if low == high != target else ""
     return Check(name=name, ok=True, detail=f"{target} tokens at the target, {swept_words}{beyond}")
 
 

@@ -200,7 +200,7 @@ def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
         ends = "-" if drift.low is None else f"{drift.low:.3f} .. {drift.high:.3f}"
         expected = "" if drift.theory is None else f"theory {drift.theory:.3f}, "
         fitted = "" if drift.fitted is None else f"fit {drift.fitted:.3f}, "
-        note = f"{expected}{fitted}used {drift.reason}" if drift.theory is not None else drift.reason
+        note = f"{expected}{fitted}used {drift.reason}"
         rows.append((f"{drift.hyperparameter} ~ {drift.scale}^", f"{drift.used:.3f}", ends, note))
     for name, estimate in prediction.hyperparameters.items():
         rows.append((f"predicted {name}", cli.number(estimate.value), _ends(estimate), estimate.words))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
-from hptransfer.transfer.axes import cell_words, from_ln, unit
+from hptransfer.transfer.axes import Dial, cell_words, from_ln, unit
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import Fitted, Group, fit_group
@@ -76,7 +76,7 @@ def predict_group(
         bowl=Bowl(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])) if fit else None,
         hold_out=_hold_out(fitted, draws, seed) if fit else None,
         checks=(*checks, *inside),
-        notes=fitted.notes,
+        notes=(*fitted.notes, *_one_dial(fitted, target)),
         job=job,
         provenance=provenance or {},
     )
@@ -127,6 +127,8 @@ def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, see
     """Of every fitted hyperparameter with every scale that varies among the runs, or to the target; of the LR with the first
     scale always."""
     line, expected = fitted.line(draws=draws, seed=seed), fitted.expected(target)
+    lacking = {scale: f"one {scale} shows no drift" for scale in fitted.scales}
+    lacking |= {fitted.scales[dial.scale]: f"not known apart from {_partners(fitted, dial)}" for dial in fitted.dials}
     found = []
     for k, name in enumerate(fitted.hyperparameters):
         for s, scale in enumerate(fitted.scales):
@@ -138,10 +140,23 @@ def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, see
             low, high = (float(line.low[s, k]), float(line.high[s, k])) if shown else (None, None)
             rules = _rules(expected[k][s], law.weights[k][s], low, high) if law else ()
             used = float(law.exponent[s, k]) if law else slope if shown else theory or 0.0
-            reason = _reason(rules, theory, low, high, scale)
+            reason = _reason(rules, theory, low, high, lacking[scale])
             fit = slope if shown else None
             found.append(Drift(**known, fitted=fit, low=low, high=high, used=used, reason=reason, rules=rules))
     return tuple(found)
+
+
+def _one_dial(fitted: Fitted, target: Job | None) -> Iterator[str]:
+    """What is said of scales that go together."""
+    for dial in fitted.dials:
+        own, others = fitted.scales[dial.scale], _partners(fitted, dial)
+        words = f"{own} goes with {others} in all cells: one dial. What each does alone is not known, and the fit is of both."
+        leaves = target and not dial.is_kept(fitted.x, fitted.x_of(target))
+        yield f"{words} The target leaves that dial, and rules alone say what this does." if leaves else words
+
+
+def _partners(fitted: Fitted, dial: Dial) -> str:
+    return " and ".join(fitted.scales[place] for place in dial.slopes)
 
 
 def _rules(expected: Sequence[Hypothesis], weights: Any, low: float | None, high: float | None) -> tuple[RuleWeight, ...]:
@@ -166,13 +181,14 @@ def _theory(name: str, scale: str, target: Job | None) -> float | None:
     return target.exponents["hidden"]
 
 
-def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None, high: float | None, scale: str) -> str:
-    """Why that exponent is used: the likeliest rules, and what the runs say of theory's."""
+def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None, high: float | None, lacking: str) -> str:
+    """Why that exponent is used: the likeliest rules, and what the runs say of theory's; ``lacking``: why they say nothing where
+    there is no interval."""
     if not rules:
-        return "line through the optima alone" if low is not None else f"theory: one {scale} shows no drift"
+        return "line through the optima alone" if low is not None else f"theory: {lacking}"
     words = ", ".join(f"{rule.name} {rule.weight:.0%}" for rule in rules[:2])
     if low is None or high is None:
-        return f"{words}; one {scale} shows no drift"
+        return f"{words}; {lacking}"
     if theory is None:
         return words
     return f"{words}; the 80 % interval of the line alone {'contains' if low <= theory <= high else 'excludes'} theory"

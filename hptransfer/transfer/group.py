@@ -16,7 +16,7 @@ from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.optimizers.rules.weight_decay import weight_decay_multiplier
 from hptransfer.runs.point import Job, Number
 from hptransfer.runs.record import Record
-from hptransfer.transfer.axes import cell_words, logarithm
+from hptransfer.transfer.axes import Dial, cell_words, dials, logarithm
 from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
 from hptransfer.transfer.hypotheses import Hypothesis, assumed, hypotheses, in_width
 from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
@@ -145,10 +145,15 @@ class Fitted:
     others: Siblings | None = None
 
     def line(self, *, draws: int = DRAWS, seed: int = 0) -> Line:
-        """The straight line through the optima alone."""
-        if self.fit:
-            return self.fit.line(draws=draws, seed=seed)
-        return fit_line(self.x, self.measured, draws=draws, rng=np.random.default_rng(seed))
+        """The straight line through the optima alone; of scales that go together, along the first."""
+        x = self.x.copy()
+        x[:, [dial.scale for dial in self.dials]] = 0.0
+        return fit_line(x, self.measured, draws=draws, rng=np.random.default_rng(seed))
+
+    @cached_property
+    def dials(self) -> tuple[Dial, ...]:
+        """Its scales that go with others."""
+        return dials(self.x)
 
     def law(self, target: Job, *, draws: int = DRAWS, seed: int = 0) -> Law:
         """The optimum at ``target``, by the hypotheses that compete (`expected`) and the optima."""

@@ -243,11 +243,15 @@ class Prediction(Frozen):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def default_path(experiment: str, arm: str, width: Number, **others: Number) -> Path:
-    """Where a prediction is written and looked for unless a path is given; ``others``: the target's further scales that are named
-    for it."""
+def file_name(arm: str, width: Number, **others: Number) -> str:
+    """What files about an arm's target are called; ``others``: its further scales that are named for it."""
     beyond = "".join(f"-{letter}{others[name]}" for name, letter in LETTERS.items() if name in others)
-    return Path(f"predictions/{experiment}/{arm}-{width}{beyond}.json")
+    return f"{arm}-{width}{beyond}.json"
+
+
+def default_path(experiment: str, arm: str, width: Number, **others: Number) -> Path:
+    """Where a prediction is written and looked for unless a path is given."""
+    return Path(f"predictions/{experiment}/{file_name(arm, width, **others)}")
 
 
 def is_prediction_file(path: Path) -> bool:

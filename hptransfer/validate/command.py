@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from hptransfer.base.commands import command
@@ -18,6 +18,7 @@ from hptransfer.experiment.membership import Members, members
 from hptransfer.runs import Record, Store
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
+from hptransfer.transfer.prediction import file_name
 from hptransfer.validate.protocol import has_ladder
 from hptransfer.validate.result import AXES, Validation
 from hptransfer.validate.stage import run_validations
@@ -48,9 +49,9 @@ def main(args: argparse.Namespace) -> None:
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
     found_all = run_validations(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)
-    written = _write(found_all, Path(args.output or f"reports/{experiment.name}"))
+    written = _write(found_all, Path(args.output or f"reports/{experiment.name}"), experiment.target_cell)
     validations = [found_all[name] for name in asked if name in found_all]
-    _print(validations)
+    _print(validations, cell_words(experiment.target_cell))
     if lost := _failed(members(store.records().values(), experiment, resolve)):
         console.print(
             f"{len(lost)} runs failed and are left out; mend it, and validate with --retry-failed: {lost[0].outcome.reason}"
@@ -101,17 +102,17 @@ def _require_ladders(experiment: Experiment, stands: Standing, names: Collection
             raise UsageError(f"--survival needs multipliers over horizons, in FLOPs: the trainer of {name} lacks {lack}")
 
 
-def _write(validations: dict[str, Validation], output: Path) -> list[str]:
+def _write(validations: dict[str, Validation], output: Path, target: Mapping[str, int]) -> list[str]:
     """One file for each arm. Nothing reads them back: what they say can be made again from store and experiment."""
     written = []
     for name, validation in validations.items():
-        path = output / f"validation-{name}-{validation.width}.json"
+        path = output / f"validation-{file_name(name, **target)}"
         replace(path, validation.model_dump_json(indent=1))
         written.append(str(path))
     return written
 
 
-def _print(validations: Sequence[Validation]) -> None:
+def _print(validations: Sequence[Validation], where: str) -> None:
     rows = []
     for validation in validations:
         first = validation.runs[0]
@@ -120,7 +121,6 @@ def _print(validations: Sequence[Validation]) -> None:
         rows.append(
             [
                 validation.arm,
-                validation.width,
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
                 "-" if regret is None else within_percent(regret),
@@ -128,8 +128,8 @@ def _print(validations: Sequence[Validation]) -> None:
             ]
         )
     table(
-        "predicted runs at the held-out width; intervals 80 %",
-        ["arm", "width", "lr", "loss", "regret", *AXES.values()],
+        f"predicted runs at {where}; intervals 80 %",
+        ["arm", "lr", "loss", "regret", *AXES.values()],
         rows,
     )
     ladders = {one.baseline: one.ladder for one in validations if one.baseline and len(one.ladder) > 1}

@@ -25,15 +25,15 @@ class Verdict(Frozen):
     tone: Tone = "plain"
 
 
-def speed_verdict(name: str, baseline: str, width: int, speedup: Speedup, pair: Pair | None = None) -> Verdict:
-    """Of the compute multiplier over the baseline, in words, at ``width``; ``pair`` is the comparison of the two losses at the
+def speed_verdict(name: str, baseline: str, where: str, speedup: Speedup, pair: Pair | None = None) -> Verdict:
+    """Of the compute multiplier over the baseline, in words, at ``where``; ``pair`` is the comparison of the two losses at the
     same tokens."""
     multipliers = speedup.compute_multiplier
     if speedup.headline is None:
         return _over_sizes(name, baseline, speedup)
     axis, multiplier = speedup.headline
     what = {"tokens": "tokens", "wall_clock": "time"}.get(axis, "compute")
-    sure, value, where, tone = certainty(multiplier), times(multiplier.value), f"at width {width}", TONES[multiplier.finding]
+    sure, value, where, tone = certainty(multiplier), times(multiplier.value), f"at {where}", TONES[multiplier.finding]
     if multiplier.finding == "faster":
         amount = f"more than {value}" if multiplier.bound else value
         reason = f", and its longest run there did not reach {name}'s loss" if multiplier.bound else ""

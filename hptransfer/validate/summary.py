@@ -33,7 +33,8 @@ SIZES = {
 
 
 class Scale(Frozen):
-    """The scale at which the report speaks. None: known with the first run, which says what the data are."""
+    """The scale at which the report speaks, and what was searched: ``scales`` and ``target`` beside the widths, as the experiment
+    names them. None: known with the first run, which says what the data are."""
 
     target_width: int
     depth: int | None
@@ -43,6 +44,18 @@ class Scale(Frozen):
     context: int | None
     base_width: int
     widths: tuple[int, ...]
+    scales: dict[str, tuple[int, ...]] = Field({})
+    target: dict[str, int] = Field({})
+
+    @property
+    def where(self) -> str:
+        """The held-out cell."""
+        return cell_words({"width": self.target_width, **self.target})
+
+    @property
+    def searched(self) -> str:
+        """The values that were searched, scale by scale."""
+        return ", ".join(f"{name} {listing(values)}" for name, values in {"width": self.widths, **self.scales}.items())
 
     @property
     def words(self) -> str:
@@ -76,6 +89,7 @@ class Answer(Frozen):
     budget: dict[str, int] = Field({})  # finished runs per searched cell
     hold_out: HoldOut | None = None
     checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
     regret: Interval | None = None
     speedup: Speedup | None = None
     refusal: Refusal | None = None
@@ -146,6 +160,8 @@ def summarize(results: Results, options: str = "") -> Summary:
             context=model and model.context,
             base_width=experiment.base_width,
             widths=tuple(sorted(experiment.widths)),
+            scales={name: tuple(sorted(values)) for name, values in experiment.scales.items()},
+            target=experiment.target,
         ),
         arms=tuple(_answer(results, arm, compared) for arm in results.arms),
         pairs=compared,
@@ -167,8 +183,9 @@ def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
     found |= {"baseline": results.baseline(name), "no_prediction": results.refused.get(name)}
     found |= {"overhead": overhead(results, name), "target_loss": tokens_to_target(results, name)}
     if prediction := results.predictions.get(name):
-        same = ("hyperparameters", "weight_decay", "roles", "drifts", "expected_regret", "noise", "budget", "hold_out", "checks")
-        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in same}
+        values = ("hyperparameters", "weight_decay", "roles", "expected_regret", "noise")
+        grounds = ("drifts", "budget", "hold_out", "checks", "notes")
+        found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in (*values, *grounds)}
     if validation := results.validations.get(name):
         found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}
         when = "before" if validation.preregistered else "after"
@@ -191,7 +208,8 @@ def _speed(results: Results, arm: str, compared: Sequence[Pair]) -> Verdict | No
     if validation and validation.speedup and baseline:
         other = results.experiment.arm(baseline)
         word = "AdamW" if other == Arm.of(BASELINE, other.parametrization) else baseline
-        return speed_verdict(arm, word, validation.width, validation.speedup, pair_of(compared, arm, baseline))
+        where = cell_words(results.experiment.target_cell)
+        return speed_verdict(arm, word, where, validation.speedup, pair_of(compared, arm, baseline))
     if baseline is None:
         kind = results.experiment.arm(arm).parametrization
         several = [one.name for one in results.arms if (one.optimizer, one.parametrization) == (BASELINE, kind)]

@@ -380,4 +380,5 @@ def test_tokens_per_parameter_may_grow_with_width() -> None:
     assert checks["horizon"].ok and "tokens grow with width" in checks["horizon"].detail
     longer = make_experiment(horizon={"policy": "tpp", "tpp": 10.0})
     other = resolve(longer.point(Arm.of("muon", "mup"), DATA, width=256, lr=0.01, weight_decay=0.0))
-    assert "interval widened" in {c.name: c.detail for c in predict(records, other, draws=20).checks}["horizon"]
+    (note,) = predict(records, other, draws=20).notes
+    assert note.startswith("tokens goes with width")  # what tokens do alone no run says

@@ -59,17 +59,48 @@ def test_without_a_target_there_are_optima_and_exponents(tmp_path: Path, capsys:
     assert found["hyperparameters"] == {} and found["job"] is None
 
 
+NANOCHAT = [
+    {"width": width, "depth": width // 64, "weight_decay": wd}
+    for width, wd in ((512, 0.4), (768, 0.22), (1024, 0.1), (1280, 0.08))
+]
+
+
 def test_optima_without_losses_are_a_line_with_an_interval_from_their_scatter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """nanochat's best Muon weight decay by width (its dev/LOG.md, 11 January 2026): least squares gives -1.85, the log -1.97."""
-    found = [{"width": width, "wd": wd} for width, wd in ((512, 0.4), (768, 0.22), (1024, 0.1), (1280, 0.08))]
-    assert transfer(write(tmp_path / "wd.csv", found), "--hp wd --width 2048 --json") == 0
+    assert transfer(write(tmp_path / "wd.csv", NANOCHAT), "--hp weight_decay --width 2048 --json") == 0
     group = json.loads(capsys.readouterr().out)["predictions"][0]
     exponent = group["drifts"][0]
     assert exponent["fitted"] == pytest.approx(-1.8485, abs=1e-3)
     assert exponent["low"] < -1.97 < exponent["high"] < -1
-    assert group["hyperparameters"]["wd"]["value"] == pytest.approx(42110.9 * 2048**-1.8485, rel=0.2)
+    rules = {rule["name"]: (rule["exponent"], rule["inside"]) for rule in exponent["rules"]}
+    assert rules["inverse width squared"] == (-2.0, True) and rules["inverse width"] == (-1.0, False)
+    assert group["hyperparameters"]["weight_decay"]["value"] == pytest.approx(42110.9 * 2048**-1.8485, rel=0.2)
+
+
+def test_scales_that_go_together_are_one_dial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There nanochat's depth is width / 64: a fit along both knows what they do together, and nothing of either alone."""
+    table = write(tmp_path / "wd.csv", NANOCHAT)
+
+    def predicted(scales: str, at: str) -> dict:
+        assert transfer(table, "--hp weight_decay --scale", scales, "--at", at, "--json") == 0
+        return json.loads(capsys.readouterr().out)["predictions"][0]
+
+    alone, both = predicted("width", "width=2048"), predicted("width,depth", "width=2048,depth=32")
+    width, depth = both["drifts"]
+    assert [width[end] for end in ("fitted", "low", "high")] == [alone["drifts"][0][end] for end in ("fitted", "low", "high")]
+    assert depth["fitted"] is depth["low"] is depth["high"] is None
+    assert all(rule["inside"] is None for rule in depth["rules"])
+    assert len(both["notes"]) == 1 and not alone["notes"]
+    leaving = predicted("width,depth", "width=2048,depth=16")
+    assert len(leaving["notes"][0]) > len(both["notes"][0])
+
+    def reach(group: dict) -> float:
+        decay = group["hyperparameters"]["weight_decay"]
+        return decay["high"] / decay["low"]
+
+    assert reach(leaving) > reach(both)
 
 
 def test_refused_groups_leave_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

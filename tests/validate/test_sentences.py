@@ -27,7 +27,7 @@ def speedup(multipliers: dict[Axis, Multiplier], sizes: tuple[Size, ...] = ()) -
 
 
 def speed(multiplier: Multiplier, pair: Pair | None = None, **others: Multiplier) -> Verdict:
-    return speed_verdict("muon", "AdamW", 128, speedup({"flops_with_optimizer": multiplier, **others}), pair)
+    return speed_verdict("muon", "AdamW", "width 128", speedup({"flops_with_optimizer": multiplier, **others}), pair)
 
 
 def pair(seeds: int | None, lower: str = "muon", runs: tuple[int, int] = (3, 3)) -> Pair:
@@ -136,13 +136,13 @@ def test_the_headline_is_compute_with_the_optimizers_own_where_it_is_known() -> 
     assert speedup(both).headline == ("flops_with_optimizer", both["flops_with_optimizer"])
     assert speedup({}).headline is None
     for axis, what in (("tokens", "saves tokens"), ("wall_clock", "saves time")):
-        assert what in speed_verdict("muon", "AdamW", 128, speedup({axis: measured(2, 1.5, 3)})).text
-    assert speed_verdict("muon", "AdamW", 128, speedup({})).tone == "plain"
+        assert what in speed_verdict("muon", "AdamW", "width 128", speedup({axis: measured(2, 1.5, 3)})).text
+    assert speed_verdict("muon", "AdamW", "width 128", speedup({})).tone == "plain"
 
 
 def test_without_other_horizons_sizes_are_all_there_is_to_compare_over() -> None:
     numbers = {"flops": 1.0, "baseline_loss": 2.0, "loss": 1.9, "multiplier": measured(1.3, 1.2, 1.4, 0.001)}
-    verdict = speed_verdict("patched", "plain", 64, speedup({}, (Size(width=64, parameters=1, **numbers, law=None),)))
+    verdict = speed_verdict("patched", "plain", "width 64", speedup({}, (Size(width=64, parameters=1, **numbers, law=None),)))
     assert "Over model sizes" in verdict.text and "1.30x" in verdict.text and "width 64" in verdict.text
     assert verdict.tone == "good"
 

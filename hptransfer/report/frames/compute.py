@@ -11,7 +11,6 @@ import polars as pl
 from hptransfer.experiment.arm import Arm
 from hptransfer.report.frames.tidy import begin, tidy
 from hptransfer.runs import Record
-from hptransfer.runs.point import Number
 from hptransfer.validate.result import Multiplier
 from hptransfer.validate.results import Results, mean
 from hptransfer.validate.verdict import annealed
@@ -20,7 +19,7 @@ MULTIPLIER = "value low high bracketed bound extrapolated p_value"
 
 
 def loss_against_compute(results: Results) -> pl.DataFrame:
-    """Final losses with what their training cost. ``kind``: search, the best run of a searched width; predicted, at the held-out
+    """Final losses with what their training cost. ``kind``: search, the best run of a searched cell; predicted, at the held-out
     width; horizon, the baseline's ladder there; chosen, its configuration that won over the prediction and that the ladder
     then starts from. ``annealed``: whether the LR was brought to 0. FLOPs are those of one run; the loss is the mean over
     ``seeds``. A diverged run has no place here. A cost is null where it is unknown. ``compute`` counts the optimizer's FLOPs
@@ -28,11 +27,10 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
-        best: dict[Number, Record] = {}
-        for record in sorted(results.searched(arm.name), key=_loss):
-            if record.loss is not None:
-                best.setdefault(record.point["width"], record)
-        rows.extend(_point(arm, "search", [best[width]], best[width].loss) for width in sorted(best))
+        complete = [record for record in results.searched(arm.name) if record.loss is not None]
+        for cell in results.experiment.searched_cells:
+            if best := min((record for record in complete if record.point.is_in(cell)), key=_loss, default=None):
+                rows.append(_point(arm, "search", [best], best.loss))
         prediction, validation = results.predictions.get(arm.name), results.validations.get(arm.name)
         if validation is None:
             if prediction and (told := results.by_id.get(prediction.run.run_id)) and told.loss is not None:

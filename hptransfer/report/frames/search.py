@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from hptransfer.base.intervals import Interval
-from hptransfer.report.frames.searched import Searched
+from hptransfer.report.frames.searched import Searched, plain_name
 from hptransfer.report.frames.tidy import tidy
 from hptransfer.runs import Record
+from hptransfer.runs.point import Number
 from hptransfer.transfer.line import line_of
 from hptransfer.transfer.prediction import Bowl
 
@@ -100,22 +102,36 @@ def predictions(given: Iterable[Searched]) -> pl.DataFrame:
 
 
 def optimum_against_width(given: Iterable[Searched]) -> pl.DataFrame:
-    """Rows of ``kind`` optimum and prediction with 80 % intervals, and the lines fit and theory (`hptransfer.transfer.line`).
-    Cells of several scales have no lines: each would be right at one value of the others alone."""
+    """Rows of ``kind`` optimum and prediction with 80 % intervals, and the lines fit and theory (`hptransfer.transfer.line`), for
+    each ``scale``, which ``width`` is then of. Cells of several scales have no lines: each would be right at one value of the
+    others alone."""
     rows: list[Row] = []
     for one in given:
-        rows += [one.row | {"kind": "optimum"} | one.where(scales) | _ends(best) for scales, best, _ in one.optima]
-        if not (told := one.told):
-            continue
-        target = one.target
-        rows.append(one.row | {"kind": "prediction"} | one.where(told.point.scales) | _ends(target))
-        if len(one.scales) > 1:
-            continue
-        optima = [(one.scale(scales), best) for scales, best, _ in one.optima]
-        for width, best, expected in line_of(optima, (one.scale(told.point.scales), target), told.drift):
-            rows.append(one.row | {"kind": "fit", "width": width} | _ends(best))
-            rows += [] if expected is None else [one.row | {"kind": "theory", "width": width, "lr": expected}]
-    return tidy(rows, "kind cell width lr low high")
+        for scale in one.scales:
+            along = replace(one, row=one.row | {"scale": plain_name(scale)}, scales=(scale,))
+            rows += [row | {"cell": one.cell(scales)} for row, scales in _along(along)]
+            if len(one.scales) == 1:
+                rows += _lines(along)
+    return tidy(rows, "kind cell scale width lr low high")
+
+
+def _along(one: Searched) -> Iterator[tuple[Row, Mapping[str, Number]]]:
+    """The optima and the prediction, with their cells."""
+    for scales, best, _ in one.optima:
+        yield one.row | {"kind": "optimum"} | one.where(scales) | _ends(best), scales
+    if told := one.told:
+        yield one.row | {"kind": "prediction"} | one.where(told.point.scales) | _ends(one.target), told.point.scales
+
+
+def _lines(one: Searched) -> Iterator[Row]:
+    """The line that the prediction lies on, and theory's."""
+    if not (told := one.told):
+        return
+    optima = [(one.where(scales)["width"], best) for scales, best, _ in one.optima]
+    for width, best, expected in line_of(optima, (one.where(told.point.scales)["width"], one.target), told.drift):
+        yield one.row | {"kind": "fit", "width": width} | _ends(best)
+        if expected is not None:
+            yield one.row | {"kind": "theory", "width": width, "lr": expected}
 
 
 def _run(one: Searched, record: Record) -> Row:

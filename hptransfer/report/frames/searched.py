@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ class Searched:
     row: dict[str, Any]
     records: Sequence[Record]
     prediction: Prediction | None
-    scales: tuple[str, ...] = ("width",)
+    scales: tuple[str, ...]
     hyperparameter: str = "lr"
 
     @property
@@ -51,17 +51,13 @@ class Searched:
         """The hyperparameter of a run."""
         return plain_number(self.hyperparameter, record.point[self.hyperparameter])
 
-    def scale(self, scales: dict[str, Number]) -> Number:
-        """The first scale of a cell."""
-        return plain_number(self.scales[0], scales[self.scales[0]])
-
-    def cell(self, scales: dict[str, Number]) -> str:
+    def cell(self, scales: Mapping[str, Number]) -> str:
         """A cell in words."""
         return cell_words({plain_name(name): plain_number(name, scales[name]) for name in self.scales})
 
-    def where(self, scales: dict[str, Number]) -> dict[str, Any]:
-        """How rows say a cell."""
-        return {"cell": self.cell(scales), "width": self.scale(scales)}
+    def where(self, scales: Mapping[str, Number]) -> dict[str, Any]:
+        """How rows say a cell; ``width`` is its first scale."""
+        return {"cell": self.cell(scales), "width": plain_number(self.scales[0], scales[self.scales[0]])}
 
     def _in_plain(self, found: Interval) -> Interval:
         value, low, high = (
@@ -72,8 +68,9 @@ class Searched:
 
 def of_results(results: Results) -> Iterator[Searched]:
     """Every arm of an experiment."""
+    scales = tuple(results.experiment.searched_cells[0])
     for arm in results.arms:
-        yield Searched(begin(arm), results.searched(arm.name), results.predictions.get(arm.name))
+        yield Searched(begin(arm), results.searched(arm.name), results.predictions.get(arm.name), scales)
 
 
 def plain_number(name: str, value: Number) -> float:

@@ -12,7 +12,7 @@ from hptransfer.experiment.arm import Arm
 ARM = ("arm", "optimizer", "parametrization", "colour")
 WORDS = {
     *(*ARM, "cell", "run_id", "state", "kind", "method", "axis", "bound", "title", "purpose"),
-    *("role", "outcome", "verdict", "widths", "corpus", "corpus_sha256", "weight_decay_status"),
+    *("role", "outcome", "verdict", "widths", "corpus", "corpus_sha256", "weight_decay_status", "scale"),
 }
 COUNTS = {"width", "seed", "seeds", "step", "tokens", "parameters", "base_width"}
 FLAGS = {"annealed", "bracketed", "extrapolated", "passed"}
