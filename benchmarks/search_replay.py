@@ -13,7 +13,9 @@ import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from typing import Any
 import numpy as np
 import optuna
 import polars as pl
-from hptransfer.backtest.rules import vertex
 
 from benchmarks.tables import markdown_table
 from hptransfer.base.errors import UsageError
@@ -32,7 +33,8 @@ from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.group import Group, fit_group
+from hptransfer.transfer.group import Fitted, Group, fit_group
+from hptransfer.transfer.simple import vertex
 from hptransfer.transfer.sweep import gather
 
 RECIPES = {"muon": "muon-all", "muon-adam": "muon", "shampoo": "shampoo", "soap": "soap"}
@@ -90,9 +92,9 @@ class Truth:
         ln_loss = self.ln_loss(width, h) + self.noise * float(rng.standard_normal())
         return LOST if h > self.ceilings[width] else min(ln_loss, LOST)
 
-    def regret(self, h: float) -> float:
-        lowest = float(self.cubics[self.target](self.grid(self.target)).min())
-        return math.expm1(self.ln_loss(self.target, h) - lowest)
+    def regret(self, width: int, h: float) -> float:
+        lowest = float(self.cubics[width](self.grid(width)).min())
+        return math.expm1(self.ln_loss(width, h) - lowest)
 
 
 def experiment_of(truth: Truth, low: float, sampler: str, seed: int) -> Experiment:
@@ -132,7 +134,8 @@ def by_studies(sampler: str) -> Callable[[Truth, float, int], Search]:
     """The studies that ``python -m hptransfer.search`` runs."""
 
     def search(truth: Truth, low: float, seed: int) -> Search:
-        rng, studies = np.random.default_rng(seed), make_studies(experiment_of(truth, low, sampler, seed), {truth.recipe: DATA})
+        rng, experiment = np.random.default_rng(seed), experiment_of(truth, low, sampler, seed)
+        studies = make_studies(experiment, {arm.name: DATA for arm in experiment.compared})
         records: dict[str, Record] = {}
         while jobs := studies.missing(records):
             for job in jobs:
@@ -189,67 +192,81 @@ SAMPLERS = {
 }
 
 
-def law(truth: Truth, runs: Runs) -> float:
-    """ln LR as `hptransfer.transfer` predicts it."""
-    experiment = experiment_of(truth, 0.0, "design", 0)
+@dataclass(frozen=True)
+class Found:
+    """The runs of a search, and what is predicted from them: each a regret."""
 
-    arm = experiment.compared[0]
+    truth: Truth
+    runs: Runs
 
-    def job(width: int, h: float) -> Job:
-        return resolve(experiment.point(arm, DATA, width=width, lr=BASE_LR * math.exp(h), weight_decay=0.0))
+    @cached_property
+    def fitted(self) -> Fitted:
+        records = tuple(record_of(self._job(width, h), ln_loss) for width, cell in self.runs.items() for h, ln_loss in cell)
+        return fit_group(Group("", records), self._job(self.truth.target, 0.0))
 
-    records = tuple(record_of(job(width, h), ln_loss) for width, cell in runs.items() for h, ln_loss in cell)
-    target = job(truth.target, 0.0)
-    return float(fit_group(Group("", records), target).law(target).value[0]) - math.log(BASE_LR)
+    @cached_property
+    def _experiment(self) -> Experiment:
+        return experiment_of(self.truth, 0.0, "design", 0)
+
+    def law(self) -> float:
+        """At the target, as `hptransfer.transfer` predicts it."""
+        return self._predicted(self.truth.target)
+
+    def here(self) -> float:
+        """The same at the largest searched width: what a search finds out, however good a law is beyond it."""
+        return self._predicted(max(self.runs))
+
+    def line(self) -> float:
+        """The straight line in ln width through each width's best run."""
+        return self._extrapolated([min(cell, key=lambda run: run[1])[0] for cell in self.runs.values()])
+
+    def vertices(self) -> float:
+        """The straight line through the vertex of the parabola about each width's best run."""
+        x = np.repeat(np.log(list(self.runs)), [len(cell) for cell in self.runs.values()])
+        h, ln_loss = np.array([run for cell in self.runs.values() for run in cell]).T
+        sweep, _ = gather(["width"], ["lr"], x[:, None], h[:, None], np.exp(ln_loss))
+        return self._extrapolated([float(vertex(sweep, cell)[0]) for cell in range(len(self.runs))])
+
+    def last(self) -> float:
+        """The best run of the largest searched width, kept."""
+        return self.truth.regret(self.truth.target, min(self.runs[max(self.runs)], key=lambda run: run[1])[0])
+
+    def _predicted(self, width: int) -> float:
+        law = self.fitted.law(self._job(width, 0.0))
+        return self.truth.regret(width, float(law.value[0]) - math.log(BASE_LR))
+
+    def _extrapolated(self, optima: list[float]) -> float:
+        slope, level = np.polyfit(np.log(self.truth.widths), optima, 1)
+        return self.truth.regret(self.truth.target, float(level + slope * math.log(self.truth.target)))
+
+    def _job(self, width: int, h: float) -> Job:
+        [arm] = self._experiment.compared
+        return resolve(self._experiment.point(arm, DATA, width=width, lr=BASE_LR * math.exp(h), weight_decay=0.0))
 
 
-def line(truth: Truth, runs: Runs) -> float:
-    """The straight line in ln width through each width's best run."""
-    best = [min(cell, key=lambda run: run[1])[0] for cell in runs.values()]
-    return extrapolated(truth, best)
-
-
-def vertices(truth: Truth, runs: Runs) -> float:
-    """The straight line through the vertex of the parabola about each width's best run."""
-    x = np.repeat(np.log(list(runs)), [len(cell) for cell in runs.values()])
-    h, ln_loss = np.array([run for cell in runs.values() for run in cell]).T
-    sweep, _ = gather(["width"], ["lr"], x[:, None], h[:, None], np.exp(ln_loss))
-    return extrapolated(truth, [float(vertex(sweep, cell)[0]) for cell in range(len(runs))])
-
-
-def extrapolated(truth: Truth, optima: list[float]) -> float:
-    slope, level = np.polyfit(np.log(truth.widths), optima, 1)
-    return float(level + slope * math.log(truth.target))
-
-
-def last(truth: Truth, runs: Runs) -> float:
-    """The best run of the largest searched width, kept."""
-    return min(runs[max(runs)], key=lambda run: run[1])[0]
-
-
-READOUTS = {"law": law, "line": line, "vertices": vertices, "last": last}
+READOUTS = {"law": Found.law, "here": Found.here, "line": Found.line, "vertices": Found.vertices, "last": Found.last}
 
 
 def readouts(sampler: str) -> list[str]:
     """Parabolas need a grid."""
-    return ["law", "vertices"] if sampler == "log grid" else ["law", "line", "last"]
+    return ["law", "here", *(["vertices"] if sampler == "log grid" else ["line", "last"])]
 
 
 def replay(task: tuple[Truth, str, int]) -> dict[str, list[float]]:
-    """The regret at the target after `FIRST` to `TRIALS` trials per width, by readout."""
+    """The regret after `FIRST` to `TRIALS` trials per width, by readout."""
     truth, sampler, seed = task
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     shift = np.random.default_rng(seed).uniform(-SHIFT, SHIFT)
     search = SAMPLERS[sampler](truth, math.log(2) * (shift - OCTAVES / 2), seed)
-    after = [search(trials) for trials in range(FIRST, TRIALS + 1)]
-    return {name: [regret(truth, READOUTS[name], runs) for runs in after] for name in readouts(sampler)}
+    after = [Found(truth, search(trials)) for trials in range(FIRST, TRIALS + 1)]
+    return {name: [regret(READOUTS[name], found) for found in after] for name in readouts(sampler)}
 
 
-def regret(truth: Truth, readout: Callable[[Truth, Runs], float], runs: Runs) -> float:
+def regret(readout: Callable[[Found], float], found: Found) -> float:
     """inf where too few runs are complete to predict from."""
     try:
-        return truth.regret(readout(truth, runs))
+        return readout(found)
     except (Refused, UsageError):
         return math.inf
 
@@ -280,11 +297,12 @@ def summary(truths: list[Truth], found: dict[tuple[str, str], list[list[list[flo
                 "regret": {SEARCHED * n: np.mean(np.array(regrets)[:, :, n - FIRST], axis=1).tolist() for n in SHOWN},
             }
         )
-    baseline = next(row for row in rows if (row["sampler"], row["readout"]) == BASELINE)
+    # A search that does not get there counts with the first number of trials that was not tried.
+    most = SEARCHED * (TRIALS + 1)
+    theirs = next((row["trials to noise"] for row in rows if (row["sampler"], row["readout"]) == BASELINE), None)
     for row in rows:
-        # A search that does not get there counts with the first number of trials that was not tried.
-        ours, theirs = (np.minimum(one["trials to noise"], SEARCHED * (TRIALS + 1)) for one in (row, baseline))
-        row["of baseline"] = float(np.median(ours / theirs))
+        ratios = np.minimum(row["trials to noise"], most) / np.minimum(theirs, most) if theirs else math.nan
+        row["of baseline"] = float(np.median(ratios))
     return rows
 
 
@@ -292,6 +310,7 @@ def main() -> None:
     """Print the table, and write it with all figures to ``benchmarks/results``."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.search_replay", description=(__doc__ or "").splitlines()[0])
     options.add_argument("table", type=Path)
+    options.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS), help="those that are compared (all)")
     options.add_argument("--seeds", type=int, default=8, help="searches of each surface by each sampler (8)")
     options.add_argument("--noise", type=float, default=1.0, metavar="FACTOR", help="on the noise that the sweeps show (1)")
     options.add_argument("--stable", type=float, default=math.inf, metavar="OCTAVES", help="above them runs diverge (inf)")
@@ -302,11 +321,11 @@ def main() -> None:
         Truth(str(optimizer), str(parametrization), rows, louder=args.noise, stable=args.stable)
         for (optimizer, parametrization), rows in groups
     ]
-    tasks = list(product(truths, SAMPLERS, range(args.seeds)))
+    tasks = list(product(truths, args.samplers, range(args.seeds)))
     with ProcessPoolExecutor(args.workers) as pool:
         replayed = list(pool.map(replay, tasks))
     found: dict[tuple[str, str], list[list[list[float]]]] = {}
-    for sampler in SAMPLERS:
+    for sampler in args.samplers:
         of_sampler = [one for task, one in zip(tasks, replayed, strict=True) if task[1] == sampler]
         for name in readouts(sampler):
             runs = [one[name] for one in of_sampler]
@@ -314,13 +333,13 @@ def main() -> None:
     rows = summary(truths, found)
     origin = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": f"python -m benchmarks.search_replay sweeps.csv --seeds {args.seeds} --noise {args.noise:g} "
-        f"--stable {args.stable:g}",
+        "command": f"python -m benchmarks.search_replay sweeps.csv --samplers {' '.join(map(repr, args.samplers))} "
+        f"--seeds {args.seeds} --noise {args.noise:g} --stable {args.stable:g}",
         "seeds": args.seeds,
         "noise": {truth.name: truth.noise for truth in truths},
     }
     target = RESULTS / f"search_replay-noise-{args.noise:g}-stable-{args.stable:g}-{origin['date'][:10]}.json"
-    finite = json.dumps(origin | {"rows": rows}, indent=1).replace("Infinity", "null")  # JSON knows none
+    finite = json.dumps(origin | {"rows": rows}, indent=1).replace("Infinity", "null").replace("NaN", "null")  # JSON knows none
     target.write_text(finite + "\n")
     target.with_suffix(".md").write_text(text := report(origin, rows))
     console.print(text)
@@ -330,14 +349,15 @@ def report(origin: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     columns = ["sampler", "prediction", "trials to 2x noise", "of tpe, line", "trials to 0.1 %"]
     columns += [f"regret at {SEARCHED * n}, %" for n in SHOWN]
+    is_sp = np.array([name.endswith("SP") for name in origin["noise"]])
     cells = [
         [
             row["sampler"],
             row["readout"],
             _trials(row["trials to noise"]),
-            f"{row['of baseline']:.2f}",
+            f"{row['of baseline']:.2f}" if math.isfinite(row["of baseline"]) else "-",
             _trials(row["trials to 0.1 %"]),
-            *(f"{100 * np.median(each):.3f} / {100 * np.mean(each):.3f}" for each in row["regret"].values()),
+            *(" / ".join(f"{value:.3f}" for value in _regrets(100 * np.array(each), is_sp)) for each in row["regret"].values()),
         ]
         for row in rows
     ]
@@ -351,15 +371,20 @@ def report(origin: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             f"{len(origin['noise'])} surfaces, {origin['seeds']} searches of each; seed noise {noise}. Trials are those of all "
             f"{SEARCHED} widths together, from which on the regret at the target stays below twice the noise (or 0.1 %, where "
             "that is more), or below 0.1 %: medians over searches, then over surfaces. 'Of tpe, line': the median over surfaces "
-            "of the ratio to Optuna's TPE per width with a line through the best runs. Predictions: `law` is hptransfer's; "
+            "of the ratio to Optuna's TPE per width with a line through the best runs. Predictions: `law` is hptransfer's, "
+            "`here` that at the widest searched width, judged there: what a search finds out, whatever the law does beyond it; "
             "`line` goes through the best runs, `vertices` through parabolas about them, `last` keeps the widest one's best. "
             "`design` and those in batches are the studies of `hptransfer.search`; the others run one trial after another. "
-            "Regrets are means over searches, their median and mean over surfaces.",
+            "Regrets are means over searches: their median over surfaces / mean over those under SP / under muP.",
             "",
             *markdown_table(columns, cells),
             "",
         ]
     )
+
+
+def _regrets(each: np.ndarray, is_sp: np.ndarray) -> tuple[float, float, float]:
+    return float(np.median(each)), float(np.mean(each[is_sp])), float(np.mean(each[~is_sp]))
 
 
 def _trials(each: list[float]) -> str:

@@ -134,6 +134,30 @@ def test_a_wider_width_starts_about_the_prediction_of_the_narrower():
     assert all(set(point) == {"lr"} for point in points)
 
 
+@pytest.mark.parametrize("factor", [2, 8])
+@pytest.mark.parametrize("recipe", ["shampoo", "muon"])
+def test_a_theory_that_is_wrong_costs_one_batch(recipe, factor):
+    """Under sp theory expects 1 / width of Shampoo, and of Muon with Adam that or nothing; here the optimum stays. The first runs
+    of a wider cell reach from where theory has it to where it is, and the next lie on both sides of it."""
+    width, truth, quiet = 64 * factor, Truth(lr=0.02, curvature=0.01, noise=0.0005), np.random.default_rng(0)
+    experiment = make_experiment(widths=[64, width], target_width=2 * width, optimizers=[recipe], parametrizations=["sp"])
+    runs = make_records(truth, experiment, recipe=recipe, parametrization="sp", runs=6)
+    seen = [run for run in runs if run.point["width"] == 64]
+
+    def job(lr: float) -> Job:
+        return resolve(experiment.point(Arm.of(recipe, "sp"), DATA, width=width, lr=lr, weight_decay=truth.wd))
+
+    batches = []
+    for _ in range(2):
+        lrs = [point["lr"] for point in design(seen, job(1.0), RANGES, 4)]
+        losses = [math.exp(truth.ln_loss(width, lr, truth.wd) + truth.noise * quiet.standard_normal()) for lr in lrs]
+        seen += [record_of(job(lr), loss) for lr, loss in zip(lrs, losses, strict=True)]
+        batches.append(np.log(lrs) - math.log(truth.lr))
+    first, second = batches
+    assert first.min() < -math.log(factor) and first.max() > -0.5
+    assert -2.0 < second[1:].min() < -0.3 and second[1:].max() > 0.3  # the first of them is the nearest run again
+
+
 def test_a_cell_is_of_all_scales() -> None:
     """Runs of the same width at another horizon are of another cell: what is known there is where this one begins."""
     truth = Truth(lr=0.02, noise=0.002)
