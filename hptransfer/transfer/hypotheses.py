@@ -80,8 +80,13 @@ def in_width(hidden: float, readout: float) -> tuple[Hypothesis, ...]:
         tails = ((KNOWN / 2, 0.4), (1.5 * KNOWN, 0.4), (5 * KNOWN, 0.2))
         return tuple(Hypothesis(THEORY, hidden, spread, WIDTH_RULES, weight=weight) for spread, weight in tails)
     free = (one for one in hypotheses("lr", "width") if one.name == FREE)
-    ends = (("hidden weights", hidden), ("readout", readout))
-    return (*(Hypothesis(f"{THEORY}, {role}", exponent, KNOWN, WIDTH_RULES) for role, exponent in ends), *free)
+    between, spread = (hidden + readout) / 2, abs(hidden - readout) / math.sqrt(12)  # of a uniform distribution
+    return (
+        Hypothesis(f"{THEORY}, hidden weights", hidden, KNOWN, WIDTH_RULES, weight=0.25),
+        Hypothesis(f"{THEORY}, readout", readout, KNOWN, WIDTH_RULES, weight=0.25),
+        Hypothesis(f"{THEORY}, between", between, spread, WIDTH_RULES, weight=0.5),
+        *free,
+    )
 
 
 def saturating(rules: Iterable[Hypothesis], scale: str) -> tuple[Hypothesis, ...]:
