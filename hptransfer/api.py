@@ -114,7 +114,7 @@ def predict(
         ... ]
         >>> lr = hptransfer.predict(runs, {"width": 1024}).lr
         >>> f"{lr.value:.4f}, or {lr.low:.4f} to {lr.high:.4f}"
-        '0.0025, or 0.0019 to 0.0035'
+        '0.0025, or 0.0020 to 0.0033'
 
         An arm of an experiment, at another width than the experiment's own:
 
