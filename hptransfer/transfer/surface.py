@@ -339,8 +339,9 @@ class _Problem:
         k, count = self.k, len(self.fit)
         own, across = (rows / sd[:, None] for rows in self._rows(cells, shared))
         corner, edge, core = self._blocks(own, across)
-        lever = -np.linalg.solve(corner + 1e-9 * np.eye(k + 2), edge)
-        inverse = np.linalg.inv(corner + 1e-9 * np.eye(k + 2))
+        unit = np.broadcast_to(np.eye(k + 2), corner.shape)
+        solved = np.linalg.solve(corner + 1e-9 * np.eye(k + 2), np.concatenate([edge, unit], axis=2))
+        lever, inverse = -solved[:, :, : -(k + 2)], solved[:, :, -(k + 2) :]
         schur = np.linalg.inv(core + self._by_fit(np.swapaxes(edge, 1, 2) @ lever) + 1e-9 * np.eye(core.shape[1]))
         # Rows of the priors: of every cell's scale and optima, of every fit's skews.
         size = across.shape[1]
