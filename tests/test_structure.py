@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "hptransfer"
 # What stands where, by the name of a package or module: the longest one counts. A ``command`` is a stage wherever it stands.
 LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
-    "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "trainers"),
+    "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "modules", "trainers"),
     "analysis": ("transfer", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
     "stages": ("store", "data", "plan", "search", "coordcheck", "train", "validate.stage", "testing", "api"),
 }

@@ -1,0 +1,180 @@
+"""The role of each parameter of any model, by the module that holds it and by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+Role = Literal["embedding", "hidden", "readout", "vector"]
+ROLES: tuple[Role, ...] = get_args(Role)
+# What DDP, torch.compile and FSDP1 put into a parameter's name.
+WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module)(?=\.)")
+READOUTS = ("lm_head", "head", "readout", "unembed", "unembedding", "embed_out", "output", "output_layer", "to_logits")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Final numbers of one kind of weight: nothing is left to scale. ``weight_decay`` is independent of the learning rate."""
+
+    role: Role
+    d_out: int
+    d_in: int
+    lr: float
+    weight_decay: float
+    epsilons: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A parameter and its role.
+
+    ``names``: more than one where it is tied. ``d_out`` and ``d_in`` are the role's: an embedding (V, D) has d_in = V.
+    ``transposed``: a matrix that is kept (d_in, d_out), as in GPT-2's Conv1D. ``why``: which rule said so.
+    """
+
+    names: tuple[str, ...]
+    role: Role
+    d_out: int
+    d_in: int
+    parameter: nn.Parameter
+    transposed: bool
+    why: str
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether it is the embedding and the readout at once."""
+        return self.why == TIED
+
+
+TIED = "embedding and readout are one tensor"
+
+
+def assign_roles(model: nn.Module, overrides: Mapping[str, str] | None = None) -> list[Assigned]:
+    """Every trainable parameter of ``model`` with its role, each once.
+
+    A tensor of one dimension is a vector, the weight of an embedding an embedding. Of linear layers the one that is called
+    ``lm_head``, ``readout`` and the like, else the last one with as many outputs as a token has values, is the readout; the
+    others are hidden. ``overrides`` go before these rules: roles by regular expression, searched in a parameter's name; the
+    first that is found counts. Raises ValueError, one line, for a parameter without a role (the router and the experts of a
+    mixture have none yet), and for an override that matches nothing or names no role.
+    """
+    overrides = dict(overrides or {})
+    places = _places(model)
+    readout = _readout(places)
+    used, found = set(), []
+    for parameter, held in places.items():
+        names = tuple(name for name, _, _ in held)
+        pattern = next((one for one in overrides if any(re.search(one, name) for name in names)), None)
+        if pattern is not None:
+            used.add(pattern)
+            if (role := next((one for one in ROLES if one == overrides[pattern]), None)) is None:
+                raise ValueError(f"override {pattern!r}: unknown role {overrides[pattern]!r}; known: {', '.join(ROLES)}")
+            found.append(_assigned(names, role, parameter, held[0][1], f"override {pattern}"))
+            continue
+        said = [_by_rule(name, module, local, parameter, readout) for name, module, local in held]
+        roles = sorted({role for role, _ in said})
+        if roles == ["embedding", "readout"]:
+            found.append(_assigned(names, "embedding", parameter, held[0][1], TIED))
+        elif len(roles) == 1:
+            found.append(_assigned(names, roles[0], parameter, held[0][1], said[0][1]))
+        else:
+            raise ValueError(f"{' = '.join(names)}: {' and '.join(roles)} at once; say which by an override")
+    for pattern in overrides.keys() - used:
+        raise ValueError(f"override {pattern!r} matches no parameter's name; there are {', '.join(_some(places))}")
+    return found
+
+
+def numbers_of(weights: Sequence[Numbers], assigned: Assigned) -> Numbers:
+    """The numbers of a parameter: those of its role; where these differ by shape, of its role and shape. Raises ValueError where
+    there are none, or where a tied tensor would need two learning rates."""
+    roles = ("embedding", "readout") if assigned.is_tied else (assigned.role,)
+    found = [one for one in weights if one.role in roles]
+    if len({_values(one) for one in found}) > 1 and not assigned.is_tied:
+        found = [one for one in found if (one.d_out, one.d_in) == (assigned.d_out, assigned.d_in)]
+    distinct = {_values(one): one for one in found}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    what = f"{' = '.join(assigned.names)} ({assigned.role}, {assigned.d_out} x {assigned.d_in})"
+    if assigned.is_tied:
+        raise ValueError(
+            f"{what}: one tensor cannot have the learning rates of embedding and readout; untie them, or give it one role by an "
+            "override"
+        )
+    raise ValueError(f"{what}: the prediction has {'several' if distinct else 'no'} learning rates for it")
+
+
+def _values(one: Numbers) -> tuple[float, float, tuple[tuple[str, float], ...]]:
+    return one.lr, one.weight_decay, tuple(one.epsilons.items())
+
+
+Places = dict[nn.Parameter, list[tuple[str, nn.Module, str]]]
+
+
+def _places(model: nn.Module) -> Places:
+    """Where each trainable parameter is held: its name without wrappers, the module and its name there."""
+    found: Places = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for local, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                name = WRAPPERS.sub(r"\1", f".{path}.{local}").replace("..", ".").strip(".")
+                found.setdefault(parameter, []).append((name, module, local))
+    return found
+
+
+def _some(places: Places) -> Iterator[str]:
+    names = [name for held in places.values() for name, _, _ in held]
+    yield from names[:3]
+    if len(names) > 3:
+        yield f"... ({len(names)})"
+
+
+def _is_linear(module: nn.Module) -> bool:
+    kind = type(module).__name__
+    return isinstance(module, nn.Linear) or "Linear" in kind or kind == "Conv1D"
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding) or "Embedding" in type(module).__name__
+
+
+def _readout(places: Places) -> str | None:
+    """The name of the readout's weight: by its name outside numbered blocks, else the last linear layer if it has an output for
+    every row of the largest embedding."""
+    held = [(name, module, parameter) for parameter, some in places.items() for name, module, _ in some if parameter.dim() == 2]
+    linear = [(name, parameter) for name, module, parameter in held if _is_linear(module)]
+    for name, _ in linear:
+        *outer, last, _ = ["", *name.split(".")]
+        if last in READOUTS and not any(part.isdigit() for part in outer):
+            return name
+    rows = max((parameter.size(0) for _, module, parameter in held if _is_embedding(module)), default=None)
+    return linear[-1][0] if linear and linear[-1][1].size(0) == rows else None
+
+
+def _by_rule(name: str, module: nn.Module, local: str, parameter: Tensor, readout: str | None) -> tuple[Role, str]:
+    """The role of a parameter at one of its places, and the rule in words."""
+    kind = type(module).__name__
+    if any(word in part.lower() for part in (*name.split("."), kind) for word in ("router", "expert")):
+        raise ValueError(f"{name}: the router and the experts of a mixture have no role yet; give it one by an override")
+    if parameter.dim() < 2:
+        return "vector", "one dimension"
+    if parameter.dim() == 2 and _is_embedding(module):
+        return "embedding", f"weight of {kind}"
+    if parameter.dim() == 2 and _is_linear(module):
+        return ("readout", "the last linear layer, by name or size") if name == readout else ("hidden", f"{local} of {kind}")
+    shape = " x ".join(map(str, parameter.shape))
+    raise ValueError(f"{name} ({shape}, in {kind}): no rule gives it a role; give it one by an override")
+
+
+def _assigned(names: tuple[str, ...], role: Role, parameter: nn.Parameter, module: nn.Module, why: str) -> Assigned:
+    if role == "vector":
+        return Assigned(names, role, parameter.numel(), 1, parameter, False, why)
+    if parameter.dim() != 2:
+        raise ValueError(f"{names[0]}: of {parameter.dim()} dimensions; a weight of the role {role} has two")
+    rows, columns = parameter.shape
+    transposed = type(module).__name__ == "Conv1D"  # transformers' of GPT-2: (inputs, outputs)
+    d_out, d_in = (columns, rows) if transposed or role == "embedding" else (rows, columns)
+    return Assigned(names, role, d_out, d_in, parameter, transposed, why)
