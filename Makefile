@@ -7,7 +7,10 @@ STORE ?= runs
 # For all four stages, such as OPTIONS='--set search.trials=9'.
 OPTIONS ?=
 
-.PHONY: setup demo test slow lint types clean
+# Production trainers that install from PyPI: tests/hosts has the requirement and the tests of each.
+HOSTS := transformers lightning litgpt torchtitan deepspeed olmo-core
+
+.PHONY: setup demo test slow hosts lint types clean
 
 setup: $(READY)
 
@@ -24,15 +27,27 @@ demo: $(READY)
 	$(BIN)/hptransfer report --experiment $(EXPERIMENT) --store $(STORE) $(OPTIONS)
 
 # One thread for every library: two test processes, and what Ray starts, share the cores.
-test slow: export OMP_NUM_THREADS := 1
-test slow: export OPENBLAS_NUM_THREADS := 1
-test slow: export POLARS_MAX_THREADS := 1
+test slow hosts: export OMP_NUM_THREADS := 1
+test slow hosts: export OPENBLAS_NUM_THREADS := 1
+test slow hosts: export POLARS_MAX_THREADS := 1
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not host"
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not host"
+
+# Each host in an environment of its own, which is made when it is not there or its requirement has changed.
+hosts: $(HOSTS:%=.hosts/%/.ready)
+	@for host in $(HOSTS); do \
+	  echo "== $$host"; .hosts/$$host/bin/python -m pytest -m host tests/hosts/test_$$(echo $$host | tr - _).py || exit 1; \
+	done
+
+.hosts/%/.ready: tests/hosts/%.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .hosts/$*
+	.hosts/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r tests/hosts/$*.txt
+	.hosts/$*/bin/python -m pip uninstall --quiet --yes torchvision  # mup brings one that is not of torch's CPU build
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,4 +57,4 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .hosts .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,8 @@ The public API is what ``__all__`` names; everything else may change. Each name 
 - Runs that somebody has, in a table: `predict`, `backtest` (which returns a `Backtest`).
 - Runs that ``hptransfer search`` made: `load_experiment`, `Store`, `predict`, `validate` (a `Validation` of each arm),
   `build_report`; and what they are made of: `Experiment`, `Record`, `Outcome`, `Point`, `Job`, `resolve`.
-- Predictions: `Prediction`, `read_prediction`, `write_prediction`, `export`.
+- Predictions: `Prediction`, `read_prediction`, `write_prediction`, and what a trainer makes of
+  them: `export`, `build_optimizer`, `role_table`.
 
 An error that a user can cause is a `HptransferError`, in one line: `UsageError` for wrong input, `Refused` where the runs do not
 allow an answer. Messages go to the logger ``hptransfer``.
@@ -24,11 +25,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hptransfer.api import backtest, build_report, export, predict, validate
+    from hptransfer.api import backtest, build_optimizer, build_report, export, predict, validate
     from hptransfer.backtest.splits import Backtest
     from hptransfer.base.errors import HptransferError, UsageError
     from hptransfer.base.refusals import Refused
     from hptransfer.experiment import Experiment, load_experiment
+    from hptransfer.modules.table import role_table
     from hptransfer.runs import Job, Outcome, Point, Record, Store
     from hptransfer.trainers import resolve
     from hptransfer.transfer.prediction import Prediction, read_prediction, write_prediction
@@ -51,25 +53,28 @@ __all__ = [
     "Validation",
     "__version__",
     "backtest",
+    "build_optimizer",
     "build_report",
     "export",
     "load_experiment",
     "predict",
     "read_prediction",
     "resolve",
+    "role_table",
     "validate",
     "write_prediction",
 ]
 
 # Where each public name is at home.
 _HOMES = {
-    **dict.fromkeys(("backtest", "build_report", "export", "predict", "validate"), "hptransfer.api"),
+    **dict.fromkeys(("backtest", "build_optimizer", "build_report", "export", "predict", "validate"), "hptransfer.api"),
     "Backtest": "hptransfer.backtest.splits",
     **dict.fromkeys(("HptransferError", "UsageError"), "hptransfer.base.errors"),
     "Refused": "hptransfer.base.refusals",
     **dict.fromkeys(("Experiment", "load_experiment"), "hptransfer.experiment"),
     **dict.fromkeys(("Job", "Outcome", "Point", "Record", "Store"), "hptransfer.runs"),
     "resolve": "hptransfer.trainers",
+    "role_table": "hptransfer.modules.table",
     **dict.fromkeys(("Prediction", "read_prediction", "write_prediction"), "hptransfer.transfer.prediction"),
     "Validation": "hptransfer.validate.result",
 }

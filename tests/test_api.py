@@ -159,8 +159,8 @@ def test_a_prediction_is_written_read_and_exported(store) -> None:
     found = hptransfer.predict(store, experiment=EXPERIMENT, arm="muon")
     assert hptransfer.write_prediction(found, "kept/muon.json") == Path("kept/muon.json")
     assert hptransfer.read_prediction("kept/muon.json") == found
-    text = hptransfer.export(found)
-    assert text == hptransfer.export("kept/muon.json") and json.loads(text)["optimizer"]["recipe"] == "muon"
+    files = hptransfer.export(found)
+    assert files == hptransfer.export("kept/muon.json") and json.loads(files["run.json"])["optimizer"]["recipe"] == "muon"
     with pytest.raises(UsageError, match="unknown export target 'yaml'"):
         hptransfer.export(found, "yaml")
     Path("mine.json").write_text("{}")
@@ -168,9 +168,11 @@ def test_a_prediction_is_written_read_and_exported(store) -> None:
         hptransfer.write_prediction(found, "mine.json")
 
 
-def test_a_prediction_from_a_table_has_no_run_to_export(rows) -> None:
+def test_a_prediction_from_a_table_exports_what_is_known(rows) -> None:
+    found = hptransfer.predict(rows, {"width": 2048})
+    assert "optimizer" in json.loads(hptransfer.export(found)["run.json"])["unknown"]
     with pytest.raises(UsageError, match="predicted from a table"):
-        hptransfer.export(hptransfer.predict(rows, {"width": 2048}))
+        hptransfer.export(found, "torch")
 
 
 # -- backtest, validate, report ----------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""A prediction in the form that a trainer reads: one module per target, neither torch nor ray."""
+"""A prediction in the form that a production trainer reads: neither torch nor ray."""

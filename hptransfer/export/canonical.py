@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from hptransfer import __version__
+from hptransfer.base.commands import command
+from hptransfer.base.config import read_json
+from hptransfer.base.errors import UsageError
+from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
+from hptransfer.experiment.settings import ScheduleSpec
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import Shape
 from hptransfer.runs import Job, Kind, Point
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.runs.point import Number
+from hptransfer.transfer.prediction import Prediction, RoleNumbers, is_prediction_file, read_prediction
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 MEANING = {
     "lr": "peak, and final: nothing is left to scale by width or depth; at step t it is multiplied by s(t), the schedule",
@@ -23,54 +33,203 @@ MEANING = {
 }
 
 
-def export_json(prediction: Prediction) -> str:
-    """The canonical record as JSON text."""
-    return json.dumps(canonical(prediction), indent=1) + "\n"
+class Ends(Interval):
+    """A value with its 80 % interval, and where it comes from."""
+
+    status: str
 
 
-def canonical(prediction: Prediction) -> dict[str, Any]:
-    """The canonical record of a prediction that has a job."""
-    job, point, settings, decay = prediction.run, prediction.point, prediction.point.settings, prediction.weight_decay
+class Sides(Frozen):
+    """Preconditioned axes."""
+
+    left: bool
+    right: bool
+
+
+class Weight(Frozen):
+    """One kind of weight and its final numbers. ``d_in`` and ``d_out`` are its role's: an embedding (V, D) has d_in = V."""
+
+    kind: str
+    role: str
+    d_out: int
+    d_in: int
+    count: int
+    lr: float
+    weight_decay: float
+    epsilons: dict[str, float]
+    sides: Sides
+
+
+class Optimizer(Frozen):
+    """A recipe with its options, without epsilons, and the final numbers of every kind of weight; ``roles`` where kinds agree."""
+
+    recipe: str
+    options: dict[str, Any]
+    roles: dict[str, RoleNumbers]
+    weights: tuple[Weight, ...]
+    meaning: dict[str, str] = MEANING
+
+
+class Parametrization(Frozen):
+    """In which coordinates the values were searched, and which shape they are of."""
+
+    name: str
+    base: dict[str, Number]
+    base_lr: float
+    base_weight_decay: float | None
+    embedding_lr_ratio: float | None
+    weight_decay_rule: str
+    residual_multiplier: float = 1.0
+
+
+class Model(BaseModel):
+    """The model, with its family's own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    width: int
+    depth: int
+    vocab: int
+    parameters: int | None
+    architecture: str
+    init: dict[str, str]
+
+
+class Schedule(ScheduleSpec):
+    """The schedule of the run, its warm-up in steps too."""
+
+    warmup_steps: int
+
+
+class Training(Frozen):
+    """Horizon, batch, schedule and seeds."""
+
+    tokens: int
+    steps: int
+    batch_tokens: int
+    batch_sequences: int
+    context: int
+    schedule: Schedule
+    precision: str
+    init_seed: int
+    data_seed: int
+
+
+class Run(NamedTuple):
+    """The parts of a record whose run is known."""
+
+    optimizer: Optimizer
+    parametrization: Parametrization
+    model: Model
+    training: Training
+
+
+class Canonical(Frozen):
+    """What is known of a predicted run. None where it is not, and then ``unknown`` names it: a table knows its columns, a
+    program its command."""
+
+    export_version: int = EXPORT_VERSION
+    hptransfer: str = __version__
+    name: str
+    prediction: str
+    scales: dict[str, Number]
+    interval_80: dict[str, Ends]
+    expected_regret: float | None
+    unknown: tuple[str, ...] = ()
+    parametrization: Parametrization | None = None
+    optimizer: Optimizer | None = None
+    model: Model | None = None
+    training: Training | None = None
+    data: dict[str, Any] | None = None
+    command: str | None = None
+    depends: dict[str, str] | None = None
+    provenance: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is known, as JSON has it."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
+
+    @property
+    def run(self) -> Run | None:
+        """The run, where it is known: neither of a table nor of a program."""
+        if self.optimizer is None or self.parametrization is None or self.model is None or self.training is None:
+            return None
+        return Run(self.optimizer, self.parametrization, self.model, self.training)
+
+    @property
+    def known(self) -> Run:
+        """The run of a record that has one."""
+        assert self.run is not None, f"{self.name}: {', '.join(self.unknown)} unknown"
+        return self.run
+
+
+def canonical(prediction: Prediction) -> Canonical:
+    """The canonical record of a prediction. Raises UsageError where it has no target: there is nothing to export."""
+    if not prediction.job or not prediction.hyperparameters:
+        raise UsageError(f"{prediction.name} was predicted without a target: give one with --at, or at= of hptransfer.predict")
+    job, point = prediction.job, prediction.job.point
     common: dict[str, Any] = {
-        "export_version": EXPORT_VERSION,
-        "hptransfer": __version__,
+        "name": prediction.name,
         "prediction": prediction.digest,
-        "interval_80": {
-            "lr": _interval(prediction.lr) | {"coordinates": "base"},
-            **({"weight_decay": _interval(decay) | {"status": decay.words}} if decay else {}),
-            "expected_regret": prediction.expected_regret,
-        },
-        "parametrization": {
-            "name": settings["parametrization"],
-            "base": settings["base"],
-            "base_lr": point["lr"],
-            "base_weight_decay": point.hyperparameters.get("weight_decay"),
-            "embedding_lr_ratio": point.hyperparameters.get("embedding_lr_ratio"),
-            "weight_decay_rule": settings["weight_decay_rule"],
-        },
+        "scales": point.scales,
+        "interval_80": _intervals(prediction),
+        "expected_regret": prediction.expected_regret,
+        "provenance": prediction.provenance,
     }
+    if not job.run_id:
+        return Canonical(**common, unknown=("optimizer", "roles", "parametrization", "model", "schedule", "batch", "data"))
     if "command" in job.details:  # a program's configuration is the command that starts it
-        return common | {"command": job.details["command"], "scales": point.scales, "depends": settings["depends"]}
-    return common | {
-        "optimizer": {
-            "recipe": settings["optimizer"],
-            "options": job.details["options"],
-            "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
-            "weights": [_weight(kind) for kind in job.kinds],
-            "meaning": MEANING,
-        },
-        "parametrization": common["parametrization"] | {"residual_multiplier": job.details["residual_multiplier"]},
-        "model": {
-            "width": point["width"],
-            "depth": point["depth"],
-            **settings["model"],
-            "vocab": settings["data"]["vocab"],
-            "parameters": job.parameters,
-            **model_words(point),
-        },
-        "training": _training(job),
-        "data": settings["data"],
-    }
+        unknown = ("optimizer's options", "model", "schedule") + (() if job.kinds else ("roles",))
+        return Canonical(**common, command=job.details["command"], depends=point.settings["depends"], unknown=unknown)
+    settings, hyperparameters = point.settings, point.hyperparameters
+    return Canonical(
+        **common,
+        parametrization=Parametrization(
+            name=settings["parametrization"],
+            base=settings["base"],
+            base_lr=point["lr"],
+            base_weight_decay=hyperparameters.get("weight_decay"),
+            embedding_lr_ratio=hyperparameters.get("embedding_lr_ratio"),
+            weight_decay_rule=settings["weight_decay_rule"],
+            residual_multiplier=job.details["residual_multiplier"],
+        ),
+        optimizer=Optimizer(
+            recipe=settings["optimizer"],
+            options=job.details["options"],
+            roles=prediction.roles,
+            weights=tuple(_weight(kind) for kind in job.kinds),
+        ),
+        model=Model.model_validate(
+            {
+                "width": point["width"],
+                "depth": point["depth"],
+                **settings["model"],
+                "vocab": settings["data"]["vocab"],
+                "parameters": job.parameters,
+                **model_words(point),
+            }
+        ),
+        training=_training(job),
+        data=settings["data"],
+    )
+
+
+def read_record(path: str | Path) -> Prediction | Canonical:
+    """A prediction file, or an exported record. Raises UsageError where it is neither."""
+    path = Path(path)
+    if not is_prediction_file(path):
+        with suppress(OSError, ValueError, TypeError):
+            if "export_version" in json.loads(path.read_text()):
+                return read_json(Canonical, path, command("export"))
+    return read_prediction(path)
+
+
+def _intervals(prediction: Prediction) -> dict[str, Ends]:
+    """Of every hyperparameter; weight decay is the final one where a rule says it."""
+    values = dict(prediction.hyperparameters)
+    if prediction.job and prediction.job.kinds and (decay := prediction.weight_decay) is not None:
+        values["weight_decay"] = decay
+    return {name: Ends(value=one.value, low=one.low, high=one.high, status=one.words) for name, one in values.items()}
 
 
 def model_words(point: Point) -> dict[str, Any]:
@@ -81,27 +240,23 @@ def model_words(point: Point) -> dict[str, Any]:
     return family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
 
 
-def _weight(kind: Kind) -> dict[str, Any]:
+def _weight(kind: Kind) -> Weight:
     left, right = kind.sides
-    numbers = kind.model_dump(include={"role", "lr", "weight_decay", "epsilons"})
-    return {"kind": kind.name, **numbers, "sides": {"left": left, "right": right}}
+    numbers = kind.model_dump(include={"role", "d_out", "d_in", "count", "lr", "weight_decay", "epsilons"})
+    return Weight(kind=kind.name, sides=Sides(left=left, right=right), **numbers)
 
 
-def _interval(interval: Interval) -> dict[str, Any]:
-    return interval.model_dump(include={"value", "low", "high"})
-
-
-def _training(job: Job) -> dict[str, Any]:
+def _training(job: Job) -> Training:
     point, settings = job.point, job.point.settings
     context, schedule = settings["model"]["context"], settings["schedule"]
-    return {
-        "tokens": point["tokens"],
-        "steps": job.steps,
-        "batch_tokens": point["batch_tokens"],
-        "batch_sequences": point["batch_tokens"] // context,
-        "context": context,
-        "schedule": schedule | {"warmup_steps": round(schedule["warmup_tokens"] / point["batch_tokens"])},
-        "precision": settings["precision"],
-        "init_seed": point.init_seed,
-        "data_seed": point.data_seed,
-    }
+    return Training(
+        tokens=int(point["tokens"]),
+        steps=job.steps,
+        batch_tokens=int(point["batch_tokens"]),
+        batch_sequences=int(point["batch_tokens"]) // context,
+        context=context,
+        schedule=Schedule(**schedule, warmup_steps=round(schedule["warmup_tokens"] / point["batch_tokens"])),
+        precision=settings["precision"],
+        init_seed=point.init_seed,
+        data_seed=point.data_seed,
+    )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
 def schedule_factor(step: int, *, steps: int, warmup_steps: int, shape: str, cooldown_fraction: float) -> float:
@@ -26,3 +30,24 @@ def shaped(shape: str, remaining: float) -> float:
     if shape == "cosine":
         return 0.5 - 0.5 * math.cos(math.pi * remaining)
     return remaining if shape == "linear" else 1.0
+
+
+class Schedule(LambdaLR):
+    """The run's schedule: s(t) on every learning rate, which takes weight decay along, and q(t) on weight decay besides.
+
+    Step it after each step of the optimizer. ``schedule``: ``steps``, ``warmup_steps``, ``shape``, ``cooldown_fraction`` and
+    ``weight_decay``, the shape of q.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: dict[str, Any]) -> None:
+        self._steps, self._shape = schedule["steps"], schedule["weight_decay"]
+        shape = {name: value for name, value in schedule.items() if name != "weight_decay"}
+        self._decays = [group["weight_decay"] for group in optimizer.param_groups]
+        super().__init__(optimizer, lambda step: schedule_factor(min(step, self._steps), **shape))
+
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates and weight decays of the next step of the optimizer."""
+        super().step(epoch)
+        factor = decay_factor(min(self.last_epoch, self._steps), steps=self._steps, shape=self._shape)
+        for group, decay in zip(self.optimizer.param_groups, self._decays, strict=True):
+            group["weight_decay"] = factor * decay

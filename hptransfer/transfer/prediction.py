@@ -150,6 +150,11 @@ class RoleNumbers(Frozen):
     weight_decay: float
     epsilons: dict[str, float]
 
+    @property
+    def weight_decay_coupled(self) -> float:
+        """What a trainer takes that decays by lr * wd * W, as torch's AdamW."""
+        return self.weight_decay / self.lr
+
 
 class Prediction(Frozen):
     """What the runs of one arm, or of one group of a table, say of the optimum at a target: what `hptransfer.predict` returns and

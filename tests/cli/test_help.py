@@ -88,7 +88,7 @@ def test_the_console_script_is_installed_with_the_package() -> None:
 def test_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     """The names are written out in the options, which may not import the modules that have them."""
     from hptransfer.experiment.settings import PARAMETRIZATIONS
-    from hptransfer.export.targets import TARGETS
+    from hptransfer.export.hosts import HOSTS
     from hptransfer.plan.hardware import HARDWARE
     from hptransfer.store.importer import NUMBERS, WORDS
     from hptransfer.trainers.ours.parallel import Strategy
@@ -96,7 +96,7 @@ def test_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert f"--parametrization {','.join(PARAMETRIZATIONS)} " in printed(capsys, "search", "--help")
     assert f"--hardware NAME {', '.join(HARDWARE)} " in printed(capsys, "plan", "--help")
-    assert f"--target NAME {', '.join(TARGETS)} (json)" in printed(capsys, "export", "--help")
+    assert f"--target HOST[,HOST] {', '.join(HOSTS.names())}, or all (json)" in printed(capsys, "export", "--help")
     assert f"names for {', '.join((*NUMBERS, *WORDS))} " in printed(capsys, "store", "--help")
     assert f"--strategy {{{','.join(get_args(Strategy))}}} " in printed(capsys, "train", "--help")
     assert f"({CHECKS}/<optimizer>" in printed(capsys, "coordcheck", "--help")

@@ -5,28 +5,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from export.samples import prediction, samples
 from records import DATA
-from synthetic import Truth, make_experiment, make_records
+from synthetic import make_experiment
 
+import hptransfer
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
 from hptransfer.experiment.model import ModelChoice
 from hptransfer.export.canonical import canonical, model_words
 from hptransfer.export.command import default_output
+from hptransfer.export.hosts import HOSTS
 from hptransfer.models import FAMILIES
-from hptransfer.runs import Job, Point
-from hptransfer.trainers.ours.points import resolve, spec_of
-from hptransfer.transfer.decision import predict_group
-from hptransfer.transfer.group import Group
+from hptransfer.trainers.ours.points import spec_of
 from hptransfer.transfer.prediction import Prediction, default_path
 
 EXPERIMENT = make_experiment(name="sample", base_width=64, optimizers=["adamw", "shampoo"], schedule={"warmup_tokens": 8192})
-
-
-def prediction(recipe: str) -> Prediction:
-    group = Group(recipe, tuple(make_records(Truth(), EXPERIMENT, recipe=recipe)))
-    target = resolve(EXPERIMENT.point(EXPERIMENT.arm(recipe), DATA, width=256, lr=1.0, weight_decay=0.0))
-    return predict_group(group, target, resolve, draws=30)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adamw: Prediction, s
 
 
 def test_numbers_are_final_and_their_meaning_is_spelled_out(shampoo: Prediction) -> None:
-    record = canonical(shampoo)
+    record = canonical(shampoo).model_dump(mode="json")
     optimizer = record["optimizer"]
     groups = spec_of(shampoo.point).groups()  # what the optimizer receives
     assert [weight["kind"] for weight in optimizer["weights"]] == [group.kind for group in groups]
@@ -69,7 +63,7 @@ def test_numbers_are_final_and_their_meaning_is_spelled_out(shampoo: Prediction)
 
 
 def test_options_are_resolved_and_hold_no_epsilon_to_scale(shampoo: Prediction) -> None:
-    options = canonical(shampoo)["optimizer"]["options"]
+    options = canonical(shampoo).known.optimizer.options
     assert options == spec_of(shampoo.point).unscaled_options()
     assert options["block_size"] == 64  # the base width
     assert options["beta2"] == 0.95 and options["adam"] == {"beta1": 0.9, "beta2": 0.95}
@@ -77,7 +71,7 @@ def test_options_are_resolved_and_hold_no_epsilon_to_scale(shampoo: Prediction) 
 
 
 def test_the_run_can_be_repeated_from_the_record(shampoo: Prediction) -> None:
-    record = canonical(shampoo)
+    record = canonical(shampoo).model_dump(mode="json")
     training, spec = record["training"], spec_of(shampoo.point)
     assert training["steps"] * training["batch_sequences"] * training["context"] == training["tokens"] == spec.tokens
     assert training["schedule"]["warmup_steps"] == 8 and training["schedule"]["shape"] == "linear"
@@ -100,29 +94,76 @@ def test_the_model_is_described_as_it_is(preset: str) -> None:
     assert ("SwiGLU" in words) == (model.activation == "swiglu") == ("MLP input and gate" in found["init"])
 
 
-def test_command_writes_the_default_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    perform("export", ["--prediction", "predictions/sample/shampoo-256.json", "--json"])
+def test_command_writes_a_folder_for_each_host(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    perform("export", ["--prediction", "predictions/sample/shampoo-256.json", "--target", "json,torch", "--json"])
     out, err = capsys.readouterr()
-    assert json.loads(out) == json.loads((folder / "exports/sample/shampoo-256.json").read_text())
-    assert "written: exports/sample/shampoo-256.json" in err
+    home = folder / "exports/sample/shampoo-256"
+    assert json.loads(out)["record"] == json.loads((home / "json/run.json").read_text())
+    assert json.loads(out)["written"] == [
+        f"exports/sample/shampoo-256/{name}" for name in ("json/run.json", "torch/hptransfer_optimizer.py", "torch/run.json")
+    ]
+    assert "written: exports/sample/shampoo-256/json/run.json" in err
+
+
+def test_what_others_wrote_stays(folder: Path) -> None:
+    Path("out/json").mkdir(parents=True)
+    Path("out/json/run.json").write_text("{}")
+    with pytest.raises(UsageError, match="is no export of hptransfer"):
+        perform("export", ["--prediction", "predictions/sample/adamw-256.json", "--target", "json,torch", "--output", "out"])
+    assert Path("out/json/run.json").read_text() == "{}" and not Path("out/torch").exists()
+    for _ in range(2):  # its own it replaces
+        perform("export", ["--prediction", "predictions/sample/adamw-256.json", "--output", "own"])
 
 
 def test_exports_are_filed_as_their_predictions_are() -> None:
-    assert default_output(Path("predictions/a/muon-256-t1000.json")) == Path("exports/a/muon-256-t1000.json")
-    assert default_output(Path("/elsewhere/mine.json")) == Path("exports/mine.json")
+    assert default_output(Path("predictions/a/muon-256-t1000.json")) == Path("exports/a/muon-256-t1000")
+    assert default_output(Path("/elsewhere/mine.json")) == Path("exports/mine")
 
 
 def test_optimizer_and_experiment_name_the_prediction(folder: Path) -> None:
-    perform("export", ["--experiment", "sample.yaml", "--optimizer", "adamw", "--output", "out/run.json"])
-    assert json.loads((folder / "out/run.json").read_text())["optimizer"]["recipe"] == "adamw"
+    perform("export", ["--experiment", "sample.yaml", "--optimizer", "adamw", "--output", "out"])
+    assert json.loads((folder / "out/json/run.json").read_text())["optimizer"]["recipe"] == "adamw"
 
 
-def test_a_table_has_no_run_to_export(folder: Path, adamw: Prediction) -> None:
-    for job in (None, Job(run_id="", point=Point(scales={"width": 256}, hyperparameters={"lr": 0.1}))):
-        Path("bare.json").write_text(adamw.model_copy(update={"job": job}).model_dump_json())
-        with pytest.raises(UsageError, match=r"was predicted from a table: there is no run to export$"):
-            perform("export", ["--prediction", "bare.json"])
-        assert not Path("exports").exists()
+def test_a_table_exports_what_is_known(folder: Path) -> None:
+    """Its value and interval, and what is not known by name; a host that steps an optimizer is refused, exit code 1."""
+    table = samples()["table"]
+    Path("bare.json").write_text(table.model_dump_json())
+    assert perform("export", ["--prediction", "bare.json", "--target", "all", "--output", "out"]) == 0
+    record = json.loads(Path("out/json/run.json").read_text())
+    assert record["interval_80"]["lr"]["value"] == table.lr.value and record["scales"] == {"width": 1024}
+    assert {"optimizer", "schedule", "batch"} <= {*record["unknown"]} and "optimizer" not in record
+    assert perform("export", ["--prediction", "bare.json", "--target", "torch", "--output", "out"]) == 1
+    assert not Path("out/torch").exists()
+    with pytest.raises(UsageError, match="cannot be exported to torch: predicted from a table"):
+        hptransfer.export(table, "torch")
+
+
+def test_a_program_exports_its_command() -> None:
+    record = json.loads(hptransfer.export(samples()["command"])["run.json"])
+    assert record["command"] == "python train.py --lr 0.01 --wd 0.001" and "optimizer" not in record
+
+
+def test_without_a_target_there_is_nothing_to_export(adamw: Prediction) -> None:
+    with pytest.raises(UsageError, match="without a target"):
+        hptransfer.export(adamw.model_copy(update={"job": None}))
+
+
+def test_a_record_reads_back_as_it_was_written(shampoo: Prediction) -> None:
+    record = canonical(shampoo)
+    text = hptransfer.export(shampoo)["run.json"]
+    assert type(record).model_validate_json(text) == record
+
+
+@pytest.mark.parametrize("host", HOSTS.names())
+def test_every_prediction_is_written_or_refused_in_words(host: str) -> None:
+    """All recipes, tables, programs, open intervals: never an error."""
+    for name, one in samples().items():
+        record = canonical(one)
+        why = HOSTS.get(host).refuse(record)
+        assert why is None or ("\n" not in why and why), name
+        if why is None:
+            assert all(text and "hptransfer" in text for text in HOSTS.get(host).render(record).values()), name
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,11 @@ class ChainOptimizer(torch.optim.Optimizer):
     """W <- W - s (lr U + q weight_decay W), with U from the chain of the parameter's group; weight decay is independent of LR.
 
     Each group is a dict of ``params``, ``kind`` (which names its chain), ``lr``, ``weight_decay``; s and q are set before each
-    step. Matrices of one shape are stacked and stepped at once; parameters narrower than float32 have a float32 master copy.
-    ``cautious``: no decay where the update moves an entry away from zero. ``averaging``: the parameters are schedule-free's y,
-    see `averaged`. ``sharing``: data-parallel ranks compute the updates of whole matrices for one another.
-    ``state_dict`` holds tensors and plain numbers only; over several ranks `full_state_dict` is the one to keep.
+    step, or s by any of torch's schedulers: these move ``lr``, and s is its ratio to what it was at first. Matrices of one shape
+    are stacked and stepped at once; parameters narrower than float32 have a float32 master copy. ``cautious``: no decay where the
+    update moves an entry away from zero. ``averaging``: the parameters are schedule-free's y, see `averaged`. ``sharing``:
+    data-parallel ranks compute the updates of whole matrices for one another. ``state_dict`` holds tensors and plain numbers
+    only; over several ranks `full_state_dict` is the one to keep.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ChainOptimizer(torch.optim.Optimizer):
         self._chains, self._cautious, self._averaging, self._sharing = chains, cautious, averaging, sharing
         self._stacks: list[list[_Stack]] = []
         self._weights: dict[Tensor, Tensor] = {}  # what the steps move: the parameter's rows here, or their wider master copy
+        groups = [{"peak_lr": group["lr"], **group} for group in groups]
         super().__init__(
             groups, {"schedule": 1.0, "decay_schedule": 1.0, "step": 0, "failures": 0, "largest": 0.0, "weight_sum": 0.0}
         )
@@ -86,8 +88,9 @@ class ChainOptimizer(torch.optim.Optimizer):
             self._stacks = [self._of(group) for group in self.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step. Every parameter must have a gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; the loss where a ``closure`` gives it. Every parameter must have a gradient."""
+        loss = None if closure is None else _evaluated(closure)
         self.allocate()
         whole = self._sharing.gradients() if self._sharing else {}
         computed: dict[Tensor, Tensor] = {}
@@ -115,17 +118,23 @@ class ChainOptimizer(torch.optim.Optimizer):
             for group, pace in zip(self.param_groups, paces, strict=True):
                 if params := [p for p in group["params"] if p in held]:
                     self._apply(params, [held[p] for p in params], pace)
+        return loss
 
     def _pace(self, group: dict[str, Any]) -> _Pace:
         """What the group's next step is to be; counts it."""
         group["step"] += 1
-        decay = group["schedule"] * group["decay_schedule"] * group["weight_decay"]
-        return _Pace(group["schedule"] * group["lr"], decay, self._share(group))
+        # Weight decay follows a scheduler that moves the learning rate, as it follows `set_schedule`.
+        factor = group["schedule"] * (group["lr"] / group["peak_lr"])
+        return _Pace(
+            group["schedule"] * group["lr"],
+            factor * group["decay_schedule"] * group["weight_decay"],
+            self._share(group, factor),
+        )
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _share(self, group: dict[str, Any]) -> float:
+    def _share(self, group: dict[str, Any], factor: float) -> float:
         """The share of this step's z in the schedule-free average x."""
-        group["largest"] = max(group["largest"], group["schedule"])
+        group["largest"] = max(group["largest"], factor)
         weight = group["largest"] ** 2
         group["weight_sum"] += weight
         return weight / group["weight_sum"] if group["weight_sum"] else 0.0
@@ -238,7 +247,9 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a ``state_dict`` of an optimizer with the same groups, or a `full_state_dict` of any number of ranks."""
-        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
+        # Checkpoints of before November 2026 have no peak: nothing but `set_schedule` moved their learning rates.
+        groups = [{"peak_lr": group["lr"], **group} for group in state_dict["param_groups"]]
+        super().load_state_dict({"state": {}, "param_groups": groups})
         for index, parameter in enumerate(self._parameters()):
             # torch would cast state to its parameter's dtype; ours is wider where a parameter has less than float32.
             saved = state_dict["state"].get(index, {})
@@ -298,6 +309,12 @@ class ChainOptimizer(torch.optim.Optimizer):
     def state_bytes(self) -> int:
         """Bytes of optimizer state held here now."""
         return sum(tensor.numel() * tensor.element_size() for state in self.state.values() for tensor in state.values())
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.enable_grad()
+def _evaluated(closure: Callable[[], Any]) -> Any:
+    return closure()
 
 
 def _is_full_precision(tensor: Tensor) -> bool:

@@ -9,33 +9,7 @@ import torch
 from torch import Tensor
 
 from hptransfer.optimizers.engine.transforms import State, Stateless, Step
-from hptransfer.optimizers.orthogonalized import OrthogonalMap
-
-# (a, b, c) of s <- a s + b s^3 + c s^5, one per iteration; iterations beyond the last repeat it.
-MAPS: dict[OrthogonalMap, tuple[tuple[float, float, float], ...]] = {
-    # Jordan et al. 2024: steep at 0, singular values end in [0.68, 1.13].
-    "jordan": ((3.4445, -4.7750, 2.0315),) * 5,
-    # Amsel et al., arXiv 2505.16932, as nanochat generates it for five iterations with a safety of 0.02.
-    "polar_express": (
-        (8.156554524902461, -22.48329292557795, 15.878769915207462),
-        (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-        (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-        (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-        (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-    ),
-    # The schedule of the dion repository: singular values from 0.003 on end within 7.5 % of 1.
-    "dion": (
-        (4.0848, -6.8946, 2.9270),
-        (3.9505, -6.3029, 2.6377),
-        (3.7418, -5.5913, 2.3037),
-        (2.8769, -3.1427, 1.2046),
-        (2.8366, -3.0525, 1.2012),
-    ),
-    # Bernstein and Newhouse's modula.
-    "modula": ((3.0, -16 / 5, 6 / 5),) * 5,
-    # f(1) = 1 and f'(1) = 0: converges to the polar factor itself, at the price of more iterations.
-    "contractive": ((2.0, -1.5, 0.5),) * 12,
-}
+from hptransfer.optimizers.orthogonalized import OrthogonalMap, iterations
 
 
 @dataclass(frozen=True)
@@ -58,7 +32,7 @@ class Orthogonalize(Stateless):
 
     def flops(self, rows: int, columns: int) -> float:
         short, long = sorted((rows, columns))
-        return (self.steps or len(MAPS[self.map])) * (4.0 * short**2 * long + 2.0 * short**3)
+        return len(iterations(self.map, self.steps)) * (4.0 * short**2 * long + 2.0 * short**3)
 
 
 def orthogonalize(
@@ -66,8 +40,7 @@ def orthogonalize(
 ) -> Tensor:
     """X <- a X + (b A + c A^2) X with A = X X^T on the shorter side, on a stack (n, rows, columns); iterated in ``dtype``, by
     default that of ``x``, which the result has too."""
-    schedule, given = MAPS[map], x.dtype
-    coefficients = [schedule[min(iteration, len(schedule) - 1)] for iteration in range(steps or len(schedule))]
+    coefficients, given = iterations(map, steps), x.dtype
     x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + eps)).to(dtype or given)
     tall = x.size(-2) > x.size(-1)
     x = x.mT.contiguous() if tall else x

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hptransfer.optimizers.engine.orthogonal import MAPS, orthogonalize
-from hptransfer.optimizers.orthogonalized import OrthogonalMap
+from hptransfer.optimizers.engine.orthogonal import orthogonalize
+from hptransfer.optimizers.orthogonalized import MAPS, OrthogonalMap
 
 VALUES = [1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0]
 OUT: dict[OrthogonalMap, list[float]] = {

@@ -1,0 +1,14 @@
+"""The hosts, one module each."""
+
+from hptransfer.base.plugins import Registry
+from hptransfer.export.host import Host
+
+HOSTS: Registry[Host] = Registry(
+    "export target",
+    {
+        "json": "hptransfer.export.hosts.json:JSON",
+        "torch": "hptransfer.export.hosts.torch:TORCH",
+    },
+)
+
+__all__ = ["HOSTS"]

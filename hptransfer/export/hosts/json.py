@@ -1,0 +1,27 @@
+"""The canonical record as JSON: what every other host is made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from hptransfer.export.canonical import Canonical
+
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Json:
+    """hptransfer's own record. It says whatever is known."""
+
+    name: str = "json"
+    version: str = "1"
+
+    def refuse(self, record: Canonical) -> str | None:
+        return None
+
+    def render(self, record: Canonical) -> dict[str, str]:
+        return {FILE: json.dumps(record.as_dict(), indent=1) + "\n"}
+
+
+JSON = Json()

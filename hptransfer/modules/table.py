@@ -1,0 +1,24 @@
+"""What an optimizer does to which parameter, for people to read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def role_table(optimizer: Any) -> str:
+    """Which parameters each group of an optimizer holds, with role, learning rate and weight decay, numbers in names left out.
+
+    ``optimizer``: what `hptransfer.build_optimizer` returns, or the ``build_optimizer`` of an exported module; any of
+    torch's whose groups have ``role`` and ``param_names``. Weight decay is in the units of that optimizer. Raises KeyError where
+    a group has no role.
+
+    >>> print(hptransfer.role_table(hptransfer.build_optimizer(model, "predictions/quickstart/soap-128.json")))
+    """
+    rows = [("role", "lr", "weight_decay", "tensors", "parameters")]
+    for group in optimizer.param_groups:
+        names = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in group["param_names"])
+        numbers = f"{group['lr']:.6g}", f"{group['weight_decay']:.6g}"
+        rows.append((group["role"], *numbers, str(len(group["params"])), ", ".join(names)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
