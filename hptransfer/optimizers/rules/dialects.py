@@ -134,7 +134,8 @@ def convert_lr(lr: float, source: str, target: str, shape: Shape) -> float:
 
     Raises UsageError for an unknown name, a learning rate that is not above 0, and a shape that no matrix has.
 
-        >>> round(convert_lr(0.02, "torch.original", "moonlight", (768, 768)), 6)
+        >>> import hptransfer
+        >>> round(hptransfer.convert_lr(0.02, "torch.original", "moonlight", (768, 768)), 6)
         0.003608
     """
     _positive("the learning rate", lr)
