@@ -10,8 +10,8 @@ The public API is what ``__all__`` names; everything else may change. Each name 
 - Runs that somebody has, in a table: `predict`, `backtest` (which returns a `Backtest`).
 - Runs that ``hptransfer search`` made: `load_experiment`, `Store`, `predict`, `validate` (a `Validation` of each arm),
   `build_report`; and what they are made of: `Experiment`, `Record`, `Outcome`, `Point`, `Job`, `resolve`.
-- Predictions: `Prediction`, `read_prediction`, `write_prediction`, and what a trainer makes of
-  them: `export`, `build_optimizer`, `role_table`.
+- Predictions: `Prediction`, `read_prediction`, `write_prediction`; what other trainers take: `export`, `build_optimizer`,
+  `role_table`, and `convert_lr` for another implementation of Muon.
 
 An error that a user can cause is a `HptransferError`, in one line: `UsageError` for wrong input, `Refused` where the runs do not
 allow an answer. Messages go to the logger ``hptransfer``.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hptransfer.base.refusals import Refused
     from hptransfer.experiment import Experiment, load_experiment
     from hptransfer.modules.table import role_table
+    from hptransfer.optimizers.rules.dialects import convert_lr
     from hptransfer.runs import Job, Outcome, Point, Record, Store
     from hptransfer.trainers import resolve
     from hptransfer.transfer.prediction import Prediction, read_prediction, write_prediction
@@ -55,6 +56,7 @@ __all__ = [
     "backtest",
     "build_optimizer",
     "build_report",
+    "convert_lr",
     "export",
     "load_experiment",
     "predict",
@@ -72,6 +74,7 @@ _HOMES = {
     **dict.fromkeys(("HptransferError", "UsageError"), "hptransfer.base.errors"),
     "Refused": "hptransfer.base.refusals",
     **dict.fromkeys(("Experiment", "load_experiment"), "hptransfer.experiment"),
+    "convert_lr": "hptransfer.optimizers.rules.dialects",
     **dict.fromkeys(("Job", "Outcome", "Point", "Record", "Store"), "hptransfer.runs"),
     "resolve": "hptransfer.trainers",
     "role_table": "hptransfer.modules.table",

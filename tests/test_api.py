@@ -267,7 +267,7 @@ def test_every_public_name_is_listed_once_and_has_one_home() -> None:
         hptransfer.backtset  # noqa: B018  type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["predict", "backtest"])
+@pytest.mark.parametrize("name", ["predict", "backtest", "convert_lr"])
 def test_the_examples_on_tables_are_true(name: str) -> None:
     """Those on stores need one."""
     words = (inspect.getdoc(getattr(hptransfer, name)) or "").partition(">>> store =")[0]

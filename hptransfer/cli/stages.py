@@ -160,6 +160,16 @@ def _export(parser: argparse.ArgumentParser) -> None:
     options.output(parser, "FOLDER", "a folder for each host goes in it (exports/..., as the prediction in predictions/...)")
 
 
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", metavar="NAME", help="the implementation that the LR is of, as torch.original")
+    parser.add_argument("--to", dest="target", metavar="NAME", help="the one that is to take it, as dion.spectral_norm")
+    parser.add_argument("--shape", nargs="+", metavar="4096x1024", help="of a weight matrix, d_out x d_in; one or several")
+    parser.add_argument("--lr", type=float, metavar="LR", help="learning rate of its matrices")
+    parser.add_argument("--weight-decay", type=float, metavar="WD", help="weight decay, to be converted with it")
+    parser.add_argument("--list", action="store_true", help="what implementations there are, each with its formula and source")
+    options.as_json(parser)
+
+
 # -- all commands ------------------------------------------------------------------------------------------------------
 
 # The fits behind a refused prediction are small. On a machine that trains beside, the threads of a BLAS wait for each other:
@@ -221,5 +231,11 @@ STAGES = {
             "hptransfer.coordcheck.command:main",
         ),
         Stage("export", "the configuration for another trainer", _export, "hptransfer.export.command:main"),
+        Stage(
+            "convert",
+            "a learning rate of Muon, or AdamW, in the units of another implementation of Muon",
+            _convert,
+            "hptransfer.convert.command:main",
+        ),
     )
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from math import sqrt
 
 import pytest
 from tiny import tiny_spec
 
-from hptransfer.optimizers.rules.conventions import LR_CONVENTIONS, LrConvention, convert_lr, update_factor
+from hptransfer.optimizers.rules.conventions import FORMULAS, LR_CONVENTIONS, LrConvention, update_factor
 
 SHAPES = [(768, 768), (3072, 768), (768, 3072)]
 
@@ -22,7 +23,7 @@ FACTORS: dict[LrConvention, tuple[float, float, float]] = {
 
 
 def test_no_convention_is_forgotten() -> None:
-    assert set(FACTORS) == set(LR_CONVENTIONS)
+    assert set(FACTORS) == set(FORMULAS) == set(LR_CONVENTIONS)
 
 
 @pytest.mark.parametrize(("convention", "factors"), FACTORS.items())
@@ -30,20 +31,12 @@ def test_factors(convention: LrConvention, factors: tuple[float, float, float]) 
     assert [update_factor(convention, *shape) for shape in SHAPES] == pytest.approx(factors)
 
 
-@pytest.mark.parametrize(("d", "wanted"), [(768, 3.6e-3), (2048, 2.21e-3)])
-def test_published_conversions(d: int, wanted: float) -> None:
-    """Muon's 0.02 in the units of Moonlight."""
-    assert convert_lr(0.02, source="original", target="match_rms_adamw", d_out=d, d_in=d) == pytest.approx(wanted, rel=5e-3)
-
-
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("source", LR_CONVENTIONS)
-@pytest.mark.parametrize("target", LR_CONVENTIONS)
-def test_round_trips(source: LrConvention, target: LrConvention, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("convention", LR_CONVENTIONS)
+def test_a_formula_is_what_is_calculated(convention: LrConvention, shape: tuple[int, int]) -> None:
+    python = re.sub(r"(?<=\d) (?=sqrt)", " * ", FORMULAS[convention])
     d_out, d_in = shape
-    there = convert_lr(0.02, source=source, target=target, d_out=d_out, d_in=d_in)
-    assert convert_lr(there, source=target, target=source, d_out=d_out, d_in=d_in) == pytest.approx(0.02)
-    assert there * update_factor(target, *shape) == pytest.approx(0.02 * update_factor(source, *shape))
+    assert eval(python, {"sqrt": sqrt, "d_out": d_out, "d_in": d_in}) == pytest.approx(update_factor(convention, *shape))
 
 
 @pytest.mark.parametrize("convention", LR_CONVENTIONS)

@@ -1,0 +1,1 @@
+"""Learning rates of Muon in the units of another implementation. The units: `hptransfer.optimizers.rules.dialects`."""
