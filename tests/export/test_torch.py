@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from export.mutants import Mistake, is_caught
 from export.ranks import STEPS, module_of, somebodys, trained, worker
 from export.samples import prediction, samples, small
 from torch import Tensor, multiprocessing, nn
@@ -18,6 +19,7 @@ from torch import Tensor, multiprocessing, nn
 import hptransfer
 from hptransfer.base.errors import UsageError
 from hptransfer.export.canonical import canonical
+from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
 from hptransfer.modules.roles import ROLES
 from hptransfer.optimizers import recipe as base
@@ -69,6 +71,17 @@ def known_gradients(model: nn.Module, step: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) * 0.1
 
 
+def move(exported: Any, model: nn.Module) -> None:
+    """20 steps by the exported module."""
+    optimizer = exported.build_optimizer(model)
+    scheduler = exported.build_scheduler(optimizer)
+    for step in range(STEPS):
+        known_gradients(model, step)
+        exported.clip_gradients(model)
+        optimizer.step()
+        scheduler.step()
+
+
 def by_our_trainer(one: Prediction, model: nn.Module) -> list[Tensor]:
     """The weights after 20 steps of the run as it is trained here."""
     spec = spec_of(one.point)
@@ -87,14 +100,7 @@ def test_every_parameter_moves_as_predicted(name: str, tmp_path: Path) -> None:
     """20 steps on the same gradients as our own trainer's, warm-up, schedule, decay and clipping included."""
     model = build.build_model(spec_of(case(name).point).at(precision="float64"))
     ours, theirs = copy.deepcopy(model), copy.deepcopy(model)
-    exported = written(tmp_path / "module", hptransfer.export(case(name), "torch"))
-    optimizer = exported.build_optimizer(theirs)
-    scheduler = exported.build_scheduler(optimizer)
-    for step in range(STEPS):
-        known_gradients(theirs, step)
-        exported.clip_gradients(theirs)
-        optimizer.step()
-        scheduler.step()
+    move(written(tmp_path / "module", hptransfer.export(case(name), "torch")), theirs)
     for start, wanted, found in zip(model.parameters(), by_our_trainer(case(name), ours), theirs.parameters(), strict=True):
         moved = (wanted - start).norm()
         assert moved > 0 and (found - wanted).norm() < 1e-9 * moved
@@ -325,3 +331,41 @@ def test_an_exported_record_serves_as_the_prediction(tmp_path: Path) -> None:
 def test_without_an_optimizer_there_is_none_to_build(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"has no optimizer to build: .*{words}"):
         hptransfer.build_optimizer(somebodys(), samples()[name])
+
+
+# -- planted mistakes --------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    Mistake("clipping left out", "CLIP_NORM = {optimizer.options.get('clip_norm')!r}", "CLIP_NORM = None"),
+    Mistake("weight decay over a learning rate that is not its own", "weight_decay={weight.weight_decay!r}", "weight_decay=0.1"),
+    Mistake("the base learning rate", "lr={weight.lr!r}", "lr={optimizer.weights[0].lr!r}"),
+    Mistake("betas the other way round", '(options["beta1"], options["beta2"])', '(options["beta2"], options["beta1"])'),
+    Mistake("warm-up in tokens", '"warmup_steps", "shape"', '"shape"'),
+    Mistake("one step fewer", '"steps": training.steps', '"steps": training.steps - 1'),
+    Mistake("Nesterov dropped", '"nesterov": options["nesterov"]', '"nesterov": False'),
+    Mistake(
+        "momentum's warm-up in tokens",
+        'options["momentum_warmup_tokens"] / training.batch_tokens',
+        'options["momentum_warmup_tokens"]',
+    ),
+    Mistake("Muon on every role", "if get_recipe(optimizer.recipe).serves(role)", "if role != 'vector'"),
+]
+
+
+def moves_as_predicted(host: Host, folder: Path) -> None:
+    for name in ("adamw", "muon", "muon, options"):
+        record = canonical(case(name))
+        model = build.build_model(spec_of(case(name).point).at(precision="float64"))
+        ours, theirs = copy.deepcopy(model), copy.deepcopy(model)
+        move(written(folder / name, host.render(record)), theirs)
+        for wanted, found in zip(by_our_trainer(case(name), ours), theirs.parameters(), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_the_host_itself_is_not_mistaken(tmp_path: Path) -> None:
+    moves_as_predicted(HOSTS.get("torch"), tmp_path)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[one.what for one in MISTAKES])
+def test_a_planted_mistake_is_caught(mistake: Mistake, tmp_path: Path) -> None:
+    assert is_caught(lambda host: moves_as_predicted(host, tmp_path), "torch", mistake)
