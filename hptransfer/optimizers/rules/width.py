@@ -138,6 +138,23 @@ class GraftRule:
 
 
 @dataclass(frozen=True)
+class HyperballRule:
+    """The direction of one optimizer, with an update whose size is a fixed share of the matrix's, which keeps its norm.
+
+    One learning rate for all widths: arXiv 2603.28743 proves it for Muon, arXiv 2606.16899 measures it for Adam and Muon. For all
+    depths: assumed, since each residual branch, multiplied by base depth over depth, then moves by its share.
+    """
+
+    direction: Rule
+
+    def lr(self, r: Ratios) -> float:
+        return 1.0
+
+    def eps(self, r: Ratios) -> float:
+        return self.direction.eps(r)
+
+
+@dataclass(frozen=True)
 class VectorRule:
     """Gains and biases. The paper's models have none; this is the usual muP for Adam with d_in = 1."""
 
