@@ -9,6 +9,7 @@ from hptransfer import __version__
 from hptransfer.base.intervals import Interval
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import Shape
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Kind, Point
 from hptransfer.transfer.prediction import Prediction
 
@@ -21,6 +22,9 @@ MEANING = {
     "epsilons": "final: nothing is left to scale; the options hold no other one",
     "sides": "preconditioned axes: left the outputs, right the inputs",
 }
+# Of recipes whose hidden matrices keep their norm.
+NORMS = "hidden: W <- R N(W - s(t) * lr * R * N(U)), R = |W_0|_F kept, N(X) = X / |X|_F"
+DRAWN = "hidden matrices that would be zero"
 
 
 def export_json(prediction: Prediction) -> str:
@@ -57,7 +61,7 @@ def canonical(prediction: Prediction) -> dict[str, Any]:
             "options": job.details["options"],
             "roles": {role: numbers.model_dump() for role, numbers in prediction.roles.items()},
             "weights": [_weight(kind) for kind in job.kinds],
-            "meaning": MEANING,
+            "meaning": MEANING | ({"norms": NORMS} if get_recipe(settings["optimizer"]).keeps_norms else {}),
         },
         "parametrization": common["parametrization"] | {"residual_multiplier": job.details["residual_multiplier"]},
         "model": {
@@ -78,7 +82,10 @@ def model_words(point: Point) -> dict[str, Any]:
     keys = point.settings["model"]
     family = FAMILIES.get(keys.get("family", "gpt"))
     config = family.config.model_validate({name: value for name, value in keys.items() if name != "family"})
-    return family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
+    words = family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
+    if get_recipe(point.settings["optimizer"]).keeps_norms:
+        words["init"] |= {DRAWN: "normal, std 1/sqrt(d_in): they have a norm to keep"}
+    return words
 
 
 def _weight(kind: Kind) -> dict[str, Any]:
