@@ -248,7 +248,7 @@ class RunSpec(Frozen):
             kind=base.kind,
             role=role,
             lr=lr,
-            weight_decay=0.0 if role == "vector" else self.weight_decay,
+            weight_decay=self.weight_decay if recipe.decays(role) else 0.0,
             epsilons={
                 name: value * (rule.eps(ratios) if self.parametrization != "sp" else 1.0)
                 for name, (value, rule) in recipe.epsilons(role, options, sides).items()
@@ -264,7 +264,7 @@ class RunSpec(Frozen):
 
     @property
     def weight_decay(self) -> float:
-        """The final independent weight decay of every matrix."""
+        """The final independent weight decay of every matrix that decays."""
         return self.optimizer.weight_decay * weight_decay_multiplier(
             self.weight_decay_rule,
             width=self.model.width / self.base.width,
