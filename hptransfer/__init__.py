@@ -10,6 +10,7 @@ The public API is what ``__all__`` names; everything else may change. Each name 
 - Runs that somebody has, in a table: `predict`, `backtest` (which returns a `Backtest`).
 - Runs that ``hptransfer search`` made: `load_experiment`, `Store`, `predict`, `validate` (a `Validation` of each arm),
   `build_report`; and what they are made of: `Experiment`, `Record`, `Outcome`, `Point`, `Job`, `resolve`.
+- A model of your own: `width_rules`.
 - Predictions: `Prediction`, `read_prediction`, `write_prediction`, `export`.
 
 An error that a user can cause is a `HptransferError`, in one line: `UsageError` for wrong input, `Refused` where the runs do not
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hptransfer.base.errors import HptransferError, UsageError
     from hptransfer.base.refusals import Refused
     from hptransfer.experiment import Experiment, load_experiment
+    from hptransfer.modules.api import width_rules
     from hptransfer.runs import Job, Outcome, Point, Record, Store
     from hptransfer.trainers import resolve
     from hptransfer.transfer.prediction import Prediction, read_prediction, write_prediction
@@ -58,6 +60,7 @@ __all__ = [
     "read_prediction",
     "resolve",
     "validate",
+    "width_rules",
     "write_prediction",
 ]
 
@@ -68,6 +71,7 @@ _HOMES = {
     **dict.fromkeys(("HptransferError", "UsageError"), "hptransfer.base.errors"),
     "Refused": "hptransfer.base.refusals",
     **dict.fromkeys(("Experiment", "load_experiment"), "hptransfer.experiment"),
+    "width_rules": "hptransfer.modules.api",
     **dict.fromkeys(("Job", "Outcome", "Point", "Record", "Store"), "hptransfer.runs"),
     "resolve": "hptransfer.trainers",
     **dict.fromkeys(("Prediction", "read_prediction", "write_prediction"), "hptransfer.transfer.prediction"),
