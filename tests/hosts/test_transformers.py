@@ -107,7 +107,7 @@ def run(model: nn.Module, data: Any, record: Canonical, folder: Path, steps: int
     from transformers import Trainer, TrainerCallback
 
     class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
+        def on_step_end(self, args, state, control, **_):
             control.should_training_stop = state.global_step == steps
 
     with exported("transformers", record, folder) as module:
