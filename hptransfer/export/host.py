@@ -116,6 +116,7 @@ def must_set(record: Canonical) -> list[str]:
         f"width {model.width}, depth {model.depth}, vocabulary {model.vocab}: {model.architecture}",
         f"init: {init}",
         *([] if multiplier == 1 else [f"each residual branch times {multiplier:g} (base depth / depth)"]),
+        *(["evaluate and save within `with optimizer.averaged():`"] if get_recipe(record.run.optimizer.recipe).averages else []),
     ]
 
 

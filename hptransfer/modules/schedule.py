@@ -15,7 +15,7 @@ def schedule_factor(step: int, *, steps: int, warmup_steps: int, shape: str, coo
     ``cooldown_fraction`` of that."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    remaining = (steps - step) / (steps - warmup_steps)
+    remaining = (steps - step) / max(1, steps - warmup_steps)
     if shape == "trapezoid":
         return min(1.0, remaining / cooldown_fraction)
     return shaped(shape, remaining)

@@ -101,6 +101,7 @@ class GptFamily(Family[GptConfig]):
             {"gelu": "GELU", "relu2": "ReLU^2", "swiglu": "SwiGLU"}[config.activation],
             "no biases",
             "untied embedding and readout",
+            "query, key and value apart",
         ]
         init = {
             "embedding": "normal, std 0.1",
