@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from hptransfer.export.canonical import Canonical
+from hptransfer.optimizers import get_recipe
 
 
 class Host(Protocol):
@@ -36,6 +37,15 @@ def unknown_run(record: Canonical) -> str | None:
         return "the run is a program of yours: its configuration is its command, which json holds"
     if record.run is None:
         return f"predicted from a table: {', '.join(record.unknown)} unknown; json holds what is known"
+    return None
+
+
+def unread_average(record: Canonical, host: str) -> str | None:
+    """Why a trainer that evaluates and saves what it steps cannot have a schedule-free recipe; None where the run is none.
+    ``host``: what it is called in words."""
+    optimizer = record.known.optimizer
+    if get_recipe(optimizer.recipe).averages:
+        return f"a {optimizer.recipe} run is read at the average of its iterates, and {host} evaluates and saves the iterates"
     return None
 
 

@@ -160,6 +160,8 @@ def _by_rule(name: str, module: nn.Module, local: str, parameter: Tensor, readou
     if any(word in part.lower() for part in (*name.split("."), kind) for word in ("router", "expert")):
         raise ValueError(f"{name}: the router and the experts of a mixture have no role yet; give it one by an override")
     if parameter.dim() < 2:
+        if local == "weight" and (_is_linear(module) or _is_embedding(module)):
+            raise ValueError(f"{name}: the weight of {kind} is flat here, as FSDP1 makes it; FSDP2 (fully_shard) keeps matrices")
         return "vector", "one dimension"
     if parameter.dim() == 2 and _is_embedding(module):
         return "embedding", f"weight of {kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -32,6 +33,13 @@ def shaped(shape: str, remaining: float) -> float:
     return remaining if shape == "linear" else 1.0
 
 
+def factors(step: int, schedule: Mapping[str, Any]) -> tuple[float, float]:
+    """s(t) and q(t) at ``step`` (from 0), from the arguments of `Schedule`; after the last step, those at the end."""
+    step = min(step, schedule["steps"])
+    shape = {name: value for name, value in schedule.items() if name != "weight_decay"}
+    return schedule_factor(step, **shape), decay_factor(step, steps=schedule["steps"], shape=schedule["weight_decay"])
+
+
 class Schedule(LambdaLR):
     """The run's schedule: s(t) on every learning rate, which takes weight decay along, and q(t) on weight decay besides.
 
@@ -40,14 +48,13 @@ class Schedule(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, schedule: dict[str, Any]) -> None:
-        self._steps, self._shape = schedule["steps"], schedule["weight_decay"]
-        shape = {name: value for name, value in schedule.items() if name != "weight_decay"}
+        self._schedule = schedule
         self._decays = [group["weight_decay"] for group in optimizer.param_groups]
-        super().__init__(optimizer, lambda step: schedule_factor(min(step, self._steps), **shape))
+        super().__init__(optimizer, lambda step: factors(step, schedule)[0])
 
     def step(self, epoch: int | None = None) -> None:
         """Set the learning rates and weight decays of the next step of the optimizer."""
         super().step(epoch)
-        factor = decay_factor(min(self.last_epoch, self._steps), steps=self._steps, shape=self._shape)
+        _, factor = factors(self.last_epoch, self._schedule)
         for group, decay in zip(self.optimizer.param_groups, self._decays, strict=True):
             group["weight_decay"] = factor * decay

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hptransfer.export.canonical import Canonical
+from hptransfer.export.canonical import Canonical, Training
 from hptransfer.export.host import Host
+from hptransfer.modules.schedule import schedule_factor
 from hptransfer.testing.small import require
 
 NOT_SAID = object()
@@ -20,7 +21,8 @@ class Heard:
 
     ``lr`` and ``weight_decay`` are by role, the peak and the independent decay: where the host decays by lr * wd, that product.
     ``options``: values by the names that the record's options have (beta1, beta2, momentum, adam.beta1, ...); ``epsilons`` by
-    role. ``final_lr``: share of the peak after the last step. ``clip_norm`` None: gradients are not clipped.
+    role. ``factors``: share of the peak at each step, by the host's own scheduler; ``final_lr``: after the last step.
+    ``clip_norm`` None: gradients are not clipped.
     """
 
     lr: Mapping[str, float]
@@ -34,6 +36,7 @@ class Heard:
     warmup_steps: object = NOT_SAID
     shape: object = NOT_SAID
     cooldown_fraction: object = NOT_SAID
+    factors: Sequence[float] = ()
     final_lr: object = NOT_SAID
     seed: object = NOT_SAID
 
@@ -102,6 +105,20 @@ def _is_heard_as_predicted(where: str, heard: Heard, record: Canonical, roles: I
     for name, value in wanted.items():
         if getattr(heard, name) is not NOT_SAID:
             _agree(f"{where}: {name}", getattr(heard, name), value)
+    if heard.factors:
+        _is_scheduled(where, heard.factors, training)
+
+
+def _is_scheduled(where: str, factors: Sequence[float], training: Training) -> None:
+    """s(t) at every step; a host's warm-up may begin at 0 or at the first of its steps."""
+    _agree(f"{where}: steps of the schedule", len(factors), training.steps)
+    warmup = training.schedule.warmup_steps
+    shape = {"warmup_steps": warmup, **training.schedule.model_dump(include={"shape", "cooldown_fraction"})}
+    for step, factor in enumerate(factors):
+        if step < warmup:
+            require(step / warmup <= factor <= (step + 1) / warmup, f"{where}: factor {factor} at step {step} of the warm-up")
+        else:
+            _agree(f"{where}: factor at step {step}", factor, schedule_factor(step, steps=training.steps, **shape))
 
 
 def _agree(what: str, found: object, wanted: object) -> None:

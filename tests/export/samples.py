@@ -71,6 +71,12 @@ def unbounded(like: Prediction) -> Prediction:
     return like.model_copy(update={"hyperparameters": open_ended, "expected_regret": None, "noise": None})
 
 
+def clipped(like: Prediction) -> Prediction:
+    """Of runs whose gradients were clipped."""
+    details = like.run.details | {"options": like.run.details["options"] | {"clip_norm": 0.5}}
+    return like.model_copy(update={"job": like.run.model_copy(update={"details": details})})
+
+
 @cache
 def samples() -> dict[str, Prediction]:
     """Every recipe, and what else there is."""
@@ -80,6 +86,8 @@ def samples() -> dict[str, Prediction]:
         "adamw under sp": prediction("adamw", parametrization="sp"),
         "muon under spectral": prediction("muon", parametrization="spectral"),
         "adamw, cosine": prediction("adamw", schedule={"shape": "cosine", "weight_decay": "cosine"}),
+        "adamw, cosine alone": prediction("adamw", schedule={"shape": "cosine", "warmup_tokens": 8192}),
+        "muon, clipped": clipped(found["muon"]),
         "muon, trapezoid": prediction("muon", schedule={"shape": "trapezoid", "warmup_tokens": 4096, "cooldown_fraction": 0.4}),
         "unbounded": unbounded(adamw),
         "table": of_a_table(),

@@ -8,6 +8,9 @@ HOSTS: Registry[Host] = Registry(
     {
         "json": "hptransfer.export.hosts.json:JSON",
         "torch": "hptransfer.export.hosts.torch:TORCH",
+        "transformers": "hptransfer.export.hosts.transformers:TRANSFORMERS",
+        "lightning": "hptransfer.export.hosts.lightning:LIGHTNING",
+        "litgpt": "hptransfer.export.hosts.litgpt:LITGPT",
     },
 )
 

@@ -22,18 +22,20 @@ from hptransfer.optimizers.recipe import ROLES
 FILE = "hptransfer_optimizer.py"
 PLAIN = ("adamw", "muon", "muon-all")  # by torch alone
 
-DOCUMENT = '''"""The optimizer and the schedule of a predicted run.
-
+USAGE = """\
     optimizer = build_optimizer(model)
     scheduler = build_scheduler(optimizer)
     ...
     clip_gradients(model)  # does nothing where the run was not clipped
     optimizer.step()
     scheduler.step()
+"""
+DOCUMENT = '''"""The optimizer and the schedule of a predicted run.
 
+{usage}
 Nothing may scale the learning rates again. Every trainable parameter gets a role by its module and name; where the rules do not
-know yours, ``roles`` says it: {"regular expression": "embedding, hidden, readout or vector"}. print(role_table(optimizer)) shows
-which parameter got what.
+know yours, ``roles`` says it: {{"regular expression": "embedding, hidden, readout or vector"}}. print(role_table(optimizer))
+shows which parameter got what.
 """
 '''
 
@@ -80,10 +82,11 @@ class Torch:
         return optimizer_files(record, "torch", self.version)
 
 
-def optimizer_files(record: Canonical, host: str, version: str) -> dict[str, str]:
-    """The module, and the record where the module reads it: what every host takes that steps a torch optimizer of the user's."""
+def optimizer_files(record: Canonical, host: str, version: str, usage: str = USAGE) -> dict[str, str]:
+    """The module, and the record where the module reads it: what every host takes that steps a torch optimizer of the user's.
+    ``usage``: how the host comes to it, as its docstring says."""
     optimizer, parametrization, _, training = record.known
-    head = comments(record, host, version) + DOCUMENT
+    head = comments(record, host, version) + DOCUMENT.format(usage=usage)
     constants = f"SCHEDULE = {_pretty(schedule(training))}\nCLIP_NORM = {optimizer.options.get('clip_norm')!r}\n"
     if optimizer.recipe in PLAIN and parametrization.name != "spectral" and not optimizer.options["cautious_weight_decay"]:
         code = standalone("roles", "schedule", "plain", "table")
