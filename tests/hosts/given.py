@@ -36,10 +36,10 @@ def exported(host: str, record: Canonical, folder: Path) -> Iterator[ModuleType]
     files = HOSTS.get(host).render(record)
     for name, text in files.items():
         (folder / name).write_text(text)
-    names = ("hptransfer_optimizer", f"hptransfer_{host}")
+    names = sorted((name.removesuffix(".py") for name in files if name.endswith(".py")), key="hptransfer_optimizer".__eq__)
     sys.path.insert(0, str(folder))
     try:
-        yield importlib.import_module(names[1])
+        yield importlib.import_module(names[0])
     finally:
         sys.path.remove(str(folder))
         for name in names:
