@@ -97,8 +97,8 @@ def _stepped_by(one: Assigned) -> str:
     found = "Muon" if one.parameter.dim() >= 2 and "embed" not in name and "lm_head" not in name else "Adam"
     if found != ("Muon" if one.role == "hidden" else "Adam"):
         raise ValueError(
-            f"{one.names[0]} ({one.role}): DeepSpeed steps it by {found}, for its name, and the predicted run does not; rename the "
-            "module: embed or lm_head in its name makes it Adam's"
+            f"{one.names[0]} ({one.role}): DeepSpeed steps it by {found}, for its name, and the predicted run does not; rename "
+            "the module: embed or lm_head in its name makes it Adam's"
         )
     return found
 '''
