@@ -10,6 +10,7 @@ The public API is what ``__all__`` names; everything else may change. Each name 
 - Runs that somebody has, in a table: `predict`, `backtest` (which returns a `Backtest`).
 - Runs that ``hptransfer search`` made: `load_experiment`, `Store`, `predict`, `validate` (a `Validation` of each arm),
   `build_report`; and what they are made of: `Experiment`, `Record`, `Outcome`, `Point`, `Job`, `resolve`.
+- A model of your own: `width_rules`.
 - Predictions: `Prediction`, `read_prediction`, `write_prediction`; what other trainers take: `export`, `build_optimizer`,
   `role_table`, and `convert_lr` for another implementation of Muon.
 
@@ -25,11 +26,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hptransfer.api import backtest, build_optimizer, build_report, export, predict, validate
+    from hptransfer.api import backtest, build_report, export, predict, validate
     from hptransfer.backtest.splits import Backtest
     from hptransfer.base.errors import HptransferError, UsageError
     from hptransfer.base.refusals import Refused
     from hptransfer.experiment import Experiment, load_experiment
+    from hptransfer.modules.api import build_optimizer, width_rules
     from hptransfer.modules.table import role_table
     from hptransfer.optimizers.rules.dialects import convert_lr
     from hptransfer.runs import Job, Outcome, Point, Record, Store
@@ -64,17 +66,19 @@ __all__ = [
     "resolve",
     "role_table",
     "validate",
+    "width_rules",
     "write_prediction",
 ]
 
 # Where each public name is at home.
 _HOMES = {
-    **dict.fromkeys(("backtest", "build_optimizer", "build_report", "export", "predict", "validate"), "hptransfer.api"),
+    **dict.fromkeys(("backtest", "build_report", "export", "predict", "validate"), "hptransfer.api"),
     "Backtest": "hptransfer.backtest.splits",
     **dict.fromkeys(("HptransferError", "UsageError"), "hptransfer.base.errors"),
     "Refused": "hptransfer.base.refusals",
     **dict.fromkeys(("Experiment", "load_experiment"), "hptransfer.experiment"),
     "convert_lr": "hptransfer.optimizers.rules.dialects",
+    **dict.fromkeys(("build_optimizer", "width_rules"), "hptransfer.modules.api"),
     **dict.fromkeys(("Job", "Outcome", "Point", "Record", "Store"), "hptransfer.runs"),
     "resolve": "hptransfer.trainers",
     "role_table": "hptransfer.modules.table",

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import Members, members
-from hptransfer.export.canonical import canonical, read_record
-from hptransfer.export.host import unknown_run
+from hptransfer.export.canonical import canonical
 from hptransfer.export.hosts import HOSTS
-from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Store
 from hptransfer.trainers import resolve
 from hptransfer.transfer import decision
@@ -27,11 +25,6 @@ from hptransfer.transfer.table import Columns, Table, frame_of_table, group_of, 
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
 from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import given_predictions, known_predictions, standing
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from hptransfer.optimizers.engine import ChainOptimizer
 
 Names = str | Sequence[str]  # one name, or several
 
@@ -293,49 +286,6 @@ def export(prediction: Prediction | str | Path, target: str = "json") -> dict[st
     if (why := host.refuse(record)) is not None:
         raise UsageError(f"{record.name} cannot be exported to {target}: {why}")
     return host.render(record)
-
-
-def build_optimizer(
-    model: nn.Module, prediction: Prediction | str | Path, *, roles: Mapping[str, str] | None = None
-) -> ChainOptimizer:
-    """The optimizer of a predicted run over any model, each parameter with the final numbers of its role.
-
-    ``model``: any ``nn.Module``, after DDP, FSDP2 (``fully_shard``) or ``torch.compile`` if it has them. ``prediction``: a
-    `Prediction` of an experiment's arm, the file of one, or the ``run.json`` that ``hptransfer export`` writes.
-
-    Roles go by module and name, and every trainable parameter has exactly one: tensors of one dimension are vectors, the weight
-    of an embedding is an embedding; of linear layers the one called ``lm_head``, ``readout`` and the like, else the last one with
-    an output for each token, is the readout, and all others are hidden. ``roles`` goes before these rules: a role by regular
-    expression, searched in the name, as ``{"pos_emb": "embedding"}``. A tensor that is embedding and readout at once (tied) is
-    refused where these have different numbers, unless ``roles`` gives it one. `role_table` shows what each parameter got.
-
-    The learning rates are final, of a model as wide as the prediction's: nothing may scale them again. A scheduler of torch may
-    move them in time, and weight decay, which is independent of the learning rate, follows: W <- W - s (lr U + weight_decay W), s
-    being the scheduled over the first learning rate. ``state_dict`` holds tensors and plain numbers.
-
-    Raises `UsageError`, one line, for a parameter without a role, an override that matches nothing, a model of another width than
-    the predicted one, and a prediction whose optimizer is not known (of a table or a program).
-
-    >>> optimizer = hptransfer.build_optimizer(model, "predictions/quickstart/soap-128.json", roles={"pos_emb": "embedding"})
-    >>> print(hptransfer.role_table(optimizer))
-    """
-    from hptransfer.modules.optimizer import optimizer_of
-
-    record = prediction if isinstance(prediction, Prediction) else read_record(prediction)
-    record = canonical(record) if isinstance(record, Prediction) else record
-    if (why := unknown_run(record)) is not None:
-        raise UsageError(f"{record.name} has no optimizer to build: {why}")
-    optimizer, parametrization, shape, training = record.known
-    return optimizer_of(
-        model,
-        get_recipe(optimizer.recipe),
-        optimizer.options,
-        [weight.model_dump(include={"role", "d_out", "d_in", "lr", "weight_decay", "epsilons"}) for weight in optimizer.weights],
-        width=shape.width,
-        batch_tokens=training.batch_tokens,
-        spectral=parametrization.name == "spectral",
-        overrides=roles,
-    )
 
 
 def _of_arm(store: Store, experiment: Experiment, arm: str | None, at: dict[str, float], force: bool) -> Prediction:

@@ -17,7 +17,19 @@ LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
     "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "modules", "trainers"),
     "analysis": ("transfer", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
-    "stages": ("store", "data", "plan", "search", "coordcheck", "train", "convert", "validate.stage", "testing", "api"),
+    "stages": (
+        "store",
+        "data",
+        "plan",
+        "search",
+        "coordcheck",
+        "train",
+        "convert",
+        "validate.stage",
+        "testing",
+        "api",
+        "modules.api",
+    ),
 }
 # What each layer may import beside itself, and which packages it must do without.
 STANDS_ON = {"base": (), "trainers": ("base",), "analysis": ("base",), "stages": ("base", "trainers", "analysis")}

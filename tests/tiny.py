@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from hptransfer.experiment.settings import Parametrization
+from hptransfer.optimizers import RECIPES
 from hptransfer.testing.small import BATCH_TOKENS, DATA, VOCAB, gradients, hidden_optimizer, small_spec
 from hptransfer.testing.small import small_corpus as tiny_corpus
 from hptransfer.trainers.ours.spec import RunSpec
@@ -14,6 +16,7 @@ __all__ = [
     "BATCH_TOKENS",
     "DATA",
     "LRS",
+    "RULED",
     "SPECTRAL_LR",
     "VOCAB",
     "gradients",
@@ -28,6 +31,10 @@ torch.set_num_threads(1)
 # Where 30 steps learn something: 0.02 for a recipe that is not named. Under spectral one LR suits all.
 LRS = {"sgd": 0.1, "muon-all": 0.1, "shampoo-quarter-all": 0.5, "schedulefree-adamw": 0.1, "sf-normuon": 0.1}
 SPECTRAL_LR = 0.2
+
+# Recipes with the rules that their default options allow.
+_RULES: tuple[Parametrization, ...] = ("mup", "spectral")
+RULED = [(name, rule) for name in RECIPES.names() for rule in _RULES if RECIPES.get(name).options().refusal(rule) is None]
 
 
 def tiny_spec(recipe: str = "adamw", options: dict[str, Any] | None = None, **changes: Any) -> RunSpec:

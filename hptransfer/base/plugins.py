@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -84,6 +84,18 @@ def load_plugins(paths: Iterable[str]) -> None:
             del sys.modules[name]
             raise UsageError(f"plugin {path}: {_said(error)}") from error
         _loaded[absolute] = name
+
+
+def plugin_function(named: str) -> Callable[..., object]:
+    """What ``file.py:name`` names, the file being loaded as a plugin is. Raises UsageError, one line, where there is none."""
+    path, colon, name = named.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise UsageError(f"{named!r} is not of the form file.py:function")
+    load_plugins([path])
+    found = getattr(sys.modules[_loaded[str(Path(path).resolve())]], name, None)
+    if not callable(found):
+        raise UsageError(f"{path} has no function {name!r}")
+    return cast(Callable[..., object], found)
 
 
 @cache

@@ -146,6 +146,11 @@ def _coordcheck(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
     parser.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
+    parser.add_argument("--model", metavar="FILE.py:FUNCTION", help="of a width: a model of yours in place of the experiment's")
+    parser.add_argument("--role", action="append", default=[], metavar="REGEX=ROLE", help="of parameters of --model; repeatable")
+    parser.add_argument(
+        "--as-built", action="store_true", help="leave --model's initial values and logits as the function makes them"
+    )
     folder = "reports/coordcheck"
     options.output(
         parser, "FILE.svg", f"({folder}/<optimizer>-<parametrization>.svg; <arm>.svg of an arm with settings of its own)"

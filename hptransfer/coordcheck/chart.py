@@ -10,7 +10,7 @@ from hptransfer.report.charts import log_ticks, svg_of
 
 PANEL_WIDTH, PANEL_HEIGHT = 230, 260
 HUES = [get_recipe(name).colour for name in ("adamw", "muon", "shampoo", "soap")]  # of steps: any that can be told apart
-TITLES: dict[Activation, str] = {"embedding": "embedding output", "hidden": "final residual stream", "readout": "logits"}
+TITLES: dict[Activation, str] = {"embedding": "embedding output", "hidden": "last hidden state", "readout": "logits"}
 
 
 def svg(check: CheckResult, title: str) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hptransfer.base.commands import command
 from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
+from hptransfer.base.plugins import plugin_function
 from hptransfer.cli import console, finish, number, selection, table
-from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, check
+from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, Run, check
 from hptransfer.coordcheck.runs import shortened
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
@@ -22,7 +25,7 @@ from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import members
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.optimizers import get_recipe
-from hptransfer.runs import Job, Point, Store
+from hptransfer.runs import Point, Store
 from hptransfer.trainers.ours.data.corpus import load_corpus
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.validate.coordinates import CHECKS, check_file
@@ -46,35 +49,119 @@ def main(args: argparse.Namespace) -> int:
     if len(arms) > 1:
         raise UsageError(f"one arm is checked at a time: name it with --optimizer ({', '.join(arm.name for arm in arms)})")
     arm = arms[0]
-    name = check_file(arm) + ("-with-options" if args.option else "")  # that of the arm itself stays
+    name = f"{Path(args.model.rpartition(':')[0]).stem}-{arm.name}" if args.model else check_file(arm)
+    name += "-with-options" if args.option else ""  # that of the arm itself stays
     output = Path(args.output or CHECKS / f"{name}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
     rate = _rate(args, experiment, arm)
-    if experiment.under(arm).trainer:
+    if experiment.under(arm).trainer and not args.model:
         raise UsageError(f"{arm.name} is a program of yours: only it knows its activations, and coordcheck cannot see them")
     data = load_corpus(experiment.under(arm).data).spec
     points = [_point(args, experiment, arm, data, rate, width) for width in args.widths]
-    jobs = [resolve(point.replicate(seed)) for point in points for seed in range(args.seeds)]
-    _say_what_is_checked(args, arm, jobs[0], rate)
+    planned = _of_yours(args, arm, points) if args.model else _of_ours(args, points)
+    _say_what_is_checked(args, arm, planned, rate)
 
     # torch and altair, which take seconds: what is asked for is right by now.
     from hptransfer.coordcheck.chart import svg
-    from hptransfer.coordcheck.measure import measure
 
     began = time.monotonic()
-    result = check(list(measure(jobs, args.steps)), args.steps)
-    console.print(f"{len(jobs)} runs in {time.monotonic() - began:.0f} s")
-    _print(result)
-    summary = _summary(args, arm, jobs[0], rate, result)
-    _write(output, svg(result, f"{arm.optimizer} under {arm.parametrization}: movement against width"), summary)
+    result = check(list(planned.measure()), args.steps)
+    console.print(f"{len(args.widths) * args.seeds} runs in {time.monotonic() - began:.0f} s")
+    verdict = result.verdict if result.passed else "; ".join((result.verdict, *planned.said_on_failure))
+    _print(result, verdict)
+    summary = _summary(args, arm, planned, rate, result) | {"verdict": verdict}
+    what = f"{planned.title}: {arm.optimizer}" if args.model else arm.optimizer
+    _write(output, svg(result, f"{what} under {arm.parametrization}: movement against width"), summary)
     finish(
         args,
         summary,
         written=[str(output), str(output.with_suffix(".json"))],
-        next_command=command("search", selection(args), arm_options([arm.name])) if result.passed else None,
+        next_command=command("search", selection(args), arm_options([arm.name])) if result.passed and not args.model else None,
     )
     return 0 if result.passed else 1
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The runs of a check. ``point``: one of them; ``title`` and ``model``: what is checked, in words and for the summary;
+    ``said_on_failure``: what may be wrong with it."""
+
+    point: Point
+    title: str
+    model: dict[str, Any]
+    base_width: int
+    measure: Callable[[], Iterable[Run]]
+    said_on_failure: tuple[str, ...] = ()
+
+
+def _of_ours(args: argparse.Namespace, points: Sequence[Point]) -> Planned:
+    """Of the experiment's own model."""
+    jobs = [resolve(point.replicate(seed)) for point in points for seed in range(args.seeds)]
+
+    def measured() -> Iterable[Run]:
+        from hptransfer.coordcheck.measure import measure
+
+        return measure(jobs, args.steps)
+
+    point = jobs[0].point
+    model = {"depth": point["depth"], **point.settings["model"], "vocab": point.settings["data"]["vocab"]}
+    return Planned(point, f"depth {point['depth']}", model, point.settings["base"]["width"], measured)
+
+
+def _of_yours(args: argparse.Namespace, arm: Arm, points: Sequence[Point]) -> Planned:
+    """Of the model that ``--model`` builds: the rules of each width with the smallest as the base."""
+    from hptransfer.coordcheck.own import OwnRun, lacking, measure_own
+    from hptransfer.modules.width import rules_between
+
+    if arm.optimizer is None:
+        raise UsageError(f"{arm.name} has no optimizer of ours, and the check of a model needs one: name it with --optimizer")
+    model_fn = cast(Callable[[int], Any], plugin_function(args.model))
+    overrides = dict(_role(text) for text in args.role)
+    base, options = min(args.widths), points[0].settings["options"]
+    rules = [
+        rules_between(
+            model_fn,
+            base,
+            width,
+            arm.optimizer,
+            options=options,
+            parametrization=arm.parametrization,
+            zero_readout=not args.as_built,
+            overrides=overrides,
+        )
+        for width in sorted(args.widths, reverse=True)
+    ]
+    context = points[0].settings["model"]["context"]
+    runs = [
+        OwnRun(
+            model_fn,
+            one,
+            seed=seed,
+            lr=points[0]["lr"],
+            embedding_lr_ratio=points[0]["embedding_lr_ratio"],
+            as_built=args.as_built,
+            data=DataSpec.model_validate(points[0].settings["data"]),
+            sequences=points[0]["batch_tokens"] // context,
+            context=context,
+        )
+        for one in rules
+        for seed in range(args.seeds)
+    ]
+    console.print(str(rules[0]), highlight=False, soft_wrap=True)
+    model = {"function": args.model, "as_built": args.as_built, "context": context, "unset": list(rules[0].unset)}
+    return Planned(points[0], args.model, model, base, lambda: measure_own(runs, args.steps), lacking(runs[0]))
+
+
+def _role(text: str) -> tuple[str, str]:
+    pattern, equals, role = text.rpartition("=")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--role {text!r}: {error}") from None
+    if not equals or not pattern:
+        raise UsageError(f"--role {text!r} is not of the form REGEX=ROLE")
+    return pattern, role
 
 
 def _refuse_bad_numbers(args: argparse.Namespace) -> None:
@@ -91,15 +178,18 @@ def _refuse_bad_numbers(args: argparse.Namespace) -> None:
         raise UsageError(f"--seeds {args.seeds} is not positive")
     if args.lr is not None and not 0 < args.lr < math.inf:
         raise UsageError(f"--lr {number(args.lr)} is not a positive number")
+    if not args.model and (args.role or args.as_built):
+        raise UsageError(f"{'--role' if args.role else '--as-built'} is of a model of yours: name it with --model")
 
 
 def _rate(args: argparse.Namespace, experiment: Experiment, arm: Arm) -> Rate:
-    """``--lr``, else a quarter of the best finished run's at the smallest width in the store, else of the search's centre."""
+    """``--lr``, else a quarter of the best finished run's at the smallest width in the store, else of the search's centre. The
+    store's runs say nothing of a model of yours."""
     space, found = experiment.space(arm), members(Store(args.store).records().values(), experiment, resolve)
     runs = [
         (record.point["width"], record.loss, record.run_id, record.point)
         for record in (*found.searched.get(arm.name, ()), *found.held_out.get(arm.name, ()))
-        if record.loss is not None
+        if record.loss is not None and not args.model
     ]
     if runs:
         width, _, run_id, best = min(runs, key=lambda run: run[:3])
@@ -108,7 +198,7 @@ def _rate(args: argparse.Namespace, experiment: Experiment, arm: Arm) -> Rate:
     else:
         values = space.embedding_lr_ratio.values
         lr, ratio = space.lr.at(0.5), values[len(values) // 2]
-        origin = f"the centre of the search space (store {args.store} has no finished run)"
+        origin = "the centre of the search space" + ("" if args.model else f" (store {args.store} has no finished run)")
     if args.lr is not None:
         return Rate(args.lr, ratio, f"--lr, ratio from {origin}")
     return Rate(SHARE_OF_TUNED * lr, ratio, f"a quarter of {number(lr)}, from {origin}")
@@ -126,20 +216,20 @@ def _point(args: argparse.Namespace, experiment: Experiment, arm: Arm, data: Dat
     return shortened(point.at(options=recipe_options), max(args.steps))
 
 
-def _say_what_is_checked(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate) -> None:
-    settings = job.point.settings
+def _say_what_is_checked(args: argparse.Namespace, arm: Arm, planned: Planned, rate: Rate) -> None:
+    settings = planned.point.settings
     model, data = settings["model"], settings["data"]
-    batch = f"{job.point['batch_tokens'] // model['context']} x {model['context']}"
+    batch = f"{planned.point['batch_tokens'] // model['context']} x {model['context']}"
     console.print(
         f"coordinate check of {arm.optimizer} under {arm.parametrization}: widths {', '.join(map(str, sorted(args.widths)))} "
-        f"(base {settings['base']['width']}), depth {job.point['depth']}, seeds {args.seeds}, "
+        f"(base {planned.base_width}), {planned.title}, seeds {args.seeds}, "
         f"corpus {data['corpus']}, batch {batch} tokens, constant schedule, no weight decay\n"
         f"lr {number(rate.lr)}, embedding and readout x {number(rate.embedding_lr_ratio)}: {rate.source}"
         + (f"; options {', '.join(args.option)}" if args.option else "")
     )
 
 
-def _print(result: CheckResult) -> None:
+def _print(result: CheckResult, verdict: str) -> None:
     table(
         "RMS of h(t) - h(0) by width and its log-log slope; medians over seeds",
         ["role", "t", "slope", "of single seeds", "", *map(str, result.lines[0].widths)],
@@ -155,11 +245,11 @@ def _print(result: CheckResult) -> None:
             for line in result.lines
         ],
     )
-    console.print(result.verdict)
+    console.print(verdict)
 
 
-def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: CheckResult) -> dict[str, Any]:
-    settings, model = job.point.settings, job.point.settings["model"]
+def _summary(args: argparse.Namespace, arm: Arm, planned: Planned, rate: Rate, result: CheckResult) -> dict[str, Any]:
+    point, settings = planned.point, planned.point.settings
     return {
         "arm": arm.name,
         "optimizer": arm.optimizer,
@@ -172,11 +262,11 @@ def _summary(args: argparse.Namespace, arm: Arm, job: Job, rate: Rate, result: C
         "lr_source": rate.source,
         "options": settings["options"],
         "changes": arm.changes,
-        "model": {"depth": job.point["depth"], **model, "vocab": settings["data"]["vocab"]},
-        "base_width": settings["base"]["width"],
+        "model": planned.model,
+        "base_width": planned.base_width,
         "widths": sorted(args.widths),
         "seeds": args.seeds,
-        "batch_sequences": job.point["batch_tokens"] // model["context"],
+        "batch_sequences": point["batch_tokens"] // settings["model"]["context"],
         "corpus": settings["data"],
         "slopes": [
             {

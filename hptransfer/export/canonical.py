@@ -18,6 +18,7 @@ from hptransfer.base.intervals import Interval
 from hptransfer.experiment.settings import ScheduleSpec
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import Shape
+from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Job, Kind, Point
 from hptransfer.runs.point import Number
 from hptransfer.transfer.prediction import Prediction, RoleNumbers, is_prediction_file, read_prediction
@@ -31,6 +32,9 @@ MEANING = {
     "epsilons": "final: nothing is left to scale; the options hold no other one",
     "sides": "preconditioned axes: left the outputs, right the inputs",
 }
+# Of recipes whose hidden matrices keep their norm.
+NORMS = "hidden: W <- R N(W - s(t) * lr * R * N(U)), R = |W_0|_F kept, N(X) = X / |X|_F"
+DRAWN = "hidden matrices that would be zero"
 
 
 class Ends(Interval):
@@ -198,6 +202,7 @@ def canonical(prediction: Prediction) -> Canonical:
             options=job.details["options"],
             roles=prediction.roles,
             weights=tuple(_weight(kind) for kind in job.kinds),
+            meaning=MEANING | ({"norms": NORMS} if get_recipe(settings["optimizer"]).keeps_norms else {}),
         ),
         model=Model.model_validate(
             {
@@ -237,7 +242,10 @@ def model_words(point: Point) -> dict[str, Any]:
     keys = point.settings["model"]
     family = FAMILIES.get(keys.get("family", "gpt"))
     config = family.config.model_validate({name: value for name, value in keys.items() if name != "family"})
-    return family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
+    words = family.describe(Shape(int(point["width"]), int(point["depth"]), point.settings["data"]["vocab"], config))
+    if get_recipe(point.settings["optimizer"]).keeps_norms:
+        words["init"] |= {DRAWN: "normal, std 1/sqrt(d_in): they have a norm to keep"}
+    return words
 
 
 def _weight(kind: Kind) -> Weight:

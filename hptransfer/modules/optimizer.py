@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hptransfer.base.errors import UsageError
 from hptransfer.modules.roles import Assigned, Numbers, assign_roles, numbers_of
 from hptransfer.optimizers.engine import Chain, ChainOptimizer, make_optimizer
+from hptransfer.optimizers.engine.hyperball import keeps_norm
 from hptransfer.optimizers.engine.transforms import State, Step, is_elementwise
 from hptransfer.optimizers.recipe import Options, Recipe, Setting, Sides
 
@@ -35,6 +36,13 @@ class Transposed:
 
     def flops(self, rows: int, columns: int) -> float:
         return sum(one.flops(columns, rows) for one in self.chain)
+
+
+def _transposed(chain: Chain) -> Chain:
+    """The chain on transposes, where it matters to it: not entry by entry, nor for the whole's norm."""
+    if is_elementwise(chain):
+        return chain
+    return (Transposed(chain[:-1]), chain[-1]) if keeps_norm(chain) else (Transposed(chain),)
 
 
 def optimizer_of(
@@ -97,7 +105,7 @@ def optimizer_over(
             spectral=spectral,
         )
         chain = recipe.chain(options, setting)
-        chains[kind] = (Transposed(chain),) if members[0].transposed and not is_elementwise(chain) else chain
+        chains[kind] = _transposed(chain) if members[0].transposed else chain
         made.append(
             {
                 "params": [one.parameter for one in members],

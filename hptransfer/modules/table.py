@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,8 +18,18 @@ def role_table(optimizer: Any) -> str:
     """
     rows = [("role", "lr", "weight_decay", "tensors", "parameters")]
     for group in optimizer.param_groups:
-        names = dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in group["param_names"])
+        names = dict.fromkeys(map(without_numbers, group["param_names"]))
         numbers = f"{group['lr']:.6g}", f"{group['weight_decay']:.6g}"
         rows.append((group["role"], *numbers, str(len(group["params"])), ", ".join(names)))
+    return aligned(rows)
+
+
+def without_numbers(name: str) -> str:
+    """``layers.3.weight`` as ``layers.*.weight``: what the parameters of all layers are called."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines with straight columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -23,6 +23,10 @@ RECIPES: Registry[Recipe] = Registry(
         "soap-all": "hptransfer.optimizers.soap:SOAP_ALL",
         "schedulefree-adamw": "hptransfer.optimizers.schedulefree_adamw:SCHEDULEFREE_ADAMW",
         "sf-normuon": "hptransfer.optimizers.sf_normuon:SF_NORMUON",
+        "adamh": "hptransfer.optimizers.hyperball:ADAMH",
+        "muonh": "hptransfer.optimizers.hyperball:MUONH",
+        "shampooh": "hptransfer.optimizers.hyperball:SHAMPOOH",
+        "soaph": "hptransfer.optimizers.hyperball:SOAPH",
     },
 )
 

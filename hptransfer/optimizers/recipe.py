@@ -71,6 +71,9 @@ class Options(BaseModel):
     averages: ClassVar[bool] = False
     """Averaged iterates stand in for a schedule, which must be constant; they are what is evaluated."""
 
+    keeps_norms: ClassVar[bool] = False
+    """The matrices that it serves keep their initial Frobenius norm: they do not decay, and may not start at zero."""
+
     clip_norm: float | None = Field(None, gt=0, description="largest global gradient norm; None: no clipping")
     cautious_weight_decay: bool = Field(
         False, description="no decay where the update moves an entry away from zero (Chen et al. 2025, arXiv 2510.12402)"
@@ -160,9 +163,18 @@ class Recipe:
         """Whether averaged iterates stand in for a schedule."""
         return self.options.averages
 
+    @property
+    def keeps_norms(self) -> bool:
+        """Whether the matrices that it serves keep their initial norm."""
+        return self.options.keeps_norms
+
     def serves(self, role: Role) -> bool:
         """Whether the recipe's own optimizer, rather than Adam, serves the role."""
         return role == "hidden" or (self.everywhere and role != "vector")
+
+    def decays(self, role: Role) -> bool:
+        """Whether weights of the role have weight decay."""
+        return role != "vector" and not (self.keeps_norms and self.serves(role))
 
     def rule(self, role: Role, options: Options, sides: Sides) -> Rule:
         """The learning-rate rule of a role."""

@@ -112,7 +112,7 @@ def stacked_equals_one_by_one(recipe: Recipe, rates: Rates) -> None:
     shapes = [(16, 16)] * 3 + [(48, 16)] * 2 + [(16, 48)]
     grads = [gradients(shape, 12, torch.float64, seed) for seed, shape in enumerate(shapes)]
     for spec in _specs(recipe, rates):
-        together, alone = ([torch.zeros(shape, dtype=torch.float64) for shape in shapes] for _ in range(2))
+        together, alone = ([torch.eye(*shape, dtype=torch.float64) for shape in shapes] for _ in range(2))
         optimizers = [hidden_optimizer(spec, weights, lr=0.1) for weights in (together, *([weight] for weight in alone))]
         for step in range(12):
             for weight, grad in zip(together + alone, grads + grads, strict=True):

@@ -91,6 +91,7 @@ def samples() -> dict[str, Prediction]:
         "adamw under sp": prediction("adamw", parametrization="sp"),
         "muon under spectral": prediction("muon", parametrization="spectral"),
         "adamw, cosine": prediction("adamw", schedule={"shape": "cosine", "weight_decay": "cosine"}),
+        "adamw, constant": prediction("adamw", schedule={"shape": "constant", "warmup_tokens": 8192}),
         "adamw, cosine alone": prediction("adamw", schedule={"shape": "cosine", "warmup_tokens": 8192}),
         "muon, clipped": clipped(found["muon"]),
         "muon, units": optioned(found["muon"], lr_convention="original"),

@@ -12,6 +12,7 @@ from synthetic import make_experiment
 import hptransfer
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
+from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.model import ModelChoice
 from hptransfer.export.canonical import canonical, model_words
 from hptransfer.export.command import default_output
@@ -180,3 +181,12 @@ def test_mistakes_are_one_line(folder: Path, arguments: list[str], message: str)
     with pytest.raises(UsageError, match=message) as caught:
         perform("export", arguments)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_kept_norms_are_part_of_the_record() -> None:
+    """A trainer that starts those matrices at zero could not repeat the run."""
+    drawn = {}
+    for recipe in ("muon", "muonh"):
+        point = EXPERIMENT.point(Arm.of(recipe, "mup"), DATA, width=256, lr=0.01, weight_decay=0.0)
+        drawn[recipe] = [start for what, start in model_words(point)["init"].items() if "would be zero" in what]
+    assert drawn["muon"] == [] and ["1/sqrt(d_in)" in start for start in drawn["muonh"]] == [True]

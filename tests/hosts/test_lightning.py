@@ -42,7 +42,7 @@ def module_of(base: type) -> type:
     """A LightningModule over one weight of each role, as a user would write it."""
     from lightning.pytorch import LightningModule
 
-    class Mine(base, LightningModule):  # type: ignore[misc, valid-type]
+    class Mine(base, LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.model = OneOfEach()
@@ -95,14 +95,14 @@ def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
 
 
 class Run:
-    """The first ``steps`` of the real Trainer, with what was exported, under known ``gradients``: parameters ``before``, ``after``
-    and as they were predicted (``wanted``), and the gradients that the optimizer has ``seen``."""
+    """The first ``steps`` of the real Trainer, with what was exported, under known ``gradients``: parameters ``before``,
+    ``after`` and as they were predicted (``wanted``), and the gradients that the optimizer has ``seen``."""
 
     def __init__(self, record: Canonical, folder: Path, steps: int) -> None:
         from lightning.pytorch import Callback
 
         class Stop(Callback):
-            def on_train_batch_end(self, trainer, *_):  # type: ignore[no-untyped-def]
+            def on_train_batch_end(self, trainer, *_):
                 trainer.should_stop = trainer.global_step == steps
 
         with exported("lightning", record, folder) as module:

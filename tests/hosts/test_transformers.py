@@ -72,7 +72,15 @@ def hear(folder: Path, record: Canonical) -> Heard:
 
 def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
     said = check_host(HOSTS.get("transformers"), RECORDS, lambda files, record: hear(tmp_path, record), roles=ROLES)
-    assert {"adamw", "soap", "muon under spectral", "adamw, cosine alone", "muon, trapezoid", "muon, clipped"} <= {*said}
+    assert {
+        "adamw",
+        "soap",
+        "muon under spectral",
+        "adamw, constant",
+        "adamw, cosine alone",
+        "muon, trapezoid",
+        "muon, clipped",
+    } <= {*said}
     assert "schedulefree-adamw" not in said and "adamw, cosine" not in said  # the latter has a schedule of weight decay
 
 
@@ -107,7 +115,7 @@ def run(model: nn.Module, data: Any, record: Canonical, folder: Path, steps: int
     from transformers import Trainer, TrainerCallback
 
     class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):  # type: ignore[no-untyped-def]
+        def on_step_end(self, args, state, control, **_):
             control.should_training_stop = state.global_step == steps
 
     with exported("transformers", record, folder) as module:

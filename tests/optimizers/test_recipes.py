@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny import tiny_spec
+from tiny import RULED, tiny_spec
 
 from hptransfer.optimizers import RECIPES
 from hptransfer.optimizers.recipe import Sides
@@ -45,6 +45,9 @@ LR: list[tuple[str, dict[str, Any], tuple[float, float, float]]] = [
     ("soap-all", {"block_size": 0}, (2, 1, 1 / 2)),
     ("schedulefree-adamw", {}, (1, 1 / 4, 1 / 4)),
     ("sf-normuon", {}, (1, 1 / 4, 1 / 4)),
+    # A share of the matrix's norm: sqrt(stable rank / d_in).
+    *((name, {}, (1, 1 / 2, 1 / 4)) for name in ("adamh", "shampooh", "soaph")),
+    ("muonh", {}, (1, 1, 1 / 4)),
 ]
 
 # Multipliers of every epsilon, likewise; None: the role has none.
@@ -76,6 +79,12 @@ EPS: list[tuple[str, dict[str, Any], Eps]] = [
     ("soap-all", {"block_size": 0}, {"eps": MUON}),
     ("schedulefree-adamw", {}, {"eps": ADAM}),
     ("sf-normuon", {}, {"eps": (1 / 4, 1 / 4, 1), "ns_eps": (None, 1 / 2, None)}),
+    # Those of the optimizer on the sphere.
+    ("adamh", {}, {"eps": ADAM}),
+    ("muonh", {}, {"eps": (1 / 4, 1 / 2, 1)}),
+    ("shampooh", {}, {"eps": (1 / 4, None, 1), "matrix_eps": (None, 1, None)}),
+    ("shampooh", {"relative_eps": False}, {"eps": (1 / 4, None, 1), "matrix_eps": (None, 1 / 64, None)}),
+    ("soaph", {"block_size": 0}, {"eps": (1 / 4, 1 / 2, 1)}),
 ]
 
 
@@ -99,7 +108,8 @@ def test_final_lrs(recipe: str, options: dict[str, Any], wanted: tuple[float, fl
     spec = tiny_spec(recipe, options, **GROWN, **{"optimizer.embedding_lr_ratio": 3.0})
     embedding, hidden, readout = wanted
     assert lrs(spec) == pytest.approx(by_kind((3 * embedding, hidden, 3 * readout), 1))
-    for unscaled in (spec.at(parametrization="sp"), spec.at(parametrization="spectral"), tiny_spec(recipe, options)):
+    spectral = [spec.at(parametrization="spectral")] if (recipe, "spectral") in RULED else []
+    for unscaled in (spec.at(parametrization="sp"), *spectral, tiny_spec(recipe, options)):
         ratio = unscaled.optimizer.embedding_lr_ratio
         assert lrs(unscaled) == pytest.approx(by_kind((ratio, 1, ratio), 1))
 
@@ -109,7 +119,7 @@ def test_final_epsilons(recipe: str, options: dict[str, Any], wanted: Eps) -> No
     """Base epsilon times the rule, under spectral too; under sp as they are. A vector has Adam's, with 1/r."""
     spec = tiny_spec(recipe, options, **GROWN)
     base = {group.kind: group.epsilons for group in tiny_spec(recipe, options).groups()}
-    for parametrization in ("mup", "spectral"):
+    for parametrization in (rule for name, rule in RULED if name == recipe):
         final = {group.kind: group.epsilons for group in spec.at(parametrization=parametrization).groups()}
         assert final.pop("vector") == {"eps": pytest.approx(base["vector"]["eps"] / 4)}
         for kind, epsilons in final.items():
@@ -195,6 +205,8 @@ def test_sides(recipe: str, options: dict[str, Any], sides: list[Sides]) -> None
         ("normuon", {"preserve_norm": True}, ["per row", "Muon's rule"]),
         ("schedulefree-adamw", {}, ["averaged iterates"]),
         ("sf-normuon", {}, ["per row", "AdaMuon's", "averaged iterates"]),
+        ("muonh", {}, ["fixed norms"]),
+        ("soaph", {"factorised": True}, ["fixed norms", "factorised"]),
     ],
 )
 def test_what_the_theory_does_not_cover_is_said(recipe: str, options: dict[str, Any], words: list[str]) -> None:
@@ -221,13 +233,15 @@ def test_what_the_theory_does_not_cover_is_said(recipe: str, options: dict[str, 
         ("soap", {"block_size": 0, "one_sided": True}, -0.5),
         ("soap", {"block_size": 0, "max_preconditioner_dim": 15}, -1),
         ("sf-normuon", {}, -1),
+        ("muonh", {}, 0),
+        ("adamh", {}, -0.5),
     ],
 )
 def test_theory_drift(recipe: str, options: dict[str, Any], drift: float) -> None:
     """Of the best base LR with width, as a power: the hidden LR rule where nothing applies it, else 0."""
     spec = tiny_spec(recipe, options, parametrization="sp")
     assert job_of(spec).exponents["hidden"] == pytest.approx(drift)
-    for applied in ("mup", "spectral"):
+    for applied in (rule for name, rule in RULED if name == recipe):
         assert job_of(spec.at(parametrization=applied)).exponents["hidden"] == 0
 
 
@@ -245,3 +259,30 @@ def test_theory_drift_of_the_readout(recipe: str, drift: float) -> None:
     spec = tiny_spec(recipe, parametrization="sp")
     assert job_of(spec).exponents["readout"] == pytest.approx(drift)
     assert job_of(spec.at(parametrization="mup")).exponents["readout"] == 0
+
+
+@pytest.mark.parametrize("recipe", ["adamh", "muonh", "shampooh", "soaph"])
+def test_matrices_that_keep_their_norm_do_not_decay(recipe: str) -> None:
+    decays = {group.kind: group.weight_decay for group in tiny_spec(recipe).groups()}
+    assert decays == by_kind((1e-3, 0.0, 1e-3), 0.0)
+
+
+def test_clipping_changes_no_update_of_a_fixed_size() -> None:
+    """Where Shampoo without a graft would shrink with width."""
+    assert tiny_spec("shampooh", {"clip_norm": 1.0}).optimizer.resolved_options.uncovered() == (
+        tiny_spec("shampooh").optimizer.resolved_options.uncovered()
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "parametrization", "words"),
+    [
+        ("adamh", {}, "spectral", "Hyperball sets as well"),
+        ("muonh", {"lr_convention": "match_rms_adamw"}, "mup", "lr_convention"),
+    ],
+)
+def test_what_would_set_the_update_s_size_a_second_time_is_refused(
+    recipe: str, options: dict[str, Any], parametrization: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny_spec(recipe, options, parametrization=parametrization)

@@ -16,6 +16,7 @@ FAMILIES = (  # recipes that are related, and have related colours
     ("muon", "muon-all", "normuon", "adamuon", "sf-normuon"),
     ("shampoo", "shampoo-quarter", "shampoo-quarter-all"),
     ("soap", "soap-all"),
+    ("adamh", "muonh", "shampooh", "soaph"),
 )
 COLOURS = {name: get_recipe(name).colour for name in RECIPES.names()}
 # Machado, Oliveira and Fernandes 2009, severity 1.

@@ -69,6 +69,14 @@ class Sharing:
             for matrix, part in zip(owned, parts, strict=True)
         }
 
+    def norms(self, parameters: Sequence[Tensor], held: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The Frobenius norms of whole parameters, from the rows of each that are here. Collective where they are sharded."""
+        norms = torch.stack(torch._foreach_norm(list(held)))
+        if isinstance(parameters[0], DTensor):
+            dist.all_reduce(norms.square_())
+            norms.sqrt_()
+        return norms.unbind()
+
     def _exchange(self, outgoing: list[list[Tensor]], shapes: list[list[torch.Size]]) -> list[list[Tensor]]:
         """``outgoing[r]`` goes to rank r; what rank r sends here comes back, in its ``shapes[r]``. One all-to-all."""
         if not self._all:

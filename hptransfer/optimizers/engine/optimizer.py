@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from hptransfer.base.errors import UsageError
 from hptransfer.optimizers.engine.distributed import Sharing, held_rows, local
+from hptransfer.optimizers.engine.hyperball import RADIUS, keeps_norm, turn
 from hptransfer.optimizers.engine.schedule_free import ScheduleFreeAveraging
 from hptransfer.optimizers.engine.transforms import Fused, State, Step, Transform, full_precision
 
@@ -21,6 +23,7 @@ Chain = Sequence[Transform]
 # float32, whose rounding would swallow weight decay and small steps.
 FAST = "schedule_free.z"
 MASTER = "master"
+BESIDE = {FAST, MASTER, RADIUS}
 
 
 @dataclass
@@ -51,7 +54,8 @@ class ChainOptimizer(torch.optim.Optimizer):
     step, or s by any of torch's schedulers: these move ``lr``, and s is its ratio to what it was at first. Matrices of one shape
     are stacked and stepped at once; parameters narrower than float32 have a float32 master copy. ``cautious``: no decay where the
     update moves an entry away from zero. ``averaging``: the parameters are schedule-free's y, see `averaged`. ``sharing``:
-    data-parallel ranks compute the updates of whole matrices for one another. ``state_dict`` holds tensors and plain numbers
+    data-parallel ranks compute the updates of whole matrices for one another. A matrix whose chain ends in `Hyperball` keeps the
+    norm that it has at the first step, which may not be 0, and does not decay. ``state_dict`` holds tensors and plain numbers
     only; over several ranks `full_state_dict` is the one to keep.
     """
 
@@ -148,6 +152,10 @@ class ChainOptimizer(torch.optim.Optimizer):
             lr, decay = 1.0, 0.0
 
         def take(moved: list[Tensor], decay: float) -> None:
+            if RADIUS in self.state[params[0]]:
+                radii = [self.state[p][RADIUS] for p in params]
+                turn(moved, updates, radii, lr=lr, norms=lambda held: self._norms(params, held))
+                return
             if decay:
                 torch._foreach_mul_(moved, 1 - decay)
             torch._foreach_add_(moved, updates, alpha=-lr)
@@ -191,6 +199,8 @@ class ChainOptimizer(torch.optim.Optimizer):
             self._keep(parameter)
             if not self._sharing or self._sharing.owns(parameter):
                 by_shape.setdefault(self._shape(parameter), []).append(parameter)
+        if keeps_norm(self._chains[group["kind"]]):
+            self._keep_norms(group["kind"], [p for p in group["params"] if RADIUS not in self.state[p]])
         return [
             self._stack_of(self._chains[group["kind"]], shape, params[first : first + count])
             for shape, params in by_shape.items()
@@ -212,8 +222,23 @@ class ChainOptimizer(torch.optim.Optimizer):
             state[MASTER] = held.to(wide, copy=True)
         self._weights[parameter] = state.get(MASTER, held)
 
+    def _keep_norms(self, kind: str, params: list[Tensor]) -> None:
+        """The norms that matrices are to keep, of those that have none yet."""
+        for parameter, norm in zip(params, self._norms(params, [self._weights[p] for p in params]), strict=True):
+            if not norm.is_meta and not norm > 0:
+                raise UsageError(
+                    f"a matrix of {kind} starts at zero, and has no norm to keep: draw it at random, with std 1/sqrt(d_in) say"
+                )
+            self.state[parameter][RADIUS] = norm.clone()
+
+    def _norms(self, params: Sequence[Tensor], held: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The Frobenius norms of whole matrices, of which ``held`` is here."""
+        if not params:
+            return ()
+        return self._sharing.norms(params, held) if self._sharing else torch._foreach_norm(list(held))
+
     def _stack_of(self, chain: Chain, shape: torch.Size, params: list[Tensor]) -> _Stack:
-        own = self.state[params[0]].keys() - {FAST, MASTER}
+        own = self.state[params[0]].keys() - BESIDE
         if own:
             flat = {key: torch.stack([self.state[p][key] for p in params]) for key in own}
         else:
@@ -291,12 +316,13 @@ class ChainOptimizer(torch.optim.Optimizer):
         return [p for group in self.param_groups for p in group["params"]]
 
     def _is_whole(self, parameter: Tensor, key: str) -> bool:
-        """Whether a state is in one piece: the chain's of a matrix, at the rank that owns it, and whatever is not sharded."""
-        return not isinstance(parameter, DTensor) or self._is_owners(parameter, key)
+        """Whether a state is in one piece: the chain's of a matrix, at the rank that owns it, its norm, and whatever is not
+        sharded."""
+        return not isinstance(parameter, DTensor) or key == RADIUS or self._is_owners(parameter, key)
 
     def _is_owners(self, parameter: Tensor, key: str) -> bool:
         """Whether a state is the chain's of a matrix that is shared out, which its owner alone has."""
-        return self._sharing is not None and self._sharing.is_shared(parameter) and key not in (FAST, MASTER)
+        return self._sharing is not None and self._sharing.is_shared(parameter) and key not in BESIDE
 
     def _part(self, parameter: Tensor, key: str, saved: Tensor) -> Tensor | None:
         """What this rank keeps of a state in one piece."""

@@ -138,6 +138,27 @@ class GraftRule:
 
 
 @dataclass(frozen=True)
+class HyperballRule:
+    """The direction of one optimizer, with an update whose size is a fixed share of the matrix's, which keeps its norm.
+
+    That the update's spectral norm goes as sqrt(d_out/d_in) (arXiv 2310.17813) asks for a share of sqrt(stable rank / d_in): the
+    matrix's Frobenius norm goes as sqrt(d_out), the update's as its spectral norm times the root of its stable rank. That of a
+    polar factor is full; of others it is taken for constant, as everywhere in this table. arXiv 2606.16899 finds one share for
+    all widths of Adam too, at batches so large that the rank grows with width. Depth: each residual branch, multiplied by base
+    depth over depth, moves by its share.
+    """
+
+    direction: Rule
+    full_rank: bool
+
+    def lr(self, r: Ratios) -> float:
+        return math.sqrt((min(r.d_out, r.d_in) if self.full_rank else 1.0) / r.d_in)
+
+    def eps(self, r: Ratios) -> float:
+        return self.direction.eps(r)
+
+
+@dataclass(frozen=True)
 class VectorRule:
     """Gains and biases. The paper's models have none; this is the usual muP for Adam with d_in = 1."""
 
@@ -151,3 +172,12 @@ class VectorRule:
 def block_count(d: int, block: int) -> int:
     """Number of blocks of size ``block`` along an axis of length ``d``; 0 stands for an unblocked axis (one block)."""
     return math.ceil(d / block) if block else 1
+
+
+def init_multiplier(role: str, r: Ratios) -> float:
+    """Multiplier of the initial standard deviation of a role's weights.
+
+    Source: arXiv 2203.03466, table 3. It takes a matrix with many inputs and a fixed number of outputs, such as the keys of a
+    fixed number of heads, for a readout, 1/d_in; here 1/sqrt(d_in) as for all hidden ones moves narrow models more evenly.
+    """
+    return {"hidden": 1.0 / math.sqrt(r.d_in), "readout": 1.0 / r.d_in}.get(role, 1.0)

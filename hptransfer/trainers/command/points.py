@@ -94,7 +94,7 @@ def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
         sides = options.sides(role, d_out, d_in) if recipe.serves(role) else Sides()
         lr = tuned["lr"] * (tuned.get("embedding_lr_ratio", 1.0) if role in ("embedding", "readout") else 1.0)
         lr *= recipe.rule(role, options, sides).lr(ratios[role]) if settings["parametrization"] == "mup" else 1.0
-        decay = 0.0 if role == "vector" else Job(run_id="", point=point).weight_decay
+        decay = Job(run_id="", point=point).weight_decay if recipe.decays(role) else 0.0
         found.append(Kind(name=role, role=role, d_out=d_out, d_in=d_in, count=1, lr=lr, weight_decay=decay, sides=tuple(sides)))
     return tuple(found)
 

@@ -21,8 +21,21 @@ def build_model(spec: RunSpec) -> Model:
     """
     _check_shapes(spec)
     model = spec.model.of.build(spec.model.shape, spec.residual_multiplier)
-    model.initialize(torch.Generator().manual_seed(spec.init_seed))
+    generator = torch.Generator().manual_seed(spec.init_seed)
+    model.initialize(generator)
+    if spec.optimizer.rules.keeps_norms:
+        _draw_zeros(model, spec, generator)
     return model.to(getattr(torch, spec.precision))
+
+
+@torch.no_grad()
+def _draw_zeros(model: Model, spec: RunSpec, generator: torch.Generator) -> None:
+    """Draw the matrices that would start at zero as the other hidden ones are: the norm that is to be kept is that of the width
+    rule's init. Published runs do so, marin's AdamH (zero_init_proj off) and modded-nanogpt's MuonH."""
+    served = {group.kind for group in spec.groups() if spec.optimizer.rules.serves(group.role)}
+    for name, weight in model.named_parameters():
+        if spec.model.of.kind(name) in served and not weight.any():
+            nn.init.normal_(weight, std=weight.size(1) ** -0.5, generator=generator)
 
 
 def _check_shapes(spec: RunSpec) -> None:

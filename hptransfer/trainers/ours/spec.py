@@ -29,7 +29,8 @@ from hptransfer.models.family import Shape, Weight
 from hptransfer.optimizers import Recipe, get_recipe
 from hptransfer.optimizers.recipe import Options, Role, Sides
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule, weight_decay_multiplier
-from hptransfer.optimizers.rules.width import Ratios, block_count
+from hptransfer.optimizers.rules.width import Ratios
+from hptransfer.optimizers.scaling import Size, final_epsilons, final_lr, ratios_of, sides_of
 
 # Raise it whenever the same resolved numbers would train differently: loop, init, batches, or a transform.
 NUMERICS_VERSION = 3
@@ -207,26 +208,19 @@ class RunSpec(Frozen):
     def _sides(self, model: ModelSpec) -> dict[str, Sides]:
         """The preconditioned axes of every kind of weight, by kind."""
         options, recipe = self.optimizer.resolved_options, self.optimizer.rules
-        return {
-            weight.kind: options.sides(weight.role, weight.d_out, weight.d_in) if recipe.serves(weight.role) else Sides()
-            for weight in model.weights()
-        }
+        return {weight.kind: sides_of(recipe, options, weight.role, _size(weight)) for weight in model.weights()}
 
     def ratios(self) -> dict[str, Ratios]:
         """Ratios target/base of every kind of weight, by kind."""
         depth = self.model.depth / self.base.depth
         sides = self._sides(self.model)
-
-        def blocks(base: int, target: int, preconditioned: bool) -> float:
-            return block_count(target, self.block_size) / block_count(base, self.block_size) if preconditioned else 1.0
-
         return {
-            target.kind: Ratios(
-                d_in=target.d_in / base.d_in,
-                d_out=target.d_out / base.d_out,
+            target.kind: ratios_of(
+                _size(base),
+                _size(target),
+                sides[target.kind],
+                block_size=self.block_size,
                 depth=depth if target.role == "hidden" else 1.0,
-                n_in=blocks(base.d_in, target.d_in, sides[target.kind].right),
-                n_out=blocks(base.d_out, target.d_out, sides[target.kind].left),
             )
             for base, target in zip(self.base_model.weights(), self.model.weights(), strict=True)
         }
@@ -238,21 +232,14 @@ class RunSpec(Frozen):
 
     def _group(self, base: Weight, ratios: Ratios, sides: Sides) -> ParameterGroup:
         options, recipe, role = self.optimizer.resolved_options, self.optimizer.rules, base.role
+        kind = self.parametrization
         lr = self.optimizer.lr * (self.optimizer.embedding_lr_ratio if role in ("embedding", "readout") else 1.0)
-        if role == "hidden":
-            # Another implementation's units are converted at the base shape; from there on the width rule alone speaks.
-            lr *= options.unit(base.d_out, base.d_in)
-        if self.parametrization == "mup":
-            lr *= recipe.rule(role, options, sides).lr(ratios)
         return ParameterGroup(
             kind=base.kind,
             role=role,
-            lr=lr,
-            weight_decay=0.0 if role == "vector" else self.weight_decay,
-            epsilons={
-                name: value * (rule.eps(ratios) if self.parametrization != "sp" else 1.0)
-                for name, (value, rule) in recipe.epsilons(role, options, sides).items()
-            },
+            lr=final_lr(recipe, options, role, _size(base), ratios, sides, parametrization=kind, lr=lr),
+            weight_decay=self.weight_decay if recipe.decays(role) else 0.0,
+            epsilons=final_epsilons(recipe, options, role, ratios, sides, parametrization=kind),
             sides=sides,
         )
 
@@ -264,7 +251,7 @@ class RunSpec(Frozen):
 
     @property
     def weight_decay(self) -> float:
-        """The final independent weight decay of every matrix."""
+        """The final independent weight decay of every matrix that decays."""
         return self.optimizer.weight_decay * weight_decay_multiplier(
             self.weight_decay_rule,
             width=self.model.width / self.base.width,
@@ -304,3 +291,7 @@ class RunSpec(Frozen):
                 node = node[parent]
             node[last] = value
         return RunSpec.model_validate(data)
+
+
+def _size(weight: Weight) -> Size:
+    return Size(weight.d_out, weight.d_in)

@@ -73,6 +73,12 @@ def adam(shape: Shape, *, beta1: float = 0.9, beta2: float = 0.95, eps: float = 
     return direction
 
 
+def along_the_sphere(weight: Tensor, update: Tensor, lr: float, radius: float) -> Tensor:
+    """Hyperball's step: the matrix keeps its norm, and the update's is a share of it."""
+    moved = weight - lr * radius * update / update.norm()
+    return radius * moved / moved.norm()
+
+
 def signum(shape: Shape, *, momentum: float = 0.9) -> Direction:
     m = zeros(*shape)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny import LRS, SPECTRAL_LR, gradients, hidden_optimizer, tiny_corpus, tiny_spec
+from tiny import LRS, RULED, SPECTRAL_LR, gradients, hidden_optimizer, tiny_corpus, tiny_spec
 
 from hptransfer.models.gpt.family import GPT_FAMILY
 from hptransfer.models.model import Model
@@ -21,20 +21,21 @@ from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.spec import RunSpec
 
 CORPUS = tiny_corpus()
-pytestmark = pytest.mark.parametrize("recipe", RECIPES.names())
-PARAMETRIZATIONS = pytest.mark.parametrize("parametrization", ["mup", "spectral"])
+EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES.names())
+UNDER_EVERY_RULE = pytest.mark.parametrize(("recipe", "parametrization"), RULED)
 
 
 def steps(spec: RunSpec, model: Model, optimizer: ChainOptimizer, first: int, last: int) -> list[float]:
     return take_steps(CORPUS, spec, model, optimizer, first, last)
 
 
+@EVERY_RECIPE
 @pytest.mark.parametrize("check", RECIPE_CHECKS, ids=lambda check: check.__name__)
 def test_conformance(recipe: str, check: Callable[[Recipe, Rates], None]) -> None:
     check(RECIPES.get(recipe), {"mup": LRS.get(recipe, 0.02), "spectral": SPECTRAL_LR})
 
 
-@PARAMETRIZATIONS
+@UNDER_EVERY_RULE
 def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: str) -> None:
     """Beside the recipe's matrices; their state round-trips. Adam moves an entry by about an LR a step."""
     spec = tiny_spec(recipe, parametrization=parametrization, **{"model.norm_gains": True})
@@ -52,6 +53,7 @@ def test_gains_are_trained_by_adam_without_decay(recipe: str, parametrization: s
     assert steps(spec, again, resumed, 30, 33) == steps(spec, model, optimizer, 30, 33)
 
 
+@EVERY_RECIPE
 def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
     spec = tiny_spec(recipe, precision="bfloat16")
     model, optimizer = model_and_optimizer(spec)
@@ -63,10 +65,12 @@ def test_bfloat16_parameters_have_float32_state(recipe: str) -> None:
     assert all(tensor.isfinite().all() for tensor in [*state, flat_weights(model)])
 
 
+@EVERY_RECIPE
 def test_every_matrix_moves_as_soon_as_it_has_a_gradient(recipe: str) -> None:
     """With zero outputs the readout has its first gradient at step 1, the branches' outputs at 2, the rest at 3; the steps
     before leave everything finite, and what is preconditioned does not have to wait for its next refresh. SOAP's first gradient
-    only builds bases, which delays whatever it serves, and what waits for that."""
+    only builds bases, which delays whatever it serves, and what waits for that. Where norms are kept no output but the readout
+    starts at zero."""
     spec = tiny_spec(recipe, **{"optimizer.weight_decay": 0.0})
     model, optimizer = model_and_optimizer(spec)
     moved_at: dict[str, int] = {}
@@ -84,13 +88,14 @@ def test_every_matrix_moves_as_soon_as_it_has_a_gradient(recipe: str) -> None:
                 moved_at.setdefault(name, step + 1)
         optimizer.zero_grad()
     # The readout, the embedding, the branches' outputs, the rest.
-    steps_of = {"soap": (1, 2, 3, 5), "soap-all": (2, 4, 4, 6)}
-    readout, embedding, output, rest = steps_of.get(recipe, (1, 2, 2, 3))
+    steps_of = {"soap": (1, 2, 3, 5), "soap-all": (2, 4, 4, 6), "soaph": (1, 2, 3, 3)}
+    usual_steps = (1, 2, 2, 2) if RECIPES.get(recipe).keeps_norms else (1, 2, 2, 3)
+    readout, embedding, output, rest = steps_of.get(recipe, usual_steps)
     wanted = {name: output if "output" in name else rest for name, _ in model.named_parameters()}
     assert moved_at == wanted | {"readout.weight": readout, "embedding.weight": embedding}
 
 
-@PARAMETRIZATIONS
+@UNDER_EVERY_RULE
 def test_zero_gradients_move_nothing(recipe: str, parametrization: str) -> None:
     """Also beside a matrix that has gradients; and the first gradient may come long after the first step. SOAP's first one moves
     nothing either."""
@@ -109,6 +114,7 @@ def test_zero_gradients_move_nothing(recipe: str, parametrization: str) -> None:
             assert 0.002 < (late - previous).abs().max() < 1.0
 
 
+@EVERY_RECIPE
 def test_a_used_optimizer_takes_a_state_dict(recipe: str) -> None:
     """What it did before leaves no trace."""
     spec = tiny_spec(recipe)
@@ -121,7 +127,7 @@ def test_a_used_optimizer_takes_a_state_dict(recipe: str) -> None:
     assert steps(spec, model, optimizer, 4, 7) == straight
 
 
-@PARAMETRIZATIONS
+@UNDER_EVERY_RULE
 def test_the_epsilons_are_inside_the_transforms(recipe: str, parametrization: str) -> None:
     """Those of the rule table (tests/optimizers/rules); under spectral the chain ends with what sets the norm."""
     spec = tiny_spec(recipe, parametrization=parametrization, **{"model.width": 64, "model.depth": 2})
@@ -133,6 +139,7 @@ def test_the_epsilons_are_inside_the_transforms(recipe: str, parametrization: st
             assert transforms[-1].name == ("spectral" if group.role in ("hidden", "readout") else "rms")
 
 
+@EVERY_RECIPE
 def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
     """Schedule-free: x, with a constant schedule the plain mean of all z; else the weights as they are. Also after an error,
     and the run goes on as if nothing had been."""
@@ -156,3 +163,19 @@ def test_averaged_weights_are_there_only_inside(recipe: str) -> None:
     again, other = model_and_optimizer(spec)
     steps(spec, again, other, 0, 5)
     assert steps(spec, model, optimizer, 5, 7) == steps(spec, again, other, 5, 7)
+
+
+@EVERY_RECIPE
+def test_norms_are_kept_where_the_recipe_says_so(recipe: str) -> None:
+    """Those of the matrices that it serves, at a run's own schedule; the others move freely."""
+    spec = tiny_spec(recipe)
+    model, optimizer = model_and_optimizer(spec)
+    before = {name: parameter.detach().norm().item() for name, parameter in model.named_parameters()}
+    steps(spec, model, optimizer, 0, 10)
+    kept = {
+        name
+        for name, parameter in model.named_parameters()
+        if before[name] and math.isclose(parameter.detach().norm().item(), before[name], rel_tol=1e-6)
+    }
+    hidden = {name for name in before if name.startswith("blocks")}
+    assert kept == (hidden if RECIPES.get(recipe).keeps_norms else set())

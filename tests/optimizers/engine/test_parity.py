@@ -184,3 +184,17 @@ def test_soap_is_the_published_soap(shape: Shape, frequency: int) -> None:
     run(published, theirs, grads[1:])
     assert distance(ours, theirs) < 1e-5
     assert distance(ours, before) > 0.1
+
+
+@SHAPES
+def test_adamh_is_heavyball_s(shape: Shape) -> None:
+    """Its HyperBallAdamW has no first moment, and steps in float32 whatever the weights are. A bench dependency: runs where
+    it is installed."""
+    heavyball = pytest.importorskip("heavyball")
+    heavyball.utils.compile_mode = None
+    ours, theirs = start(shape, torch.float32)
+    grads = gradients(shape, STEPS, torch.float32)
+    spec = tiny_spec("adamh", {"beta1": 0.0, "beta2": 0.95, "eps": 1e-30})
+    run(hidden_optimizer(spec, [ours], lr=LR), ours, grads)
+    run(heavyball.HyperBallAdamW([theirs], lr=LR, betas=(0.9, 0.95), eps=1e-30), theirs, grads)
+    assert distance(ours, theirs) < 1e-6

@@ -12,6 +12,7 @@ from optimizers.engine.references import (
     Shape,
     adam,
     adamuon,
+    along_the_sphere,
     cut,
     distance,
     muon,
@@ -273,3 +274,29 @@ def test_rms_of_an_embedding_under_spectral(recipe: str, reference: Callable[[Sh
     spec = tiny_spec(recipe, parametrization="spectral")
     optimizer = hidden_optimizer(spec, [weight], lr=LR, weight_decay=DECAY, kind="embedding")
     follow(optimizer, weight, rms(reference(shape)), gradients(shape, STEPS, torch.float64))
+
+
+# recipe, options, the plain step whose directions it takes
+SPHERES: list[Case] = [
+    ("adamh", {"eps": 1e-2}, lambda s: adam(s, eps=1e-2)),
+    ("muonh", {}, lambda s: muon(s)),
+    ("muonh", {"orthogonal_map": "contractive", "nesterov": False}, lambda s: muon(s, map="contractive", nesterov=False)),
+    ("shampooh", {**FIVE, "block_size": 4}, lambda s: shampoo(s, block=4, exponent=0.5, frequency=5, graft=None)),
+    ("soaph", {**FIVE, "block_size": 0}, lambda s: soap(s, frequency=5)),
+]
+
+
+@SHAPES
+@pytest.mark.parametrize(("recipe", "options", "reference"), named(SPHERES))
+def test_hyperball(recipe: str, options: dict[str, Any], reference: Callable[[Shape], Direction], shape: Shape) -> None:
+    """The directions of the optimizer inside, in steps of a fixed size along a sphere."""
+    weight, direction = start(shape), reference(shape)
+    expected, radius = weight.clone(), weight.norm().item()
+    optimizer = hidden_optimizer(tiny_spec(recipe, options), [weight], lr=LR)
+    for t, grad in enumerate(plain_start(shape, block=options.get("block_size", 0)), start=1):
+        s, weight.grad = SCHEDULE[t % len(SCHEDULE)], grad.clone()
+        optimizer.set_schedule(s)
+        optimizer.step()
+        update = direction(grad, t)
+        expected = along_the_sphere(expected, update, s * LR, radius) if update.any() else expected
+        assert distance(weight, expected) < 1e-9, t

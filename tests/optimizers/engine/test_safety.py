@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from tiny import BATCH_TOKENS, gradients, hidden_optimizer, tiny_corpus, tiny_spec
 from torch import Tensor
 
+from hptransfer.base.errors import UsageError
 from hptransfer.optimizers.engine import ChainOptimizer, clip_gradients
 from hptransfer.trainers.ours import loop
+from hptransfer.trainers.ours.build import build_model
 from hptransfer.trainers.ours.loop import train
 
 CORPUS = tiny_corpus()
@@ -241,3 +243,21 @@ def test_bfloat16_parameters_lose_no_small_steps(recipe: str) -> None:
             optimizer.step()
     assert (narrow.float() - wide).abs().max() < 0.005
     assert (wide - 1).abs().min() > 0.08
+
+
+def test_a_matrix_of_zeros_has_no_norm_to_keep() -> None:
+    weights = [torch.eye(4), torch.zeros(4, 4)]
+    with pytest.raises(UsageError, match="attention starts at zero"):
+        hidden_optimizer(tiny_spec("muonh"), weights, lr=0.1).allocate()
+
+
+def test_a_model_whose_norms_are_kept_starts_with_them() -> None:
+    """Outputs that other recipes start at zero are drawn as wide as the rest: |W|_F is about sqrt(d_out). The others are the
+    same weights."""
+    drawn, zero = (build_model(tiny_spec(recipe)).state_dict() for recipe in ("muonh", "muon"))
+    for name, weight in drawn.items():
+        if zero[name].any() or name == "readout.weight":
+            assert torch.equal(weight, zero[name])
+        else:
+            assert weight.norm().item() == pytest.approx(math.sqrt(len(weight)), rel=0.2)
+    assert any(weight.any() and not zero[name].any() for name, weight in drawn.items())

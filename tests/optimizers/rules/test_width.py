@@ -10,6 +10,7 @@ from hptransfer.optimizers.rules.width import (
     AdamRule,
     AdaMuonRule,
     GraftRule,
+    HyperballRule,
     MuonRule,
     Ratios,
     Rule,
@@ -142,3 +143,15 @@ def test_a_block_that_does_not_divide_the_width() -> None:
     lr = {group.kind: group.lr / spec.optimizer.lr for group in spec.groups()}
     assert lr["attention"] == pytest.approx((2 / 1.5) / 2)
     assert lr["mlp_in"] == pytest.approx(sqrt(2 / 1.5 * 2 / (11 / 6)) / 2)  # 64 -> 128: 6 -> 11 blocks
+
+
+@pytest.mark.parametrize(
+    ("rule", "norm"),
+    [(AdamRule(), lambda r: sqrt(r.d_in * r.d_out)), (MuonRule(), lambda r: sqrt(min(r.d_in, r.d_out)))],
+)
+@pytest.mark.parametrize(("d_in", "d_out"), [(4, 4), (4, 1), (2, 8)])
+def test_on_a_sphere_the_step_is_that_of_the_direction_s_own_rule(rule: Rule, norm, d_in: int, d_out: int) -> None:
+    """lr R U/|U|_F with R as sqrt(d_out), and |U|_F of Adam's signs and of a polar factor as they grow."""
+    r = Ratios(d_in=d_in, d_out=d_out)
+    share = HyperballRule(rule, full_rank=isinstance(rule, MuonRule)).lr(r)
+    assert share * sqrt(d_out) / norm(r) == pytest.approx(rule.lr(r))

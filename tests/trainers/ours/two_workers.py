@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sf-normuon": {"cautious_weight_decay": True},
     "soap": {"clip_norm": 0.5},
 }
-RESUMED = ("adamw", "shampoo", "soap", "sf-normuon")
+RESUMED = ("adamw", "shampoo", "soap", "sf-normuon", "muonh")
 
 
 class Killed(Exception):
