@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from export.mutants import Mistake, is_caught
 from export.samples import prediction
-from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, parameters, stepped, teach
+from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, loaded, parameters, stepped, teach
 from torch import Tensor, nn
 
 from hptransfer.export.canonical import Canonical, canonical
+from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
 from hptransfer.export.hosts.deepspeed import CONFIG
 from hptransfer.modules.schedule import factors
@@ -90,9 +92,9 @@ def scale(parameter: Tensor) -> float:
     return math.sqrt(rows / columns) if rows > columns else 1.0
 
 
-def hear(record: Canonical, folder: Path) -> Heard:
+def hear(files: Mapping[str, str], record: Canonical, folder: Path) -> Heard:
     muon = record.known.optimizer.recipe == "muon"
-    with exported("deepspeed", record, folder) as module:
+    with loaded(files, folder) as module:
         said, model = read(folder), Net()
         groups = [(group, parameter) for group in module.parameter_groups(model) for parameter in group["params"]]
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -113,7 +115,7 @@ def hear(record: Canonical, folder: Path) -> Heard:
     return Heard(
         lr=lr,
         weight_decay=decay,
-        epsilons={role(names[parameter]): group["eps"] for group, parameter in groups if "eps" in group},
+        epsilons={role(names[parameter]): group["eps"] for group, parameter in groups if "betas" in group},
         options=options,
         clip_norm=said.gradient_clipping or None,
         batch_tokens=said.train_batch_size * record.known.training.context,
@@ -126,16 +128,19 @@ def matches(weight: Any, one: str, parameter: Tensor) -> bool:
     return weight.role == one and (one != "hidden" or (weight.d_out, weight.d_in) == tuple(parameter.shape))
 
 
-def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
+def is_heard(host: Host, folder: Path) -> None:
     clipped = canonical(prediction("adamw")).model_dump()
     clipped["optimizer"]["options"]["clip_norm"] = 0.5
     records = RECORDS | {"adamw, clipped": Canonical.model_validate(clipped)}
-    host = HOSTS.get("deepspeed")
     units = {"muon, units": records.pop("muon, units")}  # its hidden weights differ by shape: see `hear`
-    said = check_host(host, records, lambda files, record: hear(record, tmp_path), roles=ROLES)
+    said = check_host(host, records, lambda files, record: hear(files, record, folder), roles=ROLES)
     assert {"adamw", "adamw, cosine", "adamw, clipped", "muon", "muon, trapezoid"} <= {*said}
     assert not {"muon, clipped", "muon-all", "soap", "shampoo", "muon under spectral"} & {*said}
-    assert check_host(host, units, lambda files, record: hear(record, tmp_path), roles=("embedding", "readout", "vector"))
+    check_host(host, units, lambda files, record: hear(files, record, folder), roles=("embedding", "readout", "vector"))
+
+
+def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
+    is_heard(HOSTS.get("deepspeed"), tmp_path)
 
 
 @pytest.mark.parametrize(("recipe", "steps"), [("adamw", 1), ("adamw", 3), ("muon", 1), ("muon", 3)])
@@ -185,3 +190,21 @@ def test_without_the_groups_nothing_moves(tmp_path: Path) -> None:
     with exported("deepspeed", RECORDS["muon"], tmp_path):
         params: Mapping[str, Any] = read(tmp_path).optimizer_params
     assert params["lr"] == 0 and not {"muon_lr", "adam_lr"} & params.keys()
+
+
+MISTAKES = [
+    Mistake("weight decay is not coupled", "numbers.weight_decay / lr", "numbers.weight_decay"),
+    Mistake("weight decay is over the unscaled rate", "numbers.weight_decay / lr", "numbers.weight_decay / numbers.lr"),
+    Mistake("a tall matrix is scaled twice", "lr = numbers.lr / scale", "lr = numbers.lr"),
+    Mistake("a wide matrix is scaled", "max(1.0, rows / columns)", "rows / columns"),
+    Mistake("clipping is left at its default", '"gradient_clipping": optimizer.options["clip_norm"] or 0.0,', ""),
+    Mistake("a batch in tokens", '"train_batch_size": training.batch_sequences', '"train_batch_size": training.batch_tokens'),
+    Mistake("Adam's momentum is Muon's", 'optimizer.options["adam"] if muon', '{"beta1": 0.95, "beta2": 0.95} if muon'),
+    Mistake("epsilon is left at its default", ', "eps": numbers.epsilons["eps"]}', "}"),
+    Mistake("Muon's updates are clipped", 'options["clip_norm"] is not None', "False"),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
+def test_planted_mistakes_are_caught(mistake: Mistake, tmp_path: Path) -> None:
+    assert is_caught(lambda host: is_heard(host, tmp_path), "deepspeed", mistake)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from export.mutants import Mistake, is_caught
 from export.samples import prediction
-from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, parameters, stepped, teach
+from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, loaded, parameters, stepped, teach
 from torch import nn
 
 from hptransfer.export.canonical import Canonical, canonical
+from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
 from hptransfer.export.hosts.torchtitan import ADJUST
 from hptransfer.testing.hosts import Heard, check_host
@@ -45,11 +47,11 @@ def role(name: str) -> str:
     return next((found for part, found in kinds.items() if part in name), "hidden")
 
 
-def parsed(record: Canonical, folder: Path, config: str = "run") -> Any:
+def parsed(files: Mapping[str, str], folder: Path, config: str = "run") -> Any:
     """The configuration, as ``--module mine --config ...`` makes it."""
     from torchtitan.config.manager import ConfigManager
 
-    with exported("torchtitan", record, folder):
+    with loaded(files, folder):
         (folder / "mine.py").write_text(MINE)
         try:
             return ConfigManager().parse_args(["--module", "mine", "--config", config])
@@ -65,9 +67,9 @@ def factors(config: Any, steps: int) -> Iterator[float]:
     yield from map(factor, range(steps + 1))
 
 
-def hear(record: Canonical, folder: Path) -> Heard:
+def hear(files: Mapping[str, str], record: Canonical, folder: Path) -> Heard:
     muon = record.known.optimizer.recipe == "muon"
-    config, training = parsed(record, folder, "run_muon" if muon else "run"), record.known.training
+    config, training = parsed(files, folder, "run_muon" if muon else "run"), record.known.training
     groups = {role(group.pattern): (group.optimizer_name, group.optimizer_kwargs) for group in config.optimizer.param_groups}
     assert len(groups) == len(config.optimizer.param_groups) == 4
     name, hidden = groups["hidden"]
@@ -101,30 +103,34 @@ def hear(record: Canonical, folder: Path) -> Heard:
     )
 
 
-def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
+def is_heard(host: Host, folder: Path) -> None:
     schedules = {
         "constant": {"shape": "constant", "warmup_tokens": 8192},
         "trapezoid": {"shape": "trapezoid", "warmup_tokens": 8 * 1024, "cooldown_fraction": 0.3},
     }
     records = RECORDS | {name: canonical(prediction("adamw", schedule=schedule)) for name, schedule in schedules.items()}
     by_role = tuple(one for one in ROLES if one != "hidden")
-    host = HOSTS.get("torchtitan")
-    said = check_host(host, records, lambda files, record: hear(record, tmp_path), roles=by_role)
-    assert {*said} == {"adamw", "adamw under sp", "adamw, cosine alone", "unbounded", "muon, units", *schedules}
+    said = check_host(host, records, lambda files, record: hear(files, record, folder), roles=by_role)
     adamw = {name: records[name] for name in said if "muon" not in name}
-    assert check_host(host, adamw, lambda files, record: hear(record, tmp_path), roles=ROLES) == list(adamw)
+    assert check_host(host, adamw, lambda files, record: hear(files, record, folder), roles=ROLES) == list(adamw)
+    assert {"adamw", "adamw under sp", "adamw, cosine alone", "unbounded", "muon, units", "constant", "trapezoid"} <= {*said}
+    assert not {"muon", "muon, clipped", "muon-all", "soap", "shampoo", "muon under spectral", "table", "command"} & {*said}
+
+
+def test_it_is_heard_as_predicted(tmp_path: Path) -> None:
+    is_heard(HOSTS.get("torchtitan"), tmp_path)
 
 
 def test_a_cooldown_is_of_whole_steps(tmp_path: Path) -> None:
     record = canonical(prediction("adamw", schedule={"shape": "trapezoid", "warmup_tokens": 4096, "cooldown_fraction": 0.4}))
-    factors_ = list(factors(parsed(record, tmp_path), 128))
+    factors_ = list(factors(parsed(HOSTS.get("torchtitan").render(record), tmp_path), 128))
     assert sum(factor < 1 for factor in factors_[4:-1]) == round(0.4 * (128 - 4)) - 1
 
 
 def test_updates_are_those_of_the_roles(tmp_path: Path) -> None:
     """The container of torchtitan over its own model, moved by a known gradient."""
     record = at_once("adamw")
-    config = parsed(record, tmp_path)
+    config = parsed(HOSTS.get("torchtitan").render(record), tmp_path)
     config.optimizer.implementation = "for-loop"
     torch.manual_seed(0)
     model = config.model_spec.model.build().double()
@@ -147,7 +153,7 @@ def test_patterns_find_wrapped_blocks(tmp_path: Path) -> None:
     """Every parameter is in a group when torchtitan checkpoints activations and compiles blocks."""
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-    config = parsed(RECORDS["adamw"], tmp_path)
+    config = parsed(HOSTS.get("torchtitan").render(RECORDS["adamw"]), tmp_path)
     config.optimizer.implementation = "for-loop"
     model = config.model_spec.model.build()
     for name, block in model.layers.named_children():
@@ -162,7 +168,7 @@ def test_clipping_is_off(tmp_path: Path) -> None:
 
     parameter = nn.Parameter(torch.zeros(3))
     parameter.grad = torch.full((3,), 1e4)
-    clip_grad_norm_([parameter], parsed(RECORDS["adamw"], tmp_path).training.max_norm)
+    clip_grad_norm_([parameter], parsed(HOSTS.get("torchtitan").render(RECORDS["adamw"]), tmp_path).training.max_norm)
     assert parameter.grad.tolist() == [1e4] * 3
 
 
@@ -191,3 +197,21 @@ def test_scales_are_those_of_dist_muon() -> None:
     for name, scale in SCALES.items():
         for shape in ((1024, 256), (256, 1024), (64, 64)):
             assert _adjust_muon_learning_rate(1.0, name, shape) == scale(*shape)
+
+
+MISTAKES = [
+    Mistake("weight decay is not coupled", "numbers.weight_decay / numbers.lr", "numbers.weight_decay"),
+    Mistake("clipping is left at its default", "1e38 if clip_norm is None", "1.0 if clip_norm is None"),
+    Mistake("a batch in tokens", '"global_batch_size": training.batch_sequences', '"global_batch_size": training.batch_tokens'),
+    Mistake("the decay is over all of the run", "round(share * (steps - schedule.warmup_steps)) / steps", "share"),
+    Mistake("a constant schedule decays", 'if schedule.shape == "trapezoid" else 0.0', "if steps else 0.0"),
+    Mistake("warm-up in tokens", '"warmup_steps": schedule.warmup_steps', '"warmup_steps": schedule.warmup_tokens'),
+    Mistake("Muon's scale is multiplied", "weight.lr / update_factor", "weight.lr * update_factor"),
+    Mistake("the betas of Adam are swapped", '(own["beta1"], own["beta2"])', '(own["beta2"], own["beta1"])'),
+    Mistake("epsilon is left at its default", '"eps": eps, **options', "**options"),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
+def test_planted_mistakes_are_caught(mistake: Mistake, tmp_path: Path) -> None:
+    assert is_caught(lambda host: is_heard(host, tmp_path), "torchtitan", mistake)

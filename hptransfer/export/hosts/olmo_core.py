@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hptransfer.export.canonical import Canonical, Optimizer, Training
+from hptransfer.export.canonical import Canonical, Training
 from hptransfer.export.host import comments, refusal
 from hptransfer.export.hosts.torch import weights
 from hptransfer.export.inline import standalone
@@ -58,9 +58,10 @@ def train_module(
 def optim(model: TransformerConfig, roles: Mapping[str, str] | None = None) -> AdamWConfig:
     """Hidden matrices have the optimizer's own options, every other role an override."""
     names: dict[str, list[str]] = {}
+    options: dict[str, dict[str, float]] = {}
     for one in assign_roles(model.build(init_device="meta"), roles):
         names.setdefault(one.role, []).append(one.names[0])
-    options = {one.role: _options(one) for one in WEIGHTS}
+        options[one.role] = _options(numbers_of(WEIGHTS, one))
     overrides = [OptimGroupOverride(_globs(role, names), options[role]) for role in names if role != "hidden"]
     return AdamWConfig(**options["hidden"], betas=BETAS, group_overrides=overrides)
 
@@ -106,17 +107,12 @@ class OlmoCore:
             "MAX_GRAD_NORM": repr(optimizer.options["clip_norm"]),
             "SCHEDULER": scheduler,
             "BETAS": repr((optimizer.options["beta1"], optimizer.options["beta2"])),
-            "WEIGHTS": f"(\n{weights(_by_role(optimizer))})",
+            "WEIGHTS": f"(\n{weights(optimizer)})",
         }
         text = "".join(f"{name} = {value}\n" for name, value in constants.items())
         head = comments(record, "OLMo-core", self.version) + DOCUMENT.format(version=self.version)
         code = standalone("roles", imports=(*IMPORTS, f"from olmo_core.optim import {imported}"))
         return {FILE: f"{head}{code}\n\n{text}{ENTRIES}"}
-
-
-def _by_role(optimizer: Optimizer) -> Optimizer:
-    """With one kind of weight for each role, which all agree."""
-    return optimizer.model_copy(update={"weights": tuple({weight.role: weight for weight in optimizer.weights}.values())})
 
 
 def _scheduler(training: Training) -> tuple[str, str]:
