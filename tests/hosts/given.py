@@ -6,7 +6,7 @@ import copy
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,19 +31,23 @@ def at_once(recipe: str, **changes: Any) -> Canonical:
 
 
 @contextmanager
-def exported(host: str, record: Canonical, folder: Path) -> Iterator[ModuleType]:
-    """The host's files in ``folder``, and its module, imported from there by name."""
-    files = HOSTS.get(host).render(record)
+def loaded(files: Mapping[str, str], folder: Path) -> Iterator[ModuleType]:
+    """A host's ``files`` in ``folder``, and their module, imported from there by name."""
     for name, text in files.items():
         (folder / name).write_text(text)
-    names = ("hptransfer_optimizer", f"hptransfer_{host}")
+    names = sorted((name.removesuffix(".py") for name in files if name.endswith(".py")), key="hptransfer_optimizer".__eq__)
     sys.path.insert(0, str(folder))
     try:
-        yield importlib.import_module(names[1])
+        yield importlib.import_module(names[0])
     finally:
         sys.path.remove(str(folder))
         for name in names:
             sys.modules.pop(name, None)
+
+
+def exported(host: str, record: Canonical, folder: Path) -> AbstractContextManager[ModuleType]:
+    """What the host writes of ``record``, in ``folder``, and its module."""
+    return loaded(HOSTS.get(host).render(record), folder)
 
 
 class OneOfEach(nn.Module):

@@ -11,6 +11,10 @@ HOSTS: Registry[Host] = Registry(
         "transformers": "hptransfer.export.hosts.transformers:TRANSFORMERS",
         "lightning": "hptransfer.export.hosts.lightning:LIGHTNING",
         "litgpt": "hptransfer.export.hosts.litgpt:LITGPT",
+        "torchtitan": "hptransfer.export.hosts.torchtitan:TORCHTITAN",
+        "torchtitan-main": "hptransfer.export.hosts.torchtitan:TORCHTITAN_MAIN",
+        "deepspeed": "hptransfer.export.hosts.deepspeed:DEEPSPEED",
+        "olmo-core": "hptransfer.export.hosts.olmo_core:OLMO_CORE",
     },
 )
 

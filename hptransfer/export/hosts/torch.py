@@ -7,6 +7,7 @@ beside the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +88,10 @@ def optimizer_files(record: Canonical, host: str, version: str, usage: str = USA
     ``usage``: how the host comes to it, as its docstring says."""
     optimizer, parametrization, _, training = record.known
     head = comments(record, host, version) + DOCUMENT.format(usage=usage)
-    constants = f"SCHEDULE = {_pretty(schedule(training))}\nCLIP_NORM = {optimizer.options.get('clip_norm')!r}\n"
+    constants = f"SCHEDULE = {pretty(schedule(training))}\nCLIP_NORM = {optimizer.options.get('clip_norm')!r}\n"
     if optimizer.recipe in PLAIN and parametrization.name != "spectral" and not optimizer.options["cautious_weight_decay"]:
         code = standalone("roles", "schedule", "plain", "table")
-        constants += f"OPTIMIZER = {_pretty(_plain(optimizer, training))}\nWEIGHTS = (\n{_weights(optimizer)})\n"
+        constants += f"OPTIMIZER = {pretty(_plain(optimizer, training))}\nWEIGHTS = (\n{weights(optimizer)})\n"
         build = (
             "assigned = assign_roles(model, roles)\n"
             "    return plain_optimizer([(one, numbers_of(WEIGHTS, one)) for one in assigned], **OPTIMIZER)"
@@ -124,7 +125,7 @@ def _plain(optimizer: Optimizer, training: Training) -> dict[str, Any]:
     return {"betas": (options["adam"]["beta1"], options["adam"]["beta2"]), "muon": muon, "orthogonalize": served}
 
 
-def _weights(optimizer: Optimizer) -> str:
+def weights(optimizer: Optimizer) -> str:
     """The numbers of each kind of weight, a line each."""
     return "".join(
         f"    Numbers({weight.role!r}, {weight.d_out}, {weight.d_in}, lr={weight.lr!r}, weight_decay={weight.weight_decay!r}, "
@@ -133,7 +134,8 @@ def _weights(optimizer: Optimizer) -> str:
     )
 
 
-def _pretty(values: dict[str, Any]) -> str:
+def pretty(values: Mapping[str, Any]) -> str:
+    """A dictionary as Python writes it, an entry a line."""
     return "{\n" + "".join(f"    {name!r}: {value!r},\n" for name, value in values.items()) + "}"
 
 
