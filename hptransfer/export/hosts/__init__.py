@@ -11,6 +11,9 @@ HOSTS: Registry[Host] = Registry(
         "transformers": "hptransfer.export.hosts.transformers:TRANSFORMERS",
         "lightning": "hptransfer.export.hosts.lightning:LIGHTNING",
         "litgpt": "hptransfer.export.hosts.litgpt:LITGPT",
+        "nanochat": "hptransfer.export.hosts.nanochat:NANOCHAT",
+        "megatron-lm": "hptransfer.export.hosts.megatron_lm:MEGATRON_LM",
+        "levanter": "hptransfer.export.hosts.levanter:LEVANTER",
     },
 )
 
