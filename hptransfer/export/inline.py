@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from importlib import resources
 
 
-def standalone(*names: str, imports: str = "") -> str:
+def standalone(*names: str, imports: Iterable[str] = ()) -> str:
     """The code of ``hptransfer.modules`` members by name, in order: all that they and ``imports`` import first, then the rest."""
-    heads, bodies = ast.parse(imports).body, []
+    heads, bodies = ast.parse("\n".join(imports)).body, []
     for name in names:
         text = resources.files("hptransfer.modules").joinpath(f"{name}.py").read_text(encoding="utf-8")
         found = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]

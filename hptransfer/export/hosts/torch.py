@@ -41,13 +41,13 @@ shows which parameter got what.
 '''
 
 # Of what the entries need besides.
-IMPORTS = """
-from collections.abc import Mapping
-from pathlib import Path
-import torch
-from torch import nn
-import hptransfer
-"""
+IMPORTS = (
+    "from collections.abc import Mapping",
+    "from pathlib import Path",
+    "import torch",
+    "from torch import nn",
+    "import hptransfer",
+)
 
 ENTRIES = '''
 
