@@ -160,12 +160,8 @@ def _coordcheck(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     options.prediction(parser)
-    parser.add_argument(
-        "--target",
-        default="json",
-        metavar="HOST[,HOST]",
-        help="json, torch, transformers, lightning, litgpt, torchtitan, torchtitan-main, deepspeed, olmo-core, or all (json)",
-    )
+    hosts = "json, torch, transformers, lightning, litgpt, torchtitan, torchtitan-main, deepspeed, olmo-core, nanochat, megatron-lm"
+    parser.add_argument("--target", default="json", metavar="HOST[,HOST]", help=f"{hosts}, levanter, or all (json)")
     parser.add_argument("--list", action="store_true", help="which host can say this prediction, and why another cannot")
     options.output(parser, "FOLDER", "a folder for each host goes in it (exports/..., as the prediction in predictions/...)")
 

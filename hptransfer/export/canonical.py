@@ -98,6 +98,11 @@ class Model(BaseModel):
     architecture: str
     init: dict[str, str]
 
+    @property
+    def own(self) -> dict[str, Any]:
+        """The family's own keys."""
+        return self.model_extra or {}
+
 
 class Schedule(ScheduleSpec):
     """The schedule of the run, its warm-up in steps too."""
@@ -117,6 +122,11 @@ class Training(Frozen):
     precision: str
     init_seed: int
     data_seed: int
+
+    @property
+    def cooldown_steps(self) -> int:
+        """Steps that a trapezoid cools down in, for hosts that count them whole."""
+        return max(1, round((self.steps - self.schedule.warmup_steps) * self.schedule.cooldown_fraction))
 
 
 class Run(NamedTuple):

@@ -5,11 +5,12 @@ A host un-applies the scaling that the trainer itself puts on a number, and refu
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from hptransfer.export.canonical import Canonical
+from hptransfer.export.canonical import Canonical, Optimizer
 from hptransfer.optimizers import get_recipe
 
 
@@ -50,11 +51,17 @@ def unread_average(record: Canonical, host: str) -> str | None:
 
 
 def refusal(
-    record: Canonical, host: str, recipes: Collection[str], *, role_wise: bool = True, wd_schedule: bool = False
+    record: Canonical,
+    host: str,
+    recipes: Collection[str],
+    *,
+    role_wise: bool = True,
+    cautious: bool = False,
+    wd_schedule: bool = False,
 ) -> str | None:
     """What most hosts cannot do: an unknown run, a recipe that is not among ``recipes``, updates normalised online, cautious
-    weight decay, a weight-decay schedule beside that of the learning rate unless ``wd_schedule``, and, unless ``role_wise`` is
-    off, different numbers for weights of one role. ``host``: what it is called in words."""
+    weight decay unless ``cautious``, a weight-decay schedule beside that of the learning rate unless ``wd_schedule``, and, unless
+    ``role_wise`` is off, different numbers for weights of one role. ``host``: what it is called in words."""
     if (unknown := unknown_run(record)) is not None:
         return unknown
     optimizer, parametrization, _, training = record.known
@@ -62,7 +69,7 @@ def refusal(
         return f"{host} has no {optimizer.recipe}; it has {', '.join(recipes)}"
     if parametrization.name == "spectral":
         return f"under spectral the norm of each update is set online, which {host} cannot"
-    if optimizer.options.get("cautious_weight_decay"):
+    if not cautious and optimizer.options.get("cautious_weight_decay"):
         return f"{host} has no cautious weight decay"
     if not wd_schedule and training.schedule.weight_decay != "constant":
         return f"{host} has no schedule of weight decay beside that of the learning rate"
@@ -73,9 +80,38 @@ def refusal(
     return None
 
 
-def comments(record: Canonical, host: str, version: str, mark: str = "#") -> str:
-    """What every file says at its head, in the host's syntax for comments: where its numbers come from, how sure they are, and
-    what the host must be told elsewhere. Ends with a newline."""
+def same(one: float, other: float) -> bool:
+    """Whether two learning rates are one but for rounding."""
+    return math.isclose(one, other, rel_tol=1e-9)
+
+
+def present(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rate of each role that the model has, but for hidden matrices, whose own may differ."""
+    roles = {weight.role for weight in optimizer.weights if weight.count and weight.role != "hidden"}
+    return {role: numbers.lr for role, numbers in optimizer.roles.items() if role in roles}
+
+
+def other_epsilons(optimizer: Optimizer, given: Mapping[str, float]) -> list[str]:
+    """What to say of the roles whose epsilon in the host, ``given``, is not the predicted one."""
+    return [
+        f"epsilon of {role} is {eps:.6g} here, predicted {optimizer.roles[role].epsilons['eps']:.6g}"
+        for role, eps in given.items()
+        if role in present(optimizer) and not same(eps, optimizer.roles[role].epsilons["eps"])
+    ]
+
+
+def command_line(program: str, flags: Mapping[str, object]) -> str:
+    """A command of a shell, a flag a line, and whatever the script is given after them; True is a flag alone."""
+    lines = [flag if value is True else f"{flag} {value}" for flag, value in flags.items()]
+    return " \\\n  ".join([program, *lines, '"$@"']) + "\n"
+
+
+def comments(
+    record: Canonical, host: str, version: str, mark: str = "#", scaled: str | None = None, otherwise: Iterable[str] = ()
+) -> str:
+    """What every file says at its head, in the host's syntax for comments: where its numbers come from, how sure they are, what
+    the host must be told elsewhere, and what it does ``otherwise``. ``scaled``: how the host scales them; None: they are final.
+    Ends with a newline."""
     lines = [
         f"{record.name}: hptransfer {record.hptransfer} for {host} {version}",
         f"prediction {record.prediction}, {', '.join(f'{name} {value:g}' for name, value in record.scales.items())}",
@@ -87,7 +123,11 @@ def comments(record: Canonical, host: str, version: str, mark: str = "#") -> str
         lines.append(f"expected regret {record.expected_regret:.3%} of the loss")
     if record.parametrization is not None:
         base = ", ".join(f"{name} {value:g}" for name, value in record.parametrization.base.items())
-        lines.append(f"parametrization {record.parametrization.name} from {base}; all numbers here are final")
+        final = "all numbers here are final" if scaled is None else f"not final: {scaled}"
+        lines.append(f"parametrization {record.parametrization.name} from {base}; {final}")
+    if scaled is not None:
+        rates = ", ".join(f"{weight.kind} {weight.lr:.6g}" for weight in record.known.optimizer.weights if weight.count)
+        lines.append(f"final learning rates, after that: {rates}")
     if training := record.training:
         schedule = training.schedule
         shape = f"{schedule.shape}" + (f" over the last {schedule.cooldown_fraction:g}" if schedule.shape == "trapezoid" else "")
@@ -99,6 +139,7 @@ def comments(record: Canonical, host: str, version: str, mark: str = "#") -> str
             f"searched with init_seed {training.init_seed}, data_seed {training.data_seed}",
         ]
     lines += [f"you must set this: {one}" for one in must_set(record)]
+    lines += [f"not as predicted: {one}" for one in otherwise]
     if record.unknown:
         lines.append(f"unknown: {', '.join(record.unknown)}")
     lines += provenance(record)

@@ -20,6 +20,7 @@ class Heard:
     """What a host makes of its files: read by its own parser, with its own scaling applied.
 
     ``lr`` and ``weight_decay`` are by role, the peak and the independent decay: where the host decays by lr * wd, that product.
+    A host that scales by shape says them by kind of weight instead.
     ``options``: values by the names that the record's options have (beta1, beta2, momentum, adam.beta1, ...); ``epsilons`` by
     role. ``factors``: share of the peak at each step, by the host's own scheduler; ``final_lr``: after the last step.
     ``clip_norm`` None: gradients are not clipped.
@@ -37,6 +38,7 @@ class Heard:
     shape: object = NOT_SAID
     cooldown_fraction: object = NOT_SAID
     factors: Sequence[float] = ()
+    cooldown_steps: object = NOT_SAID
     final_lr: object = NOT_SAID
     seed: object = NOT_SAID
 
@@ -77,11 +79,14 @@ def _says_where_it_comes_from(where: str, files: Mapping[str, str], record: Cano
 
 def _is_heard_as_predicted(where: str, heard: Heard, record: Canonical, roles: Iterable[str]) -> None:
     optimizer, _, _, training = record.known
-    for role in roles:
-        numbers = optimizer.roles[role]
-        _agree(f"{where}: lr of {role}", heard.lr[role], numbers.lr)
-        if role in heard.weight_decay:
-            _agree(f"{where}: weight decay of {role}", heard.weight_decay[role], numbers.weight_decay)
+    wanted_roles = {*roles}
+    for weight in optimizer.weights:
+        if weight.role not in wanted_roles:
+            continue
+        kind = weight.kind if weight.kind in heard.lr else weight.role
+        _agree(f"{where}: lr of {kind}", heard.lr[kind], weight.lr)
+        if kind in heard.weight_decay:
+            _agree(f"{where}: weight decay of {kind}", heard.weight_decay[kind], weight.weight_decay)
     for role, epsilon in heard.epsilons.items():
         _agree(f"{where}: epsilon of {role}", epsilon, optimizer.roles[role].epsilons["eps"])
     for name, value in heard.options.items():
@@ -102,6 +107,7 @@ def _is_heard_as_predicted(where: str, heard: Heard, record: Canonical, roles: I
     }
     if schedule.shape == "trapezoid":
         wanted["cooldown_fraction"] = schedule.cooldown_fraction
+        wanted["cooldown_steps"] = training.cooldown_steps
     for name, value in wanted.items():
         if getattr(heard, name) is not NOT_SAID:
             _agree(f"{where}: {name}", getattr(heard, name), value)

@@ -65,6 +65,12 @@ def of_a_command(like: Prediction, roles: bool) -> Prediction:
     return like.model_copy(update={"name": "mine", "job": resolve_command(point)})
 
 
+def changed(like: Prediction, options: dict[str, Any], **changes: Any) -> Prediction:
+    """The same values for a run with other ``options`` of its recipe, and other settings or scales."""
+    point = like.point.at(options=like.point.settings["options"] | options, **changes)
+    return like.model_copy(update={"job": resolve(point)})
+
+
 def unbounded(like: Prediction) -> Prediction:
     """Neither end of an interval is known, nor a regret."""
     open_ended = {name: one.model_copy(update={"low": None, "high": None}) for name, one in like.hyperparameters.items()}
@@ -96,6 +102,8 @@ def samples() -> dict[str, Prediction]:
         "muon, clipped": clipped(found["muon"]),
         "muon, units": optioned(found["muon"], lr_convention="original"),
         "muon, trapezoid": prediction("muon", schedule={"shape": "trapezoid", "warmup_tokens": 4096, "cooldown_fraction": 0.4}),
+        "muon, by shape": changed(found["muon"], {"lr_convention": "original"}),
+        "muon, by size": changed(found["muon"], {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
         "unbounded": unbounded(adamw),
         "table": of_a_table(),
         "table, optima": of_a_table().model_copy(update={"expected_regret": None}),

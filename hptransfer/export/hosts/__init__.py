@@ -15,6 +15,9 @@ HOSTS: Registry[Host] = Registry(
         "torchtitan-main": "hptransfer.export.hosts.torchtitan:TORCHTITAN_MAIN",
         "deepspeed": "hptransfer.export.hosts.deepspeed:DEEPSPEED",
         "olmo-core": "hptransfer.export.hosts.olmo_core:OLMO_CORE",
+        "nanochat": "hptransfer.export.hosts.nanochat:NANOCHAT",
+        "megatron-lm": "hptransfer.export.hosts.megatron_lm:MEGATRON_LM",
+        "levanter": "hptransfer.export.hosts.levanter:LEVANTER",
     },
 )
 
