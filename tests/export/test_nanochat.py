@@ -14,7 +14,7 @@ from export.samples import changed, samples
 from hptransfer.export.canonical import Canonical, canonical
 from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
-from hptransfer.modules.schedule import schedule_factor
+from hptransfer.modules.schedule import decay_factor, schedule_factor
 from hptransfer.testing import check_host
 from hptransfer.testing.hosts import Heard
 
@@ -133,6 +133,8 @@ def test_the_schedule_is_the_searched_one_at_every_step(name: str) -> None:
     for step in range(training.steps):
         found = lr_multiplier(step, args.num_iterations, args.warmup_steps, args.warmdown_ratio, args.final_lr_frac)
         assert found == pytest.approx(schedule_factor(step, steps=training.steps, **own), abs=1e-9)
+        decay = 0.5 * (1 + math.cos(math.pi * step / args.num_iterations))  # scripts/base_train.py, get_weight_decay
+        assert decay == pytest.approx(decay_factor(step, steps=training.steps, shape=training.schedule.weight_decay), abs=1e-9)
 
 
 MISTAKES = (

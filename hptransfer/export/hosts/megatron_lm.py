@@ -194,16 +194,17 @@ def _scaled(run: Run, plan: Plan) -> str | None:
 
 def _otherwise(run: Run, plan: Plan) -> Iterator[str]:
     optimizer, training = run.optimizer, run.training
-    eps = _eps(run, plan)
-    # Logits divided by m: a gradient of 1/m, so that the same epsilon is m times as large.
-    yield from other_epsilons(optimizer, {"embedding": eps, "readout": eps * (plan.multiplier or 1.0)})
     decay = _decay(run)
     here = plan.decoupled_lr * decay / _hidden_lr(plan, optimizer.recipe)
     if decay and not same(here, decay):
         yield (
-            f"weight decay of embedding and output layer is {here:.6g} a step, predicted {decay:.6g}: to have that, add wd_mult "
-            f"{decay / here:.6g} for ParamKey(attr='is_embedding_or_output_parameter') in get_standard_config_overrides"
+            f"weight decay of embedding and output layer is {here:.6g} a step, {here / decay:.3g} times the predicted, unless "
+            f"you add wd_mult {decay / here:.6g} for ParamKey(attr='is_embedding_or_output_parameter') in "
+            "get_standard_config_overrides; no flag does"
         )
+    eps = _eps(run, plan)
+    # Logits divided by m: a gradient of 1/m, so that the same epsilon is m times as large.
+    yield from other_epsilons(optimizer, {"embedding": eps, "readout": eps * (plan.multiplier or 1.0)})
     if training.schedule.warmup_steps:
         yield f"the warm-up is one step late: Megatron-LM begins it at 0, the runs at 1/{training.schedule.warmup_steps}"
     if optimizer.recipe == "muon":
