@@ -129,25 +129,22 @@ def heard(files: Any, record: Any) -> Heard:
     with tempfile.TemporaryDirectory() as home:
         exported = written(Path(home) / "module", files)
         torch.manual_seed(0)
-        width, inner = record.model.width, record.model.mlp_width
-        shapes = (width, width), (width, inner), (inner, width)
-        hidden = [nn.Linear(*shape, bias=False) for shape in shapes]
-        model = nn.Sequential(nn.Embedding(7, width), *hidden, nn.LayerNorm(width), nn.Linear(width, 7, bias=False)).double()
+        width = record.model.width
+        layers = nn.Embedding(7, width), nn.Linear(width, width, bias=False), nn.LayerNorm(width), nn.Linear(width, 7, bias=False)
+        model = nn.Sequential(*layers).double()
         optimizer = exported.build_optimizer(model)
-        kinds = ("embedding", "attention", "mlp_in", "mlp_out", "vector", "readout")
-        names = {kind: f"{place}.weight" for place, kind in enumerate(kinds)}
-        rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-        peak = {kind: rates[id(model.get_parameter(name))] for kind, name in names.items()}
+        peak = {group["role"]: group["lr"] for group in optimizer.param_groups}
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
+        names = {"embedding": "0.weight", "hidden": "1.weight", "vector": "2.weight", "readout": "3.weight"}
         now = dict(model.named_parameters())
-        decay = {kind: 1 - (now[name] / before[name])[before[name] != 0].mean().item() for kind, name in names.items()}
+        decay = {role: 1 - (now[name] / before[name])[before[name] != 0].mean().item() for role, name in names.items()}
         spent = exported.SCHEDULE
         return Heard(
             lr=peak,
-            weight_decay={kind: 0.0 if abs(value) < 1e-15 else value for kind, value in decay.items()},
+            weight_decay={role: 0.0 if abs(value) < 1e-15 else value for role, value in decay.items()},
             clip_norm=exported.CLIP_NORM,
             steps=spent["steps"],
             warmup_steps=spent["warmup_steps"],
