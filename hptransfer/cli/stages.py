@@ -160,10 +160,9 @@ def _coordcheck(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     options.prediction(parser)
-    hosts = (
-        "json, torch, transformers, lightning, litgpt, torchtitan, torchtitan-main, deepspeed, olmo-core, nanochat, megatron-lm"
-    )
-    parser.add_argument("--target", default="json", metavar="HOST[,HOST]", help=f"{hosts}, levanter, or all (json)")
+    trainers = "torchtitan, torchtitan-main, deepspeed, olmo-core, nanochat, megatron-lm, levanter"
+    hosts = f"json, torch, transformers, lightning, litgpt, {trainers}"
+    parser.add_argument("--target", default="json", metavar="HOST[,HOST]", help=f"{hosts}, or all (json)")
     parser.add_argument("--list", action="store_true", help="which host can say this prediction, and why another cannot")
     options.output(parser, "FOLDER", "a folder for each host goes in it (exports/..., as the prediction in predictions/...)")
 

@@ -89,6 +89,16 @@ def clipped(like: Prediction) -> Prediction:
 
 
 @cache
+def by_shape() -> dict[str, Prediction]:
+    """Muons whose hidden matrices have learning rates of their own: they were searched in the units of others."""
+    muon = prediction("muon")
+    return {
+        "muon, by shape": changed(muon, {"lr_convention": "original"}),
+        "muon, by size": changed(muon, {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
+    }
+
+
+@cache
 def samples() -> dict[str, Prediction]:
     """Every recipe, and what else there is."""
     found = {recipe: prediction(recipe) for recipe in RECIPES.names()}
