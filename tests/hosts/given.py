@@ -20,9 +20,17 @@ import hptransfer
 from hptransfer.export.canonical import Canonical, canonical
 from hptransfer.export.hosts import HOSTS
 from hptransfer.modules.schedule import decay_factor, schedule_factor
+from hptransfer.trainers.ours.points import resolve
 
 RECORDS = {name: canonical(one) for name, one in samples().items()}
 ROLES = ("embedding", "hidden", "readout", "vector")
+
+
+def in_units(convention: str) -> Canonical:
+    """Of Muon searched in another's units: hidden weights differ by shape, and have no numbers of their role."""
+    point = samples()["muon"].point
+    job = resolve(point.at(options=point.settings["options"] | {"lr_convention": convention}))
+    return canonical(samples()["muon"].model_copy(update={"job": job}))
 
 
 def at_once(recipe: str, **changes: Any) -> Canonical:

@@ -13,7 +13,19 @@ import pytest
 import torch
 from export.mutants import Mistake, is_caught
 from export.samples import prediction
-from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, loaded, parameters, stepped, teach
+from hosts.given import (
+    RECORDS,
+    ROLES,
+    assert_moved,
+    at_once,
+    exported,
+    first_adamw_step,
+    in_units,
+    loaded,
+    parameters,
+    stepped,
+    teach,
+)
 from torch import Tensor, nn
 
 from hptransfer.export.canonical import Canonical, canonical
@@ -132,7 +144,7 @@ def is_heard(host: Host, folder: Path) -> None:
     clipped = canonical(prediction("adamw")).model_dump()
     clipped["optimizer"]["options"]["clip_norm"] = 0.5
     records = RECORDS | {"adamw, clipped": Canonical.model_validate(clipped)}
-    units = {"muon, units": records.pop("muon, units")}  # its hidden weights differ by shape: see `hear`
+    units = {"muon, units": in_units("original")}  # its hidden weights differ by shape: see `hear`
     said = check_host(host, records, lambda files, record: hear(files, record, folder), roles=ROLES)
     assert {"adamw", "adamw, cosine", "adamw, clipped", "muon", "muon, trapezoid"} <= {*said}
     assert not {"muon, clipped", "muon-all", "soap", "shampoo", "muon under spectral"} & {*said}

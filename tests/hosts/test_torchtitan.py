@@ -13,7 +13,19 @@ import pytest
 import torch
 from export.mutants import Mistake, is_caught
 from export.samples import prediction
-from hosts.given import RECORDS, ROLES, assert_moved, at_once, exported, first_adamw_step, loaded, parameters, stepped, teach
+from hosts.given import (
+    RECORDS,
+    ROLES,
+    assert_moved,
+    at_once,
+    exported,
+    first_adamw_step,
+    in_units,
+    loaded,
+    parameters,
+    stepped,
+    teach,
+)
 from torch import nn
 
 from hptransfer.export.canonical import Canonical, canonical
@@ -105,15 +117,16 @@ def hear(files: Mapping[str, str], record: Canonical, folder: Path) -> Heard:
 
 def is_heard(host: Host, folder: Path) -> None:
     schedules = {
-        "constant": {"shape": "constant", "warmup_tokens": 8192},
         "trapezoid": {"shape": "trapezoid", "warmup_tokens": 8 * 1024, "cooldown_fraction": 0.3},
     }
     records = RECORDS | {name: canonical(prediction("adamw", schedule=schedule)) for name, schedule in schedules.items()}
+    records |= {f"muon, {units}": in_units(units) for units in ADJUST.values()}
     by_role = tuple(one for one in ROLES if one != "hidden")
     said = check_host(host, records, lambda files, record: hear(files, record, folder), roles=by_role)
     adamw = {name: records[name] for name in said if "muon" not in name}
     assert check_host(host, adamw, lambda files, record: hear(files, record, folder), roles=ROLES) == list(adamw)
-    assert {"adamw", "adamw under sp", "adamw, cosine alone", "unbounded", "muon, units", "constant", "trapezoid"} <= {*said}
+    assert {"adamw", "adamw under sp", "adamw, cosine alone", "unbounded", "adamw, constant", "trapezoid"} <= {*said}
+    assert {f"muon, {units}" for units in ADJUST.values()} <= {*said}
     assert not {"muon", "muon, clipped", "muon-all", "soap", "shampoo", "muon under spectral", "table", "command"} & {*said}
 
 

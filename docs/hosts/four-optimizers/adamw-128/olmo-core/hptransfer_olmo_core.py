@@ -1,0 +1,276 @@
+# adamw: hptransfer 0.1.0 for OLMo-core 3.0.0
+# prediction 37b00f7fba72e6ee, width 128, depth 3, tokens 368640, batch_tokens 1024
+# lr 0.0226777 (80 % interval 0.0174761 to 0.0336416; identified)
+# weight_decay 0.00018432 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
+#   on it beyond the noise)
+# embedding_lr_ratio 16 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
+# expected regret 0.127% of the loss
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
+# schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
+# searched with init_seed 0, data_seed 0
+# you must set this: width 128, depth 3, vocabulary 256: pre-norm decoder, RMSNorm without gains, QK-norm, RoPE, GELU,
+#   no biases, untied embedding and readout, query, key and value apart
+# you must set this: init: embedding normal, std 0.1, attention query, key, value normal, std 1/sqrt(d_in), attention
+#   output zero, MLP input normal, std 1/sqrt(d_in), MLP output zero, readout zero
+# experiment four-optimizers, store runs, written_at 2026-11-27T01:53:04+00:00
+# hptransfer 0.1.0, python 3.11.7, numpy 2.4.6, scipy 1.17.1
+# from 24 runs: 01b70a61551e9c1d 1d2111aebfda2cf5 3c38cb442db968d3 3e0c4d925118c783 4e6fab8ed8453f8f 5c0f8fbcf7293e50
+#   5df59f05aea20f20 5eee0df6f6ccc031 78432d0b0a92fc86 7a572ae4e2d0fbc7 82672e90f434d50e 9044082dcf032747
+#   a6952f4c7fd16eb5 aa1f5447ff76aedb afb1b6462f3cec67 bbb28129c282daed c313c7d0f8cf3863 cc6b2466cc5466bb
+#   d85a5781b143e33f e710ce60eaf5fa1b ef8fcf4f4df76b81 f2d82f715c876a1d fb690517b12f67d2 fffcee6332009a01
+"""The optimizer, schedule, batch and horizon of a predicted run, for OLMo-core 3.0.0.
+
+    from hptransfer_olmo_core import DURATION, GLOBAL_BATCH_SIZE, train_module
+
+    model_config = TransformerConfig...                                        # yours
+    train_module_config = train_module(model_config, rank_microbatch_size=...)
+    data_loader_config = NumpyDataLoaderConfig(global_batch_size=GLOBAL_BATCH_SIZE, ...)
+    trainer_config = TrainerConfig(max_duration=DURATION, ...)
+
+Nothing may scale the learning rates again. OLMo-core counts steps from 1: its warm-up is a step longer than the searched one,
+so that the decay is the same at every step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from olmo_core.nn.transformer import TransformerConfig
+from olmo_core.optim import AdamWConfig, LinearWithWarmup, OptimGroupOverride
+from olmo_core.train import Duration
+from olmo_core.train.train_module import TransformerTrainModuleConfig
+from typing import Any, Literal, get_args
+from torch import Tensor, nn
+
+
+Role = Literal["embedding", "hidden", "readout", "vector"]
+ROLES: tuple[Role, ...] = get_args(Role)
+# What DDP, torch.compile and FSDP1 put into a parameter's name.
+WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module)(?=\.)")
+READOUTS = ("lm_head", "head", "readout", "unembed", "unembedding", "embed_out", "output", "output_layer", "to_logits")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Final numbers of one kind of weight: nothing is left to scale. ``weight_decay`` is independent of the learning rate."""
+
+    role: Role
+    d_out: int
+    d_in: int
+    lr: float
+    weight_decay: float
+    epsilons: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A parameter and its role.
+
+    ``names``: more than one where it is tied. ``d_out`` and ``d_in`` are the role's: an embedding (V, D) has d_in = V.
+    ``transposed``: a matrix that is kept (d_in, d_out), as in GPT-2's Conv1D. ``why``: which rule said so.
+    """
+
+    names: tuple[str, ...]
+    role: Role
+    d_out: int
+    d_in: int
+    parameter: nn.Parameter
+    transposed: bool
+    why: str
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether it is the embedding and the readout at once."""
+        return self.why == TIED
+
+
+TIED = "embedding and readout are one tensor"
+
+
+def assign_roles(model: nn.Module, overrides: Mapping[str, str] | None = None) -> list[Assigned]:
+    """Every trainable parameter of ``model`` with its role, each once.
+
+    A tensor of one dimension is a vector, the weight of an embedding an embedding. Of linear layers the one that is called
+    ``lm_head``, ``readout`` and the like, else the last one with as many outputs as a token has values, is the readout; the
+    others are hidden. ``overrides`` go before these rules: roles by regular expression, searched in a parameter's name; the
+    first that is found counts. Raises ValueError, one line, for a parameter without a role (the router and the experts of a
+    mixture have none yet), and for an override that matches nothing or names no role.
+    """
+    overrides = dict(overrides or {})
+    places = _places(model)
+    readout = _readout(places)
+    used, found = set(), []
+    for parameter, held in places.items():
+        names = tuple(name for name, _, _ in held)
+        pattern = next((one for one in overrides if any(re.search(one, name) for name in names)), None)
+        if pattern is not None:
+            used.add(pattern)
+            if (role := next((one for one in ROLES if one == overrides[pattern]), None)) is None:
+                raise ValueError(f"override {pattern!r}: unknown role {overrides[pattern]!r}; known: {', '.join(ROLES)}")
+            found.append(_assigned(names, role, parameter, held[0][1], f"override {pattern}"))
+            continue
+        said = [_by_rule(name, module, local, parameter, readout) for name, module, local in held]
+        roles = sorted({role for role, _ in said})
+        if roles == ["embedding", "readout"]:
+            found.append(_assigned(names, "embedding", parameter, held[0][1], TIED))
+        elif len(roles) == 1:
+            found.append(_assigned(names, roles[0], parameter, held[0][1], said[0][1]))
+        else:
+            raise ValueError(f"{' = '.join(names)}: {' and '.join(roles)} at once; say which by an override")
+    for pattern in overrides.keys() - used:
+        raise ValueError(f"override {pattern!r} matches no parameter's name; there are {', '.join(_some(places))}")
+    return found
+
+
+def numbers_of(weights: Sequence[Numbers], assigned: Assigned) -> Numbers:
+    """The numbers of a parameter: those of its role; where these differ by shape, of its role and shape. Raises ValueError where
+    there are none, or where a tied tensor would need two learning rates."""
+    roles = ("embedding", "readout") if assigned.is_tied else (assigned.role,)
+    found = [one for one in weights if one.role in roles]
+    if len({_values(one) for one in found}) > 1 and not assigned.is_tied:
+        found = [one for one in found if (one.d_out, one.d_in) == (assigned.d_out, assigned.d_in)]
+    distinct = {_values(one): one for one in found}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    what = f"{' = '.join(assigned.names)} ({assigned.role}, {assigned.d_out} x {assigned.d_in})"
+    if assigned.is_tied:
+        raise ValueError(
+            f"{what}: one tensor cannot have the learning rates of embedding and readout; untie them, or give it one role by an "
+            "override"
+        )
+    raise ValueError(f"{what}: the prediction has {'several' if distinct else 'no'} learning rates for it")
+
+
+def _values(one: Numbers) -> tuple[float, float, tuple[tuple[str, float], ...]]:
+    return one.lr, one.weight_decay, tuple(one.epsilons.items())
+
+
+Places = dict[nn.Parameter, list[tuple[str, nn.Module, str]]]
+
+
+def _places(model: nn.Module) -> Places:
+    """Where each trainable parameter is held: its name without wrappers, the module and its name there."""
+    found: Places = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for local, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                name = WRAPPERS.sub(r"\1", f".{path}.{local}").replace("..", ".").strip(".")
+                found.setdefault(parameter, []).append((name, module, local))
+    return found
+
+
+def _some(places: Places) -> Iterator[str]:
+    names = [name for held in places.values() for name, _, _ in held]
+    yield from names[:3]
+    if len(names) > 3:
+        yield f"... ({len(names)})"
+
+
+def _is_linear(module: nn.Module) -> bool:
+    kind = type(module).__name__
+    return isinstance(module, nn.Linear) or "Linear" in kind or kind == "Conv1D"
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding) or "Embedding" in type(module).__name__
+
+
+def _readout(places: Places) -> str | None:
+    """The name of the readout's weight: by its name outside numbered blocks, else the last linear layer if it has an output for
+    every row of the largest embedding."""
+    held = [(name, module, parameter) for parameter, some in places.items() for name, module, _ in some if parameter.dim() == 2]
+    linear = [(name, parameter) for name, module, parameter in held if _is_linear(module)]
+    for name, _ in linear:
+        *outer, last, _ = ["", *name.split(".")]
+        if last in READOUTS and not any(part.isdigit() for part in outer):
+            return name
+    rows = max((parameter.size(0) for _, module, parameter in held if _is_embedding(module)), default=None)
+    return linear[-1][0] if linear and linear[-1][1].size(0) == rows else None
+
+
+def _by_rule(name: str, module: nn.Module, local: str, parameter: Tensor, readout: str | None) -> tuple[Role, str]:
+    """The role of a parameter at one of its places, and the rule in words."""
+    kind = type(module).__name__
+    if any(word in part.lower() for part in (*name.split("."), kind) for word in ("router", "expert")):
+        raise ValueError(f"{name}: the router and the experts of a mixture have no role yet; give it one by an override")
+    if parameter.dim() < 2:
+        if local == "weight" and (_is_linear(module) or _is_embedding(module)):
+            raise ValueError(f"{name}: the weight of {kind} is flat here, as FSDP1 makes it; FSDP2 (fully_shard) keeps matrices")
+        return "vector", "one dimension"
+    if parameter.dim() == 2 and _is_embedding(module):
+        return "embedding", f"weight of {kind}"
+    if parameter.dim() == 2 and _is_linear(module):
+        return ("readout", "the last linear layer, by name or size") if name == readout else ("hidden", f"{local} of {kind}")
+    shape = " x ".join(map(str, parameter.shape))
+    raise ValueError(f"{name} ({shape}, in {kind}): no rule gives it a role; give it one by an override")
+
+
+def _assigned(names: tuple[str, ...], role: Role, parameter: nn.Parameter, module: nn.Module, why: str) -> Assigned:
+    if role == "vector":
+        return Assigned(names, role, parameter.numel(), 1, parameter, False, why)
+    if parameter.dim() != 2:
+        raise ValueError(f"{names[0]}: of {parameter.dim()} dimensions; a weight of the role {role} has two")
+    rows, columns = parameter.shape
+    transposed = type(module).__name__ == "Conv1D"  # transformers' of GPT-2: (inputs, outputs)
+    d_out, d_in = (columns, rows) if transposed or role == "embedding" else (rows, columns)
+    return Assigned(names, role, d_out, d_in, parameter, transposed, why)
+
+
+GLOBAL_BATCH_SIZE = 1024  # tokens
+MAX_SEQUENCE_LENGTH = 128
+DURATION = Duration.steps(360)
+MAX_GRAD_NORM = None
+SCHEDULER = LinearWithWarmup(alpha_f=0.0, warmup=37, t_max=361)
+BETAS = (0.9, 0.95)
+WEIGHTS = (
+    Numbers('embedding', 128, 256, lr=0.36284334417370445, weight_decay=0.00018431957085351716, epsilons={'eps': 2.5e-09}),  # embedding
+    Numbers('hidden', 128, 128, lr=0.005669427252714132, weight_decay=0.00018431957085351716, epsilons={'eps': 2.5e-09}),  # attention
+    Numbers('hidden', 512, 128, lr=0.005669427252714132, weight_decay=0.00018431957085351716, epsilons={'eps': 2.5e-09}),  # mlp_in
+    Numbers('hidden', 128, 512, lr=0.005669427252714132, weight_decay=0.00018431957085351716, epsilons={'eps': 2.5e-09}),  # mlp_out
+    Numbers('readout', 256, 128, lr=0.09071083604342611, weight_decay=0.00018431957085351716, epsilons={'eps': 1e-08}),  # readout
+    Numbers('vector', 128, 1, lr=0.022677709010856528, weight_decay=0.0, epsilons={'eps': 2.5e-09}),  # vector
+)
+
+
+def train_module(
+    model: TransformerConfig, rank_microbatch_size: int, roles: Mapping[str, str] | None = None, **others: Any
+) -> TransformerTrainModuleConfig:
+    """``others``: fields that were not predicted. ``roles`` goes before the rules: {"regular expression": "embedding, hidden,
+    readout or vector"}. Raises ValueError for a parameter without a role."""
+    return TransformerTrainModuleConfig(
+        rank_microbatch_size=rank_microbatch_size,
+        max_sequence_length=MAX_SEQUENCE_LENGTH,
+        optim=optim(model, roles),
+        scheduler=SCHEDULER,
+        max_grad_norm=MAX_GRAD_NORM,
+        **others,
+    )
+
+
+def optim(model: TransformerConfig, roles: Mapping[str, str] | None = None) -> AdamWConfig:
+    """Hidden matrices have the optimizer's own options, every other role an override."""
+    names: dict[str, list[str]] = {}
+    options: dict[str, dict[str, float]] = {}
+    for one in assign_roles(model.build(init_device="meta"), roles):
+        names.setdefault(one.role, []).append(one.names[0])
+        options[one.role] = _options(numbers_of(WEIGHTS, one))
+    overrides = [OptimGroupOverride(_globs(role, names), options[role]) for role in names if role != "hidden"]
+    return AdamWConfig(**options["hidden"], betas=BETAS, group_overrides=overrides)
+
+
+def _options(numbers: Numbers) -> dict[str, float]:
+    (eps,) = numbers.epsilons.values()
+    return {"lr": numbers.lr, "weight_decay": numbers.weight_decay / numbers.lr, "eps": eps}
+
+
+def _globs(role: str, names: Mapping[str, list[str]]) -> list[str]:
+    """Patterns for the parameters of a role, the blocks' numbers open; what checkpointing of activations puts there matches."""
+    found = list(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in names[role]))
+    for other, some in names.items():
+        for name in some:
+            if sum(fnmatch(name, glob) for glob in found) != (other == role):
+                raise ValueError(f"{name} ({other}): patterns of {role} parameters do not tell it apart: {', '.join(found)}")
+    return found

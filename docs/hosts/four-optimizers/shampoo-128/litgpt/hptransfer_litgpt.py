@@ -1,0 +1,70 @@
+# shampoo: hptransfer 0.1.0 for litgpt 0.5.13
+# prediction e1d0d0518fd6a216, width 128, depth 3, tokens 368640, batch_tokens 1024
+# lr 0.057295 (80 % interval 0.0461858 to 0.0719857; identified)
+# weight_decay 0.000184125 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
+#   on it beyond the noise)
+# embedding_lr_ratio 1 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
+# expected regret 0.099% of the loss
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
+# schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
+# searched with init_seed 0, data_seed 0
+# you must set this: width 128, depth 3, vocabulary 256: pre-norm decoder, RMSNorm without gains, QK-norm, RoPE, GELU,
+#   no biases, untied embedding and readout, query, key and value apart
+# you must set this: init: embedding normal, std 0.1, attention query, key, value normal, std 1/sqrt(d_in), attention
+#   output zero, MLP input normal, std 1/sqrt(d_in), MLP output zero, readout zero
+# experiment four-optimizers, store runs, written_at 2026-11-27T01:53:04+00:00
+# hptransfer 0.1.0, python 3.11.7, numpy 2.4.6, scipy 1.17.1
+# from 24 runs: 02cbe813c8146652 036598cba7638910 0d9ed11db4a12789 28b12725a1a503f7 2dfc22c891a1c499 33f6c22ad70dd271
+#   37b7152e3811f59c 469fefd5fd8aaf1a 611b2312ce2123d1 6a19d6ba64bc9531 6db0a1e564cf2c6a 70def2e56ef3a1d8
+#   7a72d6c964604457 8b2ed480fba72e04 a04255479411ef08 a1d239d86293a786 a38049b2952901f8 a7a22eb634599b7c
+#   b342ab62265257ba cc83bd296f9db76d dd9cf334113a8c62 f22841fe3213d676 fb6ad8dbe68381f7 ffa1a8074c270b0d
+"""The optimizer of a predicted run, for litgpt, with its schedule inside.
+
+    PYTHONPATH=. litgpt pretrain MODEL --config pretrain.yaml
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from litgpt.model import GPT
+from torch import nn
+from torch.optim import Optimizer
+
+from hptransfer_optimizer import SCHEDULE, build_optimizer, factors
+
+
+def predicted_optimizer(parameters: Generator[nn.Parameter, None, None], roles: Mapping[str, str] | None = None) -> Optimizer:
+    """litgpt calls it with ``model.parameters()``. ``roles`` goes before the rules: {"regular expression": "role"}. Raises
+    ValueError where the parameters are not those of a litgpt model, or where litgpt scales the learning rate itself."""
+    optimizer = build_optimizer(_model_of(parameters), roles)
+    optimizer.defaults["lr"] = 1.0
+    peaks = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["taken"] = 0  # steps; kept in litgpt's checkpoints with the group
+
+    def pace(optimizer: Optimizer, *_: Any) -> None:
+        for group, (lr, weight_decay) in zip(optimizer.param_groups, peaks, strict=True):
+            if group["lr"] != 1.0:
+                raise ValueError(
+                    f"litgpt would scale the learning rates by {group['lr']:g} once more: keep train.lr_warmup_steps 0, "
+                    "train.lr_warmup_fraction unset and train.min_lr 1"
+                )
+            s, q = factors(group["taken"], SCHEDULE)
+            group["lr"], group["weight_decay"] = s * lr, q * weight_decay
+            group["taken"] += 1
+
+    optimizer.register_step_pre_hook(pace)
+    return optimizer
+
+
+def _model_of(parameters: Generator[nn.Parameter, None, None]) -> GPT:
+    """The model whose ``parameters()`` these are: roles go by name, and parameters have none."""
+    module = inspect.getgeneratorlocals(parameters).get("self") if inspect.isgenerator(parameters) else None
+    found = [one for one in module.modules() if isinstance(one, GPT)] if isinstance(module, nn.Module) else []
+    if len(found) != 1:
+        raise ValueError("parameters without a model have no roles: give model.parameters() of one litgpt GPT, as pretrain does")
+    return found[0]
