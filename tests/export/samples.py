@@ -77,11 +77,6 @@ def unbounded(like: Prediction) -> Prediction:
     return like.model_copy(update={"hyperparameters": open_ended, "expected_regret": None, "noise": None})
 
 
-def optioned(like: Prediction, **options: Any) -> Prediction:
-    """Of runs with other options of the recipe."""
-    return like.model_copy(update={"job": resolve(like.point.at(options=like.point.settings["options"] | options))})
-
-
 def clipped(like: Prediction) -> Prediction:
     """Of runs whose gradients were clipped."""
     details = like.run.details | {"options": like.run.details["options"] | {"clip_norm": 0.5}}
@@ -100,10 +95,8 @@ def samples() -> dict[str, Prediction]:
         "adamw, constant": prediction("adamw", schedule={"shape": "constant", "warmup_tokens": 8192}),
         "adamw, cosine alone": prediction("adamw", schedule={"shape": "cosine", "warmup_tokens": 8192}),
         "muon, clipped": clipped(found["muon"]),
-        "muon, units": optioned(found["muon"], lr_convention="original"),
+        "muon, units": changed(found["muon"], {"lr_convention": "original"}),
         "muon, trapezoid": prediction("muon", schedule={"shape": "trapezoid", "warmup_tokens": 4096, "cooldown_fraction": 0.4}),
-        "muon, by shape": changed(found["muon"], {"lr_convention": "original"}),
-        "muon, by size": changed(found["muon"], {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
         "unbounded": unbounded(adamw),
         "table": of_a_table(),
         "table, optima": of_a_table().model_copy(update={"expected_regret": None}),

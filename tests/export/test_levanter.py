@@ -43,7 +43,7 @@ def cases() -> dict[str, Canonical]:
         "muon, trapezoid": changed(muon, shaped | {"orthogonal_map": "dion", "momentum": 0.9}, schedule=trapezoid),
         "muon, by size": changed(muon, {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
         "muon, without weight decay": changed(muon, shaped, weight_decay=0.0),
-        "muon of the base": changed(samples()["muon, by shape"], {}, width=64),
+        "muon of the base": changed(samples()["muon, units"], {}, width=64),
         "soap-all": changed(soap, {"precondition_frequency": 5}, **words),
         "soap-all, unblocked": changed(soap, {"block_size": 0, "skip_first_step": True}, **words),
     }

@@ -24,7 +24,7 @@ ROLES = ("embedding", "hidden", "readout")
 @cache
 def cases() -> dict[str, Canonical]:
     """What nanochat can say, and all samples."""
-    muon = samples()["muon, by shape"]
+    muon = samples()["muon, units"]
     schedule = {"shape": "linear", "weight_decay": "cosine", "warmup_tokens": 8192}
     trapezoid = {"shape": "trapezoid", "weight_decay": "cosine", "warmup_tokens": 4096, "cooldown_fraction": 0.25}
     cautious = {"cautious_weight_decay": True}
