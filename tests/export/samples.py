@@ -84,16 +84,6 @@ def clipped(like: Prediction) -> Prediction:
 
 
 @cache
-def by_shape() -> dict[str, Prediction]:
-    """Muons whose hidden matrices have learning rates of their own: they were searched in the units of others."""
-    muon = prediction("muon")
-    return {
-        "muon, by shape": changed(muon, {"lr_convention": "original"}),
-        "muon, by size": changed(muon, {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
-    }
-
-
-@cache
 def samples() -> dict[str, Prediction]:
     """Every recipe, and what else there is."""
     found = {recipe: prediction(recipe) for recipe in RECIPES.names()}
@@ -105,9 +95,8 @@ def samples() -> dict[str, Prediction]:
         "adamw, constant": prediction("adamw", schedule={"shape": "constant", "warmup_tokens": 8192}),
         "adamw, cosine alone": prediction("adamw", schedule={"shape": "cosine", "warmup_tokens": 8192}),
         "muon, clipped": clipped(found["muon"]),
+        "muon, units": changed(found["muon"], {"lr_convention": "original"}),
         "muon, trapezoid": prediction("muon", schedule={"shape": "trapezoid", "warmup_tokens": 4096, "cooldown_fraction": 0.4}),
-        "muon, by shape": changed(found["muon"], {"lr_convention": "original"}),
-        "muon, by size": changed(found["muon"], {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False}),
         "unbounded": unbounded(adamw),
         "table": of_a_table(),
         "table, optima": of_a_table().model_copy(update={"expected_regret": None}),

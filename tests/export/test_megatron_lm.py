@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 from export.declared import parsed
 from export.mutants import Mistake, is_caught
-from export.samples import by_shape, changed, samples
+from export.samples import changed, samples
 
 from hptransfer.export.canonical import Canonical, canonical
 from hptransfer.export.host import Host
@@ -28,12 +28,13 @@ FILE = "pretrain_gpt.sh"
 
 @cache
 def cases() -> dict[str, Canonical]:
-    everything = samples() | by_shape()
-    muon, adamw, sp = (everything[name] for name in ("muon, by shape", "adamw", "adamw under sp"))
+    muon, adamw, sp = (samples()[name] for name in ("muon, units", "adamw", "adamw under sp"))
     linear = adamw.point.settings["schedule"]
     trapezoid = {"shape": "trapezoid", "weight_decay": "constant", "warmup_tokens": 4096, "cooldown_fraction": 0.25}
     gains = adamw.point.settings["model"] | {"norm_gains": True}
+    by_size = changed(samples()["muon"], {"lr_convention": "match_rms_adamw", "ns_steps": 4, "nesterov": False})
     own = {
+        "muon, by size": by_size,
         "trapezoid": changed(muon, {}, schedule=trapezoid),
         "cosine": changed(adamw, {"clip_norm": 0.5}, schedule=linear | {"shape": "cosine"}),
         "constant": changed(sp, {}, schedule=linear | {"shape": "constant", "warmup_tokens": 0}),
@@ -48,9 +49,9 @@ def cases() -> dict[str, Canonical]:
         "muon, warm-up of the momentum": changed(muon, {"momentum_warmup_tokens": 4096}),
         "muon, polar express": changed(muon, {"orthogonal_map": "polar_express"}),
         "learned positions": changed(sp, {}, model=sp.point.settings["model"] | {"positions": "learned"}),
-        "muon, gains": changed(by_shape()["muon, by size"], {}, model=gains),
+        "muon, gains": changed(by_size, {}, model=gains),
     }
-    found = {name: canonical(one) for name, one in (everything | own | refused).items()}
+    found = {name: canonical(one) for name, one in (samples() | own | refused).items()}
     return found | {"another readout": with_readout(found["adamw"], 1.5)}
 
 
@@ -156,7 +157,7 @@ def said(host: Host) -> list[str]:
 
 def test_flags_are_heard_as_predicted_and_all_else_is_refused() -> None:
     found = {*said(HOSTS.get("megatron-lm"))}
-    assert {"adamw", "adamw under sp", "muon, by shape", "muon, by size", "unbounded", "trapezoid", "cosine", "constant"} <= found
+    assert {"adamw", "adamw under sp", "muon, units", "muon, by size", "unbounded", "trapezoid", "cosine", "constant"} <= found
     assert {"gains", "by ratio", "without weight decay", "swiglu", "the base itself"} <= found
     assert not {"muon", "soap", "muon, swiglu", "muon, warm-up of the momentum", "muon, polar express", "table"} & found
     assert not {"learned positions", "muon, gains", "another readout", "adamw, cosine", "muon under spectral", "command"} & found

@@ -23,6 +23,8 @@ from hptransfer.modules.schedule import decay_factor, schedule_factor
 from hptransfer.trainers.ours.points import resolve
 
 RECORDS = {name: canonical(one) for name, one in samples().items()}
+# `OneOfEach` has one hidden matrix: what of Muon differs by shape is tested on parameters, with the torch module.
+ALIKE = {name: record for name, record in RECORDS.items() if record.optimizer is None or "hidden" in record.optimizer.roles}
 ROLES = ("embedding", "hidden", "readout", "vector")
 
 
