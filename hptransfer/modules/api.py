@@ -50,13 +50,12 @@ def build_optimizer(
     record = canonical(record) if isinstance(record, Prediction) else record
     if (why := unknown_run(record)) is not None:
         raise UsageError(f"{record.name} has no optimizer to build: {why}")
-    optimizer, parametrization, shape, training = record.known
+    optimizer, parametrization, _, training = record.known
     return optimizer_of(
         model,
         get_recipe(optimizer.recipe),
         optimizer.options,
         [weight.model_dump(include={"role", "d_out", "d_in", "lr", "weight_decay", "epsilons"}) for weight in optimizer.weights],
-        width=shape.width,
         batch_tokens=training.batch_tokens,
         spectral=parametrization.name == "spectral",
         overrides=roles,

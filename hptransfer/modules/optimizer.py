@@ -51,23 +51,18 @@ def optimizer_of(
     options: Mapping[str, Any],
     weights: Iterable[Mapping[str, Any]],
     *,
-    width: int,
     batch_tokens: int,
     spectral: bool,
     overrides: Mapping[str, str] | None = None,
 ) -> ChainOptimizer:
     """The recipe over every trainable parameter of ``model``, with the numbers of its role among ``weights`` (fields of
-    `Numbers`). ``options``: without epsilons, which the weights have; ``width``: the predicted one, which the model's embedding
-    must have. Raises UsageError, one line."""
+    `Numbers`). ``options``: without epsilons, which the weights have. Raises UsageError, one line."""
     numbers = [Numbers(**weight) for weight in weights]
     try:
         assigned = assign_roles(model, overrides)
         pairs = [(one, numbers_of(numbers, one)) for one in assigned]
     except ValueError as error:
         raise UsageError(str(error)) from None
-    for one in assigned:
-        if one.role == "embedding" and one.d_out != width:
-            raise UsageError(f"{one.names[0]} is {one.d_out} wide, and the learning rates are final ones of width {width}")
     resolved = recipe.options.model_validate(options)
     block_size = options.get("block_size") or 0  # resolved: what a base width had to say is in it
     return optimizer_over(pairs, recipe, resolved, batch_tokens=batch_tokens, block_size=block_size, spectral=spectral)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 Role = Literal["embedding", "hidden", "readout", "vector"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# What DDP, torch.compile and FSDP1 put into a parameter's name.
-WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module)(?=\.)")
+# What DDP, torch.compile, FSDP1 and activation checkpointing put into a parameter's name.
+WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 READOUTS = ("lm_head", "head", "readout", "unembed", "unembedding", "embed_out", "output", "output_layer", "to_logits")
 
 
@@ -90,7 +90,12 @@ def assign_roles(model: nn.Module, overrides: Mapping[str, str] | None = None) -
 
 def numbers_of(weights: Sequence[Numbers], assigned: Assigned) -> Numbers:
     """The numbers of a parameter: those of its role; where these differ by shape, of its role and shape. Raises ValueError where
-    there are none, or where a tied tensor would need two learning rates."""
+    there are none, where a tied tensor would need two learning rates, and for an embedding of another width: the rates are final
+    ones of one width."""
+    widths = sorted({one.d_out for one in weights if one.role == "embedding"})
+    if assigned.role == "embedding" and widths and assigned.d_out not in widths:
+        wide = f"{' = '.join(assigned.names)} is {assigned.d_out} wide"
+        raise ValueError(f"{wide}, and the learning rates are final ones of width {widths[0]}")
     roles = ("embedding", "readout") if assigned.is_tied else (assigned.role,)
     found = [one for one in weights if one.role in roles]
     if len({_values(one) for one in found}) > 1 and not assigned.is_tied:

@@ -280,7 +280,10 @@ def test_tied_weights_have_one_role_or_none() -> None:
     assert roles(hptransfer.build_optimizer(model, same))["wte.weight"] == "embedding"
 
 
-def test_a_model_of_another_width_is_refused() -> None:
+def test_a_model_of_another_width_is_refused(tmp_path: Path) -> None:
+    exported = written(tmp_path / "module", hptransfer.export(prediction("adamw"), "torch"))
+    with pytest.raises(ValueError, match=r"wte\.weight is 32 wide"):
+        exported.build_optimizer(somebodys())
     with pytest.raises(UsageError, match=r"wte\.weight is 32 wide, and the learning rates are final ones of width 256"):
         hptransfer.build_optimizer(somebodys(), prediction("adamw"))
 

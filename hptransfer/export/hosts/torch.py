@@ -53,7 +53,8 @@ ENTRIES = '''
 
 def build_optimizer(model: nn.Module, roles: Mapping[str, str] | None = None) -> torch.optim.Optimizer:
     """The optimizer over every trainable parameter of ``model``, each with the final numbers of its role. Build it after DDP,
-    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role."""
+    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role, and for a
+    model of another width."""
     {build}
 
 
