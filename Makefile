@@ -45,7 +45,7 @@ hosts: $(HOSTS:%=.hosts/%/.ready)
 
 .hosts/%/.ready: tests/hosts/%.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .hosts/$*
-	.hosts/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r tests/hosts/$*.txt
+	.hosts/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e . -r tests/hosts/$*.txt
 	.hosts/$*/bin/python -m pip uninstall --quiet --yes torchvision  # mup brings one that is not of torch's CPU build
 	touch $@
 
