@@ -33,7 +33,7 @@ def mistake(capsys, command: str, *argv: str) -> str:
     ("argv", "says"),
     [
         (["--optimizer", "shampo"], "unknown arm or recipe 'shampo'; did you mean 'shampoo'?"),
-        (["--optimizer", "xyz"], "unknown arm or recipe 'xyz'; known: adamuon, adamw"),
+        (["--optimizer", "xyz"], "unknown arm or recipe 'xyz'; known: adamh, adamuon, adamw"),
         (["--experiment", "quickstrat"], "unknown experiment 'quickstrat'; did you mean 'quickstart'?"),
         (["--experiment", "missing.yaml"], "no file missing.yaml"),
         (["--set", "data.corpus=stdlb"], "unknown corpus 'stdlb'; did you mean 'stdlib'?"),

@@ -233,9 +233,12 @@ def read_record(path: str | Path) -> Prediction | Canonical:
     """A prediction file, or an exported record. Raises UsageError where it is neither."""
     path = Path(path)
     if not is_prediction_file(path):
-        with suppress(OSError, ValueError, TypeError):
-            if "export_version" in json.loads(path.read_text()):
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            found = json.loads(path.read_text()).get("export_version")
+            if found == EXPORT_VERSION:
                 return read_json(Canonical, path, command("export"))
+            if found is not None:
+                raise UsageError(f"{path} has export_version {found!r}; this hptransfer reads {EXPORT_VERSION}: export it again")
     return read_prediction(path)
 
 

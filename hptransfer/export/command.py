@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from hptransfer import cli
@@ -13,10 +14,14 @@ from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
 from hptransfer.transfer import choice
 
+OURS = re.compile(r"(#!\S+\n)?\S+ .*: hptransfer \S+ for |\{\s*\"export_version\"")
+
 
 def main(args: argparse.Namespace) -> int:
     """Read one prediction file; write the files of each host, or list which host can say what was predicted."""
-    asked = list(HOSTS.names()) if args.target == "all" or args.list else list(cli.names(args.target))
+    asked = list(HOSTS.names()) if args.target == "all" or args.list else list(dict.fromkeys(cli.names(args.target)))
+    if not asked:
+        raise UsageError(f"--target {args.target!r} names no host; --list lists them")
     hosts = [HOSTS.get(name) for name in asked]
     source, prediction = choice.chosen(args)
     record = canonical(prediction)
@@ -75,8 +80,8 @@ def _say(record: Canonical, source: Path, hosts: list[Host], refused: dict[str, 
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raises UsageError where a file is there that is no export."""
-    if path.exists() and "hptransfer" not in path.read_text(encoding="utf-8", errors="replace"):
+    """Raises UsageError where a file is there that is no export: it does not begin as `comments` do, nor as a record does."""
+    if path.exists() and not OURS.match(path.read_text(encoding="utf-8", errors="replace")):
         raise UsageError(f"{path} is there and is no export of hptransfer: it is not overwritten; choose another --output")
 
 

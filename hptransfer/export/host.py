@@ -117,17 +117,18 @@ def comments(
         f"prediction {record.prediction}, {', '.join(f'{name} {value:g}' for name, value in record.scales.items())}",
     ]
     for name, one in record.interval_80.items():
+        name = "lr of hidden matrices at the base shape" if name == "lr" and record.run else name
         ends = f"80 % interval {_end(one.low)} to {_end(one.high)}"
         lines.append(f"{name} {one.value:.6g} ({ends}; {one.status})")
     if record.expected_regret is not None:
         lines.append(f"expected regret {record.expected_regret:.3%} of the loss")
     if record.parametrization is not None:
         base = ", ".join(f"{name} {value:g}" for name, value in record.parametrization.base.items())
-        final = "all numbers here are final" if scaled is None else f"not final: {scaled}"
+        final = "the numbers below are final" if scaled is None else f"not final: {scaled}"
         lines.append(f"parametrization {record.parametrization.name} from {base}; {final}")
-    if scaled is not None:
-        rates = ", ".join(f"{weight.kind} {weight.lr:.6g}" for weight in record.known.optimizer.weights if weight.count)
-        lines.append(f"final learning rates, after that: {rates}")
+    if record.run is not None:
+        rates = ", ".join(f"{weight.kind} {weight.lr:.6g}" for weight in record.run.optimizer.weights if weight.count)
+        lines.append(f"final learning rates{'' if scaled is None else ', after that'}: {rates}")
     if training := record.training:
         schedule = training.schedule
         shape = f"{schedule.shape}" + (f" over the last {schedule.cooldown_fraction:g}" if schedule.shape == "trapezoid" else "")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hptransfer.base.errors import UsageError
-from hptransfer.modules.roles import Assigned, Numbers, assign_roles, numbers_of
+from hptransfer.modules.roles import Assigned, Numbers, assign_roles, with_numbers
 from hptransfer.optimizers.engine import Chain, ChainOptimizer, make_optimizer
 from hptransfer.optimizers.engine.hyperball import keeps_norm
 from hptransfer.optimizers.engine.transforms import State, Step, is_elementwise
@@ -59,8 +59,7 @@ def optimizer_of(
     `Numbers`). ``options``: without epsilons, which the weights have. Raises UsageError, one line."""
     numbers = [Numbers(**weight) for weight in weights]
     try:
-        assigned = assign_roles(model, overrides)
-        pairs = [(one, numbers_of(numbers, one)) for one in assigned]
+        pairs = with_numbers(assign_roles(model, overrides), numbers)
     except ValueError as error:
         raise UsageError(str(error)) from None
     resolved = recipe.options.model_validate(options)

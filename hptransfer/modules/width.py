@@ -208,6 +208,8 @@ def rules_between(
                 init_rms=None if parametrization == "sp" else _init_rms(one, ratios, zero_readout),
             )
         )
+    if base < target and all(rule.ratios.d_out == rule.ratios.d_in == 1 for rule in rules):
+        raise UsageError(f"nothing grows from width {base} to {target}: does the function use its width?")
     found = WidthRules(optimizer, resolved, parametrization, base, target, tuple(rules), 1.0, (), overrides)
     if parametrization == "sp" or base == target:
         return found

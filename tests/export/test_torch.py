@@ -248,6 +248,7 @@ def test_an_override_gives_the_role_that_no_rule_can() -> None:
     ("overrides", "words"),
     [
         ({"pos": "embedding", "nothing": "hidden"}, "override 'nothing' matches no parameter's name"),
+        ({"pos(": "embedding"}, "override 'pos\\(' is no regular expression"),
         ({"pos": "table"}, "override 'pos': unknown role 'table'; known: embedding, hidden, readout, vector"),
         ({"pos": "embedding", "bias": "hidden"}, "mix.bias: of 1 dimensions; a weight of the role hidden has two"),
     ],
@@ -278,6 +279,31 @@ def test_tied_weights_have_one_role_or_none() -> None:
     assert group["params"] == [model.wte.weight] and group["lr"] == case("adamw").roles["embedding"].lr
     same = small("adamw", ratio=1.0, parametrization="sp")
     assert roles(hptransfer.build_optimizer(model, same))["wte.weight"] == "embedding"
+
+
+def test_a_readout_that_no_rule_knows_is_refused_and_not_taken_for_hidden() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.scores = nn.Embedding(9, 32), nn.Linear(32, 16, bias=False)
+
+    with pytest.raises(UsageError, match="no layer is known to be the readout; say which by an override"):
+        hptransfer.build_optimizer(Padded(), case("adamw"))
+    said = hptransfer.build_optimizer(Padded(), case("adamw"), roles={"scores": "readout"})
+    assert roles(said) == {"tokens.weight": "embedding", "scores.weight": "readout"}
+    functional = nn.Sequential(nn.Embedding(9, 32), nn.LayerNorm(32))  # its logits are made of the embedding's weight
+    hptransfer.build_optimizer(functional, case("adamw"), roles={r"^0\.": "embedding"})
+
+
+def test_of_layers_with_a_readouts_name_the_one_with_an_output_for_each_token_counts() -> None:
+    model = nn.Module()
+    model.tokens, model.attention = nn.Embedding(9, 32), nn.Module()
+    model.attention.output, model.last = nn.Linear(32, 32, bias=False), nn.Linear(32, 9, bias=False)
+    found = roles(hptransfer.build_optimizer(model, case("adamw")))
+    assert (found["attention.output.weight"], found["last.weight"]) == ("hidden", "readout")
+    model.last.weight = model.tokens.weight  # tied under a name that says nothing
+    with pytest.raises(UsageError, match=r"tokens\.weight = last\.weight .* one tensor cannot have the learning rates"):
+        hptransfer.build_optimizer(model, case("adamw"))
 
 
 def test_a_model_of_another_width_is_refused(tmp_path: Path) -> None:
@@ -314,7 +340,7 @@ def test_a_matrix_that_is_kept_the_other_way_round_moves_as_its_transpose() -> N
         straight = nn.Sequential(nn.Linear(32, 16, bias=False).double(), nn.Embedding(9, 32).double())
         turned = nn.Sequential(Conv1D(), nn.Embedding(9, 32).double())
         nn.init.zeros_(straight[0].weight)
-        optimizers = [hptransfer.build_optimizer(one, case(name)) for one in (straight, turned)]
+        optimizers = [hptransfer.build_optimizer(one, case(name), roles={r"^1\.": "embedding"}) for one in (straight, turned)]
         for step in range(12):
             for one in (straight, turned):
                 known_gradients(one, step)

@@ -65,8 +65,8 @@ def build_scheduler(optimizer: torch.optim.Optimizer) -> Schedule:
 
 def _groups(model: nn.Module, roles: Mapping[str, str] | None) -> list[dict[str, Any]]:
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
-    for one in assign_roles(model, roles):
-        numbers, step, scale = numbers_of(WEIGHTS, one), "Adam", 1.0
+    for one, numbers in with_numbers(assign_roles(model, roles), WEIGHTS):
+        step, scale = "Adam", 1.0
         if MUON:
             step = _stepped_by(one)
             if step == "Muon":  # its update is times the square root of rows over columns, where there are more rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hptransfer.export.canonical import Canonical
+from hptransfer.export.canonical import EXPORT_VERSION, Canonical
 
 FILE = "run.json"
 
@@ -15,7 +15,7 @@ class Json:
     """hptransfer's own record. It says whatever is known."""
 
     name: str = "json"
-    version: str = "1"
+    version: str = str(EXPORT_VERSION)
 
     def refuse(self, record: Canonical) -> str | None:
         return None

@@ -116,7 +116,7 @@ def _model(run: Run, plan: Plan) -> dict[str, object]:
         "--disable-bias-linear": True,
         "--normalization": "RMSNorm",
         "--position-embedding-type": "rope",
-        **({"--swiglu": True} if extra["activation"] == "swiglu" else {}),
+        **({"swiglu": {"--swiglu": True}, "relu2": {"--squared-relu": True}}.get(extra["activation"], {})),
         "--attention-dropout": 0.0,
         "--hidden-dropout": 0.0,
         **({} if plan.multiplier is None else mup),
@@ -205,6 +205,8 @@ def _otherwise(run: Run, plan: Plan) -> Iterator[str]:
     eps = _eps(run, plan)
     # Logits divided by m: a gradient of 1/m, so that the same epsilon is m times as large.
     yield from other_epsilons(optimizer, {"embedding": eps, "readout": eps * (plan.multiplier or 1.0)})
+    if "vector" not in present(optimizer):
+        yield f"gains of RMSNorm: the runs had none; Megatron-LM has them and trains them at {plan.lr:.6g}"
     if training.schedule.warmup_steps:
         yield f"the warm-up is one step late: Megatron-LM begins it at 0, the runs at 1/{training.schedule.warmup_steps}"
     if optimizer.recipe == "muon":

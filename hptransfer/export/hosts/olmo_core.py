@@ -59,9 +59,9 @@ def optim(model: TransformerConfig, roles: Mapping[str, str] | None = None) -> A
     """Hidden matrices have the optimizer's own options, every other role an override."""
     names: dict[str, list[str]] = {}
     options: dict[str, dict[str, float]] = {}
-    for one in assign_roles(model.build(init_device="meta"), roles):
+    for one, numbers in with_numbers(assign_roles(model.build(init_device="meta"), roles), WEIGHTS):
         names.setdefault(one.role, []).append(one.names[0])
-        options[one.role] = _options(numbers_of(WEIGHTS, one))
+        options[one.role] = _options(numbers)
     overrides = [OptimGroupOverride(_globs(role, names), options[role]) for role in names if role != "hidden"]
     return AdamWConfig(**options["hidden"], betas=BETAS, group_overrides=overrides)
 

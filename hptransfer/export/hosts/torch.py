@@ -93,10 +93,7 @@ def optimizer_files(record: Canonical, host: str, version: str, usage: str = USA
     if optimizer.recipe in PLAIN and parametrization.name != "spectral" and not optimizer.options["cautious_weight_decay"]:
         code = standalone("roles", "schedule", "plain", "table")
         constants += f"OPTIMIZER = {pretty(_plain(optimizer, training))}\nWEIGHTS = (\n{weights(optimizer)})\n"
-        build = (
-            "assigned = assign_roles(model, roles)\n"
-            "    return plain_optimizer([(one, numbers_of(WEIGHTS, one)) for one in assigned], **OPTIMIZER)"
-        )
+        build = "return plain_optimizer(with_numbers(assign_roles(model, roles), WEIGHTS), **OPTIMIZER)"
         return {FILE: f"{head}\n{code}\n\n{constants}{ENTRIES.format(build=build)}"}
     code = standalone("schedule", "table", imports=IMPORTS)
     build = f'return hptransfer.build_optimizer(model, Path(__file__).with_name("{RECORD}"), roles=roles)'

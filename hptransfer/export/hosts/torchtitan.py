@@ -70,8 +70,7 @@ def groups(config: Trainer.Config, roles: Mapping[str, str] | None = None) -> li
         model = config.model_spec.model.build()
     found: dict[str, ParamGroupConfig] = {{}}
     names: dict[str, set[str]] = {{}}
-    for one in assign_roles(model, roles):
-        numbers = numbers_of(WEIGHTS, one)
+    for one, numbers in with_numbers(assign_roles(model, roles), WEIGHTS):
         optimizer, options = HIDDEN if one.role == "hidden" else OTHERS
         (eps,) = numbers.epsilons.values()
         options = {{"lr": numbers.lr, "weight_decay": numbers.weight_decay / numbers.lr, "eps": eps, **options}}
