@@ -1,11 +1,13 @@
 # adamw: hptransfer 0.1.0 for lightning 2.6
 # prediction 37b00f7fba72e6ee, width 128, depth 3, tokens 368640, batch_tokens 1024
-# lr 0.0226777 (80 % interval 0.0174761 to 0.0336416; identified)
+# lr of hidden matrices at the base shape 0.0226777 (80 % interval 0.0174761 to 0.0336416; identified)
 # weight_decay 0.00018432 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
 #   on it beyond the noise)
 # embedding_lr_ratio 16 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
 # expected regret 0.127% of the loss
-# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; the numbers below are final
+# final learning rates: embedding 0.362843, attention 0.00566943, mlp_in 0.00566943, mlp_out 0.00566943, readout
+#   0.0907108
 # 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
 # schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
 # searched with init_seed 0, data_seed 0
@@ -44,8 +46,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 Role = Literal["embedding", "hidden", "readout", "vector"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# What DDP, torch.compile and FSDP1 put into a parameter's name.
-WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module)(?=\.)")
+# What DDP, torch.compile, FSDP1 and activation checkpointing put into a parameter's name.
+WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 READOUTS = ("lm_head", "head", "readout", "unembed", "unembedding", "embed_out", "output", "output_layer", "to_logits")
 
 
@@ -84,46 +86,73 @@ class Assigned:
 
 
 TIED = "embedding and readout are one tensor"
+Places = dict[nn.Parameter, list[tuple[str, nn.Module, str]]]  # the names of a parameter, and the modules that hold it
 
 
 def assign_roles(model: nn.Module, overrides: Mapping[str, str] | None = None) -> list[Assigned]:
     """Every trainable parameter of ``model`` with its role, each once.
 
-    A tensor of one dimension is a vector, the weight of an embedding an embedding. Of linear layers the one that is called
-    ``lm_head``, ``readout`` and the like, else the last one with as many outputs as a token has values, is the readout; the
-    others are hidden. ``overrides`` go before these rules: roles by regular expression, searched in a parameter's name; the
-    first that is found counts. Raises ValueError, one line, for a parameter without a role (the router and the experts of a
-    mixture have none yet), and for an override that matches nothing or names no role.
+    A tensor of one dimension is a vector, the weight of an embedding an embedding. Of linear layers with an output for each token
+    the one that is called ``lm_head``, ``readout`` and the like, else the last, is the readout; the others are hidden.
+    ``overrides`` go before these rules: roles by regular expression, searched in a parameter's name; the first that is found
+    counts. Raises ValueError, one line, for a parameter without a role (the router and the experts of a mixture have none yet),
+    and for an override that matches nothing or names no role.
     """
     overrides = dict(overrides or {})
-    places = _places(model)
-    readout = _readout(places)
+    for expression in overrides:
+        try:
+            re.compile(expression)
+        except re.error as error:
+            raise ValueError(f"override {expression!r} is no regular expression: {error}") from None
+    held = list(_held(model))
+    readout, places = _readout(held), Places()
+    for name, module, local, parameter in held:
+        places.setdefault(parameter, []).append((name, module, local))
     used, found = set(), []
-    for parameter, held in places.items():
-        names = tuple(name for name, _, _ in held)
+    for parameter, found_at in places.items():
+        names = tuple(name for name, _, _ in found_at)
         pattern = next((one for one in overrides if any(re.search(one, name) for name in names)), None)
         if pattern is not None:
             used.add(pattern)
             if (role := next((one for one in ROLES if one == overrides[pattern]), None)) is None:
                 raise ValueError(f"override {pattern!r}: unknown role {overrides[pattern]!r}; known: {', '.join(ROLES)}")
-            found.append(_assigned(names, role, parameter, held[0][1], f"override {pattern}"))
+            found.append(_assigned(names, role, parameter, found_at[0][1], f"override {pattern}"))
             continue
-        said = [_by_rule(name, module, local, parameter, readout) for name, module, local in held]
+        said = [_by_rule(name, module, local, parameter, readout) for name, module, local in found_at]
         roles = sorted({role for role, _ in said})
         if roles == ["embedding", "readout"]:
-            found.append(_assigned(names, "embedding", parameter, held[0][1], TIED))
+            found.append(_assigned(names, "embedding", parameter, found_at[0][1], TIED))
         elif len(roles) == 1:
-            found.append(_assigned(names, roles[0], parameter, held[0][1], said[0][1]))
+            found.append(_assigned(names, roles[0], parameter, found_at[0][1], said[0][1]))
         else:
             raise ValueError(f"{' = '.join(names)}: {' and '.join(roles)} at once; say which by an override")
-    for pattern in overrides.keys() - used:
-        raise ValueError(f"override {pattern!r} matches no parameter's name; there are {', '.join(_some(places))}")
+    for expression in overrides.keys() - used:
+        raise ValueError(f"override {expression!r} matches no parameter's name; there are {', '.join(_some(places))}")
     return found
 
 
-def numbers_of(weights: Sequence[Numbers], assigned: Assigned) -> Numbers:
+def with_numbers(assigned: Sequence[Assigned], weights: Sequence[Numbers]) -> list[tuple[Assigned, Numbers]]:
+    """Every parameter with its numbers among ``weights``. Raises ValueError for one that has none, and for an embedding without a
+    readout: logits that are made of its weight, or of a layer that no rule knows, have a learning rate of their own."""
+    found = [(one, _numbers_of(weights, one)) for one in assigned]
+    ends = {_values(one) for one in weights if one.role in ("embedding", "readout")}
+    embeddings = [one for one in assigned if one.role == "embedding" and not one.why.startswith("override")]
+    if len(ends) > 1 and embeddings and not any(one.role == "readout" or one.is_tied for one in assigned):
+        raise ValueError(
+            "no layer is known to be the readout; say which by an override, {'its name': 'readout'}, or "
+            f"{{'{embeddings[0].names[0]}': 'embedding'}} where the logits are made of that weight"
+        )
+    return found
+
+
+def _numbers_of(weights: Sequence[Numbers], assigned: Assigned) -> Numbers:
     """The numbers of a parameter: those of its role; where these differ by shape, of its role and shape. Raises ValueError where
-    there are none, or where a tied tensor would need two learning rates."""
+    there are none, where a tied tensor would need two learning rates, and for an embedding of another width: the rates are final
+    ones of one width."""
+    widths = sorted({one.d_out for one in weights if one.role == "embedding"})
+    if assigned.role == "embedding" and widths and assigned.d_out not in widths:
+        wide = f"{' = '.join(assigned.names)} is {assigned.d_out} wide"
+        raise ValueError(f"{wide}, and the learning rates are final ones of width {widths[0]}")
     roles = ("embedding", "readout") if assigned.is_tied else (assigned.role,)
     found = [one for one in weights if one.role in roles]
     if len({_values(one) for one in found}) > 1 and not assigned.is_tied:
@@ -144,18 +173,12 @@ def _values(one: Numbers) -> tuple[float, float, tuple[tuple[str, float], ...]]:
     return one.lr, one.weight_decay, tuple(one.epsilons.items())
 
 
-Places = dict[nn.Parameter, list[tuple[str, nn.Module, str]]]
-
-
-def _places(model: nn.Module) -> Places:
-    """Where each trainable parameter is held: its name without wrappers, the module and its name there."""
-    found: Places = {}
+def _held(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    """Every place of a trainable parameter: its name without wrappers, the module, its name there, and itself."""
     for path, module in model.named_modules(remove_duplicate=False):
         for local, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                name = WRAPPERS.sub(r"\1", f".{path}.{local}").replace("..", ".").strip(".")
-                found.setdefault(parameter, []).append((name, module, local))
-    return found
+                yield WRAPPERS.sub(r"\1", f".{path}.{local}").replace("..", ".").strip("."), module, local, parameter
 
 
 def _some(places: Places) -> Iterator[str]:
@@ -174,17 +197,22 @@ def _is_embedding(module: nn.Module) -> bool:
     return isinstance(module, nn.Embedding) or "Embedding" in type(module).__name__
 
 
-def _readout(places: Places) -> str | None:
-    """The name of the readout's weight: by its name outside numbered blocks, else the last linear layer if it has an output for
-    every row of the largest embedding."""
-    held = [(name, module, parameter) for parameter, some in places.items() for name, module, _ in some if parameter.dim() == 2]
-    linear = [(name, parameter) for name, module, parameter in held if _is_linear(module)]
-    for name, _ in linear:
-        *outer, last, _ = ["", *name.split(".")]
-        if last in READOUTS and not any(part.isdigit() for part in outer):
+def _readout(held: Sequence[tuple[str, nn.Module, str, nn.Parameter]]) -> str | None:
+    """The name of the readout's weight. Of linear layers with an output for every row of the largest embedding the one that has a
+    readout's name outside numbered blocks, else the last; where there is none, whatever has such a name."""
+    matrices = [(name, module, parameter) for name, module, _, parameter in held if parameter.dim() == 2]
+    rows = max((parameter.size(0) for _, module, parameter in matrices if _is_embedding(module)), default=None)
+    linear = [(name, parameter.size(0) == rows) for name, module, parameter in matrices if _is_linear(module)]
+    named = [(name, fits) for name, fits in linear if _is_readouts(name)]
+    for name, fits in (*named, *reversed(linear)):
+        if fits:
             return name
-    rows = max((parameter.size(0) for _, module, parameter in held if _is_embedding(module)), default=None)
-    return linear[-1][0] if linear and linear[-1][1].size(0) == rows else None
+    return named[0][0] if named else None
+
+
+def _is_readouts(name: str) -> bool:
+    *outer, last, _ = ["", *name.split(".")]
+    return last in READOUTS and not any(part.isdigit() for part in outer)
 
 
 def _by_rule(name: str, module: nn.Module, local: str, parameter: Tensor, readout: str | None) -> tuple[Role, str]:
@@ -421,9 +449,9 @@ WEIGHTS = (
 
 def build_optimizer(model: nn.Module, roles: Mapping[str, str] | None = None) -> torch.optim.Optimizer:
     """The optimizer over every trainable parameter of ``model``, each with the final numbers of its role. Build it after DDP,
-    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role."""
-    assigned = assign_roles(model, roles)
-    return plain_optimizer([(one, numbers_of(WEIGHTS, one)) for one in assigned], **OPTIMIZER)
+    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role, and for a
+    model of another width."""
+    return plain_optimizer(with_numbers(assign_roles(model, roles), WEIGHTS), **OPTIMIZER)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer) -> Schedule:

@@ -1,6 +1,6 @@
 # adamw: hptransfer 0.1.0 for megatron-lm of 22 August 2026 (d98e8a6)
 # prediction 37b00f7fba72e6ee, width 128, depth 3, tokens 368640, batch_tokens 1024
-# lr 0.0226777 (80 % interval 0.0174761 to 0.0336416; identified)
+# lr of hidden matrices at the base shape 0.0226777 (80 % interval 0.0174761 to 0.0336416; identified)
 # weight_decay 0.00018432 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
 #   on it beyond the noise)
 # embedding_lr_ratio 16 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
@@ -22,6 +22,7 @@
 #   flag does
 # not as predicted: epsilon of embedding is 1e-08 here, predicted 2.5e-09
 # not as predicted: epsilon of readout is 4e-08 here, predicted 1e-08
+# not as predicted: gains of RMSNorm: the runs had none; Megatron-LM has them and trains them at 0.0226777
 # not as predicted: the warm-up is one step late: Megatron-LM begins it at 0, the runs at 1/36
 # experiment four-optimizers, store runs, written_at 2026-11-27T01:53:04+00:00
 # hptransfer 0.1.0, python 3.11.7, numpy 2.4.6, scipy 1.17.1

@@ -1,11 +1,13 @@
 # muon: hptransfer 0.1.0 for lightning 2.6
 # prediction 6aa4c98f7c3f1177, width 128, depth 3, tokens 368640, batch_tokens 1024
-# lr 0.0449354 (80 % interval 0.0405153 to 0.0563526; identified)
+# lr of hidden matrices at the base shape 0.0449354 (80 % interval 0.0405153 to 0.0563526; identified)
 # weight_decay 0.000245596 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
 #   on it beyond the noise)
 # embedding_lr_ratio 4 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
 # expected regret 0.097% of the loss
-# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; the numbers below are final
+# final learning rates: embedding 0.179742, attention 0.0449354, mlp_in 0.0449354, mlp_out 0.0449354, readout
+#   0.0449354
 # 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
 # schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
 # searched with init_seed 0, data_seed 0

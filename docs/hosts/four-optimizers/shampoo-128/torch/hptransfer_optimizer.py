@@ -1,11 +1,13 @@
 # shampoo: hptransfer 0.1.0 for torch 2.9 and later
 # prediction e1d0d0518fd6a216, width 128, depth 3, tokens 368640, batch_tokens 1024
-# lr 0.057295 (80 % interval 0.0461858 to 0.0719857; identified)
+# lr of hidden matrices at the base shape 0.057295 (80 % interval 0.0461858 to 0.0719857; identified)
 # weight_decay 0.000184125 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
 #   on it beyond the noise)
 # embedding_lr_ratio 1 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
 # expected regret 0.099% of the loss
-# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; the numbers below are final
+# final learning rates: embedding 0.057295, attention 0.0143238, mlp_in 0.0143238, mlp_out 0.0143238, readout
+#   0.0143238
 # 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
 # schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
 # searched with init_seed 0, data_seed 0
@@ -137,7 +139,8 @@ CLIP_NORM = None
 
 def build_optimizer(model: nn.Module, roles: Mapping[str, str] | None = None) -> torch.optim.Optimizer:
     """The optimizer over every trainable parameter of ``model``, each with the final numbers of its role. Build it after DDP,
-    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role."""
+    FSDP2 (``fully_shard``) or torch.compile. Raises ValueError for a parameter without a role, and for a
+    model of another width."""
     return hptransfer.build_optimizer(model, Path(__file__).with_name("run.json"), roles=roles)
 
 

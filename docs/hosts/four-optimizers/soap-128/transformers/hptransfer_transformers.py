@@ -1,11 +1,13 @@
 # soap: hptransfer 0.1.0 for transformers 5.24
 # prediction 078b3bce29abc580, width 128, depth 3, tokens 368640, batch_tokens 1024
-# lr 0.023938 (80 % interval 0.0212727 to 0.0341257; identified)
+# lr of hidden matrices at the base shape 0.023938 (80 % interval 0.0212727 to 0.0341257; identified)
 # weight_decay 0.000294783 (80 % interval unbounded to unbounded; not identified, rule used: the loss does not depend
 #   on it beyond the noise)
 # embedding_lr_ratio 16 (80 % interval unbounded to unbounded; searched at the smallest width, then kept)
 # expected regret 0.183% of the loss
-# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; all numbers here are final
+# parametrization mup from width 32, depth 3, tokens 368640, batch_tokens 1024; the numbers below are final
+# final learning rates: embedding 0.383007, attention 0.00598449, mlp_in 0.00598449, mlp_out 0.00598449, readout
+#   0.0957519
 # 360 steps of 8 sequences x 128 tokens = 1024 tokens; 368640 in all
 # schedule linear, warm-up 36 steps (36864 tokens), weight decay constant besides; precision float32
 # searched with init_seed 0, data_seed 0
