@@ -14,7 +14,7 @@ import torch
 from export.mutants import Mistake, is_caught
 from export.samples import prediction
 from hosts.given import (
-    RECORDS,
+    ALIKE,
     ROLES,
     assert_moved,
     at_once,
@@ -143,7 +143,7 @@ def matches(weight: Any, one: str, parameter: Tensor) -> bool:
 def is_heard(host: Host, folder: Path) -> None:
     clipped = canonical(prediction("adamw")).model_dump()
     clipped["optimizer"]["options"]["clip_norm"] = 0.5
-    records = RECORDS | {"adamw, clipped": Canonical.model_validate(clipped)}
+    records = ALIKE | {"adamw, clipped": Canonical.model_validate(clipped)}
     units = {"muon, units": in_units("original")}  # its hidden weights differ by shape: see `hear`
     said = check_host(host, records, lambda files, record: hear(files, record, folder), roles=ROLES)
     assert {"adamw", "adamw, cosine", "adamw, clipped", "muon", "muon, trapezoid"} <= {*said}
@@ -184,7 +184,7 @@ def test_a_split_that_was_not_searched_is_refused(tmp_path: Path) -> None:
                 self.register_module(new, self._modules.pop(old))
 
     names = {"embed_tokens": "wte", "lm_head": "output", "fc": "embed_fc"}
-    with exported("deepspeed", RECORDS["muon"], tmp_path) as module:
+    with exported("deepspeed", ALIKE["muon"], tmp_path) as module:
         for old, new in names.items():
             with pytest.raises(ValueError, match=f"{new}.weight .*DeepSpeed steps it by (Muon|Adam)"):
                 module.parameter_groups(Misnamed(**{old: new}))
@@ -199,7 +199,7 @@ def test_a_split_that_was_not_searched_is_refused(tmp_path: Path) -> None:
 
 def test_without_the_groups_nothing_moves(tmp_path: Path) -> None:
     """The configuration alone has no learning rate, rather than one for all."""
-    with exported("deepspeed", RECORDS["muon"], tmp_path):
+    with exported("deepspeed", ALIKE["muon"], tmp_path):
         params: Mapping[str, Any] = read(tmp_path).optimizer_params
     assert params["lr"] == 0 and not {"muon_lr", "adam_lr"} & params.keys()
 
