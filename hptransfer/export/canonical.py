@@ -73,6 +73,12 @@ class Optimizer(Frozen):
     weights: tuple[Weight, ...]
     meaning: dict[str, str] = MEANING
 
+    @property
+    def adam(self) -> dict[str, Any]:
+        """The options of the Adam that serves the roles that the recipe does not; of AdamW its own."""
+        own: dict[str, Any] = self.options.get("adam", self.options)
+        return own
+
 
 class Parametrization(Frozen):
     """In which coordinates the values were searched, and which shape they are of."""

@@ -13,17 +13,18 @@ from hptransfer.export.host import Host
 
 
 class Mistake(NamedTuple):
-    """``old`` in the source of a host's module becomes ``new``; ``what`` goes wrong then."""
+    """``old`` in the source of a host's module, or of a ``module`` that it is made from, becomes ``new``; ``what`` goes wrong."""
 
     what: str
     old: str
     new: str
+    module: str = ""
 
 
-def mutant(host: str, mistake: Mistake, module: str = "") -> Host:
-    """The host whose module, or one that it is made from (``module``), has the mistake in it."""
+def mutant(host: str, mistake: Mistake) -> Host:
+    """The host with the mistake in it."""
     home = f"hptransfer.export.hosts.{host.replace('-', '_')}"
-    names = [module, home] if module else [home]
+    names = [mistake.module, home] if mistake.module else [home]
     found: dict[str, ModuleType] = {}
     for name in names:
         path = Path(str(import_module(name).__file__))
@@ -49,9 +50,9 @@ def mutant(host: str, mistake: Mistake, module: str = "") -> Host:
     )
 
 
-def is_caught(check: Callable[[Host], object], host: str, mistake: Mistake, module: str = "") -> bool:
+def is_caught(check: Callable[[Host], object], host: str, mistake: Mistake) -> bool:
     """Whether a check of the host fails on the mutant. It passes on the host itself, or this raises."""
-    wrong = mutant(host, mistake, module)
+    wrong = mutant(host, mistake)
     try:
         check(wrong)
     except Exception:  # an assertion, or the host's own parser

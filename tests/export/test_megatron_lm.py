@@ -212,7 +212,7 @@ MISTAKES = (
     Mistake("exponential cool-down", '"--lr-wsd-decay-style": "linear", ', ""),
     Mistake("batch in tokens", "training.batch_sequences,\n", "training.batch_tokens,\n"),
     Mistake("another unit of the warm-up", "schedule.warmup_steps,\n", "schedule.warmup_tokens,\n"),
-    Mistake("beta2 left at its default", ', "--adam-beta2": adam["beta2"]', ""),
+    Mistake("beta2 left at its default", ', "--adam-beta2": optimizer.adam["beta2"]', ""),
     Mistake("any two rates are written", "mup and not same(embedding, readout * multiplier)", "False"),
     Mistake("positions among hidden matrices", 'if model.own["positions"] != "rope":', "if False:"),
     Mistake("gains at another rate", '"vector" in rates and not same(rates["vector"], lr)', "False"),

@@ -371,7 +371,11 @@ MISTAKES = [
     Mistake("clipping left out", "CLIP_NORM = {optimizer.options.get('clip_norm')!r}", "CLIP_NORM = None"),
     Mistake("weight decay over a learning rate that is not its own", "weight_decay={weight.weight_decay!r}", "weight_decay=0.1"),
     Mistake("the base learning rate", "lr={weight.lr!r}", "lr={optimizer.weights[0].lr!r}"),
-    Mistake("betas the other way round", '(options["beta1"], options["beta2"])', '(options["beta2"], options["beta1"])'),
+    Mistake(
+        "betas the other way round",
+        '(optimizer.adam["beta1"], optimizer.adam["beta2"])',
+        '(optimizer.adam["beta2"], optimizer.adam["beta1"])',
+    ),
     Mistake("warm-up in tokens", '"warmup_steps", "shape"', '"shape"'),
     Mistake("one step fewer", '"steps": training.steps', '"steps": training.steps - 1'),
     Mistake("Nesterov dropped", '"nesterov": options["nesterov"]', '"nesterov": False'),

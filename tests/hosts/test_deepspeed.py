@@ -211,7 +211,9 @@ MISTAKES = [
     Mistake("a wide matrix is scaled", "max(1.0, rows / columns)", "rows / columns"),
     Mistake("clipping is left at its default", '"gradient_clipping": optimizer.options["clip_norm"] or 0.0,', ""),
     Mistake("a batch in tokens", '"train_batch_size": training.batch_sequences', '"train_batch_size": training.batch_tokens'),
-    Mistake("Adam's momentum is Muon's", 'optimizer.options["adam"] if muon', '{"beta1": 0.95, "beta2": 0.95} if muon'),
+    Mistake(
+        "Adam's momentum is Muon's", '(optimizer.adam["beta1"], optimizer.adam["beta2"])', "(0.95, 0.95) if muon else (0.9, 0.95)"
+    ),
     Mistake("epsilon is left at its default", ', "eps": numbers.epsilons["eps"]}', "}"),
     Mistake("Muon's updates are clipped", 'options["clip_norm"] is not None', "False"),
 ]

@@ -219,8 +219,12 @@ MISTAKES = [
     Mistake("the decay is over all of the run", "round(share * (steps - schedule.warmup_steps)) / steps", "share"),
     Mistake("a constant schedule decays", 'if schedule.shape == "trapezoid" else 0.0', "if steps else 0.0"),
     Mistake("warm-up in tokens", '"warmup_steps": schedule.warmup_steps', '"warmup_steps": schedule.warmup_tokens'),
-    Mistake("Muon's scale is multiplied", "weight.lr / update_factor", "weight.lr * update_factor"),
-    Mistake("the betas of Adam are swapped", '(own["beta1"], own["beta2"])', '(own["beta2"], own["beta1"])'),
+    Mistake("Muon's scale is multiplied", "weight.lr / update_factor", "weight.lr * update_factor", "hptransfer.export.muon"),
+    Mistake(
+        "the betas of Adam are swapped",
+        '(optimizer.adam["beta1"], optimizer.adam["beta2"])',
+        '(optimizer.adam["beta2"], optimizer.adam["beta1"])',
+    ),
     Mistake("epsilon is left at its default", '"eps": eps, **options', "**options"),
 ]
 

@@ -118,8 +118,7 @@ class DeepSpeed:
     def render(self, record: Canonical) -> dict[str, str]:
         optimizer, _, _, training = record.known
         muon = optimizer.recipe == "muon"
-        own = optimizer.options["adam"] if muon else optimizer.options
-        betas = (own["beta1"], own["beta2"])
+        betas = (optimizer.adam["beta1"], optimizer.adam["beta2"])
         params = {"momentum": optimizer.options["momentum"], "ns_method": "gram"} if muon else {"betas": betas}
         config = {
             "train_batch_size": training.batch_sequences,

@@ -135,8 +135,7 @@ def _optimizer(run: Run, plan: Plan) -> dict[str, object]:
         "--clip-grad": repr(options["clip_norm"] or 0.0),
         "--adam-eps": repr(_eps(run, plan)),
     }
-    adam = options if optimizer.recipe == "adamw" else options["adam"]
-    flags |= {"--adam-beta1": adam["beta1"], "--adam-beta2": adam["beta2"]}
+    flags |= {"--adam-beta1": optimizer.adam["beta1"], "--adam-beta2": optimizer.adam["beta2"]}
     if optimizer.recipe == "muon":
         coefficients, count = map_flags(options)
         flags |= {

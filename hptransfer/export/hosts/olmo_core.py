@@ -73,7 +73,7 @@ def _options(numbers: Numbers) -> dict[str, float]:
 
 def _globs(role: str, names: Mapping[str, list[str]]) -> list[str]:
     """Patterns for the parameters of a role, the blocks' numbers open; what checkpointing of activations puts there matches."""
-    found = list(dict.fromkeys(re.sub(r"(?<=\\.)\\d+(?=\\.)", "*", name) for name in names[role]))
+    found = list(dict.fromkeys(map(without_numbers, names[role])))
     for other, some in names.items():
         for name in some:
             if sum(fnmatch(name, glob) for glob in found) != (other == role):
@@ -111,7 +111,7 @@ class OlmoCore:
         }
         text = "".join(f"{name} = {value}\n" for name, value in constants.items())
         head = comments(record, "OLMo-core", self.version) + DOCUMENT.format(version=self.version)
-        code = standalone("roles", imports=(*IMPORTS, f"from olmo_core.optim import {imported}"))
+        code = standalone("roles", "table", imports=(*IMPORTS, f"from olmo_core.optim import {imported}"))
         return {FILE: f"{head}{code}\n\n{text}{ENTRIES}"}
 
 

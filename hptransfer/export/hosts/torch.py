@@ -108,9 +108,9 @@ def schedule(training: Training) -> dict[str, Any]:
 
 def _plain(optimizer: Optimizer, training: Training) -> dict[str, Any]:
     """The arguments of `hptransfer.modules.plain.plain_optimizer` beside the parameters."""
-    options = optimizer.options
+    options, betas = optimizer.options, (optimizer.adam["beta1"], optimizer.adam["beta2"])
     if optimizer.recipe == "adamw":
-        return {"betas": (options["beta1"], options["beta2"])}
+        return {"betas": betas}
     muon = {
         "maps": iterations(options["orthogonal_map"], options["ns_steps"]),
         "momentum": options["momentum"],
@@ -120,7 +120,7 @@ def _plain(optimizer: Optimizer, training: Training) -> dict[str, Any]:
         "bfloat16": options["bfloat16"],
     }
     served = [role for role in ROLES if get_recipe(optimizer.recipe).serves(role)]
-    return {"betas": (options["adam"]["beta1"], options["adam"]["beta2"]), "muon": muon, "orthogonalize": served}
+    return {"betas": betas, "muon": muon, "orthogonalize": served}
 
 
 def weights(optimizer: Optimizer) -> str:

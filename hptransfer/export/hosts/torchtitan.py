@@ -5,7 +5,6 @@ Patterns of parameters come from the model of that configuration, built on torch
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ from hptransfer.export.canonical import Canonical, Optimizer, Training
 from hptransfer.export.host import comments, refusal
 from hptransfer.export.hosts.torch import pretty, weights
 from hptransfer.export.inline import standalone
+from hptransfer.export.muon import matrix_lr
 from hptransfer.optimizers.orthogonalized import iterations
-from hptransfer.optimizers.rules.conventions import LrConvention, update_factor
+from hptransfer.optimizers.rules.conventions import LrConvention
 
 FILE = "hptransfer_torchtitan.py"
 # What DistMuon scales a learning rate by, in its own words (`_adjust_muon_learning_rate` of 0.3.0).
@@ -108,8 +108,7 @@ class Torchtitan:
     def render(self, record: Canonical) -> dict[str, str]:
         optimizer, _, _, training = record.known
         muon = optimizer.recipe == "muon"
-        own = optimizer.options["adam"] if muon else optimizer.options
-        adamw = ("AdamW", {"betas": (own["beta1"], own["beta2"])})
+        adamw = ("AdamW", {"betas": (optimizer.adam["beta1"], optimizer.adam["beta2"])})
         constants = {
             "SCHEDULE": pretty(_schedule(training)),
             "TRAINING": pretty(self._training(training, optimizer.options["clip_norm"])),
@@ -170,11 +169,7 @@ def _units(optimizer: Optimizer) -> tuple[str, float] | None:
     hidden = [weight for weight in optimizer.weights if weight.role == "hidden"]
     if len({(weight.weight_decay, *weight.epsilons.values()) for weight in hidden}) > 1:
         return None
-    for name, convention in ADJUST.items():
-        lrs = [weight.lr / update_factor(convention, weight.d_out, weight.d_in) for weight in hidden]
-        if all(math.isclose(lr, lrs[0], rel_tol=1e-9) for lr in lrs):
-            return name, lrs[0]
-    return None
+    return matrix_lr(optimizer, ADJUST)
 
 
 def _in_units(optimizer: Optimizer) -> Optimizer:
