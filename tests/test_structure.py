@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "hptransfer"
 LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
     "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "modules", "trainers"),
-    "analysis": ("transfer", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
+    "analysis": ("transfer", "laws", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
     "stages": (
         "store",
         "data",

@@ -116,9 +116,9 @@ def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
     or a hyperparameter are left out and said. Raises UsageError where a value is no positive number."""
     named = (*columns.scale, *columns.hp)
     values = {column: _positive(frame, column) for column in named}
-    loss = _numbers(frame, columns.loss) if columns.loss else np.full(len(frame), math.nan)
+    loss = numbers(frame, columns.loss) if columns.loss else np.full(len(frame), math.nan)
     if (wrong := loss <= 0).any():
-        raise _wrong(frame, str(columns.loss), int(wrong.argmax()), "is not a positive loss")
+        raise wrong_cell(frame, str(columns.loss), int(wrong.argmax()), "is not a positive loss")
     finished = np.isfinite(loss)
     shared = [column for column in frame.columns if column.lower() in IDENTITY and column not in (*named, *columns.group)]
 
@@ -152,22 +152,24 @@ def group_of(name: str, frame: pl.DataFrame, columns: Columns) -> Group:
 
 def _positive(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers; nan where a cell is empty. Logarithms may have any sign."""
-    values = _numbers(frame, name)
+    values = numbers(frame, name)
     if not unit(name) and (wrong := values <= 0).any():
-        raise _wrong(frame, name, int(wrong.argmax()), "is not positive")
+        raise wrong_cell(frame, name, int(wrong.argmax()), "is not positive")
     if (wrong := np.isinf(values)).any():
-        raise _wrong(frame, name, int(wrong.argmax()), "is not finite")
+        raise wrong_cell(frame, name, int(wrong.argmax()), "is not finite")
     return values
 
 
-def _numbers(frame: pl.DataFrame, name: str) -> Array:
+def numbers(frame: pl.DataFrame, name: str) -> Array:
+    """A column's numbers; nan where a cell is empty. Raises UsageError for a cell that is no number."""
     column = frame[name]
     numbers = column.cast(pl.Float64, strict=False)
     lost = numbers.is_null() & column.is_not_null()
     if lost.any():
-        raise _wrong(frame, name, int(lost.arg_max() or 0), "is not a number")
+        raise wrong_cell(frame, name, int(lost.arg_max() or 0), "is not a number")
     return numbers.fill_null(math.nan).to_numpy()
 
 
-def _wrong(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:
+def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:
+    """An error for the cell of a column in the row at that place, which ``what`` says what is wrong with."""
     return UsageError(f"row {frame['row'][row]}: {name} {frame[name][row]!r} {what}")

@@ -1,0 +1,124 @@
+"""The columns of a table that laws read, wherever they come from: names or SQL expressions over what the table has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import polars as pl
+
+from hptransfer.base.errors import UsageError, unknown
+from hptransfer.transfer.table import numbers, sql_column, wrong_cell
+
+if TYPE_CHECKING:
+    from hptransfer.laws.law import Law
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that laws know. ``kind``: a size is a positive number, a rate one that may be 0, a label is text. ``usual``: what
+    tables call it; ``least``: what the largest value is at least, unless it has a unit; ``otherwise``: SQL over the other columns
+    of the law, where a table has none."""
+
+    name: str
+    what: str
+    kind: Literal["size", "rate", "label"] = "size"
+    usual: tuple[str, ...] = ()
+    least: float = 0.0
+    otherwise: str = ""
+
+
+N = Column("N", "parameters", usual=("params", "parameters", "n_params"), least=2e4)
+D = Column("D", "training tokens", usual=("tokens", "training_tokens", "horizon_tokens"), least=1e5)
+FLOPS = Column("flops", "training FLOPs", usual=("FLOPs", "compute", "C"), least=1e8, otherwise="6*N*D")
+LOSS = Column("loss", "final loss, nats per token", usual=("val_loss", "final_loss", "eval_loss"))
+
+
+def assignments(text: str) -> dict[str, str]:
+    """``N=params,D=flops/(6*params)`` as names with expressions; a comma within brackets belongs to its expression."""
+    found = {}
+    for part in re.split(r",(?![^(]*\))", text) if text.strip() else ():
+        name, equals, expression = (word.strip() for word in part.partition("="))
+        if not equals or not name or not expression:
+            raise UsageError(f"--scale {part.strip()!r} is not NAME=COLUMN, such as 'N=params,D=flops/(6*params)'")
+        found[name] = expression
+    return found
+
+
+def law_table(
+    frame: pl.DataFrame, law: type[Law], scale: Mapping[str, str], loss: str | None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The columns that a law needs of a table's rows, under its own names and with ``row``, and in words what was left out.
+
+    ``scale``: expressions by the law's names, for those that the table calls otherwise; ``loss``: that of the loss. Rows without a
+    finite loss (runs that diverged), with an empty cell, or that repeat another are left out and counted. Raises UsageError, one
+    line, for a column that is not there and a value that cannot be.
+    """
+    wanted = {column.name: column for column in (*law.needs, LOSS)}
+    for name in scale:
+        if name not in wanted:
+            raise unknown(f"column of law {law.name}", name, wanted)
+    result = frame.select("row")
+    for name, column in wanted.items():
+        expression = loss if column is LOSS else scale.get(name)
+        if (found := _values(frame, column, expression)) is not None:
+            result = result.with_columns(found.alias(name))
+    for name, column in wanted.items():
+        if name in result.columns or (column is LOSS and law.loss_optional):
+            continue
+        if not column.otherwise or not {*re.findall(r"[A-Za-z]\w*", column.otherwise)} <= {*result.columns}:
+            option = "--loss" if column is LOSS else f"--scale '{name}=...'"
+            raise UsageError(
+                f"law {law.name} needs {name} ({column.what}); the table has {', '.join(frame.columns)}: say {option}"
+            )
+        result = result.with_columns(sql_column(result, column.otherwise).alias(name))
+    return _cleaned(result, [column for name, column in wanted.items() if name in result.columns])
+
+
+def _values(frame: pl.DataFrame, column: Column, expression: str | None) -> pl.Series | None:
+    """A column of the table by its expression or one of its usual names; None where there is none."""
+    if expression is not None:
+        return sql_column(frame, expression if expression not in frame.columns else f'"{expression}"')
+    return next((frame[name] for name in (column.name, *column.usual) if name in frame.columns), None)
+
+
+def _cleaned(table: pl.DataFrame, columns: list[Column]) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    notes = []
+    for column in columns:
+        table = table.with_columns(_checked(table, column))
+    named = [column.name for column in columns if column is not LOSS]
+    lacking = table.select(pl.any_horizontal(pl.col(name).is_null() for name in named)).to_series()
+    if lacking.any():
+        notes.append(f"left out: {lacking.sum()} rows without a value in {', '.join(named)}")
+        table = table.filter(~lacking)
+    if LOSS in columns and (lost := table["loss"].is_null()).any():
+        notes.append(f"left out: {lost.sum()} runs without a finite loss, which diverged or did not finish")
+        table = table.filter(~lost)
+    once = table.unique([column.name for column in columns], keep="first", maintain_order=True)
+    if len(once) < len(table):
+        notes.append(f"left out: {len(table) - len(once)} rows that repeat another")
+    if once.is_empty():
+        raise UsageError("the table has no row with a value in each column that the law needs")
+    for column in columns:
+        if column.least and (largest := once[column.name].max()) < column.least:  # type: ignore[operator]
+            raise UsageError(
+                f"{column.name} is at most {largest:g}, where a number of {column.what} is meant; with a unit, "
+                f"write --scale '{column.name}=1e9*...'"
+            )
+    return once, tuple(notes)
+
+
+def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
+    """The values of a column, null where there is none. Raises UsageError for one that cannot be."""
+    if column.kind == "label":
+        return table[column.name].cast(pl.String)
+    values = numbers(table, column.name)
+    if column is not LOSS and (wrong := np.isinf(values)).any():
+        raise wrong_cell(table, column.name, int(wrong.argmax()), "is not finite")
+    wrong = values < 0 if column.kind == "rate" else values <= 0
+    if wrong.any():
+        raise wrong_cell(table, column.name, int(wrong.argmax()), "is negative" if column.kind == "rate" else "is not positive")
+    return pl.Series(column.name, np.where(np.isfinite(values), values, np.nan)).fill_nan(None)

@@ -1,0 +1,127 @@
+"""Laws of size and horizon, L(N, D): how any of them is fitted, drawn again, and read for its compute-optimal models."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from hptransfer.base.intervals import Array
+from hptransfer.laws.columns import D, N
+from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
+from hptransfer.laws.least import fit_many
+
+THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss (arXiv 2203.15556, section D.3)
+FEWEST = 3  # different sizes, and horizons
+
+
+class SizeLaw(Law):
+    """A law of the final loss in parameters N and training tokens D, fitted to ln loss by the Huber loss.
+
+    A member says its ``coefficients``, what they predict (`ln_loss`), where fits start (`starts`) and what the paper's names stand
+    for (`named`). Draws are of the Bayesian bootstrap (Rubin, Ann. Statist. 9, 130, 1981), each started at the fit: pairs drawn
+    with replacement lose whole sizes of a small ladder, and their intervals held nine of ten truths rather than eight.
+    """
+
+    needs = (N, D)
+    scale = "N"
+    coefficients: ClassVar[tuple[str, ...]]
+
+    flops_factor: float = Field(6.0, gt=0, description="training FLOPs are this times N times D")
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Of the Huber loss on residuals of ln loss: the last one counts, those before it lead there."""
+        return (THRESHOLD,)
+
+    @property
+    def fixed(self) -> Mapping[int, float]:
+        """Coefficients that are not fitted, by their place."""
+        return {}
+
+    @abstractmethod
+    def ln_loss(self, theta: Array, ln_n: Array, ln_d: Array) -> Array:
+        """ln loss (fits, rows) by coefficients (fits, p) at ln N and ln D, (rows,) or (fits, rows)."""
+
+    @abstractmethod
+    def starts(self, ln_n: Array, ln_d: Array, loss: Array) -> Array:
+        """Coefficients (starts, p) that fits begin with."""
+
+    @abstractmethod
+    def named(self, theta: Array) -> dict[str, Array]:
+        """The parameters (fits,) by the paper's names."""
+
+    def ln_optimum(self, theta: Array, ln_flops: float) -> Array:
+        """ln N (fits,) of the lowest loss at a training compute; nan where the loss does not turn. By a fine grid around a wide
+        one, for laws without a closed form."""
+        ln_nd = ln_flops - np.log(self.flops_factor)
+        low, high = np.full(len(theta), np.log(1e3)), np.full(len(theta), ln_nd - np.log(1e3))
+        turns = np.ones(len(theta), dtype=bool)
+        for _ in range(4):
+            ln_n = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 65)
+            at = self.ln_loss(theta, ln_n, ln_nd - ln_n).argmin(axis=1)
+            turns &= (at > 0) & (at < 64)
+            rows, at = np.arange(len(theta)), np.clip(at, 1, 63)
+            low, high = ln_n[rows, at - 1], ln_n[rows, at + 1]
+        return np.where(turns, (low + high) / 2, np.nan)
+
+    def notes(self, theta: Array, table: pl.DataFrame) -> tuple[str, ...]:
+        """What must be said of a fit (1 + draws, p)."""
+        return ()
+
+    def fit(self, table: pl.DataFrame) -> SizeFitted:
+        """The coefficients of the least Huber loss over all starts, and of `draws` resamples."""
+        free = [k for k in range(len(self.coefficients)) if k not in self.fixed]
+        require_spread(table, self.name, len(free) + 1, N=FEWEST, D=FEWEST)
+        loss, ln_n, ln_d = table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
+
+        def full(theta: Array) -> Array:
+            result = np.empty((len(theta), len(self.coefficients)))
+            result[:, free], result[:, list(self.fixed)] = theta, list(self.fixed.values())
+            return result
+
+        def fitted(starts: Array, weights: Array | None = None) -> tuple[Array, Array]:
+            minima = np.empty(0)
+            for threshold in self.thresholds:
+                starts, minima = fit_many(
+                    lambda theta: self.ln_loss(full(theta), ln_n, ln_d),
+                    np.log(loss),
+                    starts,
+                    weights=weights,
+                    threshold=threshold,
+                )
+            return starts, minima
+
+        found, minima = fitted(self.starts(ln_n, ln_d, loss)[:, free])
+        best = found[minima.argmin()]
+        weights = np.random.default_rng(self.seed).exponential(size=(self.draws, len(loss)))
+        theta = full(np.vstack([best, fitted(np.tile(best, (self.draws, 1)), weights)[0]]))
+        return SizeFitted(self, intervals(self.named(theta)), len(table), theta, notes=self.notes(theta, table))
+
+
+@dataclass(frozen=True)
+class SizeFitted(Fitted):
+    """A `SizeLaw` with its coefficients ``theta`` (1 + draws, p), those of the fit first."""
+
+    law: SizeLaw
+    theta: Array
+
+    def predict(self, table: pl.DataFrame) -> Array:
+        """See `Fitted.predict`."""
+        return np.exp(self.law.ln_loss(self.theta, np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())))
+
+    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+        """The size of the lowest loss along N D = flops / `flops_factor`; without those at which the loss does not turn."""
+        found = []
+        for compute in flops:
+            ln_n = self.law.ln_optimum(self.theta, float(np.log(compute)))
+            if np.isfinite(ln_n[0]):
+                n = np.exp(ln_n)
+                d = compute / self.law.flops_factor / n
+                found.append(Optimum(compute, interval(n), interval(d), interval(d / n)))
+        return tuple(found)
