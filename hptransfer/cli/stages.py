@@ -177,6 +177,31 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     options.as_json(parser)
 
 
+def _laws(parser: argparse.ArgumentParser) -> None:
+    actions = ("fit", "predict", "plot", "compare", "sensitivity")
+    parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
+    laws = "chinchilla, isoflop, envelope, farseer, skaling, annealing, multi-power, t2, progress"
+    parser.add_argument("law", nargs="?", metavar="LAW", help=laws)
+    parser.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL, one row per run, or per step of a law of curves")
+    parser.add_argument(
+        "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
+    )
+    parser.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged (loss)")
+    parser.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+    parser.add_argument("--hold-out", metavar="SQL", help="rows that are predicted and not fitted (a check on the largest scale)")
+    conventions = "all, non_embedding, matrices_and_readout, standard, best_fit"
+    parser.add_argument("--convention", metavar="NAME", help=f"how parameters are counted: {conventions}")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the law; repeatable")
+    parser.add_argument(
+        "--flops", metavar="C[,C]", help="training budgets whose optimum is asked for (decades from the largest run)"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--at", action="append", default=[], metavar="N=1e9,D=2e10", help="what to predict; repeatable")
+    where.add_argument("--to", metavar="FILE", help="a table of what to predict, such as another schedule's steps")
+    options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/)")
+    options.as_json(parser)
+
+
 # -- all commands ------------------------------------------------------------------------------------------------------
 
 # The fits behind a refused prediction are small. On a machine that trains beside, the threads of a BLAS wait for each other:
@@ -236,6 +261,12 @@ STAGES = {
             "whether every role moves by the same amount at every width, as slopes with a verdict",
             _coordcheck,
             "hptransfer.coordcheck.command:main",
+        ),
+        Stage(
+            "laws",
+            "scaling laws: fit one to a table of runs, predict from it, compare laws on held-out scales",
+            _laws,
+            "hptransfer.laws.command:main",
         ),
         Stage("export", "the configuration for another trainer", _export, "hptransfer.export.command:main"),
         Stage(

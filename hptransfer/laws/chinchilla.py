@@ -24,10 +24,10 @@ class Chinchilla(SizeLaw):
     """Approach 3 of arXiv 2203.15556 as it was mended by Besiroglu et al. (arXiv 2404.10102): the sum, not the mean, of Huber
     losses.
 
-    ``estimator``: Epoch has two. ``huber`` minimises the Huber loss with its threshold of 1e-3 (their text); ``likelihood`` is what
-    their notebook and their printed values are: a Huber density whose scale is fitted too. Its threshold then falls to 1e-8, far
-    below any residual, so that it is the least absolute deviation of ln loss. ``E``: the asymptote, nats per token, where it is
-    to be fixed.
+    ``estimator``: Epoch has two. ``huber`` minimises the Huber loss with its threshold of 1e-3 (their text). ``likelihood`` is
+    what their notebook and their printed values are: a Huber density whose scale is fitted too. Its threshold then falls to 1e-8,
+    far below any residual, so that it is the least absolute deviation of ln loss. ``E``: the asymptote, nats per token, where it
+    is to be fixed.
     """
 
     name = "chinchilla"

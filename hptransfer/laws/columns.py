@@ -49,15 +49,15 @@ def assignments(text: str) -> dict[str, str]:
 
 
 def law_table(
-    frame: pl.DataFrame, law: type[Law], scale: Mapping[str, str], loss: str | None
+    frame: pl.DataFrame, law: type[Law], scale: Mapping[str, str], loss: str | None, *, to_predict: bool = False
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The columns that a law needs of a table's rows, under its own names and with ``row``, and in words what was left out.
 
-    ``scale``: expressions by the law's names, for those that the table calls otherwise; ``loss``: that of the loss. Rows without a
-    finite loss (runs that diverged), with an empty cell, or that repeat another are left out and counted. Raises UsageError, one
-    line, for a column that is not there and a value that cannot be.
+    ``scale``: expressions by the law's names, for those that the table calls otherwise; ``loss``: that of the loss. Rows without
+    a finite loss (runs that diverged), with an empty cell, or that repeat another are left out and counted. Rows ``to_predict``
+    need no loss. Raises UsageError, one line, for a column that is not there and a value that cannot be.
     """
-    wanted = {column.name: column for column in (*law.needs, LOSS)}
+    wanted = {column.name: column for column in (*law.needs, *([] if to_predict else [LOSS]))}
     for name in scale:
         if name not in wanted:
             raise unknown(f"column of law {law.name}", name, wanted)
@@ -69,7 +69,8 @@ def law_table(
     for name, column in wanted.items():
         if name in result.columns or (column is LOSS and law.loss_optional):
             continue
-        if not column.otherwise or not {*re.findall(r"[A-Za-z]\w*", column.otherwise)} <= {*result.columns}:
+        named = re.findall(r"[A-Za-z]\w*", re.sub("'.*?'", "", column.otherwise))
+        if not column.otherwise or not {*named} <= {*result.columns}:
             option = "--loss" if column is LOSS else f"--scale '{name}=...'"
             raise UsageError(
                 f"law {law.name} needs {name} ({column.what}); the table has {', '.join(frame.columns)}: say {option}"
@@ -97,13 +98,14 @@ def _cleaned(table: pl.DataFrame, columns: list[Column]) -> tuple[pl.DataFrame, 
     if LOSS in columns and (lost := table["loss"].is_null()).any():
         notes.append(f"left out: {lost.sum()} runs without a finite loss, which diverged or did not finish")
         table = table.filter(~lost)
-    once = table.unique([column.name for column in columns], keep="first", maintain_order=True)
+    once = table.unique([column.name for column in columns], keep="first", maintain_order=True) if LOSS in columns else table
     if len(once) < len(table):
         notes.append(f"left out: {len(table) - len(once)} rows that repeat another")
     if once.is_empty():
         raise UsageError("the table has no row with a value in each column that the law needs")
     for column in columns:
-        if column.least and (largest := once[column.name].max()) < column.least:  # type: ignore[operator]
+        largest = float(once[column.name].max() or 0) if column.least else 0.0  # type: ignore[arg-type]
+        if largest < column.least:
             raise UsageError(
                 f"{column.name} is at most {largest:g}, where a number of {column.what} is meant; with a unit, "
                 f"write --scale '{column.name}=1e9*...'"

@@ -1,4 +1,4 @@
-"""Robust least squares of many fits at once: the starts of one fit, or the resamples of its bootstrap, side by side in one array."""
+"""Robust least squares of many fits at once: the starts of one fit, or the resamples of its bootstrap, side by side."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def huber(residual: Array, threshold: float) -> Array:
 def fit_many(
     form: Form, y: Array, starts: Array, *, weights: Array | None = None, threshold: float = math.inf
 ) -> tuple[Array, Array]:
-    """The parameters (fits, p) that minimise sum weight * huber(form - y) from each of ``starts`` (fits, p), and the minima (fits,).
+    """The parameters (fits, p) that minimise sum weight * huber(form - y) from each of ``starts`` (fits, p); the minima (fits,).
 
     ``y`` (n,), ``weights`` (fits, n), 1 unless given. Damped Gauss-Newton steps (Levenberg, Marquardt) with the weights of
-    iteratively reweighted least squares; a step that does not lower the objective is taken back. A fit that meets no finite number
-    stays where it was, with an infinite minimum.
+    iteratively reweighted least squares; a step that does not lower the objective is taken back. A fit that meets no finite
+    number stays where it was, with an infinite minimum.
     """
     size = max(1, CHUNK // len(y))
     every = np.ones((1, len(y))) if weights is None else weights

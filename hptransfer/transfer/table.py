@@ -87,7 +87,7 @@ def condition(frame: pl.DataFrame, text: str) -> pl.Series:
 def sql_column(frame: pl.DataFrame, text: str) -> pl.Series:
     """An SQL expression over a table's columns, one value per row. Raises UsageError where it is none."""
     try:
-        return frame.select(pl.sql_expr(text).alias("value")).to_series()
+        return frame.with_columns(pl.sql_expr(text).alias("\0"))["\0"]  # with the others, so that a constant has every row
     except pl.exceptions.PolarsError as error:
         raise UsageError(f"expression {text!r}: {first_line(error)}") from None
 

@@ -1,0 +1,166 @@
+"""``hptransfer laws``: fit a scaling law to a table of runs or a store, and predict from it; compare laws, and shake them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from hptransfer import cli
+from hptransfer.base.config import checked
+from hptransfer.base.errors import UsageError
+from hptransfer.base.words import ends, plain
+from hptransfer.laws import LAWS
+from hptransfer.laws.columns import assignments, law_table
+from hptransfer.laws.counts import count
+from hptransfer.laws.law import Law
+from hptransfer.laws.sensitivity import sensitivity
+from hptransfer.laws.study import Study, predicted_intervals, study
+from hptransfer.transfer.table import frame_of_table, read_table
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit code 0; 1 where the rows cannot say what the law asks; errors are raised."""
+    if not args.table:
+        raise UsageError("say which runs with --table FILE")
+    frame = read_table(args.table, args.where)
+    scale = assignments(args.scale)
+    if args.convention:
+        if "N" in scale:
+            raise UsageError("--convention counts N, and --scale says it too; leave one out")
+        frame, scale = frame.with_columns(count(frame, args.convention).alias("N")), scale | {"N": "N"}
+    actions = {"fit": _fit, "predict": _predict, "plot": _plot, "sensitivity": _sensitivity}
+    actions[args.action](args, frame, scale)
+    return 0
+
+
+def _law(args: argparse.Namespace) -> Law:
+    """The law that is named, with its options."""
+    if not args.law:
+        raise UsageError(f"laws {args.action} needs the name of a law: {', '.join(LAWS.names())}")
+    given: dict[str, Any] = {}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--option {text!r} is not NAME=VALUE")
+        given[name] = yaml.safe_load(value)
+    return checked(LAWS.get(args.law), given, f"law {args.law}")
+
+
+def _study(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Study:
+    return study(frame, _law(args), scale, args.loss, args.hold_out)
+
+
+def _fit(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
+    found = _study(args, frame, scale)
+    _say(found, _budgets(args))
+    cli.finish(args, found.as_dict(_budgets(args)))
+
+
+def _budgets(args: argparse.Namespace) -> tuple[float, ...]:
+    """Training FLOPs at which the optimum is asked for."""
+    return tuple(_number(text, "--flops") for text in cli.names(args.flops or ""))
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"{option}: {text!r} is no positive number")
+    return value
+
+
+def _say(found: Study, flops: tuple[float, ...]) -> None:
+    rows = [[name, plain(one.value, 4), ends(one, lambda end: plain(end, 4))] for name, one in found.fitted.parameters.items()]
+    cli.table(f"{found.law.name}: {found.law.summary}; {found.fitted.points} runs", ["parameter", "value", "80 % interval"], rows)
+    best = [
+        [plain(one.flops), *(f"{plain(value.value)} ({ends(value)})" for value in (one.N, one.D, one.tokens_per_parameter))]
+        for one in found.optimal(flops)
+    ]
+    if best:
+        cli.table("compute-optimal; intervals 80 %", ["FLOPs", "parameters", "tokens", "tokens per parameter"], best)
+    held = found.held_out
+    if held.mean_relative_error is not None and held.max_relative_error is not None:
+        error = f"mean error {held.mean_relative_error:.3%} of the loss, largest {held.max_relative_error:.3%}"
+        cli.console.print(f"held out ({held.where}, {held.rows} runs): {error}")
+    else:
+        cli.console.print(f"nothing is held out: {held.reason}")
+    for note in found.notes:
+        cli.console.print(f"note: {note}")
+
+
+def _predict(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
+    """Losses of the rows of another table, of places that are said one by one, or of what is held out."""
+    found = _study(args, frame, scale)
+    if args.to:
+        asked, notes = law_table(read_table(args.to), type(found.law), scale, None, to_predict=True)
+    elif args.at:
+        places = [{name: _value(name, text) for name, text in assignments(at).items()} for at in args.at]
+        asked, notes = law_table(frame_of_table(places), type(found.law), {}, None, to_predict=True)
+    else:
+        asked, notes = found.table.filter("held_out") if args.hold_out else found.table, ()
+    predicted = predicted_intervals(found.fitted.predict(asked))
+    named = [column.name for column in found.law.needs]
+    rows = [dict(zip(named, row, strict=True)) for row in asked.select(named).iter_rows()]
+    shown = [
+        [
+            *(value if isinstance(value, str) else plain(value) for value in row.values()),
+            f"{one.value:.4f}",
+            ends(one, "{:.4f}".format),
+        ]
+        for row, one in zip(rows, predicted, strict=True)
+    ]
+    cli.table(f"{found.law.name}: predicted loss, a model's output", [*named, "loss", "80 % interval"], shown)
+    for note in (*found.notes, *notes):
+        cli.console.print(f"note: {note}")
+    results = [row | {"loss": one.model_dump()} for row, one in zip(rows, predicted, strict=True)]
+    cli.finish(args, {"law": found.law.name, "predicted": results, "notes": [*found.notes, *notes]})
+
+
+def _value(name: str, text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
+    from hptransfer.report.build import write_law  # altair takes a second
+    from hptransfer.report.laws import law_page
+
+    found = _study(args, frame, scale)
+    folder = Path(args.output or f"reports/law-{found.law.name}")
+    _say(found, _budgets(args))
+    written = write_law(folder, *law_page(str(args.table), found, _budgets(args)))
+    cli.finish(args, found.as_dict(_budgets(args)), written=written)
+
+
+def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
+    law = _law(args)
+    table, notes = law_table(frame, type(law), scale, args.loss)
+    flops = _budgets(args) or (6 * float((table["N"] * table["D"]).max()) if "D" in table.columns else math.nan,)  # type: ignore[arg-type]
+    ratio, moved = sensitivity(law, table, flops[0])
+    names = [name for name in moved[0].parameters if name not in ("A", "B")]
+    rows = [
+        [
+            one.perturbation,
+            *(plain(one.parameters[name], 4) for name in names),
+            "-" if one.tokens_per_parameter is None else plain(one.tokens_per_parameter),
+            "inside" if one.inside else "outside",
+        ]
+        for one in moved
+    ]
+    as_is = "no optimum" if ratio is None else f"{plain(ratio.value)} tokens per parameter ({ends(ratio)})"
+    title = f"{law.name} if parameters were counted otherwise; as they are, at {plain(flops[0])} FLOPs: {as_is}"
+    cli.table(title, ["N becomes", *names, "tokens per parameter", "of the 80 % interval"], rows)
+    for note in notes:
+        cli.console.print(f"note: {note}")
+    result = {"law": law.name, "flops": flops[0], "tokens_per_parameter": ratio and ratio.model_dump()}
+    cli.finish(args, result | {"perturbations": [asdict(one) for one in moved], "notes": list(notes)})

@@ -1,0 +1,251 @@
+"""IsoFLOP profiles: the best tokens per parameter at each compute budget, and how it moves with compute (arXiv 2203.15556,
+approach 2; arXiv 2512.05620, figure 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from hptransfer.base.errors import CheckFailed
+from hptransfer.base.intervals import Array, Interval
+from hptransfer.laws.columns import FLOPS, Column, D, N
+from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals
+
+ARM = Column("arm", "what is compared", "label", otherwise="'all'")
+SAME_BUDGET = 1.15  # runs of one budget differ by less: whole batches, and models that are not quite of a size
+FEWEST = 3  # sizes of a budget: a parabola
+
+
+class IsoFlop(Law):
+    """A parabola of the loss in ln tokens per parameter at every budget; its vertex is the optimum, and a power law of compute
+    goes through the vertices. Without losses every row is an optimum that somebody found.
+
+    ``fit_by``: ``parabola`` fits each budget by itself, ``joint`` gives all budgets of an arm one curvature and puts their
+    vertices on the power law, which budgets of three or four sizes need. The noise is pooled over all budgets; losses are drawn
+    anew with it, its own uncertainty included. What a parabola misses of a lopsided profile counts as noise. With several arms
+    their ratios come from the same draws.
+    """
+
+    name = "isoflop"
+    summary = "a parabola of the loss in tokens per parameter at each compute budget (approach 2 of Hoffmann et al.)"
+    needs = (FLOPS, N, D, ARM)
+    scale = "flops"
+    loss_optional = True
+
+    fit_by: Literal["parabola", "joint"] = "parabola"
+
+    def fit(self, table: pl.DataFrame) -> IsoFlopFitted:
+        """See `Law.fit`."""
+        rng = np.random.default_rng(self.seed)
+        arms = {str(name[0]): rows for name, rows in table.partition_by("arm", as_dict=True, maintain_order=True).items()}
+        found = {name: self._arm(name, rows, rng) for name, rows in arms.items()}
+        named = {}
+        for name, arm in found.items():
+            before = f"{name}." if len(found) > 1 else ""
+            named |= {f"{before}{what}": values for what, values in arm.named.items()}
+        first, *others = found
+        for name in others:
+            ratio = found[name].named["tokens_per_parameter"] / found[first].named["tokens_per_parameter"]
+            named[f"{name}/{first}.tokens_per_parameter"] = ratio
+        notes = tuple(f"{name}: {note}" if len(found) > 1 else note for name, arm in found.items() for note in arm.notes)
+        return IsoFlopFitted(self, intervals(named), len(table), notes=notes, arms=found)
+
+    def _arm(self, name: str, rows: pl.DataFrame, rng: np.random.Generator) -> Profiles:
+        if "loss" not in rows.columns:
+            return _of_optima(rows, self.draws, rng)
+        budgets, notes = [], []
+        for part in by_budget(rows):
+            ln_ratio = np.log((part["D"] / part["N"]).to_numpy())
+            flops = float(np.exp(np.log(part["flops"].to_numpy()).mean()))
+            if len(set(ln_ratio)) < FEWEST:
+                notes.append(f"budget {flops:.3g}: left out, {len(set(ln_ratio))} sizes are no parabola")
+            else:
+                budgets.append(Budget(flops, ln_ratio, np.log(part["N"].to_numpy()), part["loss"].to_numpy()))
+        if not budgets:
+            raise CheckFailed(f"law isoflop needs {FEWEST} or more sizes at a budget; arm {name}: {'; '.join(notes)}")
+        fit = _joint if self.fit_by == "joint" and len(budgets) > 1 else _apart
+        return fit(name, budgets, self.draws, rng, notes)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The runs of one budget, ``flops`` each: ln tokens per parameter, ln parameters, loss (runs,)."""
+
+    flops: float
+    ln_ratio: Array
+    ln_n: Array
+    loss: Array
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The vertices of an arm: ln tokens per parameter, ln N and the loss there (1 + draws, budgets), and the curvature of the
+    loss in ln tokens per parameter (1 + draws, budgets), of budgets ``flops`` (budgets,)."""
+
+    flops: Array
+    ln_ratio: Array
+    ln_n: Array
+    loss: Array
+    curvature: Array
+    notes: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> dict[str, Array]:
+        """Exponents of the best N and D in compute, where there are two budgets, and the geometric mean of the best tokens per
+        parameter."""
+        found = {}
+        if len(self.flops) > 1:
+            a, b = (_line(np.log(self.flops), values)[1] for values in (self.ln_n, self.ln_n + self.ln_ratio))
+            found = {"a": a, "b": b}
+        return found | {"tokens_per_parameter": np.exp(self.ln_ratio.mean(axis=1))}
+
+    def at(self, flops: Array) -> tuple[Array, Array, Array, Array]:
+        """ln tokens per parameter, ln N, ln loss and ln curvature (1 + draws, rows) at budgets (rows,), each on a line in ln
+        compute."""
+        x = np.log(flops)
+        parts = (self.ln_ratio, self.ln_n, np.log(self.loss), np.log(np.maximum(self.curvature, 1e-12)))
+        ln_ratio, ln_n, ln_loss, ln_curvature = (
+            middle[:, None] + slope[:, None] * (x - np.log(self.flops).mean())
+            for middle, slope in (_line(np.log(self.flops), values) for values in parts)
+        )
+        return ln_ratio, ln_n, ln_loss, ln_curvature
+
+
+@dataclass(frozen=True)
+class IsoFlopFitted(Fitted):
+    """`IsoFlop` fitted: the vertices of every arm."""
+
+    arms: dict[str, Profiles] = field(kw_only=True)
+
+    def predict(self, table: pl.DataFrame) -> Array:
+        """Of budgets beyond the fitted ones by the power laws of the vertex, its loss and the curvature."""
+        result = np.full((1 + self.law.draws, len(table)), np.nan)
+        for name, arm in self.arms.items():
+            rows = np.flatnonzero((table["arm"] == name).to_numpy())
+            ln_ratio, _, ln_loss, ln_curvature = arm.at(table["flops"].to_numpy()[rows])
+            apart = np.log((table["D"] / table["N"]).to_numpy())[rows] - ln_ratio
+            result[:, rows] = np.exp(ln_loss) + np.exp(ln_curvature) * apart**2
+        return result
+
+    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+        """On the power laws of the only arm; none where there are several, or one budget."""
+        if len(self.arms) > 1:
+            return ()
+        arm = next(iter(self.arms.values()))
+        if len(arm.flops) < 2:
+            return ()
+        ln_ratio, ln_n, _, _ = arm.at(np.asarray(flops))
+        return tuple(
+            Optimum(compute, interval(np.exp(n)), interval(np.exp(n + ratio)), interval(np.exp(ratio)))
+            for compute, n, ratio in zip(flops, ln_n.T, ln_ratio.T, strict=True)
+        )
+
+    @property
+    def vertices(self) -> list[tuple[str, float, Interval, float]]:
+        """Of every budget: arm, FLOPs, best tokens per parameter, loss there."""
+        return [
+            (name, float(arm.flops[k]), interval(np.exp(arm.ln_ratio[:, k])), float(arm.loss[0, k]))
+            for name, arm in self.arms.items()
+            for k in range(len(arm.flops))
+        ]
+
+
+def by_budget(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows of every budget, smallest first: a budget ends where the next run has `SAME_BUDGET` times the FLOPs."""
+    ordered = rows.sort("flops")
+    flops = ordered["flops"].to_list()
+    cuts = [0, *(k for k, (one, other) in enumerate(pairwise(flops), 1) if other > SAME_BUDGET * one), len(flops)]
+    return (ordered[start:end] for start, end in pairwise(cuts))
+
+
+def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
+    """A parabola for each budget."""
+    designs = [np.vander(one.ln_ratio - one.ln_ratio.mean(), 3) for one in budgets]
+    losses = _drawn([one.loss for one in budgets], designs, draws, rng)
+    kept, ratio, loss, curvature = [], [], [], []
+    for one, design, drawn in zip(budgets, designs, losses, strict=True):
+        bend, slope, level = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
+        with np.errstate(all="ignore"):
+            at = np.where(bend > 0, -slope / (2 * bend), np.nan)
+        vertex = at + one.ln_ratio.mean()
+        if not one.ln_ratio.min() <= vertex[0] <= one.ln_ratio.max():
+            low, high = np.exp([one.ln_ratio.min(), one.ln_ratio.max()])
+            notes.append(
+                f"budget {one.flops:.3g}: left out, the loss does not turn between {low:.3g} and {high:.3g} tokens per parameter"
+            )
+            continue
+        kept.append(one)
+        ratio.append(vertex)
+        loss.append(level - bend * at**2)
+        curvature.append(bend)
+    if not kept:
+        raise CheckFailed(f"law isoflop: arm {name}: {'; '.join(notes)}")
+    return _profiles(kept, np.stack(ratio, 1), np.stack(loss, 1), np.stack(curvature, 1), notes)
+
+
+def _joint(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
+    """One curvature, the vertices on a line in ln compute: loss = level + slope u + tilt u ln C + bend u^2, linear in all."""
+    ln_flops = np.log([one.flops for one in budgets])
+    middle, centre = np.concatenate([one.ln_ratio for one in budgets]).mean(), ln_flops.mean()
+    blocks = []
+    for k, one in enumerate(budgets):
+        u = one.ln_ratio - middle
+        level = np.zeros((len(u), len(budgets)))
+        level[:, k] = 1
+        blocks.append(np.column_stack([u**2, u, u * (ln_flops[k] - centre), level]))
+    design, loss = np.concatenate(blocks), np.concatenate([one.loss for one in budgets])
+    (drawn,) = _drawn([loss], [design], draws, rng)
+    bend, slope, tilt, *levels = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
+    if bend[0] <= 0:
+        raise CheckFailed(f"law isoflop: arm {name}: the loss does not turn in tokens per parameter")
+    with np.errstate(all="ignore"):
+        at = -(slope[:, None] + tilt[:, None] * (ln_flops - centre)) / (2 * np.where(bend > 0, bend, np.nan)[:, None])
+    for k, one in enumerate(budgets):
+        if not one.ln_ratio.min() <= at[0, k] + middle <= one.ln_ratio.max():
+            notes.append(f"budget {one.flops:.3g}: the vertex is outside its sizes, by what the other budgets show")
+    return _profiles(budgets, at + middle, np.stack(levels, 1) - bend[:, None] * at**2, np.tile(bend, (len(budgets), 1)).T, notes)
+
+
+def _profiles(budgets: Sequence[Budget], ln_ratio: Array, loss: Array, curvature: Array, notes: Sequence[str]) -> Profiles:
+    """With ln N at the vertices: on a line in ln tokens per parameter, which it is where the compute is N D."""
+    ln_n = []
+    for k, one in enumerate(budgets):
+        middle, slope = _line(one.ln_ratio, one.ln_n[None])
+        ln_n.append(middle + slope * (ln_ratio[:, k] - one.ln_ratio.mean()))
+    return Profiles(np.array([one.flops for one in budgets]), ln_ratio, np.stack(ln_n, 1), loss, curvature, tuple(notes))
+
+
+def _drawn(losses: Sequence[Array], designs: Sequence[Array], draws: int, rng: np.random.Generator) -> list[Array]:
+    """Losses (1 + draws, runs) of every part: as measured, then the fit's with noise of the size that all parts show together."""
+    fits = [design @ np.linalg.lstsq(design, loss, rcond=None)[0] for loss, design in zip(losses, designs, strict=True)]
+    freedom = sum(len(loss) - design.shape[1] for loss, design in zip(losses, designs, strict=True))
+    left = sum(float(((loss - fit) ** 2).sum()) for loss, fit in zip(losses, fits, strict=True))
+    if freedom < 1:
+        raise CheckFailed("law isoflop: as many runs as the parabolas have numbers leave nothing for an interval; add a size")
+    scale = np.sqrt(left / rng.chisquare(freedom, (draws, 1)))
+    return [np.vstack([loss, loss + scale * rng.standard_normal((draws, len(loss)))]) for loss in losses]
+
+
+def _of_optima(rows: pl.DataFrame, draws: int, rng: np.random.Generator) -> Profiles:
+    """Optima that somebody found: their scatter about a power law is the noise."""
+    flops, ln_n, ln_d = (rows["flops"].to_numpy(), *(np.log(rows[name].to_numpy()) for name in ("N", "D")))
+    if len(rows) < 3 or len(set(flops)) < 3:
+        raise CheckFailed(f"law isoflop needs the optima of 3 or more budgets, there are {len(set(flops))}")
+    design = np.vander(np.log(flops) - np.log(flops).mean(), 2)
+    (ln_n_drawn,), (ln_d_drawn,) = (_drawn([values], [design], draws, rng) for values in (ln_n, ln_d))
+    nothing = np.full(ln_n_drawn.shape, np.nan)
+    notes = ("every row is an optimum that somebody found: there are no losses",)
+    return Profiles(flops, ln_d_drawn - ln_n_drawn, ln_n_drawn, nothing, nothing, notes)
+
+
+def _line(x: Array, y: Array) -> tuple[Array, Array]:
+    """Value at the mean of x (n,) and slope (rows,) of the least-squares line through y (rows, n)."""
+    centred = x - x.mean()
+    spread = (centred**2).sum()
+    slope = y @ centred / spread if spread > 0 else np.zeros(len(y))
+    return y.mean(axis=1), slope

@@ -1,0 +1,130 @@
+"""A law on a table: the fit, what it gets wrong on rows that it did not see, and how far a miscount would move it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.base.intervals import TAIL, Array, Interval
+from hptransfer.laws.columns import law_table
+from hptransfer.laws.law import Fitted, Law, Optimum
+from hptransfer.transfer.table import condition
+
+CHECK_DRAWS = 200  # of a fit that only says what is held out
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well rows were predicted that the fit had not seen. ``where``: which they are, in words; errors relative to the loss;
+    ``coverage_80``: share whose loss is inside the 80 % interval of the curve, which holds no noise of a run. ``reason``: why
+    nothing was held out."""
+
+    where: str
+    rows: int
+    mean_relative_error: float | None = None
+    max_relative_error: float | None = None
+    coverage_80: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A law fitted to a table. ``table``: the rows that were read, under the law's names, with ``held_out``."""
+
+    law: Law
+    table: pl.DataFrame
+    fitted: Fitted
+    held_out: HeldOut
+    notes: tuple[str, ...]
+
+    def optimal(self, flops: tuple[float, ...] = ()) -> tuple[Optimum, ...]:
+        """At these training budgets; by default at the decades from the largest measured one to 1,000 times it."""
+        return self.fitted.optimal(flops or self.budgets)
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Decades of training FLOPs from that of the largest run on."""
+        if "flops" in self.table.columns:
+            largest = float(self.table["flops"].to_numpy().max())
+        elif {"N", "D"} <= {*self.table.columns}:
+            largest = 6 * float((self.table["N"] * self.table["D"]).to_numpy().max())
+        else:
+            return ()
+        return tuple(float(f"1e{math.floor(math.log10(largest)) + k}") for k in range(4))
+
+    def as_dict(self, flops: tuple[float, ...] = ()) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "law": self.law.name,
+            "parameters": {name: value.model_dump() for name, value in self.fitted.parameters.items()},
+            "optimal": [_plain(one) for one in self.optimal(flops)],
+            "held_out": asdict(self.held_out),
+            "points": self.fitted.points,
+            "notes": list(self.notes),
+        }
+
+
+def study(frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | None = None, hold_out: str | None = None) -> Study:
+    """Fit a law to the rows of a table. ``scale``, ``loss``: see `law_table`. ``hold_out``: an SQL condition over the table's own
+    columns; the rows for which it holds are predicted by a fit to the others. Without it everything is fitted, and the largest
+    scale is predicted by another fit to the rest, as a check."""
+    asked = condition(frame, hold_out) if hold_out else None
+    table, notes = law_table(frame, type(law), scale, loss)
+    if asked is not None:
+        table = table.join(frame.select("row", asked.alias("held_out")), on="row", how="left", maintain_order="left")
+        if not table["held_out"].any():
+            raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")
+        fitted = law.fit(table.filter(~pl.col("held_out")))
+        held = _error(fitted, table.filter("held_out"), str(hold_out))
+        notes = (*notes, "the fit has not seen the rows that are held out")
+    else:
+        table, fitted = table.with_columns(pl.Series("held_out", law.held_out(table))), law.fit(table)
+        held = _check(law, table)
+    return Study(law, table, fitted, held, (*notes, *fitted.notes))
+
+
+def _check(law: Law, table: pl.DataFrame) -> HeldOut:
+    """What a fit without the largest scale says of it."""
+    rest, last = table.filter(~pl.col("held_out")), table.filter("held_out")
+    if last.is_empty() or "loss" not in table.columns:
+        return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out")
+    where = f"{law.scale} >= {last[law.scale].to_numpy().min():.4g}"
+    try:
+        return _error(law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest), last, where)
+    except CheckFailed as error:
+        return HeldOut(where, 0, reason=f"without them: {error}")
+
+
+def _error(fitted: Fitted, table: pl.DataFrame, where: str) -> HeldOut:
+    """Of rows that were not fitted. Rows of which the law says nothing do not count."""
+    if "loss" not in table.columns:
+        return HeldOut(where, 0, reason="the table has no losses")
+    predicted, loss = fitted.predict(table), table["loss"].to_numpy()
+    said = np.isfinite(predicted[0])
+    if not said.any():
+        return HeldOut(where, 0, reason="the law says nothing of them")
+    error = np.abs(predicted[0] / loss - 1)[said]
+    low, high = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
+    inside = (low <= loss[said]) & (loss[said] <= high)
+    return HeldOut(where, int(said.sum()), float(error.mean()), float(error.max()), float(inside.mean()))
+
+
+def predicted_intervals(predicted: Array) -> list[Interval]:
+    """The 80 % interval of every row of predictions (1 + draws, rows)."""
+    low, high = np.nanquantile(predicted, [TAIL, 1 - TAIL], axis=0)
+    return [
+        Interval(value=float(v), low=float(min(v, a)), high=float(max(v, b)))
+        for v, a, b in zip(predicted[0], low, high, strict=True)
+    ]
+
+
+def _plain(one: Optimum) -> dict[str, Any]:
+    named = {"N": one.N, "D": one.D, "tokens_per_parameter": one.tokens_per_parameter}
+    values = {"flops": one.flops} | {name: value.value for name, value in named.items()}
+    return values | {"intervals": {name: {"low": value.low, "high": value.high} for name, value in named.items()}}
