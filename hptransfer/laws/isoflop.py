@@ -25,8 +25,8 @@ class IsoFlop(Law):
     """A parabola of the loss in ln tokens per parameter at every budget; its vertex is the optimum, and a power law of compute
     goes through the vertices. Without losses every row is an optimum that somebody found.
 
-    ``fit_by``: ``parabola`` fits each budget by itself, ``joint`` gives all budgets of an arm one curvature and puts their
-    vertices on the power law, which budgets of three or four sizes need. The noise is pooled over all budgets; losses are drawn
+    ``fit_by``: ``parabola`` fits each budget by itself, ``joint`` puts the slopes and curvatures of an arm's budgets on
+    lines in ln compute, which budgets of three or four sizes need. The noise is pooled over all budgets; losses are drawn
     anew with it, its own uncertainty included. What a parabola misses of a lopsided profile counts as noise. With several arms
     their ratios come from the same draws.
     """
@@ -44,7 +44,7 @@ class IsoFlop(Law):
         rng = np.random.default_rng(self.seed)
         arms = {str(name[0]): rows for name, rows in table.partition_by("arm", as_dict=True, maintain_order=True).items()}
         found = {name: self._arm(name, rows, rng) for name, rows in arms.items()}
-        named = {}
+        named: dict[str, Array] = {}
         for name, arm in found.items():
             before = f"{name}." if len(found) > 1 else ""
             named |= {f"{before}{what}": values for what, values in arm.named.items()}
@@ -100,7 +100,7 @@ class Profiles:
         parameter."""
         found = {}
         if len(self.flops) > 1:
-            a, b = (_line(np.log(self.flops), values)[1] for values in (self.ln_n, self.ln_n + self.ln_ratio))
+            a, b = (line(np.log(self.flops), values)[1] for values in (self.ln_n, self.ln_n + self.ln_ratio))
             found = {"a": a, "b": b}
         return found | {"tokens_per_parameter": np.exp(self.ln_ratio.mean(axis=1))}
 
@@ -108,10 +108,11 @@ class Profiles:
         """ln tokens per parameter, ln N, ln loss and ln curvature (1 + draws, rows) at budgets (rows,), each on a line in ln
         compute."""
         x = np.log(flops)
-        parts = (self.ln_ratio, self.ln_n, np.log(self.loss), np.log(np.maximum(self.curvature, 1e-12)))
+        positive = (np.where(values > 0, values, np.nan) for values in (self.loss, self.curvature))
+        parts = (self.ln_ratio, self.ln_n, *map(np.log, positive))
         ln_ratio, ln_n, ln_loss, ln_curvature = (
             middle[:, None] + slope[:, None] * (x - np.log(self.flops).mean())
-            for middle, slope in (_line(np.log(self.flops), values) for values in parts)
+            for middle, slope in (line(np.log(self.flops), values) for values in parts)
         )
         return ln_ratio, ln_n, ln_loss, ln_curvature
 
@@ -189,7 +190,8 @@ def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Gene
 
 
 def _joint(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
-    """One curvature, the vertices on a line in ln compute: loss = level + slope u + tilt u ln C + bend u^2, linear in all."""
+    """Slope and curvature of all budgets on lines in ln compute: loss = level + (s + s' ln C) u + (c + c' ln C) u^2, linear in
+    all but the vertex. The curvature goes with the loss above the asymptote, which falls with compute."""
     ln_flops = np.log([one.flops for one in budgets])
     middle, centre = np.concatenate([one.ln_ratio for one in budgets]).mean(), ln_flops.mean()
     blocks = []
@@ -197,25 +199,27 @@ def _joint(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Gene
         u = one.ln_ratio - middle
         level = np.zeros((len(u), len(budgets)))
         level[:, k] = 1
-        blocks.append(np.column_stack([u**2, u, u * (ln_flops[k] - centre), level]))
+        apart = ln_flops[k] - centre
+        blocks.append(np.column_stack([u**2, u**2 * apart, u, u * apart, level]))
     design, loss = np.concatenate(blocks), np.concatenate([one.loss for one in budgets])
     (drawn,) = _drawn([loss], [design], draws, rng)
-    bend, slope, tilt, *levels = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
-    if bend[0] <= 0:
+    bend, bend_along, slope, slope_along, *levels = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
+    curvature = bend[:, None] + bend_along[:, None] * (ln_flops - centre)
+    if (curvature[0] <= 0).any():
         raise CheckFailed(f"law isoflop: arm {name}: the loss does not turn in tokens per parameter")
     with np.errstate(all="ignore"):
-        at = -(slope[:, None] + tilt[:, None] * (ln_flops - centre)) / (2 * np.where(bend > 0, bend, np.nan)[:, None])
+        at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
     for k, one in enumerate(budgets):
         if not one.ln_ratio.min() <= at[0, k] + middle <= one.ln_ratio.max():
             notes.append(f"budget {one.flops:.3g}: the vertex is outside its sizes, by what the other budgets show")
-    return _profiles(budgets, at + middle, np.stack(levels, 1) - bend[:, None] * at**2, np.tile(bend, (len(budgets), 1)).T, notes)
+    return _profiles(budgets, at + middle, np.stack(levels, 1) - curvature * at**2, curvature, notes)
 
 
 def _profiles(budgets: Sequence[Budget], ln_ratio: Array, loss: Array, curvature: Array, notes: Sequence[str]) -> Profiles:
     """With ln N at the vertices: on a line in ln tokens per parameter, which it is where the compute is N D."""
     ln_n = []
     for k, one in enumerate(budgets):
-        middle, slope = _line(one.ln_ratio, one.ln_n[None])
+        middle, slope = line(one.ln_ratio, one.ln_n[None])
         ln_n.append(middle + slope * (ln_ratio[:, k] - one.ln_ratio.mean()))
     return Profiles(np.array([one.flops for one in budgets]), ln_ratio, np.stack(ln_n, 1), loss, curvature, tuple(notes))
 
@@ -243,7 +247,7 @@ def _of_optima(rows: pl.DataFrame, draws: int, rng: np.random.Generator) -> Prof
     return Profiles(flops, ln_d_drawn - ln_n_drawn, ln_n_drawn, nothing, nothing, notes)
 
 
-def _line(x: Array, y: Array) -> tuple[Array, Array]:
+def line(x: Array, y: Array) -> tuple[Array, Array]:
     """Value at the mean of x (n,) and slope (rows,) of the least-squares line through y (rows, n)."""
     centred = x - x.mean()
     spread = (centred**2).sum()

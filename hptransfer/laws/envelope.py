@@ -1,0 +1,88 @@
+"""The envelope of training curves: which size is the best at each compute (arXiv 2203.15556, approach 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from hptransfer.base.errors import CheckFailed
+from hptransfer.base.intervals import Array
+from hptransfer.laws.columns import FLOPS, D, N
+from hptransfer.laws.isoflop import line
+from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
+
+PLACES = 400  # of compute, at equal steps of its logarithm (the paper takes 1,500)
+FEWEST = 5  # sizes: two of them are the ends, whose own optimum is not seen
+
+
+class Envelope(Law):
+    """At each compute the size whose curve is lowest there, and power laws of compute through these sizes and their tokens.
+
+    A row is a point of a training curve, or the end of a run; the rows of one N are one curve, its lowest loss so far. Where the
+    smallest or the largest size is the best nothing is known of the optimum, and the place does not count. Draws leave out sizes,
+    as the bootstrap draws them. Losses in mid-schedule are higher than those of runs that end there: give the ends of runs of
+    several horizons where there are such.
+    """
+
+    name = "envelope"
+    summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.)"
+    needs = (FLOPS, N, D)
+
+    def fit(self, table: pl.DataFrame) -> EnvelopeFitted:
+        """See `Law.fit`."""
+        require_spread(table, self.name, 2 * FEWEST, N=FEWEST)
+        sizes = [part.sort("flops") for part in table.sort("N").partition_by("N", maintain_order=True)]
+        ln_compute = np.log(table["flops"].to_numpy())
+        places = np.linspace(ln_compute.min(), ln_compute.max(), PLACES)
+        ln_loss, ln_d = (np.full((len(sizes), PLACES), np.inf) for _ in range(2))
+        for k, rows in enumerate(sizes):
+            ln_flops = np.log(rows["flops"].to_numpy())
+            lowest = np.minimum.accumulate(np.log(rows["loss"].to_numpy()))
+            ln_loss[k] = np.interp(places, ln_flops, lowest, left=np.inf, right=np.inf)
+            ln_d[k] = np.interp(places, ln_flops, np.log(rows["D"].to_numpy()))
+        ln_n = np.log([rows["N"][0] for rows in sizes])
+        rng = np.random.default_rng(self.seed)
+        drawn = [np.unique(rng.integers(len(sizes), size=len(sizes))) for _ in range(self.draws)]
+        lines = [_lines(places, ln_loss[kept], ln_n[kept], ln_d[kept]) for kept in (np.arange(len(sizes)), *drawn)]
+        if not np.isfinite(lines[0]).all():
+            raise CheckFailed("law envelope: no size between the smallest and the largest is the best over a range of compute")
+        found = np.array(lines)
+        named = {"a": found[:, 1], "b": found[:, 3]}
+        return EnvelopeFitted(self, intervals(named), len(table), middle=float(places.mean()), lines=found)
+
+
+def _lines(places: Array, ln_loss: Array, ln_n: Array, ln_d: Array) -> list[float]:
+    """Value at the middle of the places and slope of ln N, then of ln D, along ln compute; nan where sizes do not turn over."""
+    best = ln_loss.argmin(axis=0)
+    inside = (best > 0) & (best < len(ln_n) - 1) & np.isfinite(ln_loss.min(axis=0))
+    if len(set(best[inside])) < 2:
+        return [np.nan] * 4
+    found = []
+    for values in (ln_n[best], ln_d[best, np.arange(len(best))]):
+        at, slope = line(places[inside], values[None, inside])
+        found += [float(at[0] + slope[0] * (places.mean() - places[inside].mean())), float(slope[0])]
+    return found
+
+
+@dataclass(frozen=True)
+class EnvelopeFitted(Fitted):
+    """`Envelope` fitted: ``lines`` (1 + draws, 4) are ln N and ln D at ln compute ``middle``, each with its slope."""
+
+    middle: float = field(kw_only=True)
+    lines: Array = field(kw_only=True)
+
+    def predict(self, table: pl.DataFrame) -> Array:
+        """Nothing: an envelope says which size is best and not what its loss is."""
+        return np.full((1 + self.law.draws, len(table)), np.nan)
+
+    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+        """On the power laws."""
+        found = []
+        for compute in flops:
+            apart = np.log(compute) - self.middle
+            ln_n, ln_d = (self.lines[:, k] + self.lines[:, k + 1] * apart for k in (0, 2))
+            found.append(Optimum(compute, interval(np.exp(ln_n)), interval(np.exp(ln_d)), interval(np.exp(ln_d - ln_n))))
+        return tuple(found)
