@@ -76,7 +76,8 @@ def law_table(
                 f"law {law.name} needs {name} ({column.what}); the table has {', '.join(frame.columns)}: say {option}"
             )
         result = result.with_columns(sql_column(result, column.otherwise).alias(name))
-    return _cleaned(result, [column for name, column in wanted.items() if name in result.columns])
+    columns = [column for name, column in wanted.items() if name in result.columns]
+    return _cleaned(result.select("row", *(column.name for column in columns)), columns)
 
 
 def _values(frame: pl.DataFrame, column: Column, expression: str | None) -> pl.Series | None:

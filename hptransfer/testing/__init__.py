@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hptransfer.testing.families import check_family
     from hptransfer.testing.hosts import check_host
+    from hptransfer.testing.laws import check_law
     from hptransfer.testing.recipes import check_recipe
     from hptransfer.testing.trainers import check_trainer
 
-__all__ = ["check_family", "check_host", "check_recipe", "check_trainer"]
+__all__ = ["check_family", "check_host", "check_law", "check_recipe", "check_trainer"]
 
-_HOMES = {"check_family": "families", "check_host": "hosts", "check_recipe": "recipes", "check_trainer": "trainers"}
+_HOMES = {
+    "check_family": "families",
+    "check_host": "hosts",
+    "check_law": "laws",
+    "check_recipe": "recipes",
+    "check_trainer": "trainers",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,22 @@
+"""Every law that is registered does what a law must."""
+
+import pytest
+from ladders import ladder, profiles
+
+from hptransfer.laws import LAWS
+from hptransfer.testing import check_law
+
+TABLES = {
+    "chinchilla": ladder(noise=0.002),
+    "isoflop": profiles(noise=0.002),
+    "envelope": ladder(noise=0.001, sizes=10, ratios=(2, 3, 5, 8, 12, 20, 30, 50, 80)),
+}
+
+
+def test_all_have_a_table():
+    assert {*TABLES} == {*LAWS.names()}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_law_keeps_the_protocol(name):
+    check_law(LAWS.get(name)(), TABLES[name])
