@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hptransfer.base.intervals import Interval
-from hptransfer.base.words import known, plain, probability, share
+from hptransfer.base.words import known, listing, plain, probability, share
 from hptransfer.report.document import Section, Table
 from hptransfer.transfer.axes import cell_words
 from hptransfer.validate.clipping import AtThreshold, Clipping, Helps
@@ -18,8 +18,8 @@ FINDINGS: dict[Helps, str] = {
 }
 INTRO = (
     "Each threshold on the gradient's norm, tuned as the arm without one. Losses are of seeds at each arm's own best learning "
-    "rate, or where these have not run, the lowest of its bowl. Time is of the norm and of scaling by it; without a threshold it "
-    "is of the norm alone, which this trainer takes in any case, to find a gradient that is not finite."
+    "rate, or where these have not run (validate --survival), the lowest of its bowl. Time is of the norm and of scaling by it; "
+    "without a threshold it is of the norm alone, which our trainer takes in any case, to find a gradient that is not finite."
 )
 
 
@@ -42,10 +42,10 @@ def verdict_table(study: Clipping) -> Table:
         }
         for one in study.verdicts
     ]
-    cells = len({tuple(one.scales.items()) for one in study.cells})
+    cells = listing(list(dict.fromkeys(cell_words(one.scales) for one in study.searched)))
     caption = (
-        f"Against {study.unclipped}, the {cells} cells together, weighted by how well each knows it. Helps, hurts: shown at 95 % "
-        "one-sided for all thresholds together. No difference: the 80 % interval holds none as large as the noise of one run."
+        f"Against {study.unclipped}, over {cells}, where all were tuned. Helps, hurts: shown at 95 % one-sided for all "
+        "thresholds together. No difference: the 80 % interval holds none as large as the noise of one run."
     )
     return Table.of(rows, caption)
 
@@ -54,8 +54,8 @@ def cell_table(study: Clipping) -> Table:
     """Every arm in every cell."""
     rows = [
         {
-            "arm": one.arm,
             "cell": cell_words(one.scales),
+            "arm": one.arm,
             "loss": "-" if one.loss is None else f"{one.loss:.4f}",
             "standard error": "-" if one.standard_error is None else f"{one.standard_error:.4f}",
             "seeds": str(one.seeds) if one.seeds else "bowl",
@@ -65,9 +65,12 @@ def cell_table(study: Clipping) -> Table:
             "diverged from LR": known(one.diverged_from),
             "of training time": known(one.time, share),
         }
-        for one in study.cells
+        for one in (*study.searched, *study.held_out)
     ]
-    return Table.of(rows, "Every arm in every cell. Learning rates are in base coordinates.")
+    caption = "Every arm in every cell. Learning rates are in base coordinates."
+    if study.held_out:
+        caption += f" At {cell_words(study.held_out[0].scales)} they are at their predictions, whose errors count here too."
+    return Table.of(rows, caption)
 
 
 def known_difference(interval: Interval | None) -> str:

@@ -31,7 +31,7 @@ Helps = Literal["helps", "hurts", "no_difference", "cannot_tell"]
 
 
 class AtThreshold(Frozen):
-    """One arm in one cell, at its own best learning rate there.
+    """One arm in one cell, at its own best learning rate there, or at the held-out one at its prediction.
 
     ``loss``: mean over ``seeds`` runs at it, nats per token, with its ``standard_error``; of 0 seeds the lowest of the bowl
     through the search's runs, taken to be known as well as by one run. None where a seed diverged. ``share`` of steps that were
@@ -55,10 +55,10 @@ class AtThreshold(Frozen):
 
 
 class Threshold(Frozen):
-    """The verdict on one arm with a threshold, over all cells. ``difference``: of the loss to that without one, relative, the
-    cells weighted by how well they know it, 80 %. ``p_value``: one-sided, that it has not this sign; to be shown it is below 5 %
-    over the number of thresholds, or some would help by luck (Bonferroni). ``noise``: relative standard deviation of the loss of
-    one run."""
+    """The verdict on one arm with a threshold, over all searched cells. ``difference``: of the loss to that without one,
+    relative, the cells weighted by how well they know it, 80 %. ``p_value``: one-sided, that it has not this sign; to be shown
+    it is below 5 % over the number of thresholds, or some would help by luck (Bonferroni). ``noise``: relative standard
+    deviation of the loss of one run."""
 
     arm: str
     threshold: float
@@ -69,10 +69,12 @@ class Threshold(Frozen):
 
 
 class Clipping(Frozen):
-    """Arms that differ in nothing but their threshold: ``unclipped`` has none."""
+    """Arms that differ in nothing but their threshold: ``unclipped`` has none. ``searched``: cell by cell, each arm where it was
+    tuned, which the verdicts are over; ``held_out``: at the predictions, whose errors would pass for clipping's."""
 
     unclipped: str
-    cells: tuple[AtThreshold, ...]
+    searched: tuple[AtThreshold, ...]
+    held_out: tuple[AtThreshold, ...]
     verdicts: tuple[Threshold, ...]
 
 
@@ -99,15 +101,19 @@ def _rest(arm: Arm) -> dict[str, Any]:
 def _study(results: Results, unclipped: Arm, arms: Sequence[Arm]) -> Clipping:
     family = (unclipped, *arms)
     optima = [{tuple(one.scales.items()) for one in results.predictions[arm.name].optima} for arm in family]
-    cells = [_searched(results, family, dict(cell)) for cell in sorted(set.intersection(*optima))]
-    if all(arm.name in results.validations for arm in family):
-        cells.append([_held_out(results, arm) for arm in family])
-    rows = [_row(one, cell[0]) for place in range(len(family)) for cell in cells for one in [cell[place]]]
+    searched = [_searched(results, family, dict(cell)) for cell in sorted(set.intersection(*optima))]
+    tested = all(arm.name in results.validations for arm in family)
+    held_out = [[_held_out(results, arm) for arm in family]] if tested else []
     verdicts = (
-        _verdict(arm, [(cell[place].sample, cell[0].sample) for cell in cells], LEVEL / len(arms))
+        _verdict(arm, [(cell[place].sample, cell[0].sample) for cell in searched], LEVEL / len(arms))
         for place, arm in enumerate(arms, start=1)
     )
-    return Clipping(unclipped=unclipped.name, cells=tuple(rows), verdicts=tuple(verdicts))
+    return Clipping(
+        unclipped=unclipped.name,
+        searched=tuple(_row(one, cell[0]) for cell in searched for one in cell),
+        held_out=tuple(_row(one, cell[0]) for cell in held_out for one in cell),
+        verdicts=tuple(verdicts),
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def _verdict(arm: Arm, pairs: Sequence[tuple[Sample | None, Sample | None]], lev
     known = [(one, other) for one, other in pairs if one and other]
     threshold = _threshold(arm)
     assert threshold is not None
-    if len(known) < len(pairs):
+    if not known or len(known) < len(pairs):
         return Threshold(arm=arm.name, threshold=threshold, difference=None, p_value=None, noise=None, finding="cannot_tell")
     found = difference(known)
     noise = math.sqrt(float(np.mean([(sample.sd / sample.mean) ** 2 for pair in known for sample in pair])))
