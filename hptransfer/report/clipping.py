@@ -17,9 +17,9 @@ FINDINGS: dict[Helps, str] = {
     "cannot_tell": "cannot tell",
 }
 INTRO = (
-    "Each threshold on the gradient's norm, tuned as the arm without one. Losses are of seeds at each arm's own best learning "
-    "rate, or where these have not run (validate --survival), the lowest of its bowl. Time is of the norm and of scaling by it; "
-    "without a threshold it is of the norm alone, which our trainer takes in any case, to find a gradient that is not finite."
+    "Each threshold on the gradient's norm, tuned as the arm without one. Losses are the lowest of the bowl through all runs of "
+    "an arm; validate --survival adds seeds at its best learning rate. Time is of the norm and of scaling by it; without a "
+    "threshold it is of the norm alone, which our trainer takes in any case, to find a gradient that is not finite."
 )
 
 
@@ -56,9 +56,10 @@ def cell_table(study: Clipping) -> Table:
         {
             "cell": cell_words(one.scales),
             "arm": one.arm,
+            "best LR": plain(one.lr),
             "loss": "-" if one.loss is None else f"{one.loss:.4f}",
             "standard error": "-" if one.standard_error is None else f"{one.standard_error:.4f}",
-            "seeds": str(one.seeds) if one.seeds else "bowl",
+            "runs": str(one.runs),
             "against none": known_difference(one.difference),
             "steps clipped": known(one.share, share),
             "in any run": _range(one),
@@ -69,7 +70,7 @@ def cell_table(study: Clipping) -> Table:
     ]
     caption = "Every arm in every cell. Learning rates are in base coordinates."
     if study.held_out:
-        caption += f" At {cell_words(study.held_out[0].scales)} they are at their predictions, whose errors count here too."
+        caption += f" At {cell_words(study.held_out[0].scales)} they are seeds at the predictions, whose errors count here."
     return Table.of(rows, caption)
 
 

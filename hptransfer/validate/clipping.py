@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refused
 from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
-from hptransfer.transfer.prediction import Optimum, Prediction
-from hptransfer.validate.configurations import SEARCH_FREEDOM, Configuration, seed_noise
+from hptransfer.transfer.group import fit_group, group_of_arm
 from hptransfer.validate.overhead import predicted_runs
 from hptransfer.validate.pairs import sample_of
 from hptransfer.validate.result import LEVEL
@@ -33,19 +33,20 @@ Helps = Literal["helps", "hurts", "no_difference", "cannot_tell"]
 class AtThreshold(Frozen):
     """One arm in one cell, at its own best learning rate there, or at the held-out one at its prediction.
 
-    ``loss``: mean over ``seeds`` runs at it, nats per token, with its ``standard_error``; of 0 seeds the lowest of the bowl
-    through the search's runs, taken to be known as well as by one run. None where a seed diverged. ``share`` of steps that were
-    clipped: of these runs, or of the search's best; ``least`` and ``most``: of any complete run in the cell. ``diverged_from``:
-    the lowest learning rate that diverged, base coordinates. ``time``: of the norm and of scaling by it, of the training time of
-    all runs in the cell. ``difference``: to the loss without a threshold, relative to it, 80 %.
+    ``loss``: the lowest of the bowl through its ``runs`` that are complete, nats per token, with a ``standard_error`` that holds
+    what is not known of the best ``lr`` (base coordinates); at the held-out cell the mean over seeds, None where one diverged.
+    ``share`` of steps that were clipped: in the runs at the best learning rate, or nearest to it; ``least`` and ``most``: in any
+    complete run of the cell. ``diverged_from``: the lowest learning rate that diverged. ``time``: of the norm and of scaling by
+    it, of the training time of all runs in the cell. ``difference``: to the loss without a threshold, relative to it, 80 %.
     """
 
     arm: str
     threshold: float | None
     scales: dict[str, Number]
+    lr: float
     loss: float | None
     standard_error: float | None
-    seeds: int
+    runs: int
     share: float | None
     least: float | None
     most: float | None
@@ -81,11 +82,13 @@ class Clipping(Frozen):
 def clipping(results: Results) -> tuple[Clipping, ...]:
     """For every arm without a threshold the arms that are it with one: those whose searches say where their best learning rates
     are. Empty where there are none."""
-    told, found = [arm for arm in results.arms if arm.name in results.predictions], []
-    for unclipped in told:
-        arms = [arm for arm in told if _threshold(arm) is not None and _rest(arm) == _rest(unclipped)]
+    found = []
+    for unclipped in results.arms:
+        arms = [arm for arm in results.arms if _threshold(arm) is not None and _rest(arm) == _rest(unclipped)]
         if _threshold(unclipped) is None and arms:
-            found.append(_study(results, unclipped, arms))
+            searched = [one for arm in (unclipped, *arms) if (one := _searched(results, arm))]
+            if len(searched) > 1 and searched[0].arm is unclipped:
+                found.append(_study(results, searched))
     return tuple(found)
 
 
@@ -98,84 +101,74 @@ def _rest(arm: Arm) -> dict[str, Any]:
     return {name: value for name, value in arm.settings.items() if name != f"options.{OPTION}"}
 
 
-def _study(results: Results, unclipped: Arm, arms: Sequence[Arm]) -> Clipping:
-    family = (unclipped, *arms)
-    optima = [{tuple(one.scales.items()) for one in results.predictions[arm.name].optima} for arm in family]
-    searched = [_searched(results, family, dict(cell)) for cell in sorted(set.intersection(*optima))]
-    tested = all(arm.name in results.validations for arm in family)
-    held_out = [[_held_out(results, arm) for arm in family]] if tested else []
-    verdicts = (
-        _verdict(arm, [(cell[place].sample, cell[0].sample) for cell in searched], LEVEL / len(arms))
-        for place, arm in enumerate(arms, start=1)
-    )
-    return Clipping(
-        unclipped=unclipped.name,
-        searched=tuple(_row(one, cell[0]) for cell in searched for one in cell),
-        held_out=tuple(_row(one, cell[0]) for cell in held_out for one in cell),
-        verdicts=tuple(verdicts),
-    )
-
-
 @dataclass(frozen=True)
 class _Measured:
-    """An arm in a cell. ``sample``: its losses, None where a seed diverged or nothing is known of the noise; ``at``: the runs at
-    its optimum, ``seeds`` of them made to measure it; ``every``: all of its runs there."""
+    """An arm in a cell. ``sample``: its lowest loss, None where nothing is known of it; ``noise``: relative standard deviation of
+    the loss of one run; ``at``: the runs at the ``lr`` that has the lowest loss, or nearest to that; ``every``: all of its runs
+    there."""
 
     arm: Arm
     scales: Mapping[str, Number]
+    lr: float
     sample: Sample | None
+    noise: float
     at: Sequence[Record]
-    seeds: int
     every: Sequence[Record]
 
 
-def _searched(results: Results, family: Sequence[Arm], scales: Mapping[str, Number]) -> list[_Measured]:
-    """Each arm in a searched cell: its seeds at its optimum where all arms have run theirs, else its bowl. All are measured
-    alike."""
-    found = []
-    for arm in family:
-        told = results.predictions[arm.name]
-        optimum = next(one for one in told.optima if one.scales == scales)
-        runs = [run for run in results.searched(arm.name) if run.point.is_in(scales)]
-        best = min(runs, key=lambda run: run.loss or math.inf)
-        seeds = _seeds(results, told, optimum, runs)
-        bowl = _Measured(arm, scales, _of_bowl(told, optimum), [best], 0, [*runs, *seeds])
-        found.append((bowl, replace(bowl, sample=_of_seeds(results, told, seeds), at=seeds, seeds=len(seeds))))
-    return [seeded for _, seeded in found] if all(one.seeds > 1 for _, one in found) else [bowl for bowl, _ in found]
+@dataclass(frozen=True)
+class _Searched:
+    """An arm in the cells where it was tuned, by their scales."""
+
+    arm: Arm
+    cells: Mapping[tuple[tuple[str, Number], ...], _Measured]
 
 
-def _seeds(results: Results, told: Prediction, optimum: Optimum, searched: Sequence[Record]) -> list[Record]:
-    """The runs that measured an optimum again, with the horizon of the search."""
-    tuned = told.point.hyperparameters | {name: interval.value for name, interval in optimum.best.items()}
-    horizons = {run.point.scales.get("tokens") for run in searched}
-    return [
-        run
-        for run in results.members.repeated.get(told.name, ())
-        if run.point.is_in(optimum.scales) and run.point.hyperparameters == tuned and run.point.scales.get("tokens") in horizons
-    ]
-
-
-def _of_seeds(results: Results, told: Prediction, seeds: Sequence[Record]) -> Sample | None:
-    losses = [run.loss for run in seeds if run.loss is not None]
-    if not losses or len(losses) < len(seeds):
+def _searched(results: Results, arm: Arm) -> _Searched | None:
+    """The bowls through an arm's runs, those too that measured its optima again; None where its search allows none."""
+    told, runs = results.predictions.get(arm.name), results.searched(arm.name)
+    if told is None or not runs:
         return None
-    noise = seed_noise(told, [Configuration("predicted", 1.0, tuple(run.job for run in seeds))], results.by_id)
-    loss = float(np.mean(losses))
-    return Sample(loss, noise.sd * loss, len(losses), noise.freedom) if noise.sd > 0 else None
-
-
-def _of_bowl(told: Prediction, optimum: Optimum) -> Sample | None:
-    """Its lowest, taken to be known as well as by one run."""
-    if optimum.loss is None or not told.noise:
+    scales = [run.point.scales for run in runs]
+    again = (run for run in results.members.repeated.get(arm.name, ()) if run.point.scales in scales)  # no other horizons
+    every = (*runs, *again)
+    try:
+        fitted = fit_group(group_of_arm(arm.name, every), told.job)
+    except Refused:
         return None
-    return Sample(optimum.loss, told.noise * optimum.loss, 1, SEARCH_FREEDOM)
+    assert fitted.fit is not None  # an arm's runs are none that are optima already
+    (ln_lowest, error), noise, found = fitted.fit.lowest(), fitted.fit.middle.noise, {}
+    for place, cell in enumerate(fitted.cells):
+        here = {name: cell.point[name] for name in fitted.scales}
+        own = [run for run in every if run.point.is_in(here)]
+        lr, lowest = math.exp(fitted.measured.optimum[place, 0]), math.exp(ln_lowest[place])
+        apart = {run.run_id: abs(math.log(run.point["lr"] / lr)) for run in own if run.loss is not None}
+        at = [run for run in own if apart.get(run.run_id) == min(apart.values())]
+        sample = Sample(lowest, lowest * float(error[place]), 1, noise.dof)
+        found[tuple(here.items())] = _Measured(arm, here, lr, sample, noise.sd, at, own)
+    return _Searched(arm, found)
 
 
 def _held_out(results: Results, arm: Arm) -> _Measured:
     """An arm at its prediction."""
-    runs = predicted_runs(results, arm.name)
-    sample = sample_of(results.validations[arm.name])
-    return _Measured(arm, results.experiment.target_cell, sample, runs, len(runs), runs)
+    runs, found, lr = predicted_runs(results, arm.name), results.validations[arm.name], results.predictions[arm.name].point["lr"]
+    return _Measured(arm, results.experiment.target_cell, lr, sample_of(found), found.noise.sd, runs, runs)
+
+
+def _study(results: Results, family: Sequence[_Searched]) -> Clipping:
+    """Of the arm without a threshold, which is the first, and of those with one."""
+    unclipped, *others = family
+    cells = [cell for cell in unclipped.cells if all(cell in one.cells for one in others)]
+    tested = all(one.arm.name in results.validations for one in family)
+    held_out = [_held_out(results, one.arm) for one in family] if tested else []
+    return Clipping(
+        unclipped=unclipped.arm.name,
+        searched=tuple(_row(one.cells[cell], unclipped.cells[cell]) for cell in cells for one in family),
+        held_out=tuple(_row(one, held_out[0]) for one in held_out),
+        verdicts=tuple(
+            _verdict(one.arm, [(one.cells[cell], unclipped.cells[cell]) for cell in cells], LEVEL / len(others)) for one in others
+        ),
+    )
 
 
 def _row(one: _Measured, unclipped: _Measured) -> AtThreshold:
@@ -190,7 +183,8 @@ def _row(one: _Measured, unclipped: _Measured) -> AtThreshold:
         scales=dict(one.scales),
         loss=one.sample.mean if one.sample else None,
         standard_error=math.sqrt(one.sample.variance) if one.sample else None,
-        seeds=one.seeds,
+        lr=one.lr,
+        runs=sum(run.loss is not None for run in one.every),
         share=mean(run.outcome.metrics.get(SHARE) for run in one.at),
         least=min(shares, default=None),
         most=max(shares, default=None),
@@ -200,15 +194,15 @@ def _row(one: _Measured, unclipped: _Measured) -> AtThreshold:
     )
 
 
-def _verdict(arm: Arm, pairs: Sequence[tuple[Sample | None, Sample | None]], level: float) -> Threshold:
+def _verdict(arm: Arm, cells: Sequence[tuple[_Measured, _Measured]], level: float) -> Threshold:
     """Of an arm and the unclipped one, cell by cell."""
-    known = [(one, other) for one, other in pairs if one and other]
+    pairs = [(one.sample, other.sample) for one, other in cells if one.sample and other.sample]
     threshold = _threshold(arm)
     assert threshold is not None
-    if not known or len(known) < len(pairs):
+    if not pairs:
         return Threshold(arm=arm.name, threshold=threshold, difference=None, p_value=None, noise=None, finding="cannot_tell")
-    found = difference(known)
-    noise = math.sqrt(float(np.mean([(sample.sd / sample.mean) ** 2 for pair in known for sample in pair])))
+    found = difference(pairs)
+    noise = math.sqrt(float(np.mean([one.noise**2 for pair in cells for one in pair])))
     return Threshold(
         arm=arm.name,
         threshold=threshold,
