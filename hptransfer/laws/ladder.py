@@ -22,7 +22,8 @@ SCHEMA: dict[str, Any] = {
     "width": pl.Int64,
     "depth": pl.Int64,
     "batch_tokens": pl.Int64,
-    **dict.fromkeys(COUNTED, pl.Int64),
+    "params": pl.Int64,
+    **{f"params_{convention}": pl.Int64 for convention in COUNTED},
     "tokens": pl.Int64,
     "flops": pl.Float64,
     "loss": pl.Float64,
@@ -35,11 +36,11 @@ SCHEMA: dict[str, Any] = {
 def ladder(experiment: Experiment, found: Members) -> pl.DataFrame:
     """One row of `SCHEMA` per arm and searched cell with a finished run, in the order of the cells.
 
-    Parameters by each convention under its name: ``all``, ``non_embedding``, ``matrices_and_readout``; the last two null where a
-    trainer says no kinds of weight. ``flops``: forward and backward of one run. ``loss``, nats per token: the ``fitted minimum``
-    of the cell (``loss_of``) where the arm's surface can be fitted and has its optimum between finished runs of the cell; else
-    that of the ``best run``, which noise makes look better than it is. ``noise``: the relative standard deviation of a run's
-    loss, null without a fit. ``runs``: finished runs, in any state but failed.
+    ``params``: all of them; ``params_all``, ``params_non_embedding``, ``params_matrices_and_readout``: those that a convention
+    counts, null where a trainer says no kinds of weight. ``flops``: forward and backward of one run. ``loss``, nats per token:
+    the ``fitted minimum`` of the cell (``loss_of``) where the arm's surface can be fitted and has its optimum between finished
+    runs of the cell; else that of the ``best run``, which noise makes look better than it is. ``noise``: the relative standard
+    deviation of a run's loss, null without a fit. ``runs``: finished runs, in any state but failed.
     """
     rows = [row for arm in experiment.compared for row in _of_arm(arm.name, experiment, found.searched.get(arm.name, ()))]
     return pl.DataFrame(rows, schema=SCHEMA)
@@ -61,7 +62,8 @@ def _of_arm(arm: str, experiment: Experiment, records: Sequence[Record]) -> list
             {
                 "arm": arm,
                 **{name: best.point.scales.get(name) for name in ("width", "depth", "batch_tokens", "tokens")},
-                **_parameters(best.job),
+                "params": best.job.parameters,
+                **(_counted(best.job) if best.job.kinds else {}),
                 "flops": best.job.flops,
                 "loss": best.loss if minimum is None else minimum,
                 "loss_of": "best run" if minimum is None else "fitted minimum",
@@ -72,12 +74,10 @@ def _of_arm(arm: str, experiment: Experiment, records: Sequence[Record]) -> list
     return rows
 
 
-def _parameters(job: Job) -> dict[str, int | None]:
-    """Parameters of a run by each convention; of a run without kinds of weight all of them alone, where these are known."""
-    if not job.kinds:
-        return {convention: job.parameters if convention == "all" else None for convention in COUNTED}
+def _counted(job: Job) -> dict[str, int]:
+    """Parameters of a run by each convention."""
     sizes = [(kind.role, kind.d_in * kind.d_out * kind.count) for kind in job.kinds]
-    return {convention: sum(size for role, size in sizes if role in roles) for convention, roles in COUNTED.items()}
+    return {f"params_{name}": sum(size for role, size in sizes if role in roles) for name, roles in COUNTED.items()}
 
 
 def _fitted(arm: str, records: Sequence[Record]) -> Fitted | None:

@@ -64,7 +64,8 @@ def test_a_row_per_arm_and_cell_with_the_minimum_of_its_bowl(experiment) -> None
         assert min(abs(row["flops"] / budget - 1) for budget in (2e11, 8e11)) < 0.01
         hidden, readout = 12 * 3 * cell["width"] ** 2, 256 * cell["width"]
         counts = hidden + 2 * readout, hidden, hidden + readout
-        assert (row["all"], row["non_embedding"], row["matrices_and_readout"]) == counts
+        assert tuple(row[f"params_{name}"] for name in ("all", "non_embedding", "matrices_and_readout")) == counts
+        assert row["params"] == job.parameters == counts[0]
         assert row["noise"] == pytest.approx(NOISE, rel=0.9)
 
 
@@ -95,7 +96,7 @@ def test_of_a_program_that_says_no_kinds_all_parameters_are_known() -> None:
     cell, arm = experiment.searched_cells[0], experiment.compared[0]
     run = record_of(resolve(experiment.point(arm, FILES, **cell, lr=0.02, weight_decay=0.0)), flops=None, flops_optimizer=None)
     row: dict[str, Any] = ladder(experiment, members([run], experiment, resolve)).row(0, named=True)
-    assert row["all"] == run.job.parameters and row["non_embedding"] is None is row["matrices_and_readout"]
+    assert row["params"] == run.job.parameters and row["params_all"] is None
 
 
 def test_the_curve_of_a_cell_is_that_of_its_best_run(experiment) -> None:
