@@ -70,9 +70,10 @@ class Experiment(Frozen):
 
     ``scales`` are searched beside the width: depth, tokens and batch_tokens, each with its values, which go before what
     ``model.depth``, ``horizon`` and ``batch_sequences`` say. The ``cells`` are a star (the smallest of each scale, and along each
-    scale its other values with the rest at their smallest) or all combinations (full). ``target`` has the held-out run's values
-    of them; a scale that it does not name stays at its smallest. ``scales.width`` and ``target.width`` are other ways to write
-    ``widths`` and ``target_width``. A misspelt key is an error.
+    scale its other values with the rest at their smallest), all combinations (full), or a list, which ``budgets`` of FLOPs and a
+    ``series`` on one dial write too (`hptransfer.experiment.planned`); ``widths`` and ``scales`` then have the values in it.
+    ``target`` has the held-out run's values of them; a scale that it does not name stays at its smallest. ``scales.width`` and
+    ``target.width`` are other ways to write ``widths`` and ``target_width``. A misspelt key is an error.
 
     >>> hptransfer.load_experiment("quickstart").widths
     (32, 64)
