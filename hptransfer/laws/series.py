@@ -38,11 +38,15 @@ def pairs(curves: Mapping[str, Curve]) -> list[Pair]:
 
 
 def curve_of(record: Record) -> Curve:
-    """Validation loss (nats per token) over FLOPs spent, forward and backward. Empty where a run does not say them."""
+    """Validation loss (nats per token) over FLOPs spent, forward and backward; empty where a run does not say them.
+
+    Without the last point: hptransfer's trainer measures it on eight times the tokens of the others, and the two would differ by
+    what they are measured on.
+    """
     tokens, flops = record.point.scales.get("tokens"), record.job.flops
     if not tokens or not flops:
         return []
-    return [(flops * one.tokens / tokens, one.val) for one in record.outcome.curve if one.tokens and one.val is not None]
+    return [(flops * one.tokens / tokens, one.val) for one in record.outcome.curve[:-1] if one.tokens and one.val is not None]
 
 
 def _pair(smaller: str, larger: str, one: Array, other: Array) -> Pair:

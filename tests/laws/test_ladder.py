@@ -104,12 +104,10 @@ def test_the_curve_of_a_cell_is_that_of_its_best_run(experiment) -> None:
     best = best_runs(experiment, runs)
     assert [one.point.scales["tokens"] for one in best] == [cell["tokens"] for cell in experiment.searched_cells]
     assert all(one.loss == min(r.loss for r in runs if r.point.scales == one.point.scales) for one in best)
-    tokens = int(best[0].point["tokens"])
-    curve = (
-        CurvePoint(step=1, tokens=tokens // 4, val=3.0),
-        CurvePoint(step=2, train=2.5),
-        CurvePoint(step=4, tokens=tokens, val=2.0),
-    )
-    drawn = record_of(best[0].job, curve=curve)
-    assert curve_of(drawn) == [(drawn.job.flops * (tokens // 4) / tokens, 3.0), (drawn.job.flops, 2.0)]
+    tokens, flops = int(best[0].point["tokens"]), best[0].job.flops
+    first, third = CurvePoint(step=1, tokens=tokens // 4, val=3.0), CurvePoint(step=3, tokens=tokens // 2, val=2.0)
+    curve = (first, CurvePoint(step=2, train=2.5), third, CurvePoint(step=4, tokens=tokens, val=1.9))
+    drawn = curve_of(record_of(best[0].job, curve=curve))
+    assert [loss for _, loss in drawn] == [3.0, 2.0]
+    assert [spent for spent, _ in drawn] == pytest.approx([flops / 4, flops / 2], rel=0.01)
     assert curve_of(record_of(best[0].job)) == []
