@@ -66,6 +66,8 @@ class _Series:
             )
         if wrong := [name for name in given if name not in SCALES]:
             raise ValueError(f"series: {unknown('scale', str(wrong[0]), SCALES)}")
+        if "width" not in given:
+            raise ValueError("series: width is missing; it is the dial or a formula of it")
         values = _listed(f"series.{dials[0]}", given[dials[0]])
         return cls(dials[0], values, {name: formula for name, formula in given.items() if name != dials[0]})
 
@@ -90,8 +92,7 @@ class _Series:
         if not isinstance(target, dict) or not _is_count(target.get(self.dial)):
             return data
         held_out = self.at(count_of(target[self.dial]))
-        width = {"target_width": held_out.pop("width")} if "width" in held_out else {}
-        return width | data | {"target": held_out | target}
+        return {"target_width": held_out.pop("width")} | data | {"target": held_out | target}
 
 
 def _with_scales(cells: Sequence[Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _bought(budgets: Sequence[float], sizes: Sequence[Row], data: Mapping[str, A
         model = ModelChoice.model_validate(data.get("model") or {})
     except ValidationError:  # which the experiment's own check says better
         return [size | {"tokens": 1} for size in sizes]
-    vocab, batch = _vocabulary(data.get("data") or {}), data.get("batch_sequences")
+    vocab, batch = _vocabulary(data.get("data")), data.get("batch_sequences")
     cells = []
     for size in sizes:
         shape = Shape(size["width"], size.get("depth", model.depth), vocab, model.config)
@@ -143,11 +144,12 @@ def _bought(budgets: Sequence[float], sizes: Sequence[Row], data: Mapping[str, A
     return cells
 
 
-def _vocabulary(data: Mapping[str, Any]) -> int:
-    vocab = data.get("vocab")
-    if vocab is None and data.get("tokenizer", "bytes") != "bytes":
+def _vocabulary(choice: Any) -> int:
+    """Of the experiment's ``data``, whose own check says what else is wrong with it."""
+    choice = choice if isinstance(choice, dict) else {}
+    if choice.get("vocab") is None and choice.get("tokenizer", "bytes") != "bytes":
         raise ValueError("budgets: FLOPs per token depend on the vocabulary; say data.vocab")
-    return BYTES if vocab is None else count_of(vocab)
+    return int(count_of(choice["vocab"])) if _is_count(choice.get("vocab")) else BYTES
 
 
 def _listed(name: str, values: Any) -> list[Any]:
