@@ -267,6 +267,8 @@ class Experiment(Frozen):
             free: dict[str, Any] = {"arms": {arm.name: own}, "optimizers": [], "baseline": None}
             free["spaces"] = {name: space for name, space in self.spaces.items() if name == arm.name or name not in self.arms}
             changed = self.model_dump(mode="json", exclude_unset=True) | free
+            if arm.changes.get("model.family", self.model.family) != self.model.family:
+                changed["model"] = self.model.of_every_family()
             for dotted, value in arm.changes.items():
                 changed = merge(changed, nested(dotted, value))
             self._under[key] = checked(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")

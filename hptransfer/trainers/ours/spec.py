@@ -144,6 +144,11 @@ class RunSpec(Frozen):
                 f"{self.optimizer.recipe} averages its iterates in place of a schedule: schedule.shape must be constant, "
                 f"not {self.schedule.shape}"
             )
+        if self.parametrization != "sp" and self.model.depth != self.base.depth and not self.model.of.residual:
+            raise ValueError(
+                f"no depth rule: the layers of {self.model.family} are no residual branches; depth {self.model.depth} must be that "
+                f"of the base, {self.base.depth}, or the parametrization sp"
+            )
         if self.parametrization == "mup":
             self._check_sides()
         if refusal := self.optimizer.resolved_options.refusal(self.parametrization):
