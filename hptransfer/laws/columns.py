@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.transfer.table import numbers, sql_column, wrong_cell
+from hptransfer.transfer.table import numbers, require_column, sql_column, wrong_cell
 
 if TYPE_CHECKING:
     from hptransfer.laws.law import Law
@@ -125,3 +125,12 @@ def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
     if wrong.any():
         raise wrong_cell(table, column.name, int(wrong.argmax()), "is negative" if column.kind == "rate" else "is not positive")
     return pl.Series(column.name, np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+
+
+def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> pl.DataFrame:
+    """Of a sweep the row with the lowest loss for each combination of the columns ``by``. The lowest of many noisy runs is below
+    what one run would reach. Raises UsageError for a column that is not there."""
+    for name in (*by, loss):
+        require_column(frame, name)
+    finished = pl.Series(numbers(frame, loss)).fill_nan(None)
+    return frame.filter(finished.is_finite()).sort(loss, "row").unique(list(by), keep="first").sort("row")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,10 +15,12 @@ from pydantic import Field
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.laws.columns import D, N
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
-from hptransfer.laws.least import fit_many
+from hptransfer.laws.least import DRAWN, SETTLED, fit_many
 
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss (arXiv 2203.15556, section D.3)
 FEWEST = 3  # different sizes, and horizons
+LEAST, MOST = 1e-2, 1e5  # tokens per parameter between which an optimum is looked for
+BEYOND = 27  # decade of training FLOPs up to which it is said where there is none
 HIGHEST, TOLD = 0.02, 2  # share of the rows with the highest losses whose influence is told, where it is as many rows or more
 
 
@@ -59,16 +61,18 @@ class SizeLaw(Law):
         """The parameters (fits,) by the paper's names."""
 
     def ln_optimum(self, theta: Array, ln_flops: float) -> Array:
-        """ln N (fits,) of the lowest loss at a training compute; nan where the loss does not turn. By a fine grid around a wide
-        one, for laws without a closed form."""
-        ln_nd = ln_flops - np.log(self.flops_factor)
-        low, high = np.full(len(theta), np.log(1e3)), np.full(len(theta), ln_nd - np.log(1e3))
+        """ln N (fits,) of the lowest loss at a training compute, between sizes on both sides that are worse; nan where there is
+        none from `LEAST` to `MOST` tokens per parameter. By finer and finer grids, for laws without a closed form."""
+        ln_nd = ln_flops - math.log(self.flops_factor)
+        low, high = (np.full(len(theta), (ln_nd - math.log(ratio)) / 2) for ratio in (MOST, LEAST))
         turns = np.ones(len(theta), dtype=bool)
         for _ in range(4):
             ln_n = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 65)
-            at = self.ln_loss(theta, ln_n, ln_nd - ln_n).argmin(axis=1)
-            turns &= (at > 0) & (at < 64)
-            rows, at = np.arange(len(theta)), np.clip(at, 1, 63)
+            loss = self.ln_loss(theta, ln_n, ln_nd - ln_n)
+            inner = loss[:, 1:-1]
+            inner = np.where((inner <= loss[:, :-2]) & (inner <= loss[:, 2:]), inner, np.inf)
+            at, rows = inner.argmin(axis=1) + 1, np.arange(len(theta))
+            turns &= np.isfinite(inner[rows, at - 1])
             low, high = ln_n[rows, at - 1], ln_n[rows, at + 1]
         return np.where(turns, (low + high) / 2, np.nan)
 
@@ -96,6 +100,7 @@ class SizeLaw(Law):
                     starts,
                     weights=weights,
                     threshold=threshold,
+                    settled=SETTLED if weights is None else DRAWN,
                 )
             return starts, minima
 
@@ -103,12 +108,23 @@ class SizeLaw(Law):
         best = found[minima.argmin()]
         weights = np.random.default_rng(self.seed).exponential(size=(self.draws, len(loss)))
         theta = full(np.vstack([best, fitted(np.tile(best, (self.draws, 1)), weights)[0]]))
-        named, notes = intervals(self.named(theta)), list(self.notes(theta, table))
-        if (highest := math.ceil(HIGHEST * len(table))) >= TOLD:
-            kept = (loss < np.sort(loss)[-highest]).astype(float)
-            without = {name: float(value[0]) for name, value in self.named(full(fitted(best[None], kept[None])[0])).items()}
-            notes += _influence(named, without, highest)
-        return SizeFitted(self, named, len(table), notes=tuple(notes), theta=theta)
+        result = self.fitted(theta, table)
+        if (highest := math.ceil(HIGHEST * len(table))) < TOLD:
+            return result
+        kept = (loss < np.sort(loss)[-highest]).astype(float)
+        without = {name: float(value[0]) for name, value in self.named(full(fitted(best[None], kept[None])[0])).items()}
+        return replace(result, notes=(*result.notes, *_influence(result.parameters, without, highest)))
+
+    def fitted(self, theta: Array, table: pl.DataFrame) -> SizeFitted:
+        """What coefficients (1 + draws, p) that were fitted to a table say."""
+        notes = self.notes(theta, table)
+        largest = float(np.log((table["N"] * table["D"]).to_numpy().max() * self.flops_factor))
+        for ln_flops in (largest, *np.log(10.0) * np.arange(math.ceil(largest / np.log(10.0)), BEYOND + 1)):
+            if not np.isfinite(self.ln_optimum(theta[:1], float(ln_flops))[0]):
+                words = f"from {math.exp(ln_flops):.2g} training FLOPs on the loss does not turn between sizes: no optimum there"
+                notes = (*notes, words)
+                break
+        return SizeFitted(self, intervals(self.named(theta)), len(table), notes=notes, theta=theta)
 
 
 def _influence(named: Mapping[str, Interval], without: Mapping[str, float], count: int) -> list[str]:
