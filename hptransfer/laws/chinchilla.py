@@ -42,8 +42,7 @@ class Chinchilla(SizeLaw):
         """See `SizeLaw.thresholds`."""
         return (THRESHOLD, *SHARPENED) if self.estimator == "likelihood" else (THRESHOLD,)
 
-    @property
-    def fixed(self) -> Mapping[int, float]:
+    def fixed(self, ln_n: Array, ln_d: Array) -> Mapping[int, float]:
         """The asymptote, where it is said."""
         return {} if self.E is None else {2: math.log(self.E)}
 

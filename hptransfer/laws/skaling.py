@@ -30,8 +30,7 @@ class Skaling(SizeLaw):
 
     E: float | None = Field(None, gt=0, description="the asymptote, where it is not fitted")
 
-    @property
-    def fixed(self) -> Mapping[int, float]:
+    def fixed(self, ln_n: Array, ln_d: Array) -> Mapping[int, float]:
         """The asymptote, where it is said."""
         return {} if self.E is None else {2: math.log(self.E)}
 
