@@ -20,9 +20,10 @@ ROUNDS = 2  # of the powers in turn; the paper says one or two
 LEAST = 1e-3  # of the loss, that the term without D is taken to be where it comes out lower
 
 
-def stretched(c: Array, s: Array, p: Array, apart: Array) -> Array:
-    """c + s (exp(p t) - 1) / p (fits, n), at t = ln N - ln N0 ``apart`` (n,) or (fits, n): a N^p + b about N0, for every p."""
-    c, s, p = c[:, None], s[:, None], p[:, None]
+def stretched(shape: Array, apart: Array) -> Array:
+    """c + s (exp(p t) - 1) / p (fits, n) of c, s and p (fits, 3), at t = ln N - ln N0 ``apart`` (n,) or (fits, n): a N^p + b about
+    N0, for every p."""
+    c, s, p = shape.T[:, :, None]
     with np.errstate(all="ignore"):
         grown = np.where(np.abs(p) < 1e-9, apart, np.expm1(p * apart) / np.where(p == 0, 1.0, p))
         return np.asarray(c + s * grown)
@@ -31,7 +32,7 @@ def stretched(c: Array, s: Array, p: Array, apart: Array) -> Array:
 def rising_steps(table: pl.DataFrame) -> int:
     """From one horizon of a size to the next, along how many the mean loss does not fall."""
     cells = table.group_by("N", "D").agg(pl.col("loss").mean()).sort("N", "D")
-    return cells.select((pl.col("loss").diff().over("N") >= 0).sum()).item()
+    return int(cells.select((pl.col("loss").diff().over("N") >= 0).sum()).item())
 
 
 def differential(table: pl.DataFrame, weights: Array, ln_n0: float) -> tuple[Array, Array, Array]:
@@ -118,7 +119,7 @@ class _Fits:
 
             found[k] = self._line(values[k], _zoomed(misfit, found[k][:, 2], grid))
         pieces = self.pieces
-        exponent, amplitude = (stretched(*one.T, pieces.apart)[:, pieces.size] for one in found)
+        exponent, amplitude = (stretched(one, pieces.apart)[:, pieces.size] for one in found)
         rest = self.loss - np.exp(amplitude - np.exp(exponent) * pieces.ln_d)
         weight = _sums(self.weight, pieces.size)
         mean = _sums(self.weight * rest, pieces.size) / np.maximum(weight, 1e-300)
@@ -130,7 +131,7 @@ class _Fits:
         """What a function of N leaves of values (fits, sizes), by its power (fits,)."""
 
         def misfit(power: Array) -> Array:
-            left = values - stretched(*self._line(values, power).T, self.pieces.apart)
+            left = values - stretched(self._line(values, power), self.pieces.apart)
             return np.asarray((self.size_weight * left**2).sum(axis=1))
 
         return misfit
@@ -138,15 +139,14 @@ class _Fits:
     def _left(self, exponent: Array, amplitude: Array) -> Array:
         """What two functions (fits, 3) leave of the differences of the loss."""
         pieces = self.pieces
-        own = np.exp(stretched(*exponent.T, pieces.apart))[:, pieces.own]
-        ln_b = stretched(*amplitude.T, pieces.apart)[:, pieces.own]
+        own = np.exp(stretched(exponent, pieces.apart))[:, pieces.own]
+        ln_b = stretched(amplitude, pieces.apart)[:, pieces.own]
         left = self.fall + np.exp(ln_b - own * pieces.at) * np.expm1(-own * pieces.step)
         return np.asarray((self.step_weight * left**2).sum(axis=1))
 
     def _line(self, values: Array, power: Array) -> Array:
         """The function (fits, 3) with a power (fits,) that is nearest to values (fits, sizes)."""
-        zero, one = np.zeros_like(power), np.ones_like(power)
-        x = stretched(zero, one, power, self.pieces.apart)
+        x = stretched(np.column_stack([np.zeros_like(power), np.ones_like(power), power]), self.pieces.apart)
         level, slope = _lines(x, values, self.size_weight, np.zeros(values.shape[1], dtype=np.intp))
         return np.column_stack([level, slope, power])
 

@@ -22,6 +22,8 @@ FEWEST = 3  # different sizes, and horizons
 LEAST, MOST = 1e-2, 1e5  # tokens per parameter between which an optimum is looked for
 BEYOND = 27  # decade of training FLOPs up to which it is said where there is none
 LOOKED_AT = 201  # fit and draws of which it is said
+SWEPT = 5  # runs at a size and horizon, of which more are a sweep
+SHOWN = 0.05  # of the lowest loss, an asymptote that is told from 0
 HIGHEST, TOLD = 0.02, 2  # share of the rows with the highest losses whose influence is told, where it is as many rows or more
 
 
@@ -120,15 +122,17 @@ class SizeLaw(Law):
 
         found, minima = fitted(self.starts(ln_n, ln_d, loss)[:, free], weights[:1], SETTLED)
         best = found[minima.argmin()]
+        if len(weights) == 1:
+            return full(best[None])
         return full(np.vstack([best, fitted(np.tile(best, (len(weights) - 1, 1)), weights[1:], DRAWN)[0]]))
 
     def fitted(self, theta: Array, table: pl.DataFrame) -> SizeFitted:
         """What coefficients (1 + draws, p) that were fitted to a table say."""
         largest = float((table["N"] * table["D"]).to_numpy().max()) * self.flops_factor
-        notes = (*self.notes(theta, table), *self._endless(theta, math.log(largest)))
+        notes = (*self.notes(theta, table), *_sweeps(table), *self.endless(theta, math.log(largest)))
         return SizeFitted(self, intervals(self.named(theta)), len(table), notes=notes, theta=theta)
 
-    def _endless(self, theta: Array, ln_flops: float) -> list[str]:
+    def endless(self, theta: Array, ln_flops: float) -> list[str]:
         """From which training compute on there is no optimum: of the fit, and of too many draws for an interval."""
         last = BEYOND * math.log(10)
         places = np.linspace(ln_flops, max(last, ln_flops), 2 * max(1, round((last - ln_flops) / math.log(10))) + 1)
@@ -151,6 +155,22 @@ class SizeLaw(Law):
 
 def _logarithms(table: pl.DataFrame) -> tuple[Array, Array, Array]:
     return table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
+
+
+def _sweeps(table: pl.DataFrame) -> list[str]:
+    """That a table is of sweeps: the law goes through the middle of runs that share size and horizon."""
+    each = len(table) / table.select("N", "D").n_unique()
+    return [f"{each:.0f} runs share each N and D: the law goes through their middle, not their best"] if each > SWEPT else []
+
+
+def asymptote(values: Array, fixed: float | None, table: pl.DataFrame) -> list[str]:
+    """What must be said of E (1 + draws,), nats per token: that it was not fitted, or that the rows do not show it."""
+    if fixed is not None:
+        return [f"E is fixed at {fixed:g}, not fitted"]
+    low = interval(values).low
+    if low is None or low > SHOWN * table["loss"].to_numpy().min():
+        return []
+    return ["E may be 0: these runs do not show where the loss ends, and all else depends on it; the option E fixes it"]
 
 
 def _influence(named: Mapping[str, Interval], without: Mapping[str, float], count: int) -> list[str]:
