@@ -21,8 +21,8 @@ LEAST = 1e-3  # of the loss, that the term without D is taken to be where it com
 
 
 def stretched(shape: Array, apart: Array) -> Array:
-    """c + s (exp(p t) - 1) / p (fits, n) of c, s and p (fits, 3), at t = ln N - ln N0 ``apart`` (n,) or (fits, n): a N^p + b about
-    N0, for every p."""
+    """c + s (exp(p t) - 1) / p (fits, n) of c, s and p (fits, 3) at t = ln N - ln N0 ``apart``, (n,) or (fits, n): for every p
+    a N^p + b, about N0."""
     c, s, p = shape.T[:, :, None]
     with np.errstate(all="ignore"):
         grown = np.where(np.abs(p) < 1e-9, apart, np.expm1(p * apart) / np.where(p == 0, 1.0, p))

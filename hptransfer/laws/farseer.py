@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.laws.chinchilla import linear_amplitudes
 from hptransfer.laws.differential import differential, rising_steps, stretched
@@ -24,6 +25,7 @@ SLOPES = (0.02, 0.1, 0.3)  # with which the term without D falls along ln N
 RISES = (-0.3, 0.0, 0.3)  # of the term with D along ln N
 NAMES = ("alpha", "beta", "gamma")
 FEW_SIZES = 6
+WORSE, EXACT = 2.0, 1e-4  # a piecewise fit as many times worse than the direct one is refused, from that error on
 NO_POWER = 1e-6  # a power nearer to 0 has no numbers a and b of its own
 
 
@@ -82,7 +84,19 @@ class Farseer(SizeLaw):
         own = np.exp(exponent[:, 0]) * middle[10]  # to D0 from D = 1
         amplitude = amplitude - np.stack([own, own * exponent[:, 1], np.zeros_like(own)], axis=1)
         parts = [np.column_stack([one[:, :2], np.arctanh(one[:, 2])]) for one in (exponent, amplitude, floor)]
-        return np.column_stack([*parts, np.tile([*middle.values()], (len(weights), 1))])
+        theta = np.column_stack([*parts, np.tile([*middle.values()], (len(weights), 1))])
+        error, direct = (self._error(one[:1], table) for one in (theta, super().solve(table, weights[:1])))
+        if not error <= WORSE * direct + EXACT:
+            raise CheckFailed(
+                f"the differential fit is off by {error:.2%} of the loss on the runs that it was fitted to, the direct fit by "
+                f"{direct:.2%}: the loss falls by less than its noise from one D to the next; take fit_by=direct, or fewer D"
+            )
+        return theta
+
+    def _error(self, theta: Array, table: pl.DataFrame) -> float:
+        """Mean error, relative to the loss."""
+        predicted = self.ln_loss(theta, np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy()))[0]
+        return float(np.abs(np.exp(predicted) / table["loss"].to_numpy() - 1).mean())
 
     def named(self, theta: Array) -> dict[str, Array]:
         """In the paper's names and raw counts."""
@@ -98,13 +112,6 @@ class Farseer(SizeLaw):
         found = [f"fitted by the {self.fit_by} fit"]
         if self.fit_by == "differential" and (lost := rising_steps(table)):
             found[0] += f"; left out: {lost} steps of D along which the loss does not fall"
-        if self.fit_by == "differential":
-            rows = table["loss"].to_numpy(), *(np.log(table[name].to_numpy()) for name in ("N", "D"))
-            direct = super().solve(table, np.ones((1, len(table))))
-            own, best = (
-                float(np.abs(np.exp(self.ln_loss(one[:1], *rows[1:]))[0] / rows[0] - 1).mean()) for one in (theta, direct)
-            )
-            found.append(f"mean error on the runs that were fitted {own:.2%} of the loss, by the direct fit {best:.2%}")
         named = intervals(self.named(theta))
         for k, name in enumerate(NAMES, 1):
             low, high = named[name].low, named[name].high
