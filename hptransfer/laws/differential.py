@@ -14,7 +14,7 @@ from hptransfer.base.intervals import Array
 SIZES, STEPS = 4, 2  # sizes that are needed, and steps of D at each along which the loss falls
 STEADY = 15  # repeats until the exponent of a size fits its own amplitude; where the steps of ln D are equal one is enough
 LARGEST = 0.98  # power of N that is looked for
-WIDE, NEAR = (1.0, 1e-4), (0.3, 3e-3)  # half the width of grids of powers, the first and the last: of the fit, and of draws
+WIDE, FINE = 1.0, 2e-4  # half the width of grids of powers: of the first, and where they end
 PLACES = 9  # of a grid
 ROUNDS = 2  # of the powers in turn; the paper says one or two
 LEAST = 1e-3  # of the loss, that the term without D is taken to be where it comes out lower
@@ -47,15 +47,7 @@ def differential(table: pl.DataFrame, weights: Array, ln_n0: float) -> tuple[Arr
     usable = _usable(table)
     kept = table["N"].is_in(usable)
     pieces = _Pieces(table.filter(kept), ln_n0)
-    fit = _Fits(pieces, weights[:1, kept.to_numpy()])
-    start = [_zoomed(fit.scatter(values), np.zeros(1), WIDE) for values in (fit.exponent, fit.amplitude)]
-    first = fit.functions(start, WIDE)
-    if len(weights) == 1:
-        return first
-    draws = _Fits(pieces, weights[1:, kept.to_numpy()])
-    others = draws.functions([np.repeat(shape[:, 2], len(weights) - 1) for shape in first[:2]], NEAR)
-    exponent, amplitude, floor = (np.concatenate(pair) for pair in zip(first, others, strict=True))
-    return exponent, amplitude, floor
+    return _Fits(pieces, weights[:, kept.to_numpy()]).functions()
 
 
 def _usable(table: pl.DataFrame) -> list[float]:
@@ -106,10 +98,10 @@ class _Fits:
             exponent = np.clip(-slope, 1e-3, 5.0)
         self.exponent, self.amplitude = np.log(exponent), level
 
-    def functions(self, powers: list[Array], grid: tuple[float, float]) -> tuple[Array, Array, Array]:
-        """The three functions, powers of the first two from these on (fits,), in turn."""
+    def functions(self) -> tuple[Array, Array, Array]:
+        """The three functions of N."""
         values = (self.exponent, self.amplitude)
-        found = [self._line(one, power) for one, power in zip(values, powers, strict=True)]
+        found = [self._nearest(one) for one in values]
         for turn in range(2 * ROUNDS):
             k = turn % 2
 
@@ -117,24 +109,22 @@ class _Fits:
                 tried = [self._line(values[k], power) if j == k else found[j] for j in range(2)]
                 return self._left(*tried)
 
-            found[k] = self._line(values[k], _zoomed(misfit, found[k][:, 2], grid))
+            found[k] = self._line(values[k], _zoomed(misfit, found[k][:, 2]))
         pieces = self.pieces
         exponent, amplitude = (stretched(one, pieces.apart)[:, pieces.size] for one in found)
         rest = self.loss - np.exp(amplitude - np.exp(exponent) * pieces.ln_d)
         weight = _sums(self.weight, pieces.size)
         mean = _sums(self.weight * rest, pieces.size) / np.maximum(weight, 1e-300)
-        floor = np.log(np.maximum(mean, LEAST * pieces.loss.min()))
-        power = _zoomed(self.scatter(floor), np.zeros(len(floor)), WIDE)
-        return found[0], found[1], self._line(floor, power)
+        return found[0], found[1], self._nearest(np.log(np.maximum(mean, LEAST * pieces.loss.min())))
 
-    def scatter(self, values: Array) -> Callable[[Array], Array]:
-        """What a function of N leaves of values (fits, sizes), by its power (fits,)."""
+    def _nearest(self, values: Array) -> Array:
+        """The function (fits, 3) that is nearest to values (fits, sizes)."""
 
         def misfit(power: Array) -> Array:
             left = values - stretched(self._line(values, power), self.pieces.apart)
             return np.asarray((self.size_weight * left**2).sum(axis=1))
 
-        return misfit
+        return self._line(values, _zoomed(misfit, np.zeros(len(values))))
 
     def _left(self, exponent: Array, amplitude: Array) -> Array:
         """What two functions (fits, 3) leave of the differences of the loss."""
@@ -151,10 +141,10 @@ class _Fits:
         return np.column_stack([level, slope, power])
 
 
-def _zoomed(misfit: Callable[[Array], Array], middle: Array, grid: tuple[float, float]) -> Array:
-    """The power (fits,) of the least misfit, on finer and finer grids."""
-    width, last = grid
-    while width > last:
+def _zoomed(misfit: Callable[[Array], Array], middle: Array) -> Array:
+    """The power (fits,) of the least misfit, on finer and finer grids around ``middle``."""
+    width = WIDE
+    while width > FINE:
         offered = np.clip(middle[:, None] + width * np.linspace(-1, 1, PLACES), -LARGEST, LARGEST)
         least = np.nan_to_num(np.stack([misfit(one) for one in offered.T], axis=1), nan=np.inf).argmin(axis=1)
         middle, width = offered[np.arange(len(middle)), least], width * 2 / (PLACES - 1)

@@ -22,7 +22,6 @@ FEWEST = 3  # different sizes, and horizons
 LEAST, MOST = 1e-2, 1e5  # tokens per parameter between which an optimum is looked for
 BEYOND = 27  # decade of training FLOPs up to which it is said where there is none
 LOOKED_AT = 201  # fit and draws of which it is said
-SWEPT = 5  # runs at a size and horizon, of which more are a sweep
 SHOWN = 0.05  # of the lowest loss, an asymptote that is told from 0
 HIGHEST, TOLD = 0.02, 2  # share of the rows with the highest losses whose influence is told, where it is as many rows or more
 
@@ -88,13 +87,17 @@ class SizeLaw(Law):
         loss, ln_n, ln_d = _logarithms(table)
         free = len(self.coefficients) - len(self.fixed(ln_n, ln_d))
         require_spread(table, self.name, free + 1, N=self.sizes, D=FEWEST)
-        weights = np.vstack([np.ones(len(loss)), np.random.default_rng(self.seed).exponential(size=(self.draws, len(loss)))])
+        weights = np.vstack([np.ones(len(loss)), self.drawn(len(loss))])
         if (highest := math.ceil(HIGHEST * len(table))) < TOLD:
             return self.fitted(self.solve(table, weights), table)
         theta = self.solve(table, np.vstack([weights, loss < np.sort(loss)[-highest]]))
         result = self.fitted(theta[:-1], table)
         without = {name: float(value[0]) for name, value in self.named(theta[-1:]).items()}
         return replace(result, notes=(*result.notes, *_influence(result.parameters, without, highest)))
+
+    def drawn(self, runs: int) -> Array:
+        """Weights (draws, runs) of the bootstrap."""
+        return np.random.default_rng(self.seed).exponential(size=(self.draws, runs))
 
     def solve(self, table: pl.DataFrame, weights: Array) -> Array:
         """Coefficients (fits, p) by the weights (fits, rows) of a table's rows: the first from all starts, the others from it."""
@@ -129,7 +132,7 @@ class SizeLaw(Law):
     def fitted(self, theta: Array, table: pl.DataFrame) -> SizeFitted:
         """What coefficients (1 + draws, p) that were fitted to a table say."""
         largest = float((table["N"] * table["D"]).to_numpy().max()) * self.flops_factor
-        notes = (*self.notes(theta, table), *_sweeps(table), *self.endless(theta, math.log(largest)))
+        notes = (*self.notes(theta, table), *self.endless(theta, math.log(largest)))
         return SizeFitted(self, intervals(self.named(theta)), len(table), notes=notes, theta=theta)
 
     def endless(self, theta: Array, ln_flops: float) -> list[str]:
@@ -155,12 +158,6 @@ class SizeLaw(Law):
 
 def _logarithms(table: pl.DataFrame) -> tuple[Array, Array, Array]:
     return table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
-
-
-def _sweeps(table: pl.DataFrame) -> list[str]:
-    """That a table is of sweeps: the law goes through the middle of runs that share size and horizon."""
-    each = len(table) / table.select("N", "D").n_unique()
-    return [f"{each:.0f} runs share each N and D: the law goes through their middle, not their best"] if each > SWEPT else []
 
 
 def asymptote(values: Array, fixed: float | None, table: pl.DataFrame) -> list[str]:

@@ -77,6 +77,7 @@ def test_powers_that_may_be_zero_are_said():
     found = Farseer(draws=100).fit(world(noise=1e-3))
     assert found.parameters["gamma"].low < 0 < found.parameters["gamma"].high
     assert any("gamma may be 0" in note for note in found.notes)
+    assert (found.parameters["a3"].low, found.parameters["b3"].high) == (None, None)
     assert not any("may be 0" in note for note in Farseer(draws=100).fit(world()).notes)
 
 
@@ -119,23 +120,23 @@ def test_few_sizes_are_said():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fit_by", ["direct", "differential"])
-def test_intervals_hold_most_truths(fit_by):
-    """Of losses at the largest run and beyond, and of the best size; one standard error is 4 %."""
-    truth, held = published(REFIT), {}
+def test_intervals_hold_four_of_five_truths(fit_by):
+    """Of a hundred ladders: the powers, the best size, and losses among the runs, at the largest, and at twice its N and D. One
+    standard error is 4 %. The piecewise fit is biased where differences are noisy, and its intervals of losses are wide."""
+    truth, held = published(REFIT), dict.fromkeys(("alpha", "beta", "gamma", "N", "among", "largest", "twice"), 0)
     best = truth.optimal((1e20,))[0].N.value
+    asked = pl.DataFrame({"N": [8e8, 2.2e9, 4.5e9], "D": [1e10, 3.2e10, 6.4e10]})
     for seed in range(100):
-        table = world(noise=5e-4, seed=seed)
-        asked = pl.DataFrame({"N": [2.2e9, 4.5e9], "D": [3.2e10, 6.4e10]})
-        found = Farseer(fit_by=fit_by, draws=200, seed=seed).fit(table)
+        found = Farseer(fit_by=fit_by, draws=200).fit(world(noise=5e-4, seed=seed))
         low, high = np.quantile(found.predict(asked)[1:], [0.1, 0.9], axis=0)
         inside = (low <= truth.predict(asked)[0]) & (truth.predict(asked)[0] <= high)
-        one = found.optimal((1e20,))[0].N
-        gamma = found.parameters["gamma"]
-        for name, hit in {
-            "loss": inside[0],
-            "double": inside[1],
-            "N": (one.low or 0) <= best <= (one.high or np.inf),
-            "gamma": gamma.low <= truth.parameters["gamma"].value <= gamma.high,
-        }.items():
-            held[name] = held.get(name, 0) + int(hit)
-    assert all(65 <= count <= 92 for count in held.values()), held
+        size = found.optimal((1e20,))[0].N
+        held["N"] += size.low <= best <= size.high
+        for name, hit in zip(("among", "largest", "twice"), inside, strict=True):
+            held[name] += int(hit)
+        for name in ("alpha", "beta", "gamma"):
+            one = found.parameters[name]
+            held[name] += one.low <= truth.parameters[name].value <= one.high
+    assert all(65 <= count for count in held.values()), held
+    if fit_by == "direct":
+        assert 0.72 <= sum(held.values()) / 700 <= 0.85, held
