@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy.optimize import nnls
 
 from hptransfer.base.intervals import Array
-from hptransfer.laws.sizes import THRESHOLD, SizeLaw
+from hptransfer.laws.sizes import THRESHOLD, SizeLaw, asymptote
 
 EXPONENTS = np.linspace(0.1, 1.0, 7)  # that fits start from
 LEAST_SHARE = 1e-3  # of the target, that a term starts with: an amplitude must have a logarithm
@@ -42,8 +42,7 @@ class Chinchilla(SizeLaw):
         """See `SizeLaw.thresholds`."""
         return (THRESHOLD, *SHARPENED) if self.estimator == "likelihood" else (THRESHOLD,)
 
-    @property
-    def fixed(self) -> Mapping[int, float]:
+    def fixed(self, ln_n: Array, ln_d: Array) -> Mapping[int, float]:
         """The asymptote, where it is said."""
         return {} if self.E is None else {2: math.log(self.E)}
 
@@ -52,7 +51,7 @@ class Chinchilla(SizeLaw):
         estimator = "Huber loss of ln loss, threshold 1e-3"
         if self.estimator == "likelihood":
             estimator = "Epoch's Huber likelihood with a scale of its own: least absolute deviations of ln loss"
-        return (f"estimator: {estimator}", *([] if self.E is None else [f"E is fixed at {self.E:g}, not fitted"]))
+        return (f"estimator: {estimator}", *asymptote(np.exp(theta[:, 2]), self.E, table))
 
     def ln_loss(self, theta: Array, ln_n: Array, ln_d: Array) -> Array:
         """Log-sum-exp of the three terms."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.words import ends, plain
 from hptransfer.laws import LAWS
 from hptransfer.laws.columns import assignments, law_table, lowest
-from hptransfer.laws.compare import Rank, compare
+from hptransfer.laws.compare import FEW, Rank, compare
 from hptransfer.laws.counts import count
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
@@ -38,8 +38,6 @@ def main(args: argparse.Namespace) -> int:
             raise UsageError("--convention counts N, and --scale says it too; leave one out")
         frame, scale = frame.with_columns(count(frame, args.convention).alias("N")), scale | {"N": "N"}
     actions = {"fit": _fit, "predict": _predict, "plot": _plot, "compare": _compare, "sensitivity": _sensitivity}
-    if args.lowest:
-        frame = lowest(frame, cli.names(args.lowest), args.loss or "loss")
     actions[args.action](args, frame, scale)
     return 0
 
@@ -58,7 +56,17 @@ def _law(args: argparse.Namespace) -> Law:
 
 
 def _study(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Study:
-    return study(frame, _law(args), scale, args.loss, args.hold_out)
+    frame, notes = _lowest(args, frame)
+    found = study(frame, _law(args), scale, args.loss, args.hold_out)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _lowest(args: argparse.Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """The best rows of sweeps, where that is asked for, and what must be said of them."""
+    if not args.lowest:
+        return frame, []
+    frame, note = lowest(frame, cli.names(args.lowest), args.loss or "loss")
+    return frame, [note]
 
 
 def _fit(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
@@ -154,13 +162,16 @@ def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     laws = [LAWS.get(name)() for name in cli.names(args.law or ",".join(COMPARED))]
     if len(laws) < 2:
         raise UsageError(f"compare takes two laws or more, such as {','.join(COMPARED)}")
+    frame, lowered = _lowest(args, frame)
     tables = {law.name: held_out_table(frame, law, scale, args.loss, args.hold_out) for law in laws}
     ranks = compare(laws, {name: table for name, (table, _) in tables.items()})
     rows = [[one.law, *_errors(one)] for one in ranks]
     held = next(iter(tables.values()))[0]["held_out"]
     title = f"{held.sum()} of {len(held)} rows held out ({args.hold_out or 'the largest scale'}); error relative to the loss"
     cli.table(title, ["law", "mean error", "largest", "more than the best", "told apart"], rows)
-    notes = dict.fromkeys(note for _, found in tables.values() for note in found)
+    notes = dict.fromkeys([*lowered, *(note for _, found in tables.values() for note in found)])
+    if held.sum() < FEW:
+        notes[f"{held.sum()} rows held out are few: what is told apart here may not be elsewhere"] = None
     for note in notes:
         cli.console.print(f"note: {note}")
     ranked = [asdict(one) | {"more": one.more and one.more.model_dump()} for one in ranks]
@@ -176,8 +187,9 @@ def _errors(one: Rank) -> list[str]:
 
 
 def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
-    law = _law(args)
-    table, notes = law_table(frame, type(law), scale, args.loss)
+    law, (frame, lowered) = _law(args), _lowest(args, frame)
+    table, found = law_table(frame, type(law), scale, args.loss)
+    notes = (*lowered, *found)
     flops = _budgets(args) or (6 * float((table["N"] * table["D"]).max()) if "D" in table.columns else math.nan,)  # type: ignore[arg-type]
     ratio, moved = sensitivity(law, table, flops[0])
     names = [name for name in moved[0].parameters if name not in ("A", "B")]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from hptransfer.base.intervals import Array, Interval
+from hptransfer.base.intervals import TAIL, Array, Interval
 from hptransfer.laws.columns import D, N
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many
@@ -21,6 +21,8 @@ THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss (arXiv 2203.15556,
 FEWEST = 3  # different sizes, and horizons
 LEAST, MOST = 1e-2, 1e5  # tokens per parameter between which an optimum is looked for
 BEYOND = 27  # decade of training FLOPs up to which it is said where there is none
+LOOKED_AT = 201  # fit and draws of which it is said
+SHOWN = 0.05  # of the lowest loss, an asymptote that is told from 0
 HIGHEST, TOLD = 0.02, 2  # share of the rows with the highest losses whose influence is told, where it is as many rows or more
 
 
@@ -35,6 +37,7 @@ class SizeLaw(Law):
     needs = (N, D)
     scale = "N"
     coefficients: ClassVar[tuple[str, ...]]
+    sizes: ClassVar[int] = FEWEST
 
     flops_factor: float = Field(6.0, gt=0, description="training FLOPs are this times N times D")
 
@@ -43,9 +46,8 @@ class SizeLaw(Law):
         """Of the Huber loss on residuals of ln loss: the last one counts, those before it lead there."""
         return (THRESHOLD,)
 
-    @property
-    def fixed(self) -> Mapping[int, float]:
-        """Coefficients that are not fitted, by their place."""
+    def fixed(self, ln_n: Array, ln_d: Array) -> Mapping[int, float]:
+        """Coefficients that are not fitted, by their place, for a table's ln N and ln D."""
         return {}
 
     @abstractmethod
@@ -82,16 +84,33 @@ class SizeLaw(Law):
 
     def fit(self, table: pl.DataFrame) -> SizeFitted:
         """The coefficients of the least Huber loss over all starts, and of `draws` resamples."""
-        free = [k for k in range(len(self.coefficients)) if k not in self.fixed]
-        require_spread(table, self.name, len(free) + 1, N=FEWEST, D=FEWEST)
-        loss, ln_n, ln_d = table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
+        loss, ln_n, ln_d = _logarithms(table)
+        free = len(self.coefficients) - len(self.fixed(ln_n, ln_d))
+        require_spread(table, self.name, free + 1, N=self.sizes, D=FEWEST)
+        weights = np.vstack([np.ones(len(loss)), self.drawn(len(loss))])
+        if (highest := math.ceil(HIGHEST * len(table))) < TOLD:
+            return self.fitted(self.solve(table, weights), table)
+        theta = self.solve(table, np.vstack([weights, loss < np.sort(loss)[-highest]]))
+        result = self.fitted(theta[:-1], table)
+        without = {name: float(value[0]) for name, value in self.named(theta[-1:]).items()}
+        return replace(result, notes=(*result.notes, *_influence(result.parameters, without, highest)))
+
+    def drawn(self, runs: int) -> Array:
+        """Weights (draws, runs) of the bootstrap."""
+        return np.random.default_rng(self.seed).exponential(size=(self.draws, runs))
+
+    def solve(self, table: pl.DataFrame, weights: Array) -> Array:
+        """Coefficients (fits, p) by the weights (fits, rows) of a table's rows: the first from all starts, the others from it."""
+        loss, ln_n, ln_d = _logarithms(table)
+        fixed = self.fixed(ln_n, ln_d)
+        free = [k for k in range(len(self.coefficients)) if k not in fixed]
 
         def full(theta: Array) -> Array:
             result = np.empty((len(theta), len(self.coefficients)))
-            result[:, free], result[:, list(self.fixed)] = theta, list(self.fixed.values())
+            result[:, free], result[:, list(fixed)] = theta, list(fixed.values())
             return result
 
-        def fitted(starts: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        def fitted(starts: Array, weights: Array, settled: float) -> tuple[Array, Array]:
             minima = np.empty(0)
             for threshold in self.thresholds:
                 starts, minima = fit_many(
@@ -100,31 +119,55 @@ class SizeLaw(Law):
                     starts,
                     weights=weights,
                     threshold=threshold,
-                    settled=SETTLED if weights is None else DRAWN,
+                    settled=settled,
                 )
             return starts, minima
 
-        found, minima = fitted(self.starts(ln_n, ln_d, loss)[:, free])
+        found, minima = fitted(self.starts(ln_n, ln_d, loss)[:, free], weights[:1], SETTLED)
         best = found[minima.argmin()]
-        weights = np.random.default_rng(self.seed).exponential(size=(self.draws, len(loss)))
-        theta = full(np.vstack([best, fitted(np.tile(best, (self.draws, 1)), weights)[0]]))
-        result = self.fitted(theta, table)
-        if (highest := math.ceil(HIGHEST * len(table))) < TOLD:
-            return result
-        kept = (loss < np.sort(loss)[-highest]).astype(float)
-        without = {name: float(value[0]) for name, value in self.named(full(fitted(best[None], kept[None])[0])).items()}
-        return replace(result, notes=(*result.notes, *_influence(result.parameters, without, highest)))
+        if len(weights) == 1:
+            return full(best[None])
+        return full(np.vstack([best, fitted(np.tile(best, (len(weights) - 1, 1)), weights[1:], DRAWN)[0]]))
 
     def fitted(self, theta: Array, table: pl.DataFrame) -> SizeFitted:
         """What coefficients (1 + draws, p) that were fitted to a table say."""
-        notes = self.notes(theta, table)
-        largest = float(np.log((table["N"] * table["D"]).to_numpy().max() * self.flops_factor))
-        for ln_flops in (largest, *np.log(10.0) * np.arange(math.ceil(largest / np.log(10.0)), BEYOND + 1)):
-            if not np.isfinite(self.ln_optimum(theta[:1], float(ln_flops))[0]):
-                words = f"from {math.exp(ln_flops):.2g} training FLOPs on the loss does not turn between sizes: no optimum there"
-                notes = (*notes, words)
-                break
+        largest = float((table["N"] * table["D"]).to_numpy().max()) * self.flops_factor
+        notes = (*self.notes(theta, table), *self.endless(theta, math.log(largest)))
         return SizeFitted(self, intervals(self.named(theta)), len(table), notes=notes, theta=theta)
+
+    def endless(self, theta: Array, ln_flops: float) -> list[str]:
+        """From which training compute on there is no optimum: of the fit, and of too many draws for an interval."""
+        last = BEYOND * math.log(10)
+        places = np.linspace(ln_flops, max(last, ln_flops), 2 * max(1, round((last - ln_flops) / math.log(10))) + 1)
+        none = np.array([~np.isfinite(self.ln_optimum(theta[:LOOKED_AT], ln_c)) for ln_c in places.tolist()])
+        found = []
+        if (of_fit := none[:, 0]).any():
+            high = int(of_fit.argmax())
+            ends = places[max(high - 1, 0)], places[high]
+            for _ in range(8):
+                middle = sum(ends) / 2
+                turns = np.isfinite(self.ln_optimum(theta[:1], middle)[0])
+                ends = (middle, ends[1]) if turns else (ends[0], middle)
+            start = f"{math.exp(ends[1]):.2g} training FLOPs" if high else "the largest run's training FLOPs"
+            found.append(f"from {start} on the loss does not turn between sizes: there is no optimum beyond")
+        if (of_draws := none[:, 1:].mean(axis=1) > TAIL).any() if none.shape[1] > 1 else False:
+            start = f"{math.exp(places[int(of_draws.argmax())]):.1g} training FLOPs"
+            found.append(f"from {start} on more than a tenth of the draws have no optimum: it has no interval there")
+        return found
+
+
+def _logarithms(table: pl.DataFrame) -> tuple[Array, Array, Array]:
+    return table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
+
+
+def asymptote(values: Array, fixed: float | None, table: pl.DataFrame) -> list[str]:
+    """What must be said of E (1 + draws,), nats per token: that it was not fitted, or that the rows do not show it."""
+    if fixed is not None:
+        return [f"E is fixed at {fixed:g}, not fitted"]
+    low = interval(values).low
+    if low is None or low > SHOWN * table["loss"].to_numpy().min():
+        return []
+    return ["E may be 0: these runs do not show where the loss ends, and all else depends on it; the option E fixes it"]
 
 
 def _influence(named: Mapping[str, Interval], without: Mapping[str, float], count: int) -> list[str]:
@@ -154,6 +197,8 @@ class SizeFitted(Fitted):
         for compute in flops:
             ln_n = self.law.ln_optimum(self.theta, float(np.log(compute)))
             if np.isfinite(ln_n[0]):
+                if not np.isfinite(ln_n).mean() > 1 - TAIL:
+                    ln_n = ln_n[:1]
                 n = np.exp(ln_n)
                 d = compute / self.law.flops_factor / n
                 found.append(Optimum(compute, interval(n), interval(d), interval(d / n)))

@@ -16,6 +16,7 @@ from hptransfer.laws.columns import law_table
 from hptransfer.laws.law import Fitted, Law, Optimum
 from hptransfer.transfer.table import condition
 
+SWEPT = 5  # runs of one size and horizon; more are a sweep
 CHECK_DRAWS = 200  # of a fit that only says what is held out
 
 
@@ -89,6 +90,7 @@ def held_out_table(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """What `law_table` reads, with ``held_out``: the rows for which the SQL condition holds, else those of the largest scale."""
     table, notes = law_table(frame, type(law), scale, loss)
+    notes = (*notes, *_sweeps(law, table))
     if hold_out is None:
         return table.with_columns(law.held_out(table).alias("held_out")), notes
     asked = frame.select("row", condition(frame, hold_out).alias("held_out"))
@@ -96,6 +98,15 @@ def held_out_table(
     if not table["held_out"].any():
         raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")
     return table, notes
+
+
+def _sweeps(law: Law, table: pl.DataFrame) -> list[str]:
+    """That the rows of a law of sizes and horizons are of sweeps, all of which would be fitted."""
+    if [column.name for column in law.needs] != ["N", "D"]:
+        return []
+    each = len(table) / table.select("N", "D").n_unique()
+    words = f"about {each:.0f} runs share each N and D: a law goes through their middle; --lowest N,D takes the best of each"
+    return [words] if each > SWEPT else []
 
 
 def _check(law: Law, table: pl.DataFrame) -> HeldOut:
