@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -125,3 +126,12 @@ def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
     if wrong.any():
         raise wrong_cell(table, column.name, int(wrong.argmax()), "is negative" if column.kind == "rate" else "is not positive")
     return pl.Series(column.name, np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+
+
+def groups(table: pl.DataFrame, name: str, factor: float) -> Iterator[pl.DataFrame]:
+    """The rows of every value of a column, smallest first: one ends where the next larger is more than ``factor`` times as
+    large."""
+    ordered = table.sort(name)
+    values = ordered[name].to_list()
+    cuts = [0, *(k for k, (one, other) in enumerate(pairwise(values), 1) if other > factor * one), len(values)]
+    return (ordered[start:end] for start, end in pairwise(cuts))

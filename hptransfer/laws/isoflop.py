@@ -3,9 +3,8 @@ approach 2; arXiv 2512.05620, figure 13)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,8 +12,9 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, Interval
-from hptransfer.laws.columns import FLOPS, Column, D, N
+from hptransfer.laws.columns import FLOPS, Column, D, N, groups
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals
+from hptransfer.laws.plot import Plot
 
 ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 SAME_BUDGET = 1.15  # runs of one budget differ by less: whole batches, and models that are not quite of a size
@@ -59,7 +59,7 @@ class IsoFlop(Law):
         if "loss" not in rows.columns:
             return _of_optima(rows, self.draws, rng)
         budgets, notes = [], []
-        for part in by_budget(rows):
+        for part in groups(rows, "flops", SAME_BUDGET):
             ln_ratio = np.log((part["D"] / part["N"]).to_numpy())
             flops = float(np.exp(np.log(part["flops"].to_numpy()).mean()))
             if len(set(ln_ratio)) < FEWEST:
@@ -155,13 +155,11 @@ class IsoFlopFitted(Fitted):
             for k in range(len(arm.flops))
         ]
 
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """Loss, and loss above the lowest of its budget, against tokens per parameter; the best ones against compute."""
+        from hptransfer.laws.isoflop_plots import plots
 
-def by_budget(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The rows of every budget, smallest first: a budget ends where the next run has `SAME_BUDGET` times the FLOPs."""
-    ordered = rows.sort("flops")
-    flops = ordered["flops"].to_list()
-    cuts = [0, *(k for k, (one, other) in enumerate(pairwise(flops), 1) if other > SAME_BUDGET * one), len(flops)]
-    return (ordered[start:end] for start, end in pairwise(cuts))
+        return plots(self, table)
 
 
 def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:

@@ -35,11 +35,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Study:
-    """A law fitted to a table. ``table``: the rows that were read, under the law's names, with ``held_out``."""
+    """A law fitted to a table. ``table``: the rows that were read, under the law's names, with ``held_out``; ``blind``: the fit
+    that has not seen these, which predicted them, None where there is none."""
 
     law: Law
     table: pl.DataFrame
     fitted: Fitted
+    blind: Fitted | None
     held_out: HeldOut
     notes: tuple[str, ...]
 
@@ -50,13 +52,16 @@ class Study:
     @property
     def budgets(self) -> tuple[float, ...]:
         """Decades of training FLOPs from that of the largest run on."""
-        if "flops" in self.table.columns:
-            largest = float(self.table["flops"].to_numpy().max())
-        elif {"N", "D"} <= {*self.table.columns}:
-            largest = 6 * float((self.table["N"] * self.table["D"]).to_numpy().max())
-        else:
+        if self.flops is None:
             return ()
-        return tuple(float(f"1e{math.floor(math.log10(largest)) + k}") for k in range(4))
+        return tuple(float(f"1e{math.floor(math.log10(self.flops.max())) + k}") for k in range(4))
+
+    @property
+    def flops(self) -> Array | None:
+        """Training FLOPs of the rows, None where the table does not say them."""
+        if "flops" in self.table.columns:
+            return self.table["flops"].to_numpy()
+        return 6 * (self.table["N"] * self.table["D"]).to_numpy() if {"N", "D"} <= {*self.table.columns} else None
 
     def as_dict(self, flops: tuple[float, ...] = ()) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -81,24 +86,26 @@ def study(frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | N
         if not table["held_out"].any():
             raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")
         fitted = law.fit(table.filter(~pl.col("held_out")))
+        blind: Fitted | None = fitted
         held = _error(fitted, table.filter("held_out"), str(hold_out))
         notes = (*notes, "the fit has not seen the rows that are held out")
     else:
         table, fitted = table.with_columns(pl.Series("held_out", law.held_out(table))), law.fit(table)
-        held = _check(law, table)
-    return Study(law, table, fitted, held, (*notes, *fitted.notes))
+        held, blind = _check(law, table)
+    return Study(law, table, fitted, blind, held, (*notes, *fitted.notes))
 
 
-def _check(law: Law, table: pl.DataFrame) -> HeldOut:
-    """What a fit without the largest scale says of it."""
+def _check(law: Law, table: pl.DataFrame) -> tuple[HeldOut, Fitted | None]:
+    """What a fit without the largest scale says of it, and that fit."""
     rest, last = table.filter(~pl.col("held_out")), table.filter("held_out")
     if last.is_empty() or "loss" not in table.columns:
-        return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out")
+        return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out"), None
     where = f"{law.scale} >= {last[law.scale].to_numpy().min():.4g}"
     try:
-        return _error(law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest), last, where)
+        blind = law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest)
     except CheckFailed as error:
-        return HeldOut(where, 0, reason=f"without them: {error}")
+        return HeldOut(where, 0, reason=f"without them: {error}"), None
+    return _error(blind, last, where), blind
 
 
 def _error(fitted: Fitted, table: pl.DataFrame, where: str) -> HeldOut:
