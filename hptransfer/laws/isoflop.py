@@ -12,6 +12,7 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, Interval
+from hptransfer.base.words import within
 from hptransfer.laws.columns import FLOPS, Column, D, N, groups
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals
 from hptransfer.laws.plot import Plot
@@ -53,7 +54,10 @@ class IsoFlop(Law):
             ratio = found[name].named["tokens_per_parameter"] / found[first].named["tokens_per_parameter"]
             named[f"{name}/{first}.tokens_per_parameter"] = ratio
         notes = tuple(f"{name}: {note}" if len(found) > 1 else note for name, arm in found.items() for note in arm.notes)
-        return IsoFlopFitted(self, intervals(named), len(table), notes=notes, arms=found)
+        parameters = intervals(named)
+        ratios = ((name, within(parameters[f"{name}/{first}.tokens_per_parameter"])) for name in others)
+        findings = tuple(f"{name} is best at {ratio} times the tokens per parameter of {first}." for name, ratio in ratios)
+        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=findings, arms=found)
 
     def _arm(self, name: str, rows: pl.DataFrame, rng: np.random.Generator) -> Profiles:
         if "loss" not in rows.columns:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.intervals import Array
-from hptransfer.base.words import plain, within
+from hptransfer.base.words import plain
 from hptransfer.laws.columns import groups
 from hptransfer.laws.isoflop import SAME_BUDGET, IsoFlopFitted, Profiles
 from hptransfer.laws.law import interval
@@ -26,12 +26,9 @@ BEST = "Diamonds are the best of each budget, lines power laws of compute, dashe
 
 def plots(fitted: IsoFlopFitted, table: pl.DataFrame) -> tuple[Plot, ...]:
     """Loss, and loss above the lowest of its budget, against tokens per parameter; the best of them against compute."""
-    first, *others = fitted.arms
-    ratios = ((name, fitted.parameters[f"{name}/{first}.tokens_per_parameter"]) for name in others)
-    words = [f"{name} is best at {within(ratio)} times the tokens per parameter of {first}." for name, ratio in ratios]
-    compute, note = Along("flops", "training FLOPs"), " ".join([BEST, *words])
+    compute = Along("flops", "training FLOPs")
     best = stacked(part for name, arm in fitted.arms.items() for part in _best(name, arm))
-    last = Plot("best-ratio", "Best tokens per parameter against compute", compute, RATIO, best, note)
+    last = Plot("best-ratio", "Best tokens per parameter against compute", compute, RATIO, best, BEST)
     if "loss" not in table.columns:
         return (last,)
     frame = stacked(_profiles(fitted, table))

@@ -64,12 +64,13 @@ class Optimum:
 @dataclass(frozen=True)
 class Fitted(ABC):
     """A law that has been fitted. ``parameters`` by the names of the paper that the law is from; ``points``: rows that were
-    fitted; ``notes``: what a reader of the numbers must know, in words."""
+    fitted; ``notes``: what a reader of the numbers must know, in words; ``findings``: what they say, a sentence each."""
 
     law: Law
     parameters: Mapping[str, Interval]
     points: int
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    findings: tuple[str, ...] = field(default=(), kw_only=True)
 
     @abstractmethod
     def predict(self, table: pl.DataFrame) -> Array:

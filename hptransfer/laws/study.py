@@ -12,6 +12,7 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import TAIL, Array, Interval
+from hptransfer.base.words import plain
 from hptransfer.laws.columns import law_table
 from hptransfer.laws.law import Fitted, Law, Optimum
 from hptransfer.transfer.table import condition
@@ -100,7 +101,7 @@ def _check(law: Law, table: pl.DataFrame) -> tuple[HeldOut, Fitted | None]:
     rest, last = table.filter(~pl.col("held_out")), table.filter("held_out")
     if last.is_empty() or "loss" not in table.columns:
         return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out"), None
-    where = f"{law.scale} >= {last[law.scale].to_numpy().min():.4g}"
+    where = f"{law.scale} >= {plain(last[law.scale].to_numpy().min(), 4)}"
     try:
         blind = law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest)
     except CheckFailed as error:

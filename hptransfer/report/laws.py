@@ -55,7 +55,7 @@ def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tupl
         _origin(source, study),
     )
     counted = f"{fitted.points:,} runs are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
-    lead = (f"Law: {law.summary}.", f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
+    lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
     overview = Table.of(
         {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
         for name, one in fitted.parameters.items()
@@ -69,6 +69,7 @@ def _verdicts(study: Study, optimal: tuple[Optimum, ...]) -> Iterator[Verdict]:
     for one in optimal[:1]:
         sizes = f"{plain(one.N.value)} parameters and {plain(one.D.value)} tokens"
         yield Verdict(text=f"Best at {plain(one.flops)} FLOPs: {sizes}, {within(one.tokens_per_parameter)} tokens per parameter.")
+    yield from (Verdict(text=finding) for finding in study.fitted.findings)
     yield Verdict(text=_held_out_words(study))
 
 
@@ -77,7 +78,7 @@ def _held_out_words(study: Study) -> str:
     if held.mean_relative_error is None or held.max_relative_error is None:
         return f"Nothing is held out: {held.reason}."
     wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
-    return f"Held out, {held.rows:,} runs with {held.where}: predicted wrongly by {wrong}."
+    return f"A fit without the {held.rows:,} runs with {held.where} is wrong about them by {wrong}."
 
 
 # -- what every law has ------------------------------------------------------------------------------------------------
