@@ -146,8 +146,8 @@ class RunSpec(Frozen):
             )
         if self.parametrization != "sp" and self.model.depth != self.base.depth and not self.model.of.residual:
             raise ValueError(
-                f"no depth rule: the layers of {self.model.family} are no residual branches; depth {self.model.depth} must be that "
-                f"of the base, {self.base.depth}, or the parametrization sp"
+                f"no depth rule: the layers of {self.model.family} are no residual branches; depth {self.model.depth} must be "
+                f"that of the base, {self.base.depth}, or the parametrization sp"
             )
         if self.parametrization == "mup":
             self._check_sides()
