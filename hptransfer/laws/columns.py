@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -139,3 +140,12 @@ def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFr
     note = f"of {runs.min()} to {runs.max()} runs for each {', '.join(by)} the lowest loss, which is biased low"
     note += f": the second lowest is {np.median(above):.2%} above it (median)" if len(above) else ""
     return finished.unique(list(by), keep="first", maintain_order=True).sort("row"), note
+
+
+def groups(table: pl.DataFrame, name: str, factor: float) -> Iterator[pl.DataFrame]:
+    """The rows of every value of a column, smallest first: one ends where the next larger is more than ``factor`` times as
+    large."""
+    ordered = table.sort(name)
+    values = ordered[name].to_list()
+    cuts = [0, *(k for k, (one, other) in enumerate(pairwise(values), 1) if other > factor * one), len(values)]
+    return (ordered[start:end] for start, end in pairwise(cuts))

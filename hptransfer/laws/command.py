@@ -99,6 +99,8 @@ def _say(found: Study, flops: tuple[float, ...]) -> None:
     ]
     if best:
         cli.table("compute-optimal; intervals 80 %", ["FLOPs", "parameters", "tokens", "tokens per parameter"], best)
+    for finding in found.fitted.findings:
+        cli.console.print(finding)
     held = found.held_out
     if held.mean_relative_error is not None and held.max_relative_error is not None:
         error = f"mean error {held.mean_relative_error:.3%} of the loss, largest {held.max_relative_error:.3%}"

@@ -3,9 +3,8 @@ approach 2; arXiv 2512.05620, figure 13)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,8 +12,10 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, Interval
-from hptransfer.laws.columns import FLOPS, Column, D, N
+from hptransfer.base.words import within
+from hptransfer.laws.columns import FLOPS, Column, D, N, groups
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals
+from hptransfer.laws.plot import Plot
 
 ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 SAME_BUDGET = 1.15  # runs of one budget differ by less: whole batches, and models that are not quite of a size
@@ -53,13 +54,16 @@ class IsoFlop(Law):
             ratio = found[name].named["tokens_per_parameter"] / found[first].named["tokens_per_parameter"]
             named[f"{name}/{first}.tokens_per_parameter"] = ratio
         notes = tuple(f"{name}: {note}" if len(found) > 1 else note for name, arm in found.items() for note in arm.notes)
-        return IsoFlopFitted(self, intervals(named), len(table), notes=notes, arms=found)
+        parameters = intervals(named)
+        ratios = ((name, within(parameters[f"{name}/{first}.tokens_per_parameter"])) for name in others)
+        findings = tuple(f"{name} is best at {ratio} times the tokens per parameter of {first}." for name, ratio in ratios)
+        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=findings, arms=found)
 
     def _arm(self, name: str, rows: pl.DataFrame, rng: np.random.Generator) -> Profiles:
         if "loss" not in rows.columns:
             return _of_optima(rows, self.draws, rng)
         budgets, notes = [], []
-        for part in by_budget(rows):
+        for part in groups(rows, "flops", SAME_BUDGET):
             ln_ratio = np.log((part["D"] / part["N"]).to_numpy())
             flops = float(np.exp(np.log(part["flops"].to_numpy()).mean()))
             if len(set(ln_ratio)) < FEWEST:
@@ -155,13 +159,11 @@ class IsoFlopFitted(Fitted):
             for k in range(len(arm.flops))
         ]
 
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """Loss, and loss above the lowest of its budget, against tokens per parameter; the best ones against compute."""
+        from hptransfer.laws.isoflop_plots import plots
 
-def by_budget(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The rows of every budget, smallest first: a budget ends where the next run has `SAME_BUDGET` times the FLOPs."""
-    ordered = rows.sort("flops")
-    flops = ordered["flops"].to_list()
-    cuts = [0, *(k for k, (one, other) in enumerate(pairwise(flops), 1) if other > SAME_BUDGET * one), len(flops)]
-    return (ordered[start:end] for start, end in pairwise(cuts))
+        return plots(self, table)
 
 
 def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:

@@ -15,6 +15,7 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Array, Interval, ends
 from hptransfer.laws.columns import Column
+from hptransfer.laws.plot import Plot
 
 HELD_OUT = 0.1  # of the rows, where nobody says which are held out: those of the largest scale
 
@@ -63,12 +64,13 @@ class Optimum:
 @dataclass(frozen=True)
 class Fitted(ABC):
     """A law that has been fitted. ``parameters`` by the names of the paper that the law is from; ``points``: rows that were
-    fitted; ``notes``: what a reader of the numbers must know, in words."""
+    fitted; ``notes``: what a reader of the numbers must know, in words; ``findings``: what they say, a sentence each."""
 
     law: Law
     parameters: Mapping[str, Interval]
     points: int
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    findings: tuple[str, ...] = field(default=(), kw_only=True)
 
     @abstractmethod
     def predict(self, table: pl.DataFrame) -> Array:
@@ -77,6 +79,11 @@ class Fitted(ABC):
 
     def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
         """The best size and horizon at each training compute; none of a law that knows no size, or where it has no optimum."""
+        return ()
+
+    def plots(self, table: pl.DataFrame) -> Sequence[Plot]:
+        """What this law alone shows, beside what a page has of every law: its parameters, errors and optima. ``table``: the rows
+        that were read, with ``held_out``, whether the fit has not seen them."""
         return ()
 
 

@@ -13,9 +13,11 @@ import polars as pl
 from pydantic import Field
 
 from hptransfer.base.intervals import TAIL, Array, Interval
-from hptransfer.laws.columns import D, N
+from hptransfer.base.words import plain
+from hptransfer.laws.columns import D, N, groups
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many
+from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
 
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss (arXiv 2203.15556, section D.3)
 FEWEST = 3  # different sizes, and horizons
@@ -23,6 +25,7 @@ LEAST, MOST = 1e-2, 1e5  # tokens per parameter between which an optimum is look
 BEYOND = 27  # decade of training FLOPs up to which it is said where there is none
 LOOKED_AT = 201  # fit and draws of which it is said
 SHOWN = 0.05  # of the lowest loss, an asymptote that is told from 0
+DRAWN_SIZES, SAME_SIZE = 6, 1.05  # sizes of a figure, and by how much those that it takes for one may differ
 HIGHEST, TOLD = 0.02, 2  # share of the rows with the highest losses whose influence is told, where it is as many rows or more
 
 
@@ -203,3 +206,20 @@ class SizeFitted(Fitted):
                 d = compute / self.law.flops_factor / n
                 found.append(Optimum(compute, interval(n), interval(d), interval(d / n)))
         return tuple(found)
+
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """Loss against training tokens, a line for each size, or for some of them where they are many."""
+        sizes = list(groups(table, "N", SAME_SIZE))
+        kept = [sizes[k] for k in sorted({*np.linspace(0, len(sizes) - 1, DRAWN_SIZES).round().astype(int)})]
+        d = np.geomspace(table["D"].to_numpy().min(), table["D"].to_numpy().max(), 40)
+        parts = []
+        for rows in kept:
+            n = float(np.exp(np.log(rows["N"].to_numpy()).mean()))
+            lines = band({"D": d}, "loss", self.predict(pl.DataFrame({"N": np.full(len(d), n), "D": d})))
+            marks = stacked([lines, rows.select("N", "D", "loss", RUN)])
+            parts.append(marks.with_columns(series=pl.lit(f"{plain(n)} parameters"), family=pl.lit("sizes")))
+        some = f"{len(kept)} of {len(sizes)} sizes. " if len(kept) < len(sizes) else ""
+        note = f"{some}Lines are the law with its 80 % band, dots are runs, hollow where they are held out."
+        x, y = Along("D", "training tokens"), Along("loss", "loss (nats per token)")
+        tips = {"N": ("parameters", ".4~s")}
+        return (Plot("loss-against-tokens", "Loss against training tokens", x, y, stacked(parts), note, tips),)

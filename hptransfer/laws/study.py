@@ -12,6 +12,7 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import TAIL, Array, Interval
+from hptransfer.base.words import plain
 from hptransfer.laws.columns import law_table
 from hptransfer.laws.law import Fitted, Law, Optimum
 from hptransfer.transfer.table import condition
@@ -36,11 +37,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Study:
-    """A law fitted to a table. ``table``: the rows that were read, under the law's names, with ``held_out``."""
+    """A law fitted to a table. ``table``: the rows that were read, under the law's names, with ``held_out``; ``blind``: the fit
+    that has not seen these, which predicted them, None where there is none."""
 
     law: Law
     table: pl.DataFrame
     fitted: Fitted
+    blind: Fitted | None
     held_out: HeldOut
     notes: tuple[str, ...]
 
@@ -51,13 +54,16 @@ class Study:
     @property
     def budgets(self) -> tuple[float, ...]:
         """Decades of training FLOPs from that of the largest run on."""
-        if "flops" in self.table.columns:
-            largest = float(self.table["flops"].to_numpy().max())
-        elif {"N", "D"} <= {*self.table.columns}:
-            largest = 6 * float((self.table["N"] * self.table["D"]).to_numpy().max())
-        else:
+        if self.flops is None:
             return ()
-        return tuple(float(f"1e{math.floor(math.log10(largest)) + k}") for k in range(4))
+        return tuple(float(f"1e{math.floor(math.log10(self.flops.max())) + k}") for k in range(4))
+
+    @property
+    def flops(self) -> Array | None:
+        """Training FLOPs of the rows, None where the table does not say them."""
+        if "flops" in self.table.columns:
+            return self.table["flops"].to_numpy()
+        return 6 * (self.table["N"] * self.table["D"]).to_numpy() if {"N", "D"} <= {*self.table.columns} else None
 
     def as_dict(self, flops: tuple[float, ...] = ()) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -77,12 +83,12 @@ def study(frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | N
     scale is predicted by another fit to the rest, as a check."""
     table, notes = held_out_table(frame, law, scale, loss, hold_out)
     if hold_out is None:
-        fitted, held = law.fit(table), _check(law, table)
+        fitted, (held, blind) = law.fit(table), _check(law, table)
     else:
-        fitted = law.fit(table.filter(~pl.col("held_out")))
+        blind = fitted = law.fit(table.filter(~pl.col("held_out")))
         held = _error(fitted, table.filter("held_out"), hold_out)
         notes = (*notes, "the fit has not seen the rows that are held out")
-    return Study(law, table, fitted, held, (*notes, *fitted.notes))
+    return Study(law, table, fitted, blind, held, (*notes, *fitted.notes))
 
 
 def held_out_table(
@@ -109,16 +115,17 @@ def _sweeps(law: Law, table: pl.DataFrame) -> list[str]:
     return [words] if each > SWEPT else []
 
 
-def _check(law: Law, table: pl.DataFrame) -> HeldOut:
-    """What a fit without the largest scale says of it."""
+def _check(law: Law, table: pl.DataFrame) -> tuple[HeldOut, Fitted | None]:
+    """What a fit without the largest scale says of it, and that fit."""
     rest, last = table.filter(~pl.col("held_out")), table.filter("held_out")
     if last.is_empty() or "loss" not in table.columns:
-        return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out")
-    where = f"{law.scale} >= {last[law.scale].to_numpy().min():.4g}"
+        return HeldOut("", 0, reason="the table has no losses" if law.scale else "say which rows with --hold-out"), None
+    where = f"{law.scale} >= {plain(last[law.scale].to_numpy().min(), 4)}"
     try:
-        return _error(law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest), last, where)
+        blind = law.model_copy(update={"draws": min(law.draws, CHECK_DRAWS)}).fit(rest)
     except CheckFailed as error:
-        return HeldOut(where, 0, reason=f"without them: {error}")
+        return HeldOut(where, 0, reason=f"without them: {error}"), None
+    return _error(blind, last, where), blind
 
 
 def _error(fitted: Fitted, table: pl.DataFrame, where: str) -> HeldOut:

@@ -17,7 +17,7 @@ from hptransfer.validate.results import Results
 from hptransfer.validate.summary import Summary, summarize
 
 FOLDERS = ("figures", "tables")
-OWN = ("report.md", "compare.md", "sweeps.md")  # what tells kinds of reports apart, and names their figures
+OWN = ("report.md", "compare.md", "sweeps.md", "law.md")  # what tells kinds of reports apart, and names their figures
 FIGURE = re.compile(r"\]\((figures/[^/)]+\.svg)\)")
 FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that a spreadsheet would evaluate
 
@@ -55,6 +55,12 @@ def write_sweeps(folder: Path, document: Document, frames: Frames) -> list[str]:
     """Write the page of a table, in all its forms. Returns what to say was written."""
     require_folder(folder, "sweeps.md")
     return write(folder, rendered(document, frames, "sweeps.md"))
+
+
+def write_law(folder: Path, document: Document, frames: Frames) -> list[str]:
+    """Write the page of a law, in all its forms. Returns what to say was written."""
+    require_folder(folder, "law.md")
+    return write(folder, rendered(document, frames, "law.md"))
 
 
 def csv(frame: pl.DataFrame) -> str:

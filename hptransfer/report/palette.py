@@ -25,13 +25,13 @@ def places(arms: Iterable[tuple[str | None, str]]) -> list[int]:
 
 
 def shape(place: int) -> str:
-    """The mark at a place."""
-    return _SHAPES[place]
+    """The mark at a place; places beyond the last begin anew."""
+    return _SHAPES[place % len(_SHAPES)]
 
 
 def dash(place: int) -> list[int]:
-    """The line at a place."""
-    return _DASHES[place]
+    """The line at a place; places beyond the last begin anew."""
+    return _DASHES[place % len(_DASHES)]
 
 
 def shades(hue: str, n: int) -> list[str]:

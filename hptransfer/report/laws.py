@@ -1,0 +1,236 @@
+"""The page of a law: what was fitted, its optima, what it gets wrong, and what the law shows of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hptransfer.base.intervals import TAIL
+from hptransfer.base.words import ends, listing, percent, plain, within
+from hptransfer.experiment.arm import colour_of_place
+from hptransfer.laws.law import Optimum
+from hptransfer.laws.plot import Along, Plot, stacked
+from hptransfer.laws.study import Study
+from hptransfer.report.charts import Axis, Series, draw, linear_axis, log_axis
+from hptransfer.report.document import Document, Figure, Section, Table
+from hptransfer.report.figures import known_of
+from hptransfer.report.frames import Frames
+from hptransfer.report.palette import shades
+from hptransfer.validate.sentences import Verdict
+
+PLACES = 30  # of compute, at which a figure asks for the optimum
+MOST, FEW = 1500, 40  # dots of a figure; held-out ones that each show their interval
+OFTEN = 1e5  # from which a number on an axis has a unit, and from which it has an exponent
+HUGE = 1e15
+MODEL = "What a law says of runs that nobody made is a model's output, and no measurement."
+OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
+COUNTED = ("flops", "count", "low", "high")
+OPTIMUM = "Diamonds are the budgets asked for, bands 80 % intervals. Dashed: beyond the largest run."
+ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many runs are held out."
+
+
+def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
+    """The page of a law that was fitted to a table, and the tables behind its figures. ``source``: the table's name; ``budgets``:
+    training FLOPs whose optimum is asked for, by default those of `Study.budgets`."""
+    fitted, law, optimal = study.fitted, study.law, study.optimal(budgets)
+    seen = study.table if study.blind is fitted else study.table.with_columns(held_out=False)
+    parameters = pl.DataFrame(
+        [{"parameter": name} | one.model_dump() for name, one in fitted.parameters.items()], infer_schema_length=None
+    )
+    own, predictions = list(fitted.plots(seen)), _predictions(study)
+    best, errors = _optima(study, optimal), _errors(study, predictions)
+    plots = [*own, *best, *errors]
+    frames = {"parameters": parameters, "predictions": predictions} | {plot.name: plot.frame for plot in plots}
+    sections = (
+        Section("law", "What the law shows", figures=tuple(map(_figure, own))),
+        Section(
+            "optimum", "Compute-optimal models", OPTIMA, tuple(map(_figure, best)), tuple(filter(None, [_optimum_table(optimal)]))
+        ),
+        _held_out(study, errors),
+        _origin(source, study),
+    )
+    counted = f"{fitted.points:,} runs are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
+    lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
+    overview = Table.of(
+        {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
+        for name, one in fitted.parameters.items()
+    )
+    title = f"{law.name}: {Path(source).name}"
+    verdicts = tuple(_verdicts(study, optimal))
+    return Document(title, lead, overview, verdicts, (), tuple(filter(None, sections)), caveats=study.notes), frames
+
+
+def _verdicts(study: Study, optimal: tuple[Optimum, ...]) -> Iterator[Verdict]:
+    for one in optimal[:1]:
+        sizes = f"{plain(one.N.value)} parameters and {plain(one.D.value)} tokens"
+        yield Verdict(text=f"Best at {plain(one.flops)} FLOPs: {sizes}, {within(one.tokens_per_parameter)} tokens per parameter.")
+    yield from (Verdict(text=finding) for finding in study.fitted.findings)
+    yield Verdict(text=_held_out_words(study))
+
+
+def _held_out_words(study: Study) -> str:
+    held = study.held_out
+    if held.mean_relative_error is None or held.max_relative_error is None:
+        return f"Nothing is held out: {held.reason}."
+    wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
+    return f"A fit without the {held.rows:,} runs with {held.where} is wrong about them by {wrong}."
+
+
+# -- what every law has ------------------------------------------------------------------------------------------------
+
+
+def _predictions(study: Study) -> pl.DataFrame:
+    """Every row with what the law says of it, with its interval: the fit that has not seen it, where there is one."""
+    parts = []
+    for is_held, rows in ((False, study.table.filter(~pl.col("held_out"))), (True, study.table.filter("held_out"))):
+        fitted = study.blind if is_held and study.blind else study.fitted
+        predicted = fitted.predict(rows)
+        said = np.isfinite(predicted[0])
+        low, high = np.full((2, len(rows)), np.nan)
+        if said.any():
+            low[said], high[said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
+        told = {"predicted": predicted[0], "predicted_low": low, "predicted_high": high}
+        parts.append(rows.with_columns(pl.Series(name, values) for name, values in told.items()))
+    return stacked(parts).drop("row").with_columns(held_out=pl.col("held_out") & (study.blind is not None))
+
+
+def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
+    """The error of every run against the scale of the law."""
+    along = _scale(study)
+    if along is None or "loss" not in predictions.columns:
+        return ()
+    said = predictions.filter(pl.col("predicted").is_finite()).sort(along.column)
+    if said.is_empty():
+        return ()
+    held, loss = pl.col("held_out"), pl.col("loss")
+    kept = pl.int_range(pl.len()).over("held_out") % math.ceil(len(said) / MOST) == 0
+    few = held & (held.sum() <= FEW)
+    bounds = {"low": "predicted_low", "high": "predicted_high"}
+    shown = said.filter(kept).with_columns(
+        error=100 * (pl.col("predicted") / loss - 1),
+        series=pl.when(held).then(pl.lit("held out")).otherwise(pl.lit("fitted")),
+        look=pl.when(held).then(pl.lit("point")).otherwise(pl.lit("dot")),
+        **{name: pl.when(few).then(100 * (pl.col(column) / loss - 1)) for name, column in bounds.items()},
+    )
+    needed = [column for column in study.law.needs if column.name in shown.columns]
+    tips = {one.name: (one.what, "" if one.kind == "label" else ".4~g") for one in needed if one.name != along.column}
+    tips |= {"loss": ("loss", ".4f"), "predicted": ("predicted", ".4f")}
+    rows = shown.select(along.column, "error", *bounds, *tips, "series", "look")
+    frame = stacked([rows, pl.DataFrame({"error": [0.0], "look": ["reference"]})])
+    y = Along("error", "predicted over measured loss (%)", False)
+    return (Plot("errors", "Predicted over measured loss", along, y, frame, ERRORS, tips),)
+
+
+def _scale(study: Study) -> Along | None:
+    """Along which column errors are shown: the scale of the law, or the first size that it reads."""
+    sizes = [column for column in study.law.needs if column.kind == "size" and column.name in study.table.columns]
+    found = sorted(sizes, key=lambda column: column.name != study.law.scale)
+    return Along(found[0].name, found[0].what) if found else None
+
+
+def _optima(study: Study, optimal: tuple[Optimum, ...]) -> tuple[Plot, ...]:
+    """The best size and its tokens against compute: from the smallest run to the largest, on to the largest budget, and at those
+    asked for."""
+    if study.flops is None or not optimal:
+        return ()
+    low, high = float(study.flops.min()), float(study.flops.max())
+    last = max(high, *(one.flops for one in optimal))
+    parts = []
+    for look, start, end in (("line", low, high), ("dashed", high, last)):
+        line = _along_compute(study.fitted.optimal(np.geomspace(start, end, PLACES).tolist()) if end > start else (), look)
+        parts += [line.with_columns(look=pl.lit("area")), line.drop("low", "high")]
+    parts.append(_along_compute(optimal, "diamond").drop("low", "high"))
+    x, y = Along("flops", "training FLOPs"), Along("count", "parameters, and training tokens")
+    return (Plot("optimum", "Best size and tokens against compute", x, y, stacked(parts), OPTIMUM),)
+
+
+def _along_compute(optima: Sequence[Optimum], look: str) -> pl.DataFrame:
+    """The rows of the best sizes, and of their tokens."""
+    rows = [
+        {"flops": one.flops, "series": series, "look": look, "count": best.value, "low": best.low, "high": best.high}
+        for one in optima
+        for series, best in (("parameters", one.N), ("training tokens", one.D))
+    ]
+    types = {name: pl.String if name in ("series", "look") else pl.Float64 for name in ("series", "look", *COUNTED)}
+    return pl.DataFrame(rows, schema=types)
+
+
+def _optimum_table(optimal: tuple[Optimum, ...]) -> Table:
+    return Table.of(
+        {"FLOPs": plain(one.flops)}
+        | {
+            words: within(value)
+            for words, value in (("parameters", one.N), ("tokens", one.D), ("tokens per parameter", one.tokens_per_parameter))
+        }
+        for one in optimal
+    )
+
+
+def _held_out(study: Study, errors: tuple[Plot, ...]) -> Section:
+    held, terms = study.held_out, []
+    if held.coverage_80 is not None:
+        inside = f"{held.coverage_80:.0%} of the held-out losses are inside the 80 % interval, which holds no noise of a run."
+        terms.append(("Coverage", inside))
+    figures = tuple(map(_figure, errors))
+    return Section("held-out", "What is held out, and the errors", _held_out_words(study), figures, terms=tuple(terms))
+
+
+def _origin(source: str, study: Study) -> Section:
+    law = study.law
+    terms = [("Table", source), ("Rows", f"{len(study.table):,}"), ("Columns", listing([column.name for column in law.needs]))]
+    options = {name: value for name, value in law.model_dump().items() if value is not None}
+    terms += [("Law", law.name), ("Options of the fit", ", ".join(f"{name} {value}" for name, value in options.items()))]
+    return Section("provenance", "Provenance", "Where the numbers come from.", terms=tuple(terms))
+
+
+# -- plots as charts ---------------------------------------------------------------------------------------------------
+
+
+def _figure(plot: Plot) -> Figure:
+    """A law's plot as every page has its charts."""
+    frame, x, y = plot.frame, plot.x, plot.y
+    titled = {"series": ("of", ""), x.column: (x.title, ".4~g"), y.column: (y.title, ".4~g")} | dict(plot.tips)
+    aside = pl.col("look") == "basin"
+    along = [*known_of(frame, x.column), *_ends(frame.filter(aside))]
+    up = [*known_of(frame, y.column), *_ends(frame.filter(~aside))]
+    ends = {name: (words, ".4~g") for name, words in (("low", "80 % from"), ("high", "to")) if name in frame.columns}
+    chart = draw(frame, _axis(x, along), _axis(y, up), _series(frame), " ".join([*titled, *ends]), titled | ends, height=320)
+    return Figure(plot.name, plot.title, plot.note, chart)
+
+
+def _ends(frame: pl.DataFrame) -> list[float]:
+    return [value for name in ("low", "high") if name in frame.columns for value in known_of(frame, name)]
+
+
+def _axis(along: Along, values: list[float]) -> Axis:
+    """With plain numbers, millions and billions, or exponents, by how large they are."""
+    low, high = min(values), max(values)
+    labels: dict[str, Any] = {}
+    if high >= OFTEN:
+        number = (
+            "replace(format(datum.value, '.1~e'), '+', '')" if high >= HUGE else "replace(format(datum.value, '.3~s'), 'G', 'B')"
+        )
+        labels = {"labelExpr": number}
+    if along.is_log:
+        return log_axis(along.column, along.title, values, **labels)
+    margin = 0.04 * (high - low) or 1.0
+    return linear_axis(along.column, along.title, low - margin, high + margin, **labels)
+
+
+def _series(frame: pl.DataFrame) -> Series:
+    """A hue and a mark for each family, in shades where it has several series."""
+    family = "family" if "family" in frame.columns else "series"
+    named = frame.filter(pl.col("series").is_not_null()).unique("series", keep="first", maintain_order=True)
+    families = named[family].unique(maintain_order=True).to_list()
+    names, hues, marks = [], [], []
+    for place, one in enumerate(families):
+        own = named.filter(pl.col(family) == one)["series"].to_list()
+        names += own
+        hues += shades(colour_of_place(place), len(own))
+        marks += [place] * len(own)
+    return Series(tuple(names), tuple(hues), tuple(marks) if len(families) > 1 else (), field="series")
