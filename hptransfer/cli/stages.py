@@ -181,7 +181,7 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     actions = ("fit", "predict", "plot", "compare", "sensitivity")
     parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
     laws = "chinchilla, isoflop, envelope, farseer, skaling, annealing, multi-power, t2, progress"
-    parser.add_argument("law", nargs="?", metavar="LAW", help=laws)
+    parser.add_argument("law", nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
     parser.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL, one row per run, or per step of a law of curves")
     parser.add_argument(
         "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
@@ -189,6 +189,7 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged (loss)")
     parser.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
     parser.add_argument("--hold-out", metavar="SQL", help="rows that are predicted and not fitted (a check on the largest scale)")
+    parser.add_argument("--lowest", metavar="A,B", help="of a sweep, the row of the lowest loss for each value of these columns")
     conventions = "all, non_embedding, matrices_and_readout, standard, best_fit"
     parser.add_argument("--convention", metavar="NAME", help=f"how parameters are counted: {conventions}")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the law; repeatable")

@@ -15,7 +15,7 @@ Inputs = DataSpec | ProgramFiles  # what an arm's runs read: tokens, or the file
 # What all arms share: what they cost, where they run, and at which scales.
 NOT_OF_AN_ARM = {
     *("name", "plugins", "arms", "optimizers", "parametrizations", "baseline", "spaces", "search", "validation", "resources"),
-    *("budget", "scales", "cells", "widths", "base_width", "target", "target_width", "target_loss"),
+    *("budget", "scales", "cells", "series", "budgets", "widths", "base_width", "target", "target_width", "target_loss"),
 }
 
 

@@ -22,7 +22,7 @@ SAID_BY = {
 }
 
 
-def _count(value: Any) -> Any:
+def count_of(value: Any) -> Any:
     """A count as YAML may have it: 1e9 is text there."""
     try:
         return int(float(value)) if isinstance(value, str) and float(value).is_integer() else value
@@ -30,8 +30,9 @@ def _count(value: Any) -> Any:
         return value
 
 
-Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
+Count = Annotated[int, BeforeValidator(count_of), Field(gt=0)]
 Values = Annotated[tuple[Count, ...], Field(min_length=1)]
+Cells = Literal["star", "full"] | tuple[dict[str, Count], ...]
 
 
 def short_form(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +87,9 @@ def check_cells(experiment: Experiment) -> None:
         tokens, batches = (cell.get(name) or experiment.smallest(name) or 0 for name in ("tokens", "batch_tokens"))
         if batches and tokens % batches:  # or cells of the same horizon would differ in it
             raise ValueError(f"tokens {tokens} are no whole number of batches of {batches} tokens")
+        if "tokens" in cell and tokens <= (warmup := experiment.schedule.warmup_tokens):
+            where = ", ".join(f"{name} {value}" for name, value in cell.items())
+            raise ValueError(f"schedule.warmup_tokens {warmup} take up the whole run at {where}")
 
 
 def require_held_out(experiment: Experiment, where: str) -> Experiment:

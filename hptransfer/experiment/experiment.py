@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -18,6 +18,7 @@ from hptransfer.experiment.arm import BASELINE, NOT_OF_AN_ARM, Arm, Inputs
 from hptransfer.experiment.cells import (
     SAID_BY,
     SCALES,
+    Cells,
     Count,
     Values,
     cells_of,
@@ -28,6 +29,7 @@ from hptransfer.experiment.cells import (
 )
 from hptransfer.experiment.effort import Budget, Resources, SearchSettings, ValidationSettings
 from hptransfer.experiment.model import ModelChoice
+from hptransfer.experiment.planned import planned
 from hptransfer.experiment.points import base_of, settings_of_ours, settings_of_program
 from hptransfer.experiment.program import Program, ProgramFiles, check_program
 from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
@@ -68,9 +70,10 @@ class Experiment(Frozen):
 
     ``scales`` are searched beside the width: depth, tokens and batch_tokens, each with its values, which go before what
     ``model.depth``, ``horizon`` and ``batch_sequences`` say. The ``cells`` are a star (the smallest of each scale, and along each
-    scale its other values with the rest at their smallest) or all combinations (full). ``target`` has the held-out run's values
-    of them; a scale that it does not name stays at its smallest. ``scales.width`` and ``target.width`` are other ways to write
-    ``widths`` and ``target_width``. A misspelt key is an error.
+    scale its other values with the rest at their smallest), all combinations (full), or a list, which ``budgets`` of FLOPs and a
+    ``series`` on one dial write too (`hptransfer.experiment.planned`); ``widths`` and ``scales`` then have the values in it.
+    ``target`` has the held-out run's values of them; a scale that it does not name stays at its smallest. ``scales.width`` and
+    ``target.width`` are other ways to write ``widths`` and ``target_width``. A misspelt key is an error.
 
     >>> hptransfer.load_experiment("quickstart").widths
     (32, 64)
@@ -87,7 +90,7 @@ class Experiment(Frozen):
     scales: dict[str, Values] = Field(
         {}, description="searched beside the width: depth, tokens, batch_tokens, each with its values"
     )
-    cells: Literal["star", "full"] = Field("star", description="star: one scale at a time from the smallest cell; full: all")
+    cells: Cells = Field("star", description="star: one scale at a time from the smallest cell; full: all; or a list of them")
     target_width: int = Field(gt=0, description="held-out width, never searched")
     target: dict[str, Count] = Field({}, description="other scales of the held-out run (the smallest searched)")
     horizon: Horizon | None = None
@@ -114,7 +117,7 @@ class Experiment(Frozen):
     def _short_forms(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = short_form(data)
+        data = planned(short_form(data))
         widths = data.get("widths")
         if "base_width" not in data and isinstance(widths, list | tuple) and all(isinstance(width, int) for width in widths):
             data = data | ({"base_width": min(widths)} if widths else {})
@@ -201,6 +204,8 @@ class Experiment(Frozen):
         """The values of the scales that are searched, of the width and of those with several values; one that is smaller in all
         of them comes first."""
         searched = {"width": self.widths, **{name: values for name, values in self.scales.items() if len(values) > 1}}
+        if isinstance(self.cells, tuple):
+            return tuple({name: cell[name] for name in searched} for cell in self.cells)
         return cells_of(searched, self.cells)
 
     @property
@@ -262,6 +267,8 @@ class Experiment(Frozen):
             free: dict[str, Any] = {"arms": {arm.name: own}, "optimizers": [], "baseline": None}
             free["spaces"] = {name: space for name, space in self.spaces.items() if name == arm.name or name not in self.arms}
             changed = self.model_dump(mode="json", exclude_unset=True) | free
+            if arm.changes.get("model.family", self.model.family) != self.model.family:
+                changed["model"] = self.model.of_every_family()
             for dotted, value in arm.changes.items():
                 changed = merge(changed, nested(dotted, value))
             self._under[key] = checked(Experiment, changed, f"experiment {self.name}: arms.{arm.name}")

@@ -49,6 +49,10 @@ class ModelChoice(Frozen):
         flat = {name: getattr(self, name) for name in type(self).model_fields if name != "config"} | self.config.model_dump()
         return flat if self.family != "gpt" else {key: value for key, value in flat.items() if key != "family"}
 
+    def of_every_family(self) -> dict[str, Any]:
+        """Depth and context: what a model of another family takes over."""
+        return {"depth": self.depth, "context": self.context}
+
     @property
     def of(self) -> AnyFamily:
         """The family itself."""

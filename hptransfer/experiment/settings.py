@@ -12,6 +12,11 @@ Parametrization = Literal["mup", "sp", "spectral", "unknown"]  # unknown: of a p
 Precision = Literal["float32", "float64", "bfloat16"]
 PARAMETRIZATIONS: tuple[Parametrization, ...] = ("mup", "sp", "spectral")  # of a recipe
 ParameterConvention = Literal["all", "non_embedding", "matrices_and_readout"]
+COUNTED: dict[ParameterConvention, tuple[str, ...]] = {  # the roles whose weights a convention counts
+    "all": ("embedding", "hidden", "readout", "vector"),
+    "non_embedding": ("hidden", "vector"),
+    "matrices_and_readout": ("hidden", "readout"),
+}
 
 
 class DataSpec(Frozen):

@@ -13,10 +13,10 @@ from pydantic import Field
 from scipy.optimize import nnls
 
 from hptransfer.base.intervals import Array
-from hptransfer.laws.sizes import THRESHOLD, SizeLaw
+from hptransfer.laws.sizes import THRESHOLD, SizeLaw, asymptote
 
 EXPONENTS = np.linspace(0.1, 1.0, 7)  # that fits start from
-LEAST_SHARE = 1e-3  # of the loss, that an amplitude starts with: its logarithm must be one
+LEAST_SHARE = 1e-3  # of the target, that a term starts with: an amplitude must have a logarithm
 SHARPENED = (1e-4, 1e-5, 1e-6)  # thresholds after the plain one, on the way to absolute deviations
 
 
@@ -42,8 +42,7 @@ class Chinchilla(SizeLaw):
         """See `SizeLaw.thresholds`."""
         return (THRESHOLD, *SHARPENED) if self.estimator == "likelihood" else (THRESHOLD,)
 
-    @property
-    def fixed(self) -> Mapping[int, float]:
+    def fixed(self, ln_n: Array, ln_d: Array) -> Mapping[int, float]:
         """The asymptote, where it is said."""
         return {} if self.E is None else {2: math.log(self.E)}
 
@@ -52,7 +51,7 @@ class Chinchilla(SizeLaw):
         estimator = "Huber loss of ln loss, threshold 1e-3"
         if self.estimator == "likelihood":
             estimator = "Epoch's Huber likelihood with a scale of its own: least absolute deviations of ln loss"
-        return (f"estimator: {estimator}", *([] if self.E is None else [f"E is fixed at {self.E:g}, not fitted"]))
+        return (f"estimator: {estimator}", *asymptote(np.exp(theta[:, 2]), self.E, table))
 
     def ln_loss(self, theta: Array, ln_n: Array, ln_d: Array) -> Array:
         """Log-sum-exp of the three terms."""
@@ -62,20 +61,16 @@ class Chinchilla(SizeLaw):
     def starts(self, ln_n: Array, ln_d: Array, loss: Array) -> Array:
         """At each pair of exponents the amplitudes that are best there: a linear problem (variable projection, Golub and Pereyra,
         SIAM J. Numer. Anal. 10, 413, 1973) with relative errors, and none below 0."""
+        one = np.ones_like(loss)
         found = []
         for alpha, beta in product(EXPONENTS, repeat=2):
-            terms = np.stack([np.exp(-alpha * ln_n), np.exp(-beta * ln_d), np.ones_like(loss)], axis=1)
-            largest = terms.max(axis=0)
-            share = nnls(terms / largest / loss[:, None], np.ones_like(loss))[0]
-            found.append([*np.log(np.maximum(share, LEAST_SHARE * loss.min()) / largest), alpha, beta])
+            amplitudes = linear_amplitudes(np.exp(-alpha * ln_n), np.exp(-beta * ln_d), one, target=loss)
+            found.append([*amplitudes, alpha, beta])
         return np.array(found)
 
     def ln_optimum(self, theta: Array, ln_flops: float) -> Array:
-        """Closed: N = G (C/6)^a with a = beta / (alpha + beta) (arXiv 2203.15556, equation 4)."""
-        a, b, _, alpha, beta = theta.T
-        with np.errstate(all="ignore"):
-            ln_g = (np.log(alpha) + a - np.log(beta) - b) / (alpha + beta)
-            return np.asarray(ln_g + beta / (alpha + beta) * (ln_flops - np.log(self.flops_factor)))
+        """Closed: see `chinchilla_optimum`."""
+        return chinchilla_optimum(theta[:, [0, 1, 3, 4]], ln_flops - math.log(self.flops_factor))
 
     def named(self, theta: Array) -> dict[str, Array]:
         """``a`` and ``b`` are the exponents of the optimal N and D in compute."""
@@ -83,3 +78,21 @@ class Chinchilla(SizeLaw):
         total = alpha + beta
         amplitudes = {"E": np.exp(e), "A": np.exp(a), "B": np.exp(b)}
         return amplitudes | {"alpha": alpha, "beta": beta, "a": beta / total, "b": alpha / total}
+
+
+def linear_amplitudes(*terms: Array, target: Array) -> Array:
+    """ln of the amplitudes (terms,), none below 0, with which the terms (rows,) sum to the target (rows,) with the least relative
+    errors."""
+    stacked = np.stack(terms, axis=1)
+    largest = stacked.max(axis=0)
+    share = nnls(stacked / largest / target[:, None], np.ones_like(target))[0]
+    return np.asarray(np.log(np.maximum(share, LEAST_SHARE * target.min()) / largest))
+
+
+def chinchilla_optimum(theta: Array, ln_nd: float) -> Array:
+    """ln N (fits,) where A N^-alpha + B D^-beta is least along ln N + ln D = ``ln_nd``, of (ln A, ln B, alpha, beta) (fits, 4):
+    N = G (N D)^a with a = beta / (alpha + beta) (arXiv 2203.15556, equation 4). nan where an exponent is not positive."""
+    a, b, alpha, beta = theta.T
+    with np.errstate(all="ignore"):
+        ln_g = (np.log(alpha) + a - np.log(beta) - b) / (alpha + beta)
+        return np.asarray(ln_g + beta / (alpha + beta) * ln_nd)

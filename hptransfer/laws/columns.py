@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.transfer.table import numbers, sql_column, wrong_cell
+from hptransfer.transfer.table import numbers, require_column, sql_column, wrong_cell
 
 if TYPE_CHECKING:
     from hptransfer.laws.law import Law
@@ -126,6 +126,20 @@ def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
     if wrong.any():
         raise wrong_cell(table, column.name, int(wrong.argmax()), "is negative" if column.kind == "rate" else "is not positive")
     return pl.Series(column.name, np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+
+
+def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFrame, str]:
+    """Of a sweep the row with the lowest loss for each combination of the columns ``by``, and in words what that does: the lowest
+    of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there."""
+    for name in (*by, loss):
+        require_column(frame, name)
+    finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, "row")
+    cells = finished.group_by(list(by), maintain_order=True)
+    found = cells.agg(runs=pl.len(), above=pl.col(loss).slice(1, 1).first() / pl.col(loss).first() - 1)
+    runs, above = found["runs"].to_numpy(), found["above"].drop_nulls().to_numpy()
+    note = f"of {runs.min()} to {runs.max()} runs for each {', '.join(by)} the lowest loss, which is biased low"
+    note += f": the second lowest is {np.median(above):.2%} above it (median)" if len(above) else ""
+    return finished.unique(list(by), keep="first", maintain_order=True).sort("row"), note
 
 
 def groups(table: pl.DataFrame, name: str, factor: float) -> Iterator[pl.DataFrame]:

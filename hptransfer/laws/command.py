@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from hptransfer.base.config import checked
 from hptransfer.base.errors import UsageError
 from hptransfer.base.words import ends, plain
 from hptransfer.laws import LAWS
-from hptransfer.laws.columns import assignments, law_table
+from hptransfer.laws.columns import assignments, law_table, lowest
+from hptransfer.laws.compare import FEW, Rank, compare
 from hptransfer.laws.counts import count
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
-from hptransfer.laws.study import Study, predicted_intervals, study
+from hptransfer.laws.study import Study, held_out_table, predicted_intervals, study
 from hptransfer.transfer.table import frame_of_table, read_table
+
+COMPARED = ("chinchilla", "skaling", "farseer")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -34,13 +37,13 @@ def main(args: argparse.Namespace) -> int:
         if "N" in scale:
             raise UsageError("--convention counts N, and --scale says it too; leave one out")
         frame, scale = frame.with_columns(count(frame, args.convention).alias("N")), scale | {"N": "N"}
-    actions = {"fit": _fit, "predict": _predict, "plot": _plot, "sensitivity": _sensitivity}
+    actions = {"fit": _fit, "predict": _predict, "plot": _plot, "compare": _compare, "sensitivity": _sensitivity}
     actions[args.action](args, frame, scale)
     return 0
 
 
 def _law(args: argparse.Namespace) -> Law:
-    """The law that is named, with its options."""
+    """The only law that is named, with its options."""
     if not args.law:
         raise UsageError(f"laws {args.action} needs the name of a law: {', '.join(LAWS.names())}")
     given: dict[str, Any] = {}
@@ -53,7 +56,17 @@ def _law(args: argparse.Namespace) -> Law:
 
 
 def _study(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Study:
-    return study(frame, _law(args), scale, args.loss, args.hold_out)
+    frame, notes = _lowest(args, frame)
+    found = study(frame, _law(args), scale, args.loss, args.hold_out)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _lowest(args: argparse.Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """The best rows of sweeps, where that is asked for, and what must be said of them."""
+    if not args.lowest:
+        return frame, []
+    frame, note = lowest(frame, cli.names(args.lowest), args.loss or "loss")
+    return frame, [note]
 
 
 def _fit(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
@@ -144,9 +157,41 @@ def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) 
     cli.finish(args, found.as_dict(_budgets(args)), written=written)
 
 
+def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
+    """Laws by what they predict of the rows that are held out."""
+    if args.option:
+        raise UsageError("--option is of one law; compare takes the laws as they are")
+    laws = [LAWS.get(name)() for name in cli.names(args.law or ",".join(COMPARED))]
+    if len(laws) < 2:
+        raise UsageError(f"compare takes two laws or more, such as {','.join(COMPARED)}")
+    frame, lowered = _lowest(args, frame)
+    tables = {law.name: held_out_table(frame, law, scale, args.loss, args.hold_out) for law in laws}
+    ranks = compare(laws, {name: table for name, (table, _) in tables.items()})
+    rows = [[one.law, *_errors(one)] for one in ranks]
+    held = next(iter(tables.values()))[0]["held_out"]
+    title = f"{held.sum()} of {len(held)} rows held out ({args.hold_out or 'the largest scale'}); error relative to the loss"
+    cli.table(title, ["law", "mean error", "largest", "more than the best", "told apart"], rows)
+    notes = dict.fromkeys([*lowered, *(note for _, found in tables.values() for note in found)])
+    if held.sum() < FEW:
+        notes[f"{held.sum()} rows held out are few: what is told apart here may not be elsewhere"] = None
+    for note in notes:
+        cli.console.print(f"note: {note}")
+    ranked = [asdict(one) | {"more": one.more and one.more.model_dump()} for one in ranks]
+    cli.finish(args, {"held_out": int(held.sum()), "points": len(held), "laws": ranked, "notes": list(notes)})
+
+
+def _errors(one: Rank) -> list[str]:
+    if one.mean_relative_error is None or one.max_relative_error is None:
+        return [f"refused: {one.refusal}", "-", "-", "-"]
+    more = "-" if one.more is None else f"{one.more.value:.3%} ({ends(one.more, '{:.3%}'.format)})"
+    told = "best" if one.more is None else "yes" if one.is_told_apart else "no"
+    return [f"{one.mean_relative_error:.3%}", f"{one.max_relative_error:.3%}", more, told]
+
+
 def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
-    law = _law(args)
-    table, notes = law_table(frame, type(law), scale, args.loss)
+    law, (frame, lowered) = _law(args), _lowest(args, frame)
+    table, found = law_table(frame, type(law), scale, args.loss)
+    notes = (*lowered, *found)
     flops = _budgets(args) or (6 * float((table["N"] * table["D"]).max()) if "D" in table.columns else math.nan,)  # type: ignore[arg-type]
     ratio, moved = sensitivity(law, table, flops[0])
     names = [name for name in moved[0].parameters if name not in ("A", "B")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -13,8 +15,10 @@ Form = Callable[[Array], Array]  # parameters (fits, p) -> what is predicted (fi
 
 STEPS = 200  # of a fit, at most
 SETTLED = 1e-9  # relative gain of the objective below which a fit has arrived
+DRAWN = 1e-7  # and one of many that are drawn: a standard deviation of n runs is 1/n of it
 DIFFERENCE = 1e-6  # of a parameter, for the derivatives
-CHUNK = 2**21  # predicted numbers at once: what stays near a CPU's cache
+CHUNK = 2**17  # predicted numbers at once: what stays in a CPU's cache
+CORES = os.cpu_count() or 1
 
 
 def huber(residual: Array, threshold: float) -> Array:
@@ -24,24 +28,32 @@ def huber(residual: Array, threshold: float) -> Array:
 
 
 def fit_many(
-    form: Form, y: Array, starts: Array, *, weights: Array | None = None, threshold: float = math.inf
+    form: Form,
+    y: Array,
+    starts: Array,
+    *,
+    weights: Array | None = None,
+    threshold: float = math.inf,
+    settled: float = SETTLED,
 ) -> tuple[Array, Array]:
     """The parameters (fits, p) that minimise sum weight * huber(form - y) from each of ``starts`` (fits, p); the minima (fits,).
 
     ``y`` (n,), ``weights`` (fits, n), 1 unless given. Damped Gauss-Newton steps (Levenberg, Marquardt) with the weights of
     iteratively reweighted least squares; a step that does not lower the objective is taken back. A fit that meets no finite
-    number stays where it was, with an infinite minimum.
+    number stays where it was, with an infinite minimum. The fits are shared among as many threads as there are cores.
     """
-    size = max(1, CHUNK // len(y))
     every = np.ones((1, len(y))) if weights is None else weights
-    parts = [
-        _fit(form, y, starts[i : i + size], every if len(every) == 1 else every[i : i + size], threshold)
-        for i in range(0, len(starts), size)
-    ]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    size = max(1, min(CHUNK // len(y), math.ceil(len(starts) / CORES)))
+
+    def part(i: int) -> tuple[Array, Array]:
+        return _fit(form, y, starts[i : i + size], every if len(every) == 1 else every[i : i + size], threshold, settled)
+
+    with ThreadPoolExecutor(CORES) as pool:
+        parts = list(pool.map(part, range(0, len(starts), size)))
+    return np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts])
 
 
-def _fit(form: Form, y: Array, starts: Array, weights: Array, threshold: float) -> tuple[Array, Array]:
+def _fit(form: Form, y: Array, starts: Array, weights: Array, threshold: float, settled: float) -> tuple[Array, Array]:
     found, count = starts.copy(), len(starts)
     weights = np.broadcast_to(weights, (count, len(y)))
     with np.errstate(all="ignore"):
@@ -69,7 +81,7 @@ def _fit(form: Form, y: Array, starts: Array, weights: Array, threshold: float) 
             kept = at[better]
             found[kept], residual[kept], value[kept] = tried[better], new[better], reached[better]
             damping[at] = np.clip(np.where(better, damping[at] / 5, damping[at] * 4), 1e-12, 1e12)
-            calm[at] = np.where(better & (gain > SETTLED), 0, calm[at] + np.where(better, 1, 0))
+            calm[at] = np.where(better & (gain > settled), 0, calm[at] + np.where(better, 1, 0))
             active[at] = (calm[at] < 3) & (damping[at] < 1e10)
     return found, np.where(np.isfinite(value), value, math.inf)
 

@@ -17,6 +17,7 @@ from hptransfer.laws.columns import law_table
 from hptransfer.laws.law import Fitted, Law, Optimum
 from hptransfer.transfer.table import condition
 
+SWEPT = 5  # runs of one size and horizon; more are a sweep
 CHECK_DRAWS = 200  # of a fit that only says what is held out
 
 
@@ -80,20 +81,38 @@ def study(frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | N
     """Fit a law to the rows of a table. ``scale``, ``loss``: see `law_table`. ``hold_out``: an SQL condition over the table's own
     columns; the rows for which it holds are predicted by a fit to the others. Without it everything is fitted, and the largest
     scale is predicted by another fit to the rest, as a check."""
-    asked = condition(frame, hold_out) if hold_out else None
-    table, notes = law_table(frame, type(law), scale, loss)
-    if asked is not None:
-        table = table.join(frame.select("row", asked.alias("held_out")), on="row", how="left", maintain_order="left")
-        if not table["held_out"].any():
-            raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")
-        fitted = law.fit(table.filter(~pl.col("held_out")))
-        blind: Fitted | None = fitted
-        held = _error(fitted, table.filter("held_out"), str(hold_out))
-        notes = (*notes, "the fit has not seen the rows that are held out")
+    table, notes = held_out_table(frame, law, scale, loss, hold_out)
+    if hold_out is None:
+        fitted, (held, blind) = law.fit(table), _check(law, table)
     else:
-        table, fitted = table.with_columns(pl.Series("held_out", law.held_out(table))), law.fit(table)
-        held, blind = _check(law, table)
+        blind = fitted = law.fit(table.filter(~pl.col("held_out")))
+        held = _error(fitted, table.filter("held_out"), hold_out)
+        notes = (*notes, "the fit has not seen the rows that are held out")
     return Study(law, table, fitted, blind, held, (*notes, *fitted.notes))
+
+
+def held_out_table(
+    frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | None = None, hold_out: str | None = None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """What `law_table` reads, with ``held_out``: the rows for which the SQL condition holds, else those of the largest scale."""
+    table, notes = law_table(frame, type(law), scale, loss)
+    notes = (*notes, *_sweeps(law, table))
+    if hold_out is None:
+        return table.with_columns(law.held_out(table).alias("held_out")), notes
+    asked = frame.select("row", condition(frame, hold_out).alias("held_out"))
+    table = table.join(asked, on="row", how="left", maintain_order="left")
+    if not table["held_out"].any():
+        raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")
+    return table, notes
+
+
+def _sweeps(law: Law, table: pl.DataFrame) -> list[str]:
+    """That the rows of a law of sizes and horizons are of sweeps, all of which would be fitted."""
+    if [column.name for column in law.needs] != ["N", "D"]:
+        return []
+    each = len(table) / table.select("N", "D").n_unique()
+    words = f"about {each:.0f} runs share each N and D: a law goes through their middle; --lowest N,D takes the best of each"
+    return [words] if each > SWEPT else []
 
 
 def _check(law: Law, table: pl.DataFrame) -> tuple[HeldOut, Fitted | None]:

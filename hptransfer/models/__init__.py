@@ -3,6 +3,9 @@
 from hptransfer.base.plugins import Registry
 from hptransfer.models.family import AnyFamily
 
-FAMILIES: Registry[AnyFamily] = Registry("model family", {"gpt": "hptransfer.models.gpt.family:GPT_FAMILY"})
+FAMILIES: Registry[AnyFamily] = Registry(
+    "model family",
+    {"gpt": "hptransfer.models.gpt.family:GPT_FAMILY", "lstm": "hptransfer.models.lstm.family:LSTM_FAMILY"},
+)
 
 __all__ = ["FAMILIES"]

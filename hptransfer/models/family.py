@@ -65,6 +65,8 @@ class Family(ABC, Generic[Config]):
     name: ClassVar[str]
     config: type[Config]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    residual: ClassVar[bool] = True
+    """Layers are residual branches, which the rules along the depth are for."""
 
     def check(self, width: int, config: Config) -> None:
         """Raises ValueError for a width that a model with this config cannot have."""

@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear readout that never holds all logits."""
+"""A linear readout, and its cross-entropy that never holds all logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Reduction = Literal["mean", "sum", "none"]
@@ -16,6 +16,13 @@ Reduction = Literal["mean", "sum", "none"]
 IGNORED = -100
 # Logits held at once, in numbers: what stays in a CPU's cache; on a GPU, what keeps its matrix products large.
 CPU_LOGITS, GPU_LOGITS = 2**18, 2**27
+
+
+class Readout(nn.Linear):
+    """Logits, or with targets their cross-entropy."""
+
+    def forward(self, x: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
+        return super().forward(x) if targets is None else linear_cross_entropy(x, self.weight, targets, reduction)
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:

@@ -26,7 +26,7 @@ from hptransfer.base.words import (
     within_percent,
 )  # fmt: skip
 from hptransfer.experiment.choice import arm_options
-from hptransfer.report import numbers
+from hptransfer.report import clipping, numbers
 from hptransfer.report.document import Card, Document, Number, Section, Table
 from hptransfer.report.evidence import evidence
 from hptransfer.report.frames import Frames
@@ -65,6 +65,7 @@ def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str,
     search."""
     scale, answers = summary.scale, summary.arms
     where = scale.where
+    told = numbers.section(answers, summary.pairs, where), clipping.section(summary.clipping), checks(answers), failures(runs)
     return Document(
         title=summary.experiment,
         lead=(
@@ -79,7 +80,7 @@ def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str,
         cards=tuple(card(answer, where, options) for answer in answers),
         sections=(
             *evidence(frames, answers, where, options, [[answer.arm] for answer in answers]),
-            *filter(None, (numbers.section(answers, summary.pairs, where), checks(answers), failures(runs), run_section(runs))),
+            *filter(None, (*told, run_section(runs))),
             provenance(summary),
         ),
         missing=summary.missing,

@@ -136,7 +136,8 @@ def _other_scales(experiment: Experiment) -> str:
     if not experiment.scales:
         return ""
     values = (f"{name} {', '.join(map(str, sorted(values)))}" for name, values in experiment.scales.items())
-    return f", {', '.join(values)}: {len(experiment.searched_cells)} cells ({experiment.cells})"
+    kind = experiment.cells if isinstance(experiment.cells, str) else "listed"
+    return f", {', '.join(values)}: {len(experiment.searched_cells)} cells ({kind})"
 
 
 def _say_what_is_assumed(studies: Studies) -> None:

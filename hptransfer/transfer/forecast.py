@@ -62,6 +62,15 @@ class Fit:
         """The surface of the middle misfit share: it gives curvature, skew, offsets and noise."""
         return self.surfaces[len(self.surfaces) // 2]
 
+    def lowest(self, *, draws: int = 200, seed: int = 0) -> tuple[Array, Array]:
+        """ln of the lowest loss of each cell's bowl, wherever that is, and its standard deviation (cells,) each: by fits to runs
+        that are moved by as much as their noise, so that it holds what is not known of the optimum's place."""
+        rng, noise = np.random.default_rng(seed), self.middle.noise
+        runs = self.sweep.ln_loss
+        moved = [replace(self.sweep, ln_loss=runs + noise.sd * rng.standard_normal(len(runs))) for _ in range(draws)]
+        found = np.array([surface.offset for surface in fit_surfaces(moved, [self.middle.misfit] * draws, noise)])
+        return np.asarray(np.mean([surface.offset for surface in self.surfaces], axis=0)), np.asarray(found.std(axis=0))
+
     @property
     def expected(self) -> Expected:
         """The hypotheses of unknown coordinates."""

@@ -43,9 +43,9 @@ def main(args: argparse.Namespace) -> None:
     if args.survival:
         _require_ladders(experiment, stands, asked)
     plan = experiment.validation
+    probes = f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, " if plan.probe_factors else ""
     console.print(
-        f"experiment {experiment.name}: {', '.join(asked)} at {cell_words(experiment.target_cell)}, {plan.seeds} seeds, "
-        f"probes at LR and weight decay x {', '.join(map(number, plan.probe_factors))}, "
+        f"experiment {experiment.name}: {', '.join(asked)} at {cell_words(experiment.target_cell)}, {plan.seeds} seeds, {probes}"
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
     found_all = run_validations(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)

@@ -40,7 +40,7 @@ def pairs(results: Results) -> tuple[Pair, ...]:
     samples = [
         (arm.name, found, annealed(results.predictions[arm.name].point))
         for arm in results.arms
-        if (validation := results.validations.get(arm.name)) and (found := _sample(validation))
+        if (validation := results.validations.get(arm.name)) and (found := sample_of(validation))
     ]
     pairs = (sorted(two, key=lambda item: item[1].mean) for two in combinations(samples, 2))
     return tuple(
@@ -55,7 +55,8 @@ def pair_of(found: Iterable[Pair], one: str, other: str) -> Pair | None:
     return next((pair for pair in found if pair.names == {one, other}), None)
 
 
-def _sample(validation: Validation) -> Sample | None:
+def sample_of(validation: Validation) -> Sample | None:
+    """The losses of the predicted run; None where a seed has none, or nothing is known of the noise."""
     run, noise = validation.predicted, validation.noise
     if run is None or run.loss is None or noise.sd <= 0 or noise.freedom <= 0:
         return None

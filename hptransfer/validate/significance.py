@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.intervals import TAIL, Interval
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,44 @@ def p_lower(one: Sample, other: Sample) -> float:
     return float(stats.t.sf((other.mean - one.mean) / math.sqrt(one.variance + other.variance), freedom))
 
 
-def welch_freedom(variances: tuple[float, float], freedoms: tuple[float, float]) -> float:
-    """Degrees of freedom of the sum of two variances, from those behind each (Satterthwaite)."""
+def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of variances, from those behind each (Satterthwaite)."""
     inverse = sum((variance / sum(variances)) ** 2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
     return 1 / inverse if inverse else math.inf
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one mean loss lies from another, relative to it (below 0: it is lower), its standard error and the degrees of
+    freedom of that."""
+
+    value: float
+    error: float
+    freedom: float
+
+    @property
+    def interval(self) -> Interval:
+        """80 %, by Student's t."""
+        reach = self.error * float(stats.t.isf(TAIL, self.freedom))
+        return Interval(value=self.value, low=self.value - reach, high=self.value + reach)
+
+    @property
+    def p_value(self) -> float:
+        """One-sided, that the difference has not the sign that it was measured with."""
+        return float(stats.t.sf(abs(self.value) / self.error, self.freedom))
+
+
+def difference(pairs: Sequence[tuple[Sample, Sample]]) -> Difference:
+    """Of the first of each pair from the second: over several pairs, each at a scale of its own, their mean by certainty. Where
+    they scatter beyond their noise the error is wider by that (Birge, Phys. Rev. 40, 207, 1932)."""
+    values = np.array([one.mean / other.mean - 1 for one, other in pairs])
+    parts = np.array([(one.variance / other.mean**2, other.variance / other.mean**2) for one, other in pairs])
+    weight = 1 / parts.sum(axis=1)
+    value = float(np.average(values, weights=weight))
+    birge = max(1.0, float(np.sum(weight * (values - value) ** 2)) / max(1, len(pairs) - 1))
+    shares = (weight[:, None] ** 2 * parts).ravel().tolist()
+    freedom = welch_freedom(shares, [sample.freedom for pair in pairs for sample in pair])
+    return Difference(value, math.sqrt(birge / float(weight.sum())), freedom)
 
 
 def seeds_needed(difference: float, sd: float, other_sd: float | None = None, *, level: float = 0.05, power: float = 0.8) -> int:

@@ -17,6 +17,7 @@ from hptransfer.experiment.arm import BASELINE, Arm
 from hptransfer.experiment.choice import arm_options
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
+from hptransfer.validate.clipping import Clipping, clipping
 from hptransfer.validate.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.validate.pairs import Pair, pair_of, pairs
 from hptransfer.validate.provenance import Expense, Provenance
@@ -135,6 +136,7 @@ class Summary(Frozen):
     scale: Scale
     arms: tuple[Answer, ...]
     pairs: tuple[Pair, ...]
+    clipping: tuple[Clipping, ...]
     runs: dict[str, int]
     cost: dict[str, Expense]
     provenance: Provenance
@@ -165,6 +167,7 @@ def summarize(results: Results, options: str = "") -> Summary:
         ),
         arms=tuple(_answer(results, arm, compared) for arm in results.arms),
         pairs=compared,
+        clipping=clipping(results),
         runs=dict(sorted(Counter(record.state for record in records).items())),
         cost={
             "search": Expense.of(record for record in records if record.run_id in own),

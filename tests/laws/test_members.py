@@ -8,6 +8,8 @@ from hptransfer.testing import check_law
 
 TABLES = {
     "chinchilla": ladder(noise=0.002),
+    "skaling": ladder(noise=0.002),
+    "farseer": ladder(noise=0.002),
     "isoflop": profiles(noise=0.002),
     "envelope": ladder(noise=0.001, sizes=10, ratios=(2, 3, 5, 8, 12, 20, 30, 50, 80)),
 }

@@ -84,6 +84,27 @@ def test_it_finds_how_the_optimum_goes_with_each_scale(experiment, straight) -> 
         assert sum(one > 2 for one in off) <= 2
 
 
+def test_cells_of_a_budget_are_searched_and_predicted_from_as_others_are() -> None:
+    """A wider one has fewer tokens: neither is within the other, and both are within those of a larger budget."""
+    bought = make_experiment(
+        optimizers=["adamw"],
+        budgets=[2e12, 8e12],
+        target={"tokens": 64 * TOKENS},
+        horizon=None,
+        search={"trials": 11, "batch": 4},
+    )
+    studies = make_studies(bought, EVERYWHERE)
+    starts = [[bought.searched_cells.index(other.cell) for other in study.narrower] for study in studies.studies]
+    assert starts == [[], [0], [], [0, 2]]
+    records = finish(studies)
+    assert {tuple(record.point[name] for name in ("width", "tokens")) for record in records.values()} == {
+        (cell["width"], cell["tokens"]) for cell in bought.searched_cells
+    }
+    target = resolve(bought.target_point(bought.arm("adamw"), EVERYWHERE["adamw"]))
+    told = predict_group(group_of_arm("adamw", list(records.values())), target, resolve)
+    assert told.lr.low < best_lr(told.run) < told.lr.high
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_order_in_which_runs_finish_changes_nothing(experiment, straight, seed: int) -> None:
     studies = make_studies(experiment, EVERYWHERE)

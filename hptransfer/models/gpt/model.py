@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hptransfer.models.gpt.family import GPT_FAMILY, GptShape
 from hptransfer.models.gpt.functions import causal_attention, rms_norm, rotate, rotation
-from hptransfer.models.loss import Reduction, linear_cross_entropy
+from hptransfer.models.loss import Readout, Reduction
 from hptransfer.models.model import Activation, Model
 
 EMBEDDING_STD = 0.1
@@ -89,13 +89,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None) -> Tensor:
         x = torch.add(x, self.attention(self.attention_norm(x), tables), alpha=self.residual_multiplier)
         return torch.add(x, self.mlp(self.mlp_norm(x)), alpha=self.residual_multiplier)
-
-
-class Readout(nn.Linear):
-    """Logits, or with targets their cross-entropy."""
-
-    def forward(self, x: Tensor, targets: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
-        return super().forward(x) if targets is None else linear_cross_entropy(x, self.weight, targets, reduction)
 
 
 class GPT(Model):

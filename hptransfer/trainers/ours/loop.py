@@ -92,16 +92,20 @@ class _Run:
         self.optimizer = build_optimizer(self.model, spec)
         self.state = checkpoints.load(self.model, self.optimizer) or RunState()
         self._started = replace(self.state)
-        self.losses = PendingLosses(self.state, world, checkpoints.is_due)
+        self._clip_norm = spec.optimizer.resolved_options.clip_norm
+        self.losses = PendingLosses(self.state, world, checkpoints.is_due, self._clip_norm)
         self.points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
-        self._optimizing = machine.Stopwatch(world.device)
+        self._optimizing, self._clipping = machine.Stopwatch(world.device), machine.Stopwatch(world.device)
 
     def step(self) -> bool:
         """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""
         state, began = self.state, time.perf_counter()
         self._accelerate()
         loss = self._backward(self.network)
-        self.losses.add(loss, clip_gradients(self.network.parameters(), self.spec.optimizer.resolved_options.clip_norm))
+        self._clipping.start()
+        norm = clip_gradients(self.network.parameters(), self._clip_norm)
+        self._clipping.stop()
+        self.losses.add(loss, norm)
         at_point = state.step + 1 in self.points
         # The mean that a point of the curve shows needs all losses up to it.
         if (at_point or self.losses.is_full) and not self.losses.read():
@@ -114,6 +118,8 @@ class _Run:
         state.step += 1
         if at_point or self.losses.saving:
             state.optimizer_seconds += self._optimizing.take()
+            if state.clipping_seconds is not None:
+                state.clipping_seconds += self._clipping.take()
         state.seconds += time.perf_counter() - began
         return True
 
@@ -175,7 +181,8 @@ class _Run:
             reason=state.diverged,
             loss=None if state.diverged else state.curve[-1].val,
             bits_per_byte=None if state.diverged else state.bits_per_byte,
-            metrics={"factor_failures": int(world.sum(torch.tensor(self.optimizer.failures, device=world.device)))},
+            metrics={"factor_failures": int(world.sum(torch.tensor(self.optimizer.failures, device=world.device)))}
+            | self._clipping_metrics(),
             curve=tuple(state.curve),
             steps=state.step,
             tokens=state.step * spec.batch_tokens,
@@ -191,6 +198,16 @@ class _Run:
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return Record(job=job_of(spec), outcome=outcome, versions=machine.versions())
+
+    def _clipping_metrics(self) -> dict[str, float]:
+        """The share of steps whose gradient was clipped, where a largest norm is set; and the seconds of the norm, and of scaling
+        where one is set: the norm is taken in any case, as it shows a gradient that is not finite. Left out where unknown."""
+        state, metrics = self.state, {}
+        if state.clipped is not None and self._clip_norm is not None and state.step:
+            metrics["clipped_share"] = state.clipped / state.step
+        if state.clipping_seconds is not None:
+            metrics["clipping_wall_seconds"] = state.clipping_seconds
+        return metrics
 
 
 def may_compile(device: torch.device) -> bool:

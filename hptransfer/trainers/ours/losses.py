@@ -19,10 +19,11 @@ class PendingLosses:
     """Collects each step's loss and gradient norm, and reads them, averaged over workers, all at once: on a CPU at every step.
 
     ``saving``: whether it is time for a checkpoint by rank 0's clock ``is_due``, which a reading says; the same on every rank.
+    ``largest``: the norm above which gradients are clipped, None for never.
     """
 
-    def __init__(self, state: RunState, world: World, is_due: Callable[[], bool]) -> None:
-        self._state, self._world, self._is_due = state, world, is_due
+    def __init__(self, state: RunState, world: World, is_due: Callable[[], bool], largest: float | None) -> None:
+        self._state, self._world, self._is_due, self._largest = state, world, is_due, largest
         self._together = 1 if world.device.type == "cpu" else TOGETHER
         self._seen: list[tuple[Tensor, Tensor]] = []
         self.saving = False
@@ -52,4 +53,6 @@ class PendingLosses:
             if not self._state.see(loss, norm, step):
                 self._state.step = step
                 return False
+            if self._state.clipped is not None and self._largest is not None:
+                self._state.clipped += norm > self._largest
         return True

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from hptransfer.base.frozen import Frozen
 from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.settings import (
+    COUNTED,
     DataSpec,
     EvaluationSpec,
     Horizon,
@@ -58,12 +59,7 @@ class ModelSpec(ModelChoice):
 
     def parameters(self, convention: ParameterConvention = "all") -> int:
         """Number of parameters by a named convention."""
-        roles: dict[str, tuple[Role, ...]] = {
-            "all": ("embedding", "hidden", "readout", "vector"),
-            "non_embedding": ("hidden", "vector"),
-            "matrices_and_readout": ("hidden", "readout"),
-        }
-        return sum(weight.size for weight in self.weights() if weight.role in roles[convention])
+        return sum(weight.size for weight in self.weights() if weight.role in COUNTED[convention])
 
     @property
     def flops_per_token(self) -> float:
@@ -147,6 +143,11 @@ class RunSpec(Frozen):
             raise ValueError(
                 f"{self.optimizer.recipe} averages its iterates in place of a schedule: schedule.shape must be constant, "
                 f"not {self.schedule.shape}"
+            )
+        if self.parametrization != "sp" and self.model.depth != self.base.depth and not self.model.of.residual:
+            raise ValueError(
+                f"no depth rule: the layers of {self.model.family} are no residual branches; depth {self.model.depth} must be "
+                f"that of the base, {self.base.depth}, or the parametrization sp"
             )
         if self.parametrization == "mup":
             self._check_sides()

@@ -16,12 +16,17 @@ DIVERGENCE_NATS = 0.5
 @dataclass
 class RunState:
     """``step``: steps done; seconds are without evaluation; ``recent``: the last training losses; ``bits_per_byte``: of the last
-    evaluation; ``diverged``: why, or None."""
+    evaluation; ``diverged``: why, or None.
+
+    ``clipped``: steps whose gradient was clipped; ``clipping_seconds``: of the gradient norm and of scaling by it. Both are None
+    where a checkpoint of before they were counted was read, as they would be of a part of the run."""
 
     step: int = 0
     seconds: float = 0.0
     optimizer_seconds: float = 0.0
+    clipping_seconds: float | None = 0.0
     evaluation_seconds: float = 0.0
+    clipped: int | None = 0
     start_loss: float = math.inf
     recent: list[float] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
@@ -58,4 +63,5 @@ class RunState:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        return cls(**data | {"curve": [CurvePoint.model_validate(point) for point in data["curve"]]})
+        curve = [CurvePoint.model_validate(point) for point in data["curve"]]
+        return cls(**{"clipped": None, "clipping_seconds": None} | data | {"curve": curve})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -197,6 +198,49 @@ def test_another_corpus_is_refused() -> None:
     spec = tiny_spec().at(**{"data.sha256": "2" * 64})
     with pytest.raises(UsageError, match="sha256 1111111111111111, the run asks for 2222222222222222"):
         train(spec, CORPUS)
+
+
+def clipped(largest: float | None) -> RunSpec:
+    return tiny_spec(options={"clip_norm": largest})
+
+
+@pytest.mark.parametrize(("largest", "share"), [(1e-6, 1.0), (1e6, 0.0), (None, None)])
+def test_a_run_says_on_which_share_of_steps_it_was_clipped_and_what_that_took(largest: float | None, share: float | None) -> None:
+    found = train(clipped(largest), CORPUS).outcome
+    assert found.metrics.get("clipped_share") == share
+    assert 0 < found.metrics["clipping_wall_seconds"] < found.training_wall_seconds
+
+
+def test_the_share_of_clipped_steps_is_that_of_norms_above_the_largest(tmp_path, monkeypatch) -> None:
+    """On a run that was interrupted too, of which it counts both legs."""
+    norms: list[float] = []
+    plain = loop.clip_gradients
+
+    def seen(*args):
+        norms.append((norm := plain(*args)).item())
+        return norm
+
+    monkeypatch.setattr(loop, "clip_gradients", seen)
+    train(clipped(1e6), CORPUS)
+    spec, store = clipped(largest := statistics.median(norms)), Store(tmp_path)
+    norms.clear()
+    straight = train(spec, CORPUS).outcome.metrics["clipped_share"]
+    assert 0 < straight < 1 and straight == sum(norm > largest for norm in norms) / 30
+    interrupt(spec, store, monkeypatch)
+    assert train(spec, CORPUS, store=store).outcome.metrics["clipped_share"] == straight
+
+
+def test_a_checkpoint_of_before_clipping_was_counted_is_read_and_no_share_is_claimed(tmp_path, monkeypatch) -> None:
+    spec, store = clipped(1e-6), Store(tmp_path)
+    straight, plain = train(spec, CORPUS), RunState.to_dict
+    with monkeypatch.context() as patch:
+        own = ("clipped", "clipping_seconds")
+        patch.setattr(RunState, "to_dict", lambda self: {key: value for key, value in plain(self).items() if key not in own})
+        interrupt(spec, store, monkeypatch)
+    steps = seen_steps(monkeypatch)
+    resumed = train(spec, CORPUS, store=store)
+    assert steps == list(range(9, 30)) and outcome(resumed) == outcome(straight)
+    assert not {"clipped_share", "clipping_wall_seconds"} & set(resumed.outcome.metrics)
 
 
 def test_a_run_that_compiles_goes_on_as_it_was(monkeypatch) -> None:
