@@ -27,6 +27,7 @@ PLACES = 30  # of compute, at which a figure asks for the optimum
 MOST, FEW = 1500, 40  # dots of a figure; held-out ones that each show their interval
 OFTEN = 1e5  # from which a number on an axis has a unit, and from which it has an exponent
 HUGE = 1e15
+MARGIN = 0.04  # beyond the outermost marks, of the length of an axis
 MODEL = "What a law says of runs that nobody made is a model's output, and no measurement."
 OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
 COUNTED = ("flops", "count", "low", "high")
@@ -217,8 +218,8 @@ def _axis(along: Along, values: list[float]) -> Axis:
         )
         labels = {"labelExpr": number}
     if along.is_log:
-        return log_axis(along.column, along.title, values, **labels)
-    margin = 0.04 * (high - low) or 1.0
+        return log_axis(along.column, along.title, values, least=1.0, margin=max(1.02, (high / low) ** MARGIN), **labels)
+    margin = MARGIN * (high - low) or 1.0
     return linear_axis(along.column, along.title, low - margin, high + margin, **labels)
 
 
