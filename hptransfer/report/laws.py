@@ -13,6 +13,7 @@ import polars as pl
 from hptransfer.base.intervals import TAIL
 from hptransfer.base.words import ends, listing, percent, plain, within
 from hptransfer.experiment.arm import colour_of_place
+from hptransfer.laws.columns import FLOPS
 from hptransfer.laws.law import Optimum
 from hptransfer.laws.plot import Along, Plot, stacked
 from hptransfer.laws.study import Study
@@ -25,8 +26,10 @@ from hptransfer.validate.sentences import Verdict
 
 PLACES = 30  # of compute, at which a figure asks for the optimum
 MOST, FEW = 1500, 40  # dots of a figure; held-out ones that each show their interval
-OFTEN = 1e5  # from which a number on an axis has a unit, and from which it has an exponent
-HUGE = 1e15
+OFTEN = 1e5  # from which a number on an axis has a unit, or an exponent
+UNIT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
+EXPONENT = "replace(format(datum.value, '.1~e'), '+', '')"
+MARGIN = 0.04  # beyond the outermost marks, of the length of an axis
 MODEL = "What a law says of runs that nobody made is a model's output, and no measurement."
 OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
 COUNTED = ("flops", "count", "low", "high")
@@ -208,17 +211,14 @@ def _ends(frame: pl.DataFrame) -> list[float]:
 
 
 def _axis(along: Along, values: list[float]) -> Axis:
-    """With plain numbers, millions and billions, or exponents, by how large they are."""
+    """With plain numbers, or millions and billions; FLOPs with exponents."""
     low, high = min(values), max(values)
     labels: dict[str, Any] = {}
     if high >= OFTEN:
-        number = (
-            "replace(format(datum.value, '.1~e'), '+', '')" if high >= HUGE else "replace(format(datum.value, '.3~s'), 'G', 'B')"
-        )
-        labels = {"labelExpr": number}
+        labels["labelExpr"] = EXPONENT if along.column == FLOPS.name else UNIT
     if along.is_log:
-        return log_axis(along.column, along.title, values, **labels)
-    margin = 0.04 * (high - low) or 1.0
+        return log_axis(along.column, along.title, values, least=1.0, margin=max(1.02, (high / low) ** MARGIN), **labels)
+    margin = MARGIN * (high - low) or 1.0
     return linear_axis(along.column, along.title, low - margin, high + margin, **labels)
 
 
