@@ -1,25 +1,11 @@
-from itertools import product
-
 import numpy as np
 import polars as pl
 import pytest
+from ladders import CHECKPOINTS, checkpoints
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.t2 import TrainToTest
-
-SUM = np.array([[np.log(0.2), np.log(60.0), np.log(300.0), np.log(1.5), 0.3, 0.3, 0.5]])
-BETA = np.array([[np.log(480.0), np.log(2085.0), np.log(1.82), 0.348, 0.366, 3.2, 3.0, 1.0, 1.0, -0.5]])
-
-
-def checkpoints(approach: int, noise: float = 0.0, seed: int = 0) -> pl.DataFrame:
-    """Five sizes, five horizons and five k, whose law is known."""
-    n, d, k = np.array([*product(np.geomspace(1e7, 1e9, 5), np.geomspace(5e8, 5e10, 5), (1, 4, 16, 64, 256))]).T
-    law, theta = TrainToTest(approach=approach), SUM if approach == 1 else BETA
-    rng = np.random.default_rng(seed)
-    loss = np.exp(law.ln_loss(theta, np.log(n), np.log(d), np.log(k))[0] + noise * rng.standard_normal(len(n)))
-    lm_loss = np.exp(Chinchilla().ln_loss(BETA[:, :5], np.log(n), np.log(d))[0])
-    return pl.DataFrame({"row": np.arange(len(n)), "N": n, "D": d, "k": k, "lm_loss": lm_loss, "loss": loss})
 
 
 @pytest.mark.parametrize("approach", [1, 2])
@@ -29,7 +15,7 @@ def test_both_approaches_are_recovered(approach):
     found = law.fit(rows)
     assert found.predict(rows)[0] == pytest.approx(rows["loss"].to_numpy(), rel=1e-3)
     beyond = pl.DataFrame({"N": [3e9], "D": [1e11], "k": [1000.0]})
-    expected = np.exp(law.ln_loss(SUM if approach == 1 else BETA, *(np.log(beyond[name].to_numpy()) for name in "NDk")))[0]
+    expected = np.exp(law.ln_loss(CHECKPOINTS[approach], *(np.log(beyond[name].to_numpy()) for name in "NDk")))[0]
     assert found.predict(beyond)[0] == pytest.approx(expected, rel=0.01)
 
 
@@ -37,7 +23,7 @@ def test_both_approaches_are_recovered(approach):
 def test_a_budget_of_inference_wants_a_smaller_model_and_more_tokens(approach):
     """Than training alone does; the less so the larger it is, as the forms have it: G (2 N / C_inf)^gamma flattens."""
     found = TrainToTest(approach=approach, draws=100).fit(checkpoints(approach, noise=1e-3))
-    theta = (SUM[:, [1, 2, 0, 4, 5]] if approach == 1 else BETA)[:, :5]
+    theta = CHECKPOINTS[1][:, [1, 2, 0, 4, 5]] if approach == 1 else CHECKPOINTS[2][:, :5]
     alone = float(np.exp(Chinchilla().ln_optimum(theta, np.log(1e20))[0]))
     budgets = [found.best(1e20, flops) for flops in (4e9, 4e10, 4e11)]
     for one in budgets:
