@@ -34,7 +34,7 @@ MODEL = "What a law says of runs that nobody made is a model's output, and no me
 OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
 COUNTED = ("flops", "count", "low", "high")
 OPTIMUM = "Diamonds are the budgets asked for, bands 80 % intervals. Dashed: beyond the largest run."
-ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many runs are held out."
+ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many rows are held out."
 
 
 def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
@@ -57,7 +57,7 @@ def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tupl
         _held_out(study, errors),
         _origin(source, study),
     )
-    counted = f"{fitted.points:,} runs are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
+    counted = f"{fitted.points:,} rows are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
     lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
     overview = Table.of(
         {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
@@ -81,7 +81,7 @@ def _held_out_words(study: Study) -> str:
     if held.mean_relative_error is None or held.max_relative_error is None:
         return f"Nothing is held out: {held.reason}."
     wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
-    return f"A fit without the {held.rows:,} runs with {held.where} is wrong about them by {wrong}."
+    return f"A fit without the {held.rows:,} rows with {held.where} is wrong about them by {wrong}."
 
 
 # -- what every law has ------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
     shown = said.filter(kept).with_columns(
         error=100 * (pl.col("predicted") / loss - 1),
         series=pl.when(held).then(pl.lit("held out")).otherwise(pl.lit("fitted")),
-        look=pl.when(held).then(pl.lit("point")).otherwise(pl.lit("dot")),
+        look=pl.when(few).then(pl.lit("point")).otherwise(pl.lit("dot")),
         **{name: pl.when(few).then(100 * (pl.col(column) / loss - 1)) for name, column in bounds.items()},
     )
     needed = [column for column in study.law.needs if column.name in shown.columns]

@@ -75,7 +75,7 @@ def test_what_the_fit_has_seen_is_not_drawn_as_held_out():
     found = study(ladder(noise=1e-3), Chinchilla(draws=100), {})
     document, charts = page(found)
     assert not looks(charts["loss-against-tokens"], "hollow") and len(looks(charts["loss-against-tokens"], "point")) == 30
-    assert "30 runs are fitted." in document.lead[1]
+    assert "30 rows are fitted." in document.lead[1]
     held = [row for row in charts["errors"] if row.get("series") == "held out"]
     assert len(held) == 5 and {row["N"] for row in held} == {max(row["N"] for row in charts["errors"] if "N" in row)}
     blind = Chinchilla(draws=100).fit(found.table.filter(~pl.col("held_out"))).predict(found.table.filter("held_out"))
