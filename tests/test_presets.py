@@ -40,3 +40,10 @@ def test_the_mini_series_has_one_dial() -> None:
 def test_one_that_is_unknown() -> None:
     with pytest.raises(UsageError, match="unknown preset of model family 'gpt': 'lama'; did you mean 'llama'"):
         ModelChoice.model_validate({"preset": "lama"})
+
+
+def test_progress_is_two_families_at_equal_tokens_per_parameter() -> None:
+    experiment = load_experiment("progress")
+    families = {arm.name: experiment.under(arm).model.family for arm in experiment.compared}
+    assert families == {"lstm": "lstm", "transformer": "gpt"} and experiment.baseline == "lstm"
+    assert experiment.horizon == Horizon(policy="tpp", tpp=10)

@@ -15,7 +15,16 @@ PACKAGE = Path(__file__).parent.parent / "hptransfer"
 # What stands where, by the name of a package or module: the longest one counts. A ``command`` is a stage wherever it stands.
 LAYERS = {
     "base": ("base", "runs", "experiment", "optimizers", "models", "cli"),
-    "trainers": ("optimizers.engine", "models.gpt", "models.loss", "models.model", "models.shapes", "modules", "trainers"),
+    "trainers": (
+        "optimizers.engine",
+        "models.gpt",
+        "models.lstm",
+        "models.loss",
+        "models.model",
+        "models.shapes",
+        "modules",
+        "trainers",
+    ),
     "analysis": ("transfer", "laws", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
     "stages": (
         "store",

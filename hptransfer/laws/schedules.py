@@ -32,8 +32,8 @@ LUMPS, WARMUP_LUMPS = 64, 8  # pieces of a run's and of its warm-up's changes of
 
 @dataclass(frozen=True)
 class Curve:
-    """The logged steps of one run, with ``rows``, their places in the table. Between them the LR is linear. Before the first there
-    was a warm-up, which one law takes to be at the peak and the other to rise in a line."""
+    """The logged steps of one run, with ``rows``, their places in the table. Between them the LR is linear. Before the first
+    there was a warm-up, which one law takes to be at the peak and the other to rise in a line."""
 
     rows: Array
     step: Array
@@ -42,12 +42,12 @@ class Curve:
     @property
     def area(self) -> Array:
         """S1: sum of the LR over the steps up to each logged one."""
-        return self.lr[0] * self.step[0] + self._logged_area
+        return np.asarray(self.lr[0] * self.step[0] + self._logged_area)
 
     @property
     def area_after_warmup(self) -> Array:
         """The same where the LR rises to the first logged one in a line."""
-        return self.lr[0] * self.step[0] / 2 + self._logged_area
+        return np.asarray(self.lr[0] * self.step[0] / 2 + self._logged_area)
 
     @property
     def _logged_area(self) -> Array:
@@ -119,12 +119,12 @@ class ScheduleLaw(Law):
         peaks = {name: float(one.lr.max()) for name, one in curves.items()}
         short = [name for name, one in curves.items() if len(one.step) < FEWEST]
         if short:
-            found = len(curves[short[0]].step)
-            raise CheckFailed(f"law {self.name} needs {FEWEST} points of a curve or more; {short[0]} has {found}")
+            count = len(curves[short[0]].step)
+            raise CheckFailed(f"law {self.name} needs {FEWEST} points of a curve or more; {short[0]} has {count}")
         low, high = min(peaks.values()), max(peaks.values())
         if high > (1 + SAME_PEAK) * low:
             raise CheckFailed(
-                f"law {self.name} is of one peak learning rate, and the curves have {low:g} to {high:g}: it cannot choose between them"
+                f"law {self.name} is of one peak learning rate and cannot choose one; the curves have {low:g} to {high:g}"
             )
         if all(np.ptp(one.lr) == 0 for one in curves.values()):
             raise CheckFailed(f"law {self.name} needs a curve whose learning rate falls: all are constant")
@@ -172,7 +172,7 @@ class ScheduleFitted(Fitted):
         for one in curves:
             if abs(one.lr.max() / self.peak - 1) > SAME_PEAK:
                 raise CheckFailed(
-                    f"law {self.law.name} was fitted at a peak learning rate of {self.peak:g} and says nothing of {one.lr.max():g}"
+                    f"law {self.law.name} was fitted at a peak learning rate of {self.peak:g}, says nothing of {one.lr.max():g}"
                 )
         result = np.empty((len(self.theta), len(table)))
         order = np.concatenate([one.rows for one in curves]).astype(int)

@@ -39,8 +39,9 @@ def outcome(network: nn.Module) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize("wrap", [DistributedDataParallel, shard])
-def test_the_wrapped_model_is_the_model(group, wrap) -> None:
-    spec = tiny_spec(precision="float64", **{"model.norm_gains": True, "model.activation": "swiglu"})
+@pytest.mark.parametrize("model", [{"head_dim": 8, "norm_gains": True, "activation": "swiglu"}, {"family": "lstm"}])
+def test_the_wrapped_model_is_the_model(group, wrap, model) -> None:
+    spec = tiny_spec(precision="float64", model={"width": 16, "depth": 1, "context": 16, "vocab": VOCAB, **model})
     plain, wrapped = build_model(spec), build_model(spec)
     for weight, other in zip(plain.parameters(), wrapped.parameters(), strict=True):
         nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(weight.numel()))

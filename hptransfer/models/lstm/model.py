@@ -28,12 +28,13 @@ class Layer(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.input = nn.ParameterDict({gate: nn.Parameter(torch.empty(width, width)) for gate in GATES})
-        self.recurrent = nn.ParameterDict({gate: nn.Parameter(torch.empty(width, width)) for gate in GATES})
-        self.bias = nn.ParameterDict({gate: nn.Parameter(torch.empty(width)) for gate in GATES})
+        # Pairs: a dict would be sorted by name.
+        self.input = nn.ParameterDict([(gate, nn.Parameter(torch.empty(width, width))) for gate in GATES])
+        self.recurrent = nn.ParameterDict([(gate, nn.Parameter(torch.empty(width, width))) for gate in GATES])
+        self.bias = nn.ParameterDict([(gate, nn.Parameter(torch.empty(width))) for gate in GATES])
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = [torch.cat(list(gates.values())) for gates in (self.input, self.recurrent, self.bias)]
+        weights = [torch.cat([of[gate] for gate in GATES]) for of in (self.input, self.recurrent, self.bias)]
         # The kernel adds two biases.
         weights.append(torch.zeros_like(weights[-1]))
         start = x.new_zeros(1, x.size(0), x.size(2))
