@@ -18,12 +18,14 @@ from hptransfer.laws.columns import FLOPS
 from hptransfer.laws.isoflop import ARM
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import fit_many, jacobian
+from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
 from hptransfer.validate.survival import LEVEL, verdict_of
 
 Curves = dict[str, tuple[Array, Array]]  # by arm: ln (L - E) at the middle of ln compute and alpha, (1 + draws,) each
 
 FEWEST = 3  # sizes of a ladder
+PLACES, BEYOND = 30, 10  # of compute in a figure, and how far beyond the largest run it shows the gain
 FLOORS = (0.2, 0.5, 0.8, 0.95)  # asymptotes that fits start from, over the lowest loss
 
 
@@ -165,3 +167,28 @@ class ProgressFitted(Fitted):
     def gain(self, arm: str, baseline: str, flops: Sequence[float]) -> list[Array]:
         """The compute-equivalent gain (1 + draws,) of an arm over another at each compute."""
         return [np.exp(_ln_gain(self.curves[baseline], self.curves[arm], math.log(one) - self.middle)) for one in flops]
+
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """Every arm's ladder with its curve, and the gains over the baseline against compute."""
+        base = next(arm for arm in self.curves if f"slope_{arm}" not in self.parameters)
+        low, high = (float(end) for end in (table["flops"].min(), table["flops"].max()))  # type: ignore[arg-type]
+        ladders, gains = [], []
+        for arm in self.curves:
+            runs = table.filter(arm=arm)
+            flops = np.geomspace(low, high, PLACES)
+            asked = pl.DataFrame({"flops": flops}).with_columns(arm=pl.lit(arm))
+            parts = [band({"flops": flops}, "loss", self.predict(asked)), runs.select("flops", "loss", RUN)]
+            ladders += [part.with_columns(series=pl.lit(arm)) for part in parts]
+            for look, start, end in (("line", low, high), ("dashed", high, BEYOND * high)) if arm != base else ():
+                flops = np.geomspace(start, end, PLACES)
+                gain = np.stack(self.gain(arm, base, flops.tolist()), axis=1)
+                gains.append(band({"flops": flops}, "gain", gain, look).with_columns(series=pl.lit(arm)))
+        compute, loss = Along("flops", "training FLOPs"), Along("loss", "loss (nats per token)")
+        note = "Dots are runs, hollow where they are held out; lines are the fitted curves with their 80 % bands."
+        found = (Plot("ladders", "Loss against training compute", compute, loss, stacked(ladders), note),)
+        if not gains:
+            return found
+        note = f"FLOPs that {base} needs for the same loss, over those spent, with the 80 % band. Dashed: beyond the runs."
+        same = pl.DataFrame({"gain": [1.0], "look": ["reference"]})
+        gain_axis = Along("gain", f"gain in compute over {base}")
+        return (*found, Plot("gain", "Compute-equivalent gain", compute, gain_axis, stacked([*gains, same]), note))

@@ -12,10 +12,11 @@ import polars as pl
 from scipy.signal import lfilter
 
 from hptransfer.base.errors import CheckFailed
-from hptransfer.base.intervals import Array
+from hptransfer.base.intervals import TAIL, Array
 from hptransfer.laws.columns import Column
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many
+from hptransfer.laws.plot import Along, Plot, stacked
 
 RUN = Column("run", "which curve a row is of", "label", usual=("schedule", "run_id"), otherwise="'all'")
 STEP = Column("step", "optimizer steps done", usual=("steps", "iteration"))
@@ -24,6 +25,8 @@ THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss
 FEWEST = 20  # points of a curve, or there is no curve
 SAME_PEAK = 0.01  # relative: by which peaks of one family may differ
 BLOCKS = 10  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
+SHOWN, PLACES = 7, 100  # runs of a figure, and points of each
+HIGHEST = 1.25  # loss that a figure shows, over the highest final one
 LUMPS, WARMUP_LUMPS = 64, 8  # pieces of a run's and of its warm-up's changes of the LR: one for each step would be thousands
 
 
@@ -176,3 +179,37 @@ class ScheduleFitted(Fitted):
         result[:, order] = np.exp(self.law.ln_loss(self.theta, self.law.features(curves)))
         result[:, order[np.concatenate([one.idle for one in curves])]] = np.nan
         return result
+
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """Loss, measured and predicted, and the learning rate, against the step; of many runs some, the fitted ones first."""
+        low, high = np.nanquantile(predicted := self.predict(table), [TAIL, 1 - TAIL], axis=0)
+        told = table.with_columns(fit=predicted[0], low=np.fmin(low, predicted[0]), high=np.fmax(high, predicted[0]))
+        runs = told.sort("held_out", "run", "step").partition_by("run", maintain_order=True)
+        fitted = [one for one in runs if not one["held_out"].any()][: SHOWN - 2]
+        shown = [*fitted, *(one for one in runs if one["held_out"].any())][:SHOWN]
+        top = HIGHEST * max(one["loss"][-1] for one in shown)
+        parts = [_marks(one, top) for one in shown]
+        lines = stacked(part.filter(pl.col("look").is_in(["line", "dashed"])) for part in parts).select(
+            "step", "lr", "series", "look"
+        )
+        some = f"{len(shown)} of {len(runs)} runs. " if len(shown) < len(runs) else ""
+        note = f"{some}Dots are measured, lines predicted with their 80 % bands, dashed for runs that the fit has not seen."
+        x, y, lr = (
+            Along("step", "step", False),
+            Along("loss", "loss (nats per token)", False),
+            Along("lr", "learning rate", False),
+        )
+        return (
+            Plot("loss-against-step", "Loss against the step", x, y, stacked(parts).drop("lr"), note),
+            Plot("learning-rate", "Learning rate against the step", x, lr, lines),
+        )
+
+
+def _marks(run: pl.DataFrame, top: float) -> pl.DataFrame:
+    """The rows of a curve below a loss: as measured, and as predicted."""
+    is_held = bool(run["held_out"][-1])
+    kept = run.filter(pl.col("loss") <= top).gather_every(max(1, len(run) // PLACES))
+    measured = kept.select("step", "loss", look=pl.lit("faint"))
+    predicted = kept.filter(pl.col("fit").is_finite()).select("step", "lr", "low", "high", loss="fit", look=pl.lit("area"))
+    line = predicted.drop("low", "high").with_columns(look=pl.lit("dashed" if is_held else "line"))
+    return stacked([predicted, line, measured]).with_columns(series=pl.lit(run["run"][0]))

@@ -16,15 +16,18 @@ from scipy.special import betaln
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, Interval
+from hptransfer.base.words import plain
 from hptransfer.laws.chinchilla import Chinchilla, linear_amplitudes
 from hptransfer.laws.columns import Column, D, N
 from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
 from hptransfer.laws.least import DRAWN, fit_many
+from hptransfer.laws.plot import Along, Plot, stacked
 
 K = Column("k", "samples per question", usual=("samples",))
 LM_LOSS = Column("lm_loss", "loss in pretraining, nats per token (approach 2)", "rate", otherwise="0*N")
 EXPONENTS = (0.15, 0.4, 0.8)  # that fits of approach 1 start from
 SLOPES, SPREADS = (2.0, 5.0, 12.0), (0.0, 2.0)  # that fits of approach 2 start from
+PLACES = 20  # of the inference budget, in a figure
 SIZES = 400  # of the grid on which the best one is looked for
 NAMES_1 = ("E", "A", "B", "G", "alpha", "beta", "gamma")
 NAMES_2 = ("theta0", "theta1", "theta2", "theta3", "theta4")
@@ -157,3 +160,21 @@ class TrainToTestFitted(Fitted):
             ratio = Interval(value=d.value / n.value, low=d.low / n.high, high=d.high / n.low)
             found.append(Optimum(compute, n, d, ratio))
         return tuple(found)
+
+    def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
+        """The best size, tokens and samples at the largest training budget, against the inference budget."""
+        train = 6 * float((table["N"] * table["D"]).to_numpy().max())
+        served = 2 * (table["N"] * table["k"]).to_numpy()
+        budgets = np.geomspace(served.min(), served.max(), PLACES)
+        rows = [
+            {"inference": budget, "series": series, "count": one.value, "low": one.low, "high": one.high}
+            for budget in budgets.tolist()
+            for best in [self.best(train, budget)]
+            for series, one in (("parameters", best.N), ("training tokens", best.D), ("samples", best.k))
+        ]
+        frame = pl.DataFrame(rows, infer_schema_length=None)
+        lines = frame.drop("low", "high").with_columns(look=pl.lit("line"))
+        note = f"At {plain(train)} training FLOPs, the largest of the runs. Bands are 80 % intervals."
+        x, y = Along("inference", "inference FLOPs for each token served"), Along("count", "parameters, tokens, samples")
+        both = stacked([frame.with_columns(look=pl.lit("area")), lines])
+        return (Plot("budgets", "Best size, tokens and samples against the inference budget", x, y, both, note),)

@@ -11,19 +11,24 @@ import altair as alt
 import numpy as np
 import polars as pl
 import pytest
-from ladders import TRUTH, ladder, profiles
+from ladders import TRUTH, arms, checkpoints, curves, ladder, profiles
+from laws.test_members import TABLES
 from report.pages import Elements
 from report.test_browser import Opened
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import Array
 from hptransfer.cli import perform
+from hptransfer.laws import LAWS
+from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import D, N
 from hptransfer.laws.isoflop import IsoFlop
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.plot import Along, Plot
+from hptransfer.laws.progress import Progress
 from hptransfer.laws.study import Study, study
+from hptransfer.laws.t2 import TrainToTest
 from hptransfer.report import render
 from hptransfer.report.document import Document
 from hptransfer.report.laws import law_page
@@ -75,7 +80,7 @@ def test_what_the_fit_has_seen_is_not_drawn_as_held_out():
     found = study(ladder(noise=1e-3), Chinchilla(draws=100), {})
     document, charts = page(found)
     assert not looks(charts["loss-against-tokens"], "hollow") and len(looks(charts["loss-against-tokens"], "point")) == 30
-    assert "30 runs are fitted." in document.lead[1]
+    assert "30 rows are fitted." in document.lead[1]
     held = [row for row in charts["errors"] if row.get("series") == "held out"]
     assert len(held) == 5 and {row["N"] for row in held} == {max(row["N"] for row in charts["errors"] if "N" in row)}
     blind = Chinchilla(draws=100).fit(found.table.filter(~pl.col("held_out"))).predict(found.table.filter("held_out"))
@@ -184,6 +189,44 @@ def test_a_law_from_outside_has_its_errors_shown():
     assert max(row["error"] for row in charts["errors"] if "N" in row) > 1 > 0 > min(row["error"] for row in charts["errors"])
     assert document.verdicts[0].text == "It is constant."
     assert [figure.name for figure in page(study(ladder(), ShownConstant(draws=100), {}))[0].figures] == ["mine", "errors"]
+
+
+FIGURES = {
+    "chinchilla": {"loss-against-tokens", "optimum", "errors"},
+    "isoflop": {"profiles", "relative-profiles", "best-ratio", "optimum", "errors"},
+    "envelope": {"optimum"},  # which says no loss
+    "annealing": {"loss-against-step", "learning-rate", "errors"},
+    "t2": {"budgets", "errors"},
+    "progress": {"ladders", "gain", "errors"},
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_law_shows_what_it_is(name: str) -> None:
+    charts = page(study(TABLES[name], LAWS.get(name)(draws=100), {}))[1]
+    assert {*charts} == FIGURES[name]
+    assert all(rows for rows in charts.values())
+
+
+def test_schedules_that_the_fit_has_not_seen_are_dashed() -> None:
+    charts = page(study(curves(), Annealing(draws=100), {}, hold_out="run <> 'cosine' and run <> 'constant'"))[1]
+    drawn = {look: {row["series"] for row in looks(charts["loss-against-step"], look)} for look in ("line", "dashed", "faint")}
+    assert drawn["line"] == {"cosine", "constant"} and drawn["dashed"] and not drawn["line"] & drawn["dashed"]
+    assert drawn["faint"] == drawn["line"] | drawn["dashed"] == {row["series"] for row in charts["learning-rate"]}
+
+
+def test_gains_are_over_the_baseline() -> None:
+    gains = page(study(arms(), Progress(draws=100, E=1.9), {}))[1]["gain"]
+    assert {row["series"] for row in gains if "series" in row} == {"new"}
+    solid, beyond = (looks(gains, look) for look in ("line", "dashed"))
+    assert solid[0]["gain"] < solid[-1]["gain"] < beyond[-1]["gain"]
+    assert solid[-1]["flops"] == pytest.approx(arms()["flops"].max())
+
+
+def test_more_served_tokens_buy_samples() -> None:
+    rows = page(study(checkpoints(1), TrainToTest(draws=100), {}))[1]["budgets"]
+    samples = [row["count"] for row in looks(rows, "line") if row["series"] == "samples"]
+    assert samples[-1] > samples[0] >= 1
 
 
 @pytest.fixture(scope="module")
