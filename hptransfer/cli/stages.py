@@ -178,11 +178,13 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _laws(parser: argparse.ArgumentParser) -> None:
-    actions = ("fit", "predict", "plot", "compare", "sensitivity")
+    actions = ("fit", "predict", "plot", "compare", "sensitivity", "series")
     parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
     laws = "chinchilla, isoflop, envelope, farseer, skaling, annealing, multi-power, t2, progress"
     parser.add_argument("law", nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
-    parser.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL, one row per run, or per step of a law of curves")
+    options.common(parser)
+    rows = "one row per run, or per step of a law of curves (the experiment's cells in the store)"
+    parser.add_argument("--table", metavar="FILE", help=f"CSV, Parquet or JSONL, {rows}")
     parser.add_argument(
         "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
     )
@@ -200,7 +202,6 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--at", action="append", default=[], metavar="N=1e9,D=2e10", help="what to predict; repeatable")
     where.add_argument("--to", metavar="FILE", help="a table of what to predict, such as another schedule's steps")
     options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/)")
-    options.as_json(parser)
 
 
 # -- all commands ------------------------------------------------------------------------------------------------------

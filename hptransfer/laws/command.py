@@ -15,13 +15,20 @@ from hptransfer import cli
 from hptransfer.base.config import checked
 from hptransfer.base.errors import UsageError
 from hptransfer.base.words import ends, plain
+from hptransfer.experiment import Experiment, load_experiment
+from hptransfer.experiment.membership import Members, members
 from hptransfer.laws import LAWS
 from hptransfer.laws.columns import assignments, law_table, lowest
 from hptransfer.laws.compare import FEW, Rank, compare
 from hptransfer.laws.counts import count
+from hptransfer.laws.ladder import best_runs, ladder
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
+from hptransfer.laws.series import curve_of, curve_pairs
 from hptransfer.laws.study import Study, held_out_table, predicted_intervals, study
+from hptransfer.runs import Store
+from hptransfer.trainers import resolve
+from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.table import frame_of_table, read_table
 
 COMPARED = ("chinchilla", "skaling", "farseer")
@@ -29,10 +36,10 @@ COMPARED = ("chinchilla", "skaling", "farseer")
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 where the rows cannot say what the law asks; errors are raised."""
-    if not args.table:
-        raise UsageError("say which runs with --table FILE")
-    frame = read_table(args.table, args.where)
-    scale = assignments(args.scale)
+    if args.action == "series":
+        _series(args)
+        return 0
+    frame, scale = _frame(args), assignments(args.scale)
     if args.convention:
         if "N" in scale:
             raise UsageError("--convention counts N, and --scale says it too; leave one out")
@@ -40,6 +47,45 @@ def main(args: argparse.Namespace) -> int:
     actions = {"fit": _fit, "predict": _predict, "plot": _plot, "compare": _compare, "sensitivity": _sensitivity}
     actions[args.action](args, frame, scale)
     return 0
+
+
+def _frame(args: argparse.Namespace) -> pl.DataFrame:
+    """The rows of a table, or of the experiment's cells in the store: of each arm and cell the best that was found."""
+    if args.table:
+        return read_table(args.table, args.where)
+    experiment, found = _members(args)
+    frame = ladder(experiment, found)
+    if frame.is_empty():
+        raise UsageError(
+            f"store {args.store} has no finished run of experiment {experiment.name}; give --table, or another --store"
+        )
+    return frame_of_table(frame, args.where)
+
+
+def _members(args: argparse.Namespace) -> tuple[Experiment, Members]:
+    experiment = load_experiment(args.experiment, args.set)
+    return experiment, members(Store(args.store).require_records().values(), experiment, resolve)
+
+
+def _series(args: argparse.Namespace) -> None:
+    """Whether the training curves of an arm's sizes cross, each at its best run."""
+    experiment, found = _members(args)
+    rows: list[dict[str, Any]] = []
+    for arm, runs in found.searched.items():
+        curves = {cell_words(one.point.scales): curve_of(one) for one in best_runs(experiment, runs)}
+        rows += [{"arm": arm} | asdict(pair) for pair in curve_pairs(curves)]
+    shown = [
+        [
+            *(row[name] for name in ("arm", "smaller", "larger")),
+            "share no FLOPs" if row["flops"] is None else f"{plain(row['flops'][0])} to {plain(row['flops'][1])}",
+            "-" if row["flops"] is None else "no" if row["crossing"] is None else f"at {plain(row['crossing'])} FLOPs",
+            "-" if row["apart"] is None else f"{row['apart']:.2%}",
+        ]
+        for row in rows
+    ]
+    title = f"{experiment.name}: training curves of the best run of each size, where two have the same FLOPs"
+    cli.table(title, ["arm", "smaller", "larger", "FLOPs", "cross", "apart at least"], shown)
+    cli.finish(args, {"experiment": experiment.name, "pairs": rows})
 
 
 def _law(args: argparse.Namespace) -> Law:
@@ -153,7 +199,7 @@ def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) 
     found = _study(args, frame, scale)
     folder = Path(args.output or f"reports/law-{found.law.name}")
     _say(found, _budgets(args))
-    written = write_law(folder, *law_page(str(args.table), found, _budgets(args)))
+    written = write_law(folder, *law_page(str(args.table or f"{args.experiment}, store {args.store}"), found, _budgets(args)))
     cli.finish(args, found.as_dict(_budgets(args)), written=written)
 
 

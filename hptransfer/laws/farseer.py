@@ -98,7 +98,7 @@ class Farseer(SizeLaw):
         if not error <= WORSE * direct + EXACT:
             raise CheckFailed(
                 f"the differential fit is off by {error:.2%} of the loss on the runs that it was fitted to, the direct fit by "
-                f"{direct:.2%}: the loss falls by less than its noise from one D to the next; take fit_by=direct, or fewer D"
+                f"{direct:.2%}: too few sizes and D for it, or falls from one D to the next below the noise; take fit_by=direct"
             )
         return theta
 

@@ -40,6 +40,11 @@ class IsoFlop(Law):
 
     fit_by: Literal["parabola", "joint"] = "parabola"
 
+    def held_out(self, table: pl.DataFrame) -> pl.Series:
+        """The largest budget, all of whose runs need not have the very same FLOPs."""
+        *_, largest = groups(table, "flops", SAME_BUDGET)
+        return pl.Series("held_out", table["flops"].to_numpy() >= largest["flops"].to_numpy().min())
+
     def fit(self, table: pl.DataFrame) -> IsoFlopFitted:
         """See `Law.fit`."""
         rng = np.random.default_rng(self.seed)

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from hptransfer.base.intervals import Array
+from hptransfer.base.intervals import Array, Interval, from_logarithms
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import groups
 from hptransfer.laws.isoflop import SAME_BUDGET, IsoFlopFitted, Profiles
-from hptransfer.laws.law import interval
 from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
 
 MARGIN = 1.1  # of the runs' tokens per parameter, to which a parabola is drawn
 BEYOND = 10  # times the largest budget, to which the power law is drawn
+ENDS = ("ratio", "low", "high")
 RATIO = Along("ratio", "tokens per parameter")
 PROFILES = (
     "Dots are runs, hollow where they are held out; lines are the fitted parabolas. Diamonds are their lowest points, bars the "
@@ -44,14 +44,14 @@ def plots(fitted: IsoFlopFitted, table: pl.DataFrame) -> tuple[Plot, ...]:
 
 def _best(name: str, arm: Profiles) -> Iterator[pl.DataFrame]:
     """The vertices of an arm, and the power law through them."""
-    found = [interval(np.exp(values)) for values in arm.ln_ratio.T]
+    found = [_of_ln(values) for values in arm.ln_ratio.T]
     ends = {"ratio": [one.value for one in found], "low": [one.low for one in found], "high": [one.high for one in found]}
     parts = [pl.DataFrame({"flops": arm.flops} | ends).with_columns(look=pl.lit("diamond"))]
     if len(arm.flops) > 1:
         largest = arm.flops.max()
         for look, start, end in (("line", arm.flops.min(), largest), ("dashed", largest, BEYOND * largest)):
             flops = np.geomspace(start, end, 20)
-            parts.append(band({"flops": flops}, "ratio", np.exp(arm.at(flops)[0]), look))
+            parts.append(band({"flops": flops}, "ratio", arm.at(flops)[0], look).with_columns(pl.col(*ENDS).exp()))
     return (part.with_columns(series=pl.lit(name)) for part in parts)
 
 
@@ -74,9 +74,14 @@ def _parabola(arm: Profiles | None, flops: float, ln_ratio: Array) -> Iterator[p
     if arm is None or (apart := np.abs(np.log(arm.flops / flops))).min() > np.log(SAME_BUDGET):
         return
     k = int(apart.argmin())
-    best, lowest, curvature = interval(np.exp(arm.ln_ratio[:, k])), arm.loss[0, k], arm.curvature[0, k]
+    best, lowest, curvature = _of_ln(arm.ln_ratio[:, k]), arm.loss[0, k], arm.curvature[0, k]
     x = np.linspace(min(*ln_ratio, np.log(best.value)) - np.log(MARGIN), max(*ln_ratio, np.log(best.value)) + np.log(MARGIN), 50)
     loss = lowest + curvature * (x - np.log(best.value)) ** 2
     yield pl.DataFrame({"ratio": np.exp(x), "loss": loss}).with_columns(look=pl.lit("line"))
     vertex = {"ratio": best.value, "loss": lowest, "flops": arm.flops[k]}
     yield pl.DataFrame([vertex | {"look": "diamond"}, vertex | {"look": "basin", "low": best.low, "high": best.high}])
+
+
+def _of_ln(values: Array) -> Interval:
+    """Of tokens per parameter by their logarithms (1 + draws,): of draws that hardly turn they are beyond any number."""
+    return from_logarithms(float(values[0]), values[1:][np.isfinite(values[1:])])

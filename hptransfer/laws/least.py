@@ -65,7 +65,7 @@ def _fit(form: Form, y: Array, starts: Array, weights: Array, threshold: float, 
             if not len(at):
                 break
             theta, r, w = found[at], residual[at], weights[at]
-            slope = _jacobian(form, theta, r + y)
+            slope = jacobian(form, theta, r + y)
             pull = w * np.minimum(1.0, threshold / np.maximum(np.abs(r), 1e-300))  # reweighted
             normal = np.einsum("fnp,fn,fnq->fpq", slope, pull, slope, optimize=True)
             gradient = np.einsum("fnp,fn->fp", slope, pull * r)
@@ -92,7 +92,7 @@ def _objective(residual: Array, weights: Array, threshold: float) -> Array:
     return np.where(np.isnan(total), math.inf, total)
 
 
-def _jacobian(form: Form, theta: Array, at: Array) -> Array:
+def jacobian(form: Form, theta: Array, at: Array) -> Array:
     """Derivatives (fits, n, p) by forward differences from ``at`` (fits, n)."""
     slopes = []
     for k in range(theta.shape[1]):

@@ -20,7 +20,7 @@ Curve = Sequence[tuple[float, float]]  # (FLOPs, loss), FLOPs ascending
 
 
 @dataclass(frozen=True)
-class Pair:
+class CurvePair:
     """Two curves by their names. ``flops``: from where to where there are both; None: nowhere, and nothing is known of them.
     ``crossing``: the first FLOPs at which the lower one becomes the higher one; None: it does not. ``apart``: the least distance
     between them, relative to the loss; 0 where they cross."""
@@ -32,9 +32,9 @@ class Pair:
     apart: float | None
 
 
-def pairs(curves: Mapping[str, Curve]) -> list[Pair]:
+def curve_pairs(curves: Mapping[str, Curve]) -> list[CurvePair]:
     """Every two of the curves, compared where both are: at the points of either, straight in ln FLOPs and loss in between."""
-    return [_pair(one, other, np.array(curves[one]), np.array(curves[other])) for one, other in combinations(curves, 2)]
+    return [_compared(one, other, np.array(curves[one]), np.array(curves[other])) for one, other in combinations(curves, 2)]
 
 
 def curve_of(record: Record) -> Curve:
@@ -49,8 +49,8 @@ def curve_of(record: Record) -> Curve:
     return [(flops * one.tokens / tokens, one.val) for one in record.outcome.curve[:-1] if one.tokens and one.val is not None]
 
 
-def _pair(smaller: str, larger: str, one: Array, other: Array) -> Pair:
-    nothing = Pair(smaller, larger, None, None, None)
+def _compared(smaller: str, larger: str, one: Array, other: Array) -> CurvePair:
+    nothing = CurvePair(smaller, larger, None, None, None)
     if not len(one) or not len(other):
         return nothing
     low, high = max(one[0, 0], other[0, 0]), min(one[-1, 0], other[-1, 0])
@@ -63,7 +63,7 @@ def _pair(smaller: str, larger: str, one: Array, other: Array) -> Pair:
     signs = np.sign(gap)
     turned = np.flatnonzero(signs * signs[np.flatnonzero(signs)[0]] < 0) if signs.any() else np.array([], int)
     if not len(turned):
-        return Pair(smaller, larger, (float(low), float(high)), None, float(np.min(np.abs(gap) / second)))
+        return CurvePair(smaller, larger, (float(low), float(high)), None, float(np.min(np.abs(gap) / second)))
     at = turned[0]
     crossing = x[at - 1] + gap[at - 1] / (gap[at - 1] - gap[at]) * (x[at] - x[at - 1])
-    return Pair(smaller, larger, (float(low), float(high)), float(np.exp(crossing)), 0.0)
+    return CurvePair(smaller, larger, (float(low), float(high)), float(np.exp(crossing)), 0.0)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hptransfer.base.intervals import TAIL
+from hptransfer.base.intervals import TAIL, Array
 from hptransfer.base.words import ends, listing, percent, plain, within
 from hptransfer.experiment.arm import colour_of_place
-from hptransfer.laws.law import Optimum
+from hptransfer.laws.columns import FLOPS
+from hptransfer.laws.law import Fitted, Optimum
 from hptransfer.laws.plot import Along, Plot, stacked
 from hptransfer.laws.study import Study
 from hptransfer.report.charts import Axis, Series, draw, linear_axis, log_axis
@@ -25,13 +26,16 @@ from hptransfer.validate.sentences import Verdict
 
 PLACES = 30  # of compute, at which a figure asks for the optimum
 MOST, FEW = 1500, 40  # dots of a figure; held-out ones that each show their interval
-OFTEN = 1e5  # from which a number on an axis has a unit, and from which it has an exponent
-HUGE = 1e15
+OFTEN = 1e5  # from which a number on an axis has a unit, or an exponent
+UNIT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
+EXPONENT = "replace(format(datum.value, '.1~e'), '+', '')"
+TOLD = ("predicted", "predicted_low", "predicted_high")
+MARGIN = 0.04  # beyond the outermost marks, of the length of an axis
 MODEL = "What a law says of runs that nobody made is a model's output, and no measurement."
 OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
 COUNTED = ("flops", "count", "low", "high")
 OPTIMUM = "Diamonds are the budgets asked for, bands 80 % intervals. Dashed: beyond the largest run."
-ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many runs are held out."
+ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many rows are held out."
 
 
 def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
@@ -54,7 +58,7 @@ def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tupl
         _held_out(study, errors),
         _origin(source, study),
     )
-    counted = f"{fitted.points:,} runs are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
+    counted = f"{fitted.points:,} rows are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
     lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
     overview = Table.of(
         {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
@@ -78,7 +82,7 @@ def _held_out_words(study: Study) -> str:
     if held.mean_relative_error is None or held.max_relative_error is None:
         return f"Nothing is held out: {held.reason}."
     wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
-    return f"A fit without the {held.rows:,} runs with {held.where} is wrong about them by {wrong}."
+    return f"A fit without the {held.rows:,} rows with {held.where} is wrong about them by {wrong}."
 
 
 # -- what every law has ------------------------------------------------------------------------------------------------
@@ -86,17 +90,23 @@ def _held_out_words(study: Study) -> str:
 
 def _predictions(study: Study) -> pl.DataFrame:
     """Every row with what the law says of it, with its interval: the fit that has not seen it, where there is one."""
-    parts = []
-    for is_held, rows in ((False, study.table.filter(~pl.col("held_out"))), (True, study.table.filter("held_out"))):
-        fitted = study.blind if is_held and study.blind else study.fitted
-        predicted = fitted.predict(rows)
-        said = np.isfinite(predicted[0])
-        low, high = np.full((2, len(rows)), np.nan)
-        if said.any():
-            low[said], high[said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
-        told = {"predicted": predicted[0], "predicted_low": low, "predicted_high": high}
-        parts.append(rows.with_columns(pl.Series(name, values) for name, values in told.items()))
-    return stacked(parts).drop("row").with_columns(held_out=pl.col("held_out") & (study.blind is not None))
+    table, held = study.table, study.table["held_out"].to_numpy() & (study.blind is not None)
+    told = dict(zip(TOLD, _told(study.fitted, table), strict=True))
+    if study.blind is not None and study.blind is not study.fitted:
+        blind = _told(study.blind, table)
+        told = {name: np.where(held, other, values) for (name, values), other in zip(told.items(), blind, strict=True)}
+    return table.drop("row").with_columns(pl.Series("held_out", held), *(pl.Series(*one) for one in told.items()))
+
+
+def _told(fitted: Fitted, table: pl.DataFrame) -> Array:
+    """Predicted losses and the ends of their intervals (3, rows). A law of curves reads whole ones: all rows go in."""
+    predicted = fitted.predict(table)
+    said = np.isfinite(predicted[0])
+    result = np.full((len(TOLD), len(table)), np.nan)
+    result[0] = predicted[0]
+    if said.any():
+        result[1:, said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
+    return result
 
 
 def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
@@ -114,7 +124,7 @@ def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
     shown = said.filter(kept).with_columns(
         error=100 * (pl.col("predicted") / loss - 1),
         series=pl.when(held).then(pl.lit("held out")).otherwise(pl.lit("fitted")),
-        look=pl.when(held).then(pl.lit("point")).otherwise(pl.lit("dot")),
+        look=pl.when(few).then(pl.lit("point")).otherwise(pl.lit("dot")),
         **{name: pl.when(few).then(100 * (pl.col(column) / loss - 1)) for name, column in bounds.items()},
     )
     needed = [column for column in study.law.needs if column.name in shown.columns]
@@ -208,17 +218,14 @@ def _ends(frame: pl.DataFrame) -> list[float]:
 
 
 def _axis(along: Along, values: list[float]) -> Axis:
-    """With plain numbers, millions and billions, or exponents, by how large they are."""
+    """With plain numbers, or millions and billions; FLOPs with exponents."""
     low, high = min(values), max(values)
     labels: dict[str, Any] = {}
     if high >= OFTEN:
-        number = (
-            "replace(format(datum.value, '.1~e'), '+', '')" if high >= HUGE else "replace(format(datum.value, '.3~s'), 'G', 'B')"
-        )
-        labels = {"labelExpr": number}
+        labels["labelExpr"] = EXPONENT if along.column == FLOPS.name else UNIT
     if along.is_log:
-        return log_axis(along.column, along.title, values, **labels)
-    margin = 0.04 * (high - low) or 1.0
+        return log_axis(along.column, along.title, values, least=1.0, margin=max(1.02, (high / low) ** MARGIN), **labels)
+    margin = MARGIN * (high - low) or 1.0
     return linear_axis(along.column, along.title, low - margin, high + margin, **labels)
 
 

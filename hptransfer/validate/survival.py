@@ -56,7 +56,7 @@ def survival(scales: Sequence[Measured], *, seed: int = 0) -> Survival:
     x = np.log([ordered[index].challenger.cost for index in kept])
     y = np.stack([np.log(ladder_multipliers(ordered[i].ladder, ordered[i].challenger, seed=seed + i)[0]) for i in kept], axis=1)
     slope, scatter = _slope(x, y)
-    verdict = _verdict(slope)
+    verdict = verdict_of(slope)
     reason = None
     if verdict == "cannot_tell":
         reason = Refusal.of("wide_slope", low=slope.low, high=slope.high, flat=FLAT)
@@ -78,7 +78,8 @@ def _slope(x: Array, y: Array) -> tuple[Interval, float]:
     return Interval(value=value, low=value + min(0.0, float(low)), high=value + max(0.0, float(high))), birge
 
 
-def _verdict(slope: Interval) -> SurvivalVerdict:
+def verdict_of(slope: Interval) -> SurvivalVerdict:
+    """What a slope of ln multiplier in ln compute with its interval says; one without two ends tells nothing."""
     assert slope.low is not None and slope.high is not None
     if slope.low >= -FLAT and slope.high <= FLAT:
         return "holds"
