@@ -90,7 +90,9 @@ def curves(noise: float = 0.0, seed: int = 0, peak: float = 3e-4) -> pl.DataFram
         "two-stage": np.where(step < 12_000, 1.0, 0.3),
     }
     rows = [
-        {"run": name, "step": float(s), "lr": float(peak * f)} for name, all_f in factors.items() for s, f in zip(step, all_f)
+        {"run": name, "step": float(at), "lr": float(peak * factor)}
+        for name, found in factors.items()
+        for at, factor in zip(step, found, strict=True)
     ]
     table, law, rng = pl.DataFrame(rows).with_row_index("row"), Annealing(), np.random.default_rng(seed)
     found = curves_of(table)

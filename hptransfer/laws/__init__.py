@@ -1,7 +1,13 @@
 """Scaling laws: what a ladder of runs says of sizes, horizons and schedules that nobody has trained."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from hptransfer.base.plugins import Registry
-from hptransfer.laws.law import Law
+
+if TYPE_CHECKING:
+    from hptransfer.laws.law import Law
 
 LAWS: Registry[type[Law]] = Registry(
     "law",

@@ -19,6 +19,7 @@ from hptransfer.laws.isoflop import ARM
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import fit_many, jacobian
 from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
+from hptransfer.laws.sizes import asymptote
 from hptransfer.validate.survival import LEVEL, verdict_of
 
 Curves = dict[str, tuple[Array, Array]]  # by arm: ln (L - E) at the middle of ln compute and alpha, (1 + draws,) each
@@ -115,7 +116,7 @@ def _of(law: Progress, table: pl.DataFrame, ln_floor: Array, curves: Curves, mid
     named = {"E": np.exp(ln_floor)}
     for arm, (level, alpha) in curves.items():
         named |= {f"A_{arm}": np.exp(level + alpha * middle), f"alpha_{arm}": alpha}
-    notes = [f"E is fixed at {law.E:g}, not fitted" if law.E is not None else "E is fitted, one for all arms"]
+    notes = asymptote(named["E"], law.E, table) or ["E is fitted, one for all arms"]
     notes += [f"the baseline is {base}" + ("" if law.baseline else ", whose losses are the highest")]
     findings, slopes = [], {}
     measured = {arm: table.filter(arm=arm) for arm in curves}
