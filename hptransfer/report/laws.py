@@ -13,7 +13,6 @@ import polars as pl
 from hptransfer.base.intervals import TAIL, Array
 from hptransfer.base.words import ends, listing, percent, plain, within
 from hptransfer.experiment.arm import colour_of_place
-from hptransfer.laws.columns import FLOPS
 from hptransfer.laws.law import Fitted, Optimum
 from hptransfer.laws.plot import Along, Plot, stacked
 from hptransfer.laws.study import Study
@@ -194,7 +193,13 @@ def _origin(source: str, study: Study) -> Section:
     law = study.law
     terms = [("Table", source), ("Rows", f"{len(study.table):,}"), ("Columns", listing([column.name for column in law.needs]))]
     options = {name: value for name, value in law.model_dump().items() if value is not None}
-    terms += [("Law", law.name), ("Options of the fit", ", ".join(f"{name} {value}" for name, value in options.items()))]
+    terms += [
+        ("Law", law.name),
+        (
+            "Options of the fit",
+            ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in options.items()),
+        ),
+    ]
     return Section("provenance", "Provenance", "Where the numbers come from.", terms=tuple(terms))
 
 
@@ -222,7 +227,7 @@ def _axis(along: Along, values: list[float]) -> Axis:
     low, high = min(values), max(values)
     labels: dict[str, Any] = {}
     if high >= OFTEN:
-        labels["labelExpr"] = EXPONENT if along.column == FLOPS.name else UNIT
+        labels["labelExpr"] = EXPONENT if "FLOPs" in along.title else UNIT
     if along.is_log:
         return log_axis(along.column, along.title, values, least=1.0, margin=max(1.02, (high / low) ** MARGIN), **labels)
     margin = MARGIN * (high - low) or 1.0
