@@ -30,6 +30,13 @@ WORDS = {
     # No verdict on survival.
     "few_scales": "the baseline's horizons bracket the loss at {bracketed} scales, and a slope needs {needed}",
     "wide_slope": "the slope is between {low:.3f} and {high:.3f} (90 %), neither within {flat:g} of 0 nor beside it",
+    # No loss foretold.
+    "few_sizes": "a law of {sizes} searched sizes says nothing of another; it needs {needed}",
+    "few_horizons": "a law of sizes and horizons needs {needed} of each; {sizes} and {horizons} were searched",
+    "other_scale": "cells that differ in {scale} beside their size are on no law",
+    "off_the_cells": "no law of the searched cells leads to the target, whose {scale} is another",
+    "not_said": "the runs do not say their {what}",
+    "not_falling": "the searched losses do not fall with compute",
     # No speedup.
     "no_baseline": "No speedup is claimed: there is no tuned {baseline} to compare with; search, transfer and validate it too.",
     "different_runs": "No speedup is claimed: the predictions of {baseline} and {name} are for different runs.",

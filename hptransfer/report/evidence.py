@@ -11,10 +11,11 @@ from hptransfer.base.commands import command
 from hptransfer.base.refusals import Refusal
 from hptransfer.base.words import listing, percent
 from hptransfer.experiment.choice import arm_options
-from hptransfer.report import figures
+from hptransfer.report import figures, numbers
 from hptransfer.report.document import Section
 from hptransfer.report.frames import Frames
 from hptransfer.report.frames.search import NEAR_BEST_LR
+from hptransfer.validate.sentences import foretold_sentences
 from hptransfer.validate.summary import Answer, Missing
 
 
@@ -90,7 +91,8 @@ def evidence(
             "The predicted runs, and runs at other hyperparameters, with the same training tokens and batches. The measured "
             "regret is that of a bowl through the probes, whose lowest place need not be one of them.",
             tests,
-            remarks=lost,
+            tables=tuple(filter(None, [numbers.foretold_table(answers)])),
+            remarks=lost + foretold_sentences({one.arm: one.foretold for one in answers if one.foretold}),
             missing=absent([*tests, *lost], f"No {untested} yet.", "validate"),
         ),
         Section(

@@ -21,6 +21,7 @@ from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.prediction import file_name
 from hptransfer.validate.protocol import has_ladder
 from hptransfer.validate.result import AXES, Validation
+from hptransfer.validate.sentences import foretold_sentences
 from hptransfer.validate.stage import run_validations
 from hptransfer.validate.standing import Standing, given_predictions, known_predictions, standing
 
@@ -123,15 +124,19 @@ def _print(validations: Sequence[Validation], where: str) -> None:
                 validation.arm,
                 first.lr,
                 "-" if first.loss is None else f"{first.loss:.4f}",
+                validation.foretold.words if validation.foretold else "-",
                 "-" if regret is None else within_percent(regret),
                 *(multipliers[axis].in_full if axis in multipliers else "-" for axis in AXES),
             ]
         )
     table(
         f"predicted runs at {where}; intervals 80 %",
-        ["arm", "lr", "loss", "regret", *AXES.values()],
+        ["arm", "lr", "loss", "foretold", "regret", *AXES.values()],
         rows,
     )
+    found = {one.arm: one.foretold for one in validations if one.foretold}
+    for sentence in foretold_sentences(found):
+        console.print(sentence)
     ladders = {one.baseline: one.ladder for one in validations if one.baseline and len(one.ladder) > 1}
     rungs = [
         [name, run.tokens, number(run.lr), "-" if run.loss is None else f"{run.loss:.4f}"]

@@ -154,12 +154,33 @@ class Survival(Frozen):
     reason: Refusal | None = None
 
 
+class Foretold(Frozen):
+    """What the searched cells alone had said of the predicted run's loss. ``loss``: its mean over seeds, nats per token, with an
+    80 % interval that holds the noise of that mean; ``law``: the form that was fitted. ``reason``: why nothing is foretold."""
+
+    loss: Interval | None = None
+    law: str = ""
+    reason: Refusal | None = None
+
+    @property
+    def words(self) -> str:
+        """The loss with its interval: 1.7635 (1.7389-1.7907)."""
+        return f"{self.loss.value:.4f} ({ends(self.loss, '{:.4f}'.format)})" if self.loss else "-"
+
+    def against(self, loss: float | None) -> str:
+        """Where a measured loss lies, in words; "" where nothing is known."""
+        if loss is None or self.loss is None or self.loss.low is None or self.loss.high is None:
+            return ""
+        return "below" if loss < self.loss.low else "above" if loss > self.loss.high else "inside"
+
+
 class Validation(Frozen):
     """What the runs at the held-out width say of one arm's prediction: what `hptransfer.validate` returns for each.
 
     ``regret``: the loss at the prediction over the lowest of a bowl through the probes around it, minus 1. ``speedup``: the
     baseline's compute to the same loss over the compute spent, on four axes; None where ``refusal`` says why none is claimed.
-    ``survival``: how that moves with scale. Intervals are 80 % unless they say otherwise; losses are nats per token.
+    ``survival``: how that moves with scale. ``foretold``: the loss as the searched cells have it (None: an older version wrote
+    this). Intervals are 80 % unless they say otherwise; losses are nats per token.
 
     ``baseline``: the arm that it is measured against; None where there is none, or it is the baseline
     itself. ``baseline_runs`` are that arm's: predicted, probes and horizons."""
@@ -176,6 +197,7 @@ class Validation(Frozen):
     speedup: Speedup | None  # None for the baseline itself, or where it is refused
     refusal: Refusal | None = None  # why there is no speedup
     survival: Survival | None = None  # None: not measured at the searched scales
+    foretold: Foretold | None = None
     runs: tuple[TargetRun, ...]
     baseline_runs: tuple[TargetRun, ...] = ()
 

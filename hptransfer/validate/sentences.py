@@ -10,7 +10,7 @@ from hptransfer.base.frozen import Frozen
 from hptransfer.base.words import ends, listing, percent, percent_ends, probability, times
 from hptransfer.validate.changes import Change, change
 from hptransfer.validate.pairs import Pair
-from hptransfer.validate.result import Axis, Finding, Kind, Multiplier, Speedup, Survival, Validation
+from hptransfer.validate.result import Axis, Finding, Foretold, Kind, Multiplier, Speedup, Survival, Validation
 
 ERRORS = 2.0  # standard errors, within which no two losses are told apart
 MOST_SEEDS = 1000  # beyond it the number of seeds says nothing but "no difference"
@@ -107,6 +107,15 @@ def against_verdict(validation: Validation) -> Verdict | None:
         return None
     parts = (f"Against {name}: {_compared(change(run, predicted, validation.noise.sd))}." for name, run in runs)
     return Verdict(text=" ".join(parts))
+
+
+def foretold_sentences(found: Mapping[str, Foretold]) -> tuple[str, ...]:
+    """By which law the losses of arms were foretold, or why they were not; arms of which it is the same together."""
+    arms: dict[str, list[str]] = {}
+    for arm, one in found.items():
+        what = f"no loss is foretold: {one.reason.text}" if one.reason else f"foretold by {one.law}"
+        arms.setdefault(what, []).append(arm)
+    return tuple(f"{listing(names)}: {what}." for what, names in arms.items())
 
 
 def certainty(multiplier: Multiplier) -> str:

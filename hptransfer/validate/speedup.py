@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.runs.curves import cost_to_loss
+from hptransfer.validate.bent import EXPONENTS, bent, prior
 from hptransfer.validate.result import Multiplier
 
 # Exponent beta of loss = E + B cost^-beta at one model size, which bends the curve between two horizons: about .35 before any
@@ -21,9 +22,7 @@ from hptransfer.validate.result import Multiplier
 # (arXiv 2001.08361), .28 (2203.15556), .37 (2404.10102, its refit), .2 to .5 by size (2506.10972), .06 to .60 and .33 in the
 # median through triples of horizons of one size in Step Law's public runs. Over the area under the LR: .43 to .51 (2503.12811),
 # .73 to .81 (2408.11029, refitted).
-EXPONENTS = np.geomspace(0.03, 2.0, 400)
-PRIOR = softmax(norm.logpdf(np.log(EXPONENTS), math.log(0.35), math.log(2)))
-MISTUNED = 3e-4  # loss of a rung above the curve, relative: its LR and weight decay are not the very best
+PRIOR = prior(0.35, 2.0)
 FARTHEST = 4.0  # in cost, beyond the baseline's, that a curve is extrapolated to
 DRAWS = 2000  # of every loss, for intervals and p-values
 
@@ -179,26 +178,13 @@ def _draw(points: Sequence[Spent], rng: np.random.Generator) -> Array:
 def _exponents(ladder: Sequence[Spent], rng: np.random.Generator) -> Array:
     """beta (1 + DRAWS,): its mean in logarithms, then drawn from `PRIOR` and what the ladder's losses say. They are drawn apart
     from the losses, whose noise moves a multiplier far more than the bend between two of them does."""
-    weights = softmax(np.log(PRIOR) + _log_likelihood(ladder)) if len(ladder) > 2 else PRIOR
+    weights = PRIOR
+    if len(ladder) > 2:
+        costs, losses, errors = np.array([(point.cost, point.loss, point.standard_error) for point in ladder]).T
+        freedom = min((point.freedom for point in ladder if point.freedom is not None), default=math.inf)
+        weights = softmax(np.log(PRIOR) + bent(costs, losses, errors, freedom).ln_likelihood)
     usual = math.exp(float(weights @ np.log(EXPONENTS)))
     return np.concatenate([[usual], rng.choice(EXPONENTS, DRAWS, p=weights)])
-
-
-def _log_likelihood(ladder: Sequence[Spent]) -> Array:
-    """Of each of `EXPONENTS`, up to a constant: of a weighted least-squares fit of the losses, those at the ladder's ends being
-    anything beforehand. Student's t where the noise is an estimate."""
-    costs, losses = np.array([(point.cost, point.loss) for point in ladder]).T
-    precision = 1 / ((MISTUNED * losses) ** 2 + np.array([point.standard_error for point in ladder]) ** 2)
-    freedom = min((point.freedom for point in ladder if point.freedom is not None), default=math.inf)
-    bent = (costs / costs[0]) ** -EXPONENTS[:, None]
-    fallen = (1 - bent) / (1 - bent[:, -1:])  # share of the fall from the first to the last, (exponents, ladder)
-    share = precision / precision.sum()
-    x, y = fallen - (fallen @ share)[:, None], losses - losses @ share
-    spread = (precision * x**2).sum(axis=1)
-    misfit = (precision * y**2).sum() - (precision * x * y).sum(axis=1) ** 2 / spread
-    degrees = freedom + len(ladder) - 2
-    fit = -misfit / 2 if math.isinf(freedom) else -degrees / 2 * np.log1p(misfit / freedom)
-    return np.asarray(fit - np.log(spread) / 2)
 
 
 def _along(x: Array, y: Array, target: Array) -> Array:

@@ -21,7 +21,7 @@ from hptransfer.validate.clipping import Clipping, clipping
 from hptransfer.validate.overhead import Overhead, TokensToLoss, overhead, tokens_to_target
 from hptransfer.validate.pairs import Pair, pair_of, pairs
 from hptransfer.validate.provenance import Expense, Provenance
-from hptransfer.validate.result import Speedup, Survival
+from hptransfer.validate.result import Foretold, Speedup, Survival
 from hptransfer.validate.results import Results
 from hptransfer.validate.sentences import Verdict, against_verdict, prediction_verdict, speed_verdict, survival_verdict
 
@@ -69,9 +69,10 @@ class Answer(Frozen):
     """What is known about one arm; None and empty where the stage that finds it has not run, or refused.
 
     ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the final
-    ``weight_decay`` at the target. ``no_prediction``: why its complete search allows none; ``refusal``: why there is no speedup.
-    ``speed``, ``survives``, ``quality`` and ``against`` are the verdicts on its compute multiplier, on whether that survives
-    scale, on its prediction, and on the prediction against transfers without a fit.
+    ``weight_decay`` at the target. ``loss``: of the predicted run, the mean over its seeds, nats per token. ``no_prediction``: why
+    its complete search allows none; ``refusal``: why there is no speedup. ``speed``, ``survives``, ``quality`` and ``against`` are
+    the verdicts on its compute multiplier, on whether that survives scale, on its prediction, and on the prediction against
+    transfers without a fit.
     """
 
     arm: str
@@ -91,6 +92,8 @@ class Answer(Frozen):
     hold_out: HoldOut | None = None
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    loss: float | None = None
+    foretold: Foretold | None = None
     regret: Interval | None = None
     speedup: Speedup | None = None
     refusal: Refusal | None = None
@@ -190,7 +193,8 @@ def _answer(results: Results, arm: Arm, compared: Sequence[Pair]) -> Answer:
         grounds = ("drifts", "budget", "hold_out", "checks", "notes")
         found |= {"prediction": prediction.digest} | {part: getattr(prediction, part) for part in (*values, *grounds)}
     if validation := results.validations.get(name):
-        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival")}
+        found |= {part: getattr(validation, part) for part in ("regret", "speedup", "refusal", "survival", "foretold")}
+        found["loss"] = validation.predicted and validation.predicted.loss
         when = "before" if validation.preregistered else "after"
         detail = f"the prediction was written to the store {when} the first run that tests it began"
         found["checks"] = (*found["checks"], Check(name="predicted before tested", ok=validation.preregistered, detail=detail))

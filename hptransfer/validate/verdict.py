@@ -15,6 +15,7 @@ from hptransfer.optimizers import get_recipe
 from hptransfer.runs import Point, Record
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.configurations import Configuration, Pace, Records, pace, seed_noise, slowdown
+from hptransfer.validate.foretold import foretell
 from hptransfer.validate.protocol import Protocol, has_ladder
 from hptransfer.validate.regret import regret_by_probes
 from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
@@ -45,6 +46,7 @@ def verdict(
         speedup=None if refusal or yardstick is None else _speedup(name, yardstick, protocol, records),
         refusal=refusal,
         survival=None if refusal or not searched or yardstick is None else _survival(name, protocol, searched, records),
+        foretold=foretell(prediction, len(around[0].jobs)),
         runs=tuple(one.summary(records, noise) for one in around),
         baseline_runs=_baseline_runs(yardstick, protocol, records) if yardstick else (),
     )

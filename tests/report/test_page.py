@@ -14,6 +14,7 @@ from report.factory import experiment, job, record, results, with_records, with_
 from report.pages import Elements, document_of, figures, first_screen, page, section, words
 
 from hptransfer.base.intervals import Interval
+from hptransfer.base.refusals import Refusal
 from hptransfer.report.document import Section, Table
 from hptransfer.report.frames import run_table
 from hptransfer.report.page import failures, run_section
@@ -22,6 +23,7 @@ from hptransfer.report.terminal import show
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.validate.provenance import commit
+from hptransfer.validate.result import Foretold
 from hptransfer.validate.results import Results, load_results
 
 DASH = "\N{EN DASH}"
@@ -116,6 +118,19 @@ def test_the_numbers_behind_the_verdict_stand_in_tables(full: Results) -> None:
     law, within, over_sizes = f"1.51x (1.37{DASH}1.68)", "> 1.21x (not bracketed)", f"1.50x (1.40{DASH}1.60, extrapolated)"
     assert {law, within, over_sizes, "10.0 MB", "< 0.001", "+0.010 (-0.020 to +0.050)"} <= cells
     assert next(table.rows for table in tables if "seeds to show it" in table.columns)[0][:2] == (MUON, "adamw")
+
+
+def test_the_measured_loss_stands_beside_what_was_foretold(full: Results) -> None:
+    assert not any("foretold" in table.columns for table in section(full, "held-out").tables)
+    loss = full.validations[MUON].predicted.loss
+    told = Foretold(loss=Interval(value=loss + 0.01, low=loss - 0.02, high=loss + 0.04), law="a line")
+    found = section(with_validation(full, foretold=told), "held-out")
+    assert [row[0] for row in found.tables[0].rows] == [MUON]
+    assert found.tables[0].rows[0][1:] == (f"{loss:.4f}", f"{loss + 0.01:.4f} ({loss - 0.02:.4f}{DASH}{loss + 0.04:.4f})", "inside")
+    assert f"{MUON}: foretold by a line." in found.remarks
+    why = Foretold(reason=Refusal.of("few_sizes", sizes=2, needed=3))
+    found = section(with_validation(full, foretold=why), "held-out")
+    assert not found.tables and any("no loss is foretold" in remark for remark in found.remarks)
 
 
 @pytest.mark.parametrize(

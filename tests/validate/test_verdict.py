@@ -161,6 +161,20 @@ def test_a_baseline_that_is_better_is_shortened_until_it_is_not(predictions):
     assert found.bracketed and found.p_value > 0.9
 
 
+def test_what_is_foretold_knows_no_run_at_the_target(predictions):
+    optimum = predictions["shampoo"].optima[0]
+    sizes = [(1, 2.4), (4, 2.2), (16, 2.08)]
+    optima = tuple(
+        optimum.model_copy(update={"scales": {"width": 16 * k}, "flops": predictions["shampoo"].run.flops * k / 64, "loss": loss})
+        for k, loss in sizes
+    )
+    told = predictions | {"shampoo": changed(predictions["shampoo"], optima=optima)}
+    found = [verdict("shampoo", *run_all(told, lambda job, by=by: by * world(job))[:2]).foretold for by in (1.0, 1.3)]
+    assert found[0] == found[1] and found[0].loss is not None
+    protocol, records, _ = run_all(predictions)
+    assert verdict("shampoo", protocol, records).foretold.reason.code == "few_sizes"
+
+
 def test_equal_losses_are_bracketed_from_both_sides(predictions):
     protocol, records, _ = run_all(predictions, lambda job: world(job) * (1.5**0.1 if recipe(job) == "shampoo" else 1))
     assert [rung.factor for rung in protocol.rungs(records)] == [0.5, 2.0]
