@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import Field
 from scipy.special import betaln
 
-from hptransfer.base.errors import CheckFailed
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain
 from hptransfer.laws.chinchilla import Chinchilla, linear_amplitudes
@@ -28,18 +28,22 @@ LM_LOSS = Column("lm_loss", "loss in pretraining, nats per token (approach 2)", 
 EXPONENTS = (0.15, 0.4, 0.8)  # that fits of approach 1 start from
 SLOPES, SPREADS = (2.0, 5.0, 12.0), (0.0, 2.0)  # that fits of approach 2 start from
 PLACES = 20  # of the inference budget, in a figure
-SIZES = 400  # of the grid on which the best one is looked for
+SIZES, SMALLEST = 400, 1e5  # of the grid on which the best one is looked for, and its smallest
+FEWEST = 6  # checkpoints: N and D have five coefficients
 NAMES_1 = ("E", "A", "B", "G", "alpha", "beta", "gamma")
 NAMES_2 = ("theta0", "theta1", "theta2", "theta3", "theta4")
 
 
 class TrainToTest(Law):
-    """The loss is -ln pass@k, the mean over questions, of checkpoints with N parameters after D tokens that draw k samples.
+    """The loss is -ln pass@k of checkpoints with N parameters after D tokens that draw k samples for each question.
 
-    ``approach`` 1: E + A N^-alpha + B D^-beta + G k^-gamma. 2: the chance that a sample solves a question is Beta-distributed
+    ``approach`` 1: E + A N^-alpha + B D^-beta + G k^-gamma, of a loss that is the mean of -ln pass@k over questions. 2, of -ln of
+    the mean pass@k, which is lower: the chance that a sample solves a question is Beta-distributed
     over questions, with a mean mu = theta2 / (1 + exp(theta1 (L - theta0))) and a concentration nu = exp(theta3 + theta4 L) that
     follow from the pretraining loss L, which is Chinchilla's of N and D; pass@k = 1 - B(mu nu, (1 - mu) nu + k) / B(mu nu, (1 -
     mu) nu). The paper fits the two one after the other; here they are one fit, so that a draw of the bootstrap is of both.
+    Both are least squares of ln loss; the paper's are of the loss, and of pass@k. A draw weights whole checkpoints, as the
+    losses of one checkpoint at several k share its error.
 
     The best N at 6 N D FLOPs of training and 2 N k FLOPs for each token served (``inference_flops``) has D = C / 6 N and k =
     C_inf / 2 N, at least 1. It is smaller than the best of training alone, with more tokens. Where the inference budget grows at
@@ -57,10 +61,14 @@ class TrainToTest(Law):
     def fit(self, table: pl.DataFrame) -> TrainToTestFitted:
         """See `Law.fit`."""
         require_spread(table, self.name, 10, N=3, D=3, k=3)
+        _, checkpoint = np.unique(table.select("N", "D").to_numpy(), axis=0, return_inverse=True)
+        if (count := int(checkpoint.max()) + 1) < FEWEST:
+            raise CheckFailed(f"law t2 needs {FEWEST} checkpoints or more that differ in N or D, there are {count}")
         if self.approach == 2 and not (table["lm_loss"].to_numpy() > 0).all():
             raise CheckFailed("law t2: approach 2 needs the pretraining loss of every row: say --scale 'lm_loss=...'")
         ln_n, ln_d, ln_k = (np.log(table[name].to_numpy()) for name in ("N", "D", "k"))
-        y, weights = np.log(table["loss"].to_numpy()), np.random.default_rng(self.seed).exponential(size=(self.draws, len(table)))
+        y = np.log(table["loss"].to_numpy())
+        weights = np.random.default_rng(self.seed).exponential(size=(self.draws, count))[:, checkpoint.ravel()]
         if self.approach == 2:
             y, weights = np.concatenate([y, np.log(table["lm_loss"].to_numpy())]), np.tile(weights, 2)
 
@@ -139,8 +147,13 @@ class TrainToTestFitted(Fitted):
         return np.exp(self.law.ln_loss(self.theta, *(np.log(table[name].to_numpy()) for name in ("N", "D", "k"))))
 
     def best(self, train_flops: float, inference_flops: float) -> Budgeted:
-        """What is best under both budgets: 6 N D FLOPs of training, 2 N k for each token served."""
-        ln_n = np.linspace(math.log(1e5), math.log(min(inference_flops / 2, train_flops / 6e3)), SIZES)
+        """What is best under both budgets: 6 N D FLOPs of training, 2 N k for each token served.
+
+        Raises UsageError where they pay for no model of `SMALLEST` parameters."""
+        if (largest := min(inference_flops / 2, train_flops / 6e3)) < SMALLEST:
+            budgets = f"{plain(train_flops)} training FLOPs and {plain(inference_flops)} inference FLOPs for each token"
+            raise UsageError(f"law t2: {budgets} pay for no model of {plain(SMALLEST)} parameters: say larger ones")
+        ln_n = np.linspace(math.log(SMALLEST), math.log(largest), SIZES)
         ln_d, ln_k = math.log(train_flops / 6) - ln_n, np.maximum(math.log(inference_flops / 2) - ln_n, 0.0)
         loss = self.law.ln_loss(self.theta, ln_n, ln_d, ln_k)
         at = loss.argmin(axis=1)
@@ -165,7 +178,7 @@ class TrainToTestFitted(Fitted):
         """The best size, tokens and samples at the largest training budget, against the inference budget."""
         train = 6 * float((table["N"] * table["D"]).to_numpy().max())
         served = 2 * (table["N"] * table["k"]).to_numpy()
-        budgets = np.geomspace(served.min(), served.max(), PLACES)
+        budgets = np.geomspace(max(served.min(), 2 * SMALLEST), served.max(), PLACES)
         rows = [
             {"inference": budget, "series": series, "count": one.value, "low": one.low, "high": one.high}
             for budget in budgets.tolist()

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from ladders import CHECKPOINTS, checkpoints
 
-from hptransfer.base.errors import CheckFailed
+from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.t2 import TrainToTest
 
@@ -46,3 +46,20 @@ def test_what_cannot_be_identified_is_refused():
         TrainToTest().fit(rows.filter(pl.col("k") < 10))
     with pytest.raises(CheckFailed, match="needs the pretraining loss"):
         TrainToTest(approach=2).fit(rows.with_columns(lm_loss=pl.lit(0.0)))
+    with pytest.raises(CheckFailed, match="6 checkpoints or more"):
+        TrainToTest().fit(rows.filter(pl.col("N").rank("dense") == pl.col("D").rank("dense")))
+
+
+def test_a_checkpoint_counts_once_however_often_it_is_sampled():
+    """Its losses at several k share its error: more of them do not make the intervals of N and D narrower."""
+    rows, law = checkpoints(1, noise=0.01), TrainToTest(draws=100)
+    once, often = law.fit(rows).parameters, law.fit(pl.concat([rows] * 4)).parameters
+    for name in ("alpha", "beta"):
+        assert often[name].model_dump() == pytest.approx(once[name].model_dump(), rel=0.02), name
+
+
+def test_budgets_that_pay_for_no_model_are_refused():
+    found = TrainToTest(draws=100).fit(checkpoints(1))
+    for train, inference in ((1e20, 1e3), (1e6, 1e10)):
+        with pytest.raises(UsageError, match="pay for no model"):
+            found.best(train, inference)

@@ -126,7 +126,11 @@ def test_the_measured_loss_stands_beside_what_was_foretold(full: Results) -> Non
     told = Foretold(loss=Interval(value=loss + 0.01, low=loss - 0.02, high=loss + 0.04), law="a line")
     found = section(with_validation(full, foretold=told), "held-out")
     assert [row[0] for row in found.tables[0].rows] == [MUON]
-    assert found.tables[0].rows[0][1:] == (f"{loss:.4f}", f"{loss + 0.01:.4f} ({loss - 0.02:.4f}{DASH}{loss + 0.04:.4f})", "inside")
+    assert found.tables[0].rows[0][1:] == (
+        f"{loss:.4f}",
+        f"{loss + 0.01:.4f} ({loss - 0.02:.4f}{DASH}{loss + 0.04:.4f})",
+        "inside",
+    )
     assert f"{MUON}: foretold by a line." in found.remarks
     why = Foretold(reason=Refusal.of("few_sizes", sizes=2, needed=3))
     found = section(with_validation(full, foretold=why), "held-out")
