@@ -31,8 +31,8 @@ LEAST = DRAWS // 20  # of them that fall, or the losses do not
 
 def foretell(prediction: Prediction, seeds: int) -> Foretold:
     """The mean loss of the predicted run over so many seeds, from the optima of the searched cells, each taken to be known as
-    well as by one run, with the noise that the search saw. Where all cells and the target are on one line in the logarithms of their
-    scales, the law is E + A C^-alpha with C in FLOPs; where sizes and horizons were searched apart, Chinchilla's."""
+    well as by one run, with the noise that the search saw. Where all cells and the target are on one line in the logarithms
+    of their scales, the law is E + A C^-alpha with C in FLOPs; where sizes and horizons were searched apart, Chinchilla's."""
     cells = [one for one in prediction.optima if one.loss is not None]
     if not cells:
         return _unknown("losses")

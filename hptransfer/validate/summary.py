@@ -68,11 +68,11 @@ class Scale(Frozen):
 class Answer(Frozen):
     """What is known about one arm; None and empty where the stage that finds it has not run, or refused.
 
-    ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the final
-    ``weight_decay`` at the target. ``loss``: of the predicted run, the mean over its seeds, nats per token. ``no_prediction``:
-    why its complete search allows none; ``refusal``: why there is no speedup. ``speed``, ``survives``, ``quality`` and
-    ``against`` are the verdicts on its compute multiplier, on whether that survives scale, on its prediction, and on the prediction against
-    transfers without a fit.
+    ``baseline``: the arm that it is measured against, which may be itself. ``hyperparameters`` in base coordinates, and the
+    final ``weight_decay`` at the target. ``loss``: of the predicted run, the mean over its seeds, nats per token.
+    ``no_prediction``: why its complete search allows none; ``refusal``: why there is no speedup. ``speed``, ``survives``,
+    ``quality`` and ``against`` are the verdicts on its compute multiplier, on whether that survives scale, on its prediction,
+    and on the prediction against transfers without a fit.
     """
 
     arm: str
