@@ -11,7 +11,7 @@ import polars as pl
 
 from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.chinchilla import Chinchilla
-from hptransfer.laws.schedules import curves_of
+from hptransfer.laws.curves import curves_of
 from hptransfer.laws.t2 import TrainToTest
 
 
@@ -95,9 +95,9 @@ def curves(noise: float = 0.0, seed: int = 0, peak: float = 3e-4) -> pl.DataFram
         for at, factor in zip(step, found, strict=True)
     ]
     table, law, rng = pl.DataFrame(rows).with_row_index("row"), Annealing(), np.random.default_rng(seed)
-    found = curves_of(table)
+    found = curves_of(table, 2000)
     loss = np.empty(len(table))
-    order = np.concatenate([one.rows for one in found.values()]).astype(int)
+    order = np.concatenate([one.rows for one in found.values()])
     loss[order] = np.exp(law.ln_loss(ANNEALED, law.features([*found.values()])))[0]
     own = np.convolve(rng.standard_normal(len(loss) + 4), np.ones(5) / 5**0.5, mode="valid")
     return table.with_columns(loss=loss * np.exp(noise * own))

@@ -21,6 +21,7 @@ from hptransfer.laws import LAWS
 from hptransfer.laws.columns import assignments, law_table, lowest
 from hptransfer.laws.compare import FEW, Rank, compare
 from hptransfer.laws.counts import count
+from hptransfer.laws.curves import STEP, curve_table
 from hptransfer.laws.ladder import best_runs, ladder
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
@@ -50,11 +51,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _frame(args: argparse.Namespace) -> pl.DataFrame:
-    """The rows of a table, or of the experiment's cells in the store: of each arm and cell the best that was found."""
+    """The rows of a table, or of the experiment's cells in the store: of each arm and cell the best that was found, or for a law
+    of curves the points of all of them."""
     if args.table:
         return read_table(args.table, args.where)
     experiment, found = _members(args)
-    frame = ladder(experiment, found)
+    is_of_curves = bool(args.law) and any(STEP in LAWS.get(name).needs for name in cli.names(args.law))
+    frame = curve_table(found.searched) if is_of_curves else ladder(experiment, found)
     if frame.is_empty():
         raise UsageError(
             f"store {args.store} has no finished run of experiment {experiment.name}; give --table, or another --store"
@@ -173,16 +176,17 @@ def _predict(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     shown = [
         [
             *(value if isinstance(value, str) else plain(value) for value in row.values()),
-            f"{one.value:.4f}",
-            ends(one, "{:.4f}".format),
+            "-" if one is None else f"{one.value:.4f}",
+            "-" if one is None else ends(one, "{:.4f}".format),
         ]
         for row, one in zip(rows, predicted, strict=True)
     ]
     cli.table(f"{found.law.name}: predicted loss, a model's output", [*named, "loss", "80 % interval"], shown)
-    for note in (*found.notes, *notes):
+    notes = (*found.notes, *notes, *found.fitted.caveats(asked))
+    for note in notes:
         cli.console.print(f"note: {note}")
-    results = [row | {"loss": one.model_dump()} for row, one in zip(rows, predicted, strict=True)]
-    cli.finish(args, {"law": found.law.name, "predicted": results, "notes": [*found.notes, *notes]})
+    results = [row | {"loss": one and one.model_dump()} for row, one in zip(rows, predicted, strict=True)]
+    cli.finish(args, {"law": found.law.name, "predicted": results, "notes": list(notes)})
 
 
 def _value(name: str, text: str) -> float | str:

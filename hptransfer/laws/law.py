@@ -77,6 +77,10 @@ class Fitted(ABC):
         """Losses (1 + draws, rows) of a table with the columns of ``law.needs``: by the fit, then by each draw of the bootstrap.
         nan where the law says nothing."""
 
+    def caveats(self, table: pl.DataFrame) -> tuple[str, ...]:
+        """What must be said, in words, of predictions of this table."""
+        return ()
+
     def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
         """The best size and horizon at each training compute; none of a law that knows no size, or where it has no optimum."""
         return ()

@@ -1,4 +1,4 @@
-"""Curves of runs that differ in their learning-rate schedule, and what laws of schedules read off them."""
+"""Laws of schedules: the loss along the curves of runs that differ in nothing but their learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -9,89 +9,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from scipy.signal import lfilter
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import TAIL, Array
-from hptransfer.laws.columns import Column
+from hptransfer.laws.curves import LR, RUN, SAME_PEAK, STEP, Curve, curves_of
 from hptransfer.laws.law import Fitted, Law, intervals
-from hptransfer.laws.least import DRAWN, SETTLED, fit_many
+from hptransfer.laws.least import DRAWN, SETTLED, fit_many, jacobian
 from hptransfer.laws.plot import Along, Plot, stacked
 
-RUN = Column("run", "which curve a row is of", "label", usual=("schedule", "run_id"), otherwise="'all'")
-STEP = Column("step", "optimizer steps done", usual=("steps", "iteration"))
-LR = Column("lr", "learning rate of the step", "rate", usual=("learning_rate",))
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss
-FEWEST = 20  # points of a curve, or there is no curve
-SAME_PEAK = 0.01  # relative: by which peaks of one family may differ
+FEWEST = 15  # points of a curve, or there is no curve: of the 20 that our trainer takes a warm-up may have some
 BLOCKS = 10  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
 SHOWN, PLACES = 7, 100  # runs of a figure, and points of each
 HIGHEST = 1.25  # loss that a figure shows, over the highest final one
-LUMPS, WARMUP_LUMPS = 64, 8  # pieces of a run's and of its warm-up's changes of the LR: one for each step would be thousands
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The logged steps of one run, with ``rows``, their places in the table. Between them the LR is linear. Before the first
-    there was a warm-up, which one law takes to be at the peak and the other to rise in a line."""
-
-    rows: Array
-    step: Array
-    lr: Array
-
-    @property
-    def area(self) -> Array:
-        """S1: sum of the LR over the steps up to each logged one."""
-        return np.asarray(self.lr[0] * self.step[0] + self._logged_area)
-
-    @property
-    def area_after_warmup(self) -> Array:
-        """The same where the LR rises to the first logged one in a line."""
-        return np.asarray(self.lr[0] * self.step[0] / 2 + self._logged_area)
-
-    @property
-    def _logged_area(self) -> Array:
-        return np.asarray(np.cumsum([0.0, *(np.diff(self.step) * (self.lr[1:] + self.lr[:-1]) / 2)]))
-
-    def momentum_area(self, decay: float) -> Array:
-        """S2: sum over steps of m_i = decay m_(i-1) + (lr_(i-1) - lr_i), at each logged step."""
-        every = np.arange(round(self.step[0]), round(self.step[-1]) + 1)
-        lr = np.interp(every, self.step, self.lr)
-        momentum = lfilter([1.0], [1.0, -decay], -np.diff(lr, prepend=lr[0]))
-        return np.asarray(np.cumsum(momentum)[np.round(self.step - self.step[0]).astype(int)])
-
-    def drops(self) -> tuple[Array, Array, Array]:
-        """Falls of the LR, and rises as negative ones, in pieces, those of the warm-up first: how much it falls (pieces,), the LR
-        after (pieces,), and the area under the LR since then at each logged step (rows, pieces), 0 before."""
-        cuts = np.unique(np.linspace(0, len(self.step) - 1, LUMPS + 1).round().astype(int))
-        rise = np.linspace(0, 1, WARMUP_LUMPS + 1)
-        lr = np.concatenate([self.lr[0] * rise[:-1], self.lr[cuts]])
-        area = np.concatenate([self.area_after_warmup[0] * rise[:-1] ** 2, self.area_after_warmup[cuts]])
-        fall, kept = -np.diff(lr), np.diff(lr) != 0
-        since = self.area_after_warmup[:, None] - (area[1:] + area[:-1])[kept] / 2
-        return fall[kept], lr[1:][kept], np.maximum(since, 0.0)
-
-    @property
-    def idle(self) -> Array:
-        """Steps that follow one at LR 0: nothing is learned there, whatever a law of schedules says."""
-        return np.asarray((self.lr == 0) & (np.concatenate([[1.0], self.lr[:-1]]) == 0))
-
-
-def curves_of(table: pl.DataFrame) -> dict[str, Curve]:
-    """The curves of a table with run, step and lr, by run."""
-    placed = table.with_columns(pl.int_range(pl.len()).alias("place")).sort("run", "step")
-    found = {}
-    for (name,), part in placed.group_by("run", maintain_order=True):
-        found[str(name)] = Curve(*(part[column].to_numpy() for column in ("place", "step", "lr")))
-    return found
 
 
 class ScheduleLaw(Law):
     """A law of the loss along the curves of one model, batch and peak learning rate, fitted to ln loss by the Huber loss.
 
-    The rows are points of curves, the loss after ``step`` steps of which the last had the learning rate ``lr``. Draws weigh
-    blocks of a tenth of a curve, whose points err together. Such laws always prefer a higher peak and more steps at LR 0: a fit
-    and what is predicted must have one peak, and steps after the LR has reached 0 are not predicted.
+    The rows are points of curves, the loss after ``step`` steps of which the last had the learning rate ``lr``; those of a
+    warm-up are left out. Draws weigh blocks of a tenth of a curve, whose points err together. Such laws always prefer a higher
+    peak and more steps at LR 0: a fit and what is predicted must have one peak, and steps after the LR has reached 0 are neither
+    fitted nor predicted.
     """
 
     needs = (RUN, STEP, LR)
@@ -99,7 +38,7 @@ class ScheduleLaw(Law):
 
     @abstractmethod
     def features(self, curves: Sequence[Curve]) -> Any:
-        """What the form reads of the logged steps of all curves, in order."""
+        """What the form reads of the rows of all curves, in order."""
 
     @abstractmethod
     def ln_loss(self, theta: Array, features: Any) -> Array:
@@ -113,26 +52,19 @@ class ScheduleLaw(Law):
     def named(self, theta: Array) -> dict[str, Array]:
         """The parameters (fits,) by the paper's names."""
 
-    def fit(self, table: pl.DataFrame) -> ScheduleFitted:
-        """See `Law.fit`."""
-        curves = curves_of(table)
-        peaks = {name: float(one.lr.max()) for name, one in curves.items()}
-        short = [name for name, one in curves.items() if len(one.step) < FEWEST]
-        if short:
-            count = len(curves[short[0]].step)
-            raise CheckFailed(f"law {self.name} needs {FEWEST} points of a curve or more; {short[0]} has {count}")
-        low, high = min(peaks.values()), max(peaks.values())
-        if high > (1 + SAME_PEAK) * low:
-            raise CheckFailed(
-                f"law {self.name} is of one peak learning rate and cannot choose one; the curves have {low:g} to {high:g}"
-            )
-        if all(np.ptp(one.lr) == 0 for one in curves.values()):
-            raise CheckFailed(f"law {self.name} needs a curve whose learning rate falls: all are constant")
-        order = np.concatenate([one.rows for one in curves.values()]).astype(int)
-        features, loss = self.features([*curves.values()]), table["loss"].to_numpy()[order]
+    def risen(self, table: pl.DataFrame) -> int:
+        """Steps of the warm-up of all curves of a table: up to the earliest row."""
+        return round(float(table["step"].to_numpy().min()))
 
-        def fitted(starts: Array, weights: Array | None = None) -> tuple[Array, Array]:
-            settled = SETTLED if weights is None else DRAWN
+    def slopes(self, theta: Array, features: Any) -> Array:
+        """Derivatives (fits, rows, p) of `ln_loss`."""
+        return jacobian(lambda moved: self.ln_loss(moved, features), theta, self.ln_loss(theta, features))
+
+    def solved(self, features: Any, loss: Array, weights: Array, start: Array | None = None) -> Array:
+        """Coefficients (fits, p) of fits to the loss with each of ``weights`` (fits, rows): at the least Huber loss, from
+        ``start`` (p,) where there is one."""
+
+        def fitted(starts: Array, weights: Array, settled: float) -> tuple[Array, Array]:
             return fit_many(
                 lambda theta: self.ln_loss(theta, features),
                 np.log(loss),
@@ -140,49 +72,100 @@ class ScheduleLaw(Law):
                 weights=weights,
                 threshold=THRESHOLD,
                 settled=settled,
+                slopes=lambda theta: self.slopes(theta, features),
             )
 
-        found, minima = fitted(self.starts(features, loss))
-        best = found[minima.argmin()]
-        rng = np.random.default_rng(self.seed)
-        weights = np.concatenate([_block_weights(len(one.step), self.draws, rng) for one in curves.values()], axis=1)
-        theta = np.vstack([best, fitted(np.tile(best, (self.draws, 1)), weights)[0]])
-        notes = (
-            f"of curves with a peak learning rate of {high:g}: it predicts other schedules of that peak, and chooses no peak",
+        if start is not None:
+            return fitted(np.tile(start, (len(weights), 1)), weights, DRAWN)[0]
+        starts = self.starts(features, loss)
+        found, minima = fitted(starts, np.tile(weights[:1], (len(starts), 1)), SETTLED)
+        return found[[minima.argmin()]]
+
+    def notes(self, peak: float, warmup: int) -> tuple[str, ...]:
+        """What a reader of a fit to curves of this peak and warm-up must know."""
+        return (
+            f"of curves with a peak learning rate of {peak:g}: it predicts other schedules of that peak, and chooses no peak; "
+            "what it predicts is a model's output",
         )
-        return ScheduleFitted(self, intervals(self.named(theta)), len(table), notes=notes, theta=theta, peak=high)
 
+    def fit(self, table: pl.DataFrame) -> ScheduleFitted:
+        """See `Law.fit`."""
+        warmup = self.risen(table)
+        named = curves_of(table, warmup)
+        curves = [*named.values()]
+        for name, one in named.items():
+            if (count := len(one.rows)) < FEWEST:
+                raise CheckFailed(f"law {self.name} needs {FEWEST} points of a curve after its warm-up; run {name} has {count}")
+        low, high = min(one.peak for one in curves), max(one.peak for one in curves)
+        if high > (1 + SAME_PEAK) * low:
+            raise CheckFailed(
+                f"law {self.name} is of one peak learning rate and cannot choose one; the curves have {low:g} to {high:g}: "
+                "keep one with --where"
+            )
+        if all(np.ptp(one.rate[one.risen :]) == 0 for one in curves):
+            raise CheckFailed(f"law {self.name} needs a curve whose learning rate falls: all are constant")
+        rows = np.concatenate([one.rows for one in curves])
+        features, loss = self.features(curves), table["loss"].to_numpy()[rows]
+        best = self.solved(features, loss, np.ones((1, len(loss))))
+        theta = np.vstack([best, self._drawn(curves, np.log(loss) - self.ln_loss(best, features)[0], best[0])])
+        left = len(table) - len(rows)
+        notes = (*self.notes(high, warmup), *([f"left out: {left} rows of warm-ups, or after LR 0"] if left else []))
+        named_values = intervals(self.named(theta))
+        return ScheduleFitted(self, named_values, len(rows), notes=notes, theta=theta, peak=high, warmup=warmup)
 
-def _block_weights(points: int, draws: int, rng: np.random.Generator) -> Array:
-    block = np.arange(points) * BLOCKS // points
-    return np.asarray(rng.exponential(size=(draws, BLOCKS))[:, block])
+    def _drawn(self, curves: Sequence[Curve], residual: Array, best: Array) -> Array:
+        """Coefficients (draws, p) of the bootstrap: fits to bins of rows, which have the mean of their residuals."""
+        rng, first, whiches, weights = np.random.default_rng(self.seed), 0, [], []
+        binned = [one.binned() for one in curves]
+        blocks = BLOCKS * len(curves)
+        variance = blocks / (blocks - len(self.coefficients))  # residuals of a fit are smaller than errors are
+        for _, which in binned:
+            sizes = np.bincount(which)
+            block = np.arange(len(sizes)) * BLOCKS // len(sizes)
+            weights.append(rng.gamma(1 / variance, variance, (self.draws, BLOCKS))[:, block] * sizes)
+            whiches.append(first + which)
+            first += len(sizes)
+        place = np.concatenate(whiches)
+        features = self.features([one for one, _ in binned])
+        mean = np.bincount(place, residual) / np.bincount(place)
+        loss = np.exp(self.ln_loss(best[None], features)[0] + mean)
+        return self.solved(features, loss, np.concatenate(weights, axis=1), best)
 
 
 @dataclass(frozen=True)
 class ScheduleFitted(Fitted):
-    """A `ScheduleLaw` with its coefficients ``theta`` (1 + draws, p), and the peak LR of its curves."""
+    """A `ScheduleLaw` with its coefficients ``theta`` (1 + draws, p), and the peak LR and warm-up of its curves."""
 
     law: ScheduleLaw
     theta: Array
     peak: float
+    warmup: int
 
     def predict(self, table: pl.DataFrame) -> Array:
-        """Whole curves. Raises CheckFailed where the table's peak is not that of the fit. nan at steps that follow LR 0."""
-        curves = [*curves_of(table).values()]
+        """Whole curves. Raises CheckFailed where the table's peak is not that of the fit. nan in a warm-up, and after LR 0."""
+        curves = [*curves_of(table, self.warmup).values()]
         for one in curves:
-            if abs(one.lr.max() / self.peak - 1) > SAME_PEAK:
+            if abs(one.peak / self.peak - 1) > SAME_PEAK:
                 raise CheckFailed(
-                    f"law {self.law.name} was fitted at a peak learning rate of {self.peak:g}, says nothing of {one.lr.max():g}"
+                    f"law {self.law.name} was fitted at a peak learning rate of {self.peak:g}, says nothing of {one.peak:g}"
                 )
-        result = np.empty((len(self.theta), len(table)))
-        order = np.concatenate([one.rows for one in curves]).astype(int)
-        result[:, order] = np.exp(self.law.ln_loss(self.theta, self.law.features(curves)))
-        result[:, order[np.concatenate([one.idle for one in curves])]] = np.nan
+        result = np.full((len(self.theta), len(table)), np.nan)
+        rows = np.concatenate([one.rows for one in curves])
+        result[:, rows] = np.exp(self.law.ln_loss(self.theta, self.law.features(curves)))
         return result
+
+    def caveats(self, table: pl.DataFrame) -> tuple[str, ...]:
+        """See `Fitted.caveats`."""
+        idle = sum(one.idle for one in curves_of(table, self.warmup).values())
+        words = f"{idle} rows follow a step at LR 0 and are not predicted: the law would promise a gain that there is not"
+        return (words,) if idle else ()
 
     def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
         """Loss, measured and predicted, and the learning rate, against the step; of many runs some, the fitted ones first."""
-        low, high = np.nanquantile(predicted := self.predict(table), [TAIL, 1 - TAIL], axis=0)
+        predicted = self.predict(table)
+        low, high = np.full((2, len(table)), np.nan)
+        said = np.isfinite(predicted[0])
+        low[said], high[said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
         told = table.with_columns(fit=predicted[0], low=np.fmin(low, predicted[0]), high=np.fmax(high, predicted[0]))
         runs = told.sort("held_out", "run", "step").partition_by("run", maintain_order=True)
         fitted = [one for one in runs if not one["held_out"].any()][: SHOWN - 2]

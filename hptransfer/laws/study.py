@@ -14,7 +14,7 @@ from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import TAIL, Array, Interval
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import law_table
-from hptransfer.laws.law import Fitted, Law, Optimum
+from hptransfer.laws.law import Fitted, Law, Optimum, interval
 from hptransfer.transfer.table import condition
 
 SWEPT = 5  # runs of one size and horizon; more are a sweep
@@ -142,13 +142,9 @@ def _error(fitted: Fitted, table: pl.DataFrame, where: str) -> HeldOut:
     return HeldOut(where, int(said.sum()), float(error.mean()), float(error.max()), float(inside.mean()))
 
 
-def predicted_intervals(predicted: Array) -> list[Interval]:
-    """The 80 % interval of every row of predictions (1 + draws, rows)."""
-    low, high = np.nanquantile(predicted, [TAIL, 1 - TAIL], axis=0)
-    return [
-        Interval(value=float(v), low=float(min(v, a)), high=float(max(v, b)))
-        for v, a, b in zip(predicted[0], low, high, strict=True)
-    ]
+def predicted_intervals(predicted: Array) -> list[Interval | None]:
+    """The 80 % interval of every row of predictions (1 + draws, rows); None where the law says nothing."""
+    return [interval(one) if np.isfinite(one[0]) else None for one in predicted.T]
 
 
 def _plain(one: Optimum) -> dict[str, Any]:

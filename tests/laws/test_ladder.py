@@ -14,6 +14,7 @@ from synthetic import make_experiment
 
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
+from hptransfer.laws.curves import curve_table
 from hptransfer.laws.ladder import SCHEMA, best_runs, ladder
 from hptransfer.laws.series import curve_of
 from hptransfer.runs import CurvePoint, Job, Record
@@ -111,3 +112,18 @@ def test_the_curve_of_a_cell_is_that_of_its_best_run(experiment) -> None:
     assert [loss for _, loss in drawn] == [3.0, 2.0]
     assert [spent for spent, _ in drawn] == pytest.approx([flops / 4, flops / 2], rel=0.01)
     assert curve_of(record_of(best[0].job)) == []
+
+
+def test_the_points_of_curves_have_the_learning_rate_of_their_steps(experiment) -> None:
+    run = searched(experiment)[1]
+    points = (
+        CurvePoint(step=1, schedule=0.5, val=3.0),
+        CurvePoint(step=2, schedule=1.0),
+        CurvePoint(step=3, schedule=0.8, val=2.0),
+    )
+    bare = CurvePoint(step=4, val=1.9)
+    whole, lost = record_of(run.job, curve=(*points, bare)), record_of(run.job, None, curve=points)
+    told = curve_table({"adamw": [whole, lost]})
+    lr = run.point.hyperparameters["lr"]
+    assert told.select("run", "step", "lr", "loss").rows() == [(run.run_id, 1, lr / 2, 3.0), (run.run_id, 3, 0.8 * lr, 2.0)]
+    assert set(told["peak"]) == {lr} and set(told["shape"]) == {"linear"} and set(told["arm"]) == {"adamw"}
