@@ -15,38 +15,14 @@ import polars as pl
 from hptransfer.cli import console
 from hptransfer.laws import LAWS
 from hptransfer.laws.law import Law
+from hptransfer.testing.ladders import TRUTH, ladder, profiles
 
-E, A, B, ALPHA, BETA = 1.82, 480.0, 2085.0, 0.348, 0.366  # near those of arXiv 2404.10102
 NOISE, FLOPS = 0.003, 1e20
-
-
-def runs(n: np.ndarray, d: np.ndarray, seed: int) -> pl.DataFrame:
-    """Runs of these sizes and horizons."""
-    loss = (E + A * n**-ALPHA + B * d**-BETA) * np.exp(NOISE * np.random.default_rng(seed).standard_normal(len(n)))
-    return pl.DataFrame({"row": np.arange(len(n)), "N": n, "D": d, "flops": 6 * n * d, "arm": ["all"] * len(n), "loss": loss})
-
-
-def ladder(sizes: int, ratios: int, seed: int) -> pl.DataFrame:
-    """Sizes from 50 million to 2 billion, each with 5 to 80 tokens per parameter."""
-    n = np.repeat(10 ** np.linspace(7.7, 9.3, sizes), ratios)
-    return runs(n, n * np.tile(np.geomspace(5, 80, ratios), sizes), seed)
-
-
-def best_size(flops: float) -> float:
-    """Of the known law."""
-    return float((ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA)) * (flops / 6) ** (BETA / (ALPHA + BETA)))
-
-
-def profiles(sizes: int, seed: int) -> pl.DataFrame:
-    """Four budgets, each with sizes around its best."""
-    budgets = np.repeat([1e18, 3e18, 1e19, 3e19], sizes)
-    n = np.array([best_size(flops) for flops in budgets]) * np.tile(np.geomspace(1 / 3, 3, sizes), 4)
-    return runs(n, budgets / 6 / n, seed)
 
 
 def coverage(law: Law, tables: list[pl.DataFrame]) -> dict[str, float]:
     """Share of the tables whose intervals hold the truth."""
-    truth = {"alpha": ALPHA, "beta": BETA, "a": BETA / (ALPHA + BETA), "N": best_size(FLOPS)}
+    truth = {"alpha": TRUTH.alpha, "beta": TRUTH.beta, "a": TRUTH.a, "N": TRUTH.best_size(FLOPS)}
     held = dict.fromkeys(truth, 0)
     for table in tables:
         fitted = law.fit(table)
@@ -54,8 +30,8 @@ def coverage(law: Law, tables: list[pl.DataFrame]) -> dict[str, float]:
         for name in [*held]:
             if name not in found:
                 del held[name]
-            elif (one := found[name]).low is not None and one.high is not None:
-                held[name] += one.low <= truth[name] <= one.high
+            else:
+                held[name] += found[name].holds(truth[name])
     return {name: count / len(tables) for name, count in held.items()}
 
 
@@ -66,14 +42,14 @@ def main() -> None:
     count = parser.parse_args().ladders
     for name in ("chinchilla", "skaling", "farseer"):
         law, start = LAWS.get(name)(), time.perf_counter()
-        fitted = law.fit(ladder(40, 25, 0))
+        fitted = law.fit(ladder(NOISE, sizes=40, ratios=tuple(np.geomspace(5, 80, 25))))
         console.print(f"{name}: {fitted.points} runs, {law.draws} draws, {time.perf_counter() - start:.1f} s")
     studies = {
-        "chinchilla, 6 sizes x 5 horizons": (LAWS.get("chinchilla")(draws=300), [ladder(6, 5, seed) for seed in range(count)]),
-        "isoflop, 4 budgets x 7 sizes": (LAWS.get("isoflop")(draws=300), [profiles(7, seed) for seed in range(count)]),
+        "chinchilla, 6 sizes x 5 horizons": (LAWS.get("chinchilla")(draws=300), [ladder(NOISE, seed) for seed in range(count)]),
+        "isoflop, 4 budgets x 7 sizes": (LAWS.get("isoflop")(draws=300), [profiles(NOISE, seed) for seed in range(count)]),
         "isoflop joint, 4 budgets x 4 sizes": (
             LAWS.get("isoflop").model_validate({"draws": 300, "fit_by": "joint"}),
-            [profiles(4, seed) for seed in range(count)],
+            [profiles(NOISE, seed, sizes=4) for seed in range(count)],
         ),
     }
     for words, (law, tables) in studies.items():

@@ -33,7 +33,7 @@ from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs import Job, Outcome, Record
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.group import Fitted, Group, fit_group
+from hptransfer.transfer.group import Group, GroupFit, fit_group
 from hptransfer.transfer.simple import vertex
 from hptransfer.transfer.sweep import gather
 
@@ -200,7 +200,7 @@ class Found:
     runs: Runs
 
     @cached_property
-    def fitted(self) -> Fitted:
+    def fitted(self) -> GroupFit:
         records = tuple(record_of(self._job(width, h), ln_loss) for width, cell in self.runs.items() for h, ln_loss in cell)
         return fit_group(Group("", records), self._job(self.truth.target, 0.0))
 

@@ -11,7 +11,7 @@ from hptransfer import cli
 from hptransfer.backtest.evaluate import HeldOut, calibration, pooled
 from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
 from hptransfer.base.errors import UsageError
-from hptransfer.report.build import write_sweeps
+from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, backtested
 from hptransfer.runs import Store
 from hptransfer.transfer import table
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     written: list[str] = []
     if args.report:
         outcomes = [Swept.of(table.group_of(name, rows, columns)) for name, rows in table.split_groups(frame, columns).items()]
-        written = write_sweeps(Path(args.report), *backtested(str(source), outcomes, found))
+        written = write_page(Path(args.report), "sweeps.md", *backtested(str(source), outcomes, found))
     cli.finish(args, found.as_dict(), written=written)
     return 0
 

@@ -44,17 +44,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def override(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``data`` with each ``a.b=value`` applied; values are YAML."""
+def override(data: dict[str, Any], assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """A copy of ``data`` with each ``a.b=value`` of an ``option`` applied; values are YAML."""
     data = merge({}, data)
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         if not equals or not dotted:
-            raise UsageError(f"--set {assignment!r} is not of the form a.b=value")
+            raise UsageError(f"{option} {assignment!r} is not of the form a.b=value")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UsageError(f"--set {assignment!r}: the value is not YAML") from None
+            raise UsageError(f"{option} {assignment!r}: the value is not YAML") from None
         data = merge(data, nested(dotted, value))
     return data
 

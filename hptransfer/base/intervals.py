@@ -23,11 +23,24 @@ class Interval(Frozen):
     low: float | None
     high: float | None
 
+    def holds(self, value: float) -> bool:
+        """Whether both ends are known and ``value`` lies between them."""
+        return self.low is not None and self.high is not None and self.low <= value <= self.high
+
 
 def ends(value: float, draws: Array) -> tuple[float, float]:
     """The 80 % interval of draws (n,), stretched where it must be to hold the value."""
     low, high = np.quantile(draws, [TAIL, 1 - TAIL]).tolist()
     return min(low, value), max(high, value)
+
+
+def ends_of_each(draws: Array) -> Array:
+    """The 80 % intervals (2, n) of draws (draws, n) of many values. Draws that are no number are left out; nan of a value whose
+    first draw is none."""
+    result, said = np.full((2, draws.shape[1]), np.nan), np.isfinite(draws[0])
+    if said.any():
+        result[:, said] = np.nanquantile(draws[:, said], [TAIL, 1 - TAIL], axis=0)
+    return result
 
 
 def from_logarithms(ln_value: float, ln_draws: Array) -> Interval:

@@ -207,10 +207,7 @@ def _rate(args: argparse.Namespace, experiment: Experiment, arm: Arm) -> Rate:
 def _point(args: argparse.Namespace, experiment: Experiment, arm: Arm, data: DataSpec, rate: Rate, width: int) -> Point:
     """Without weight decay: the check is of the learning rates, and decay has a width rule of its own."""
     point = experiment.point(arm, data, width=width, lr=rate.lr, weight_decay=0.0, embedding_lr_ratio=rate.embedding_lr_ratio)
-    try:
-        recipe_options = override(point.settings["options"], args.option)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--set", "--option", 1)) from None
+    recipe_options = override(point.settings["options"], args.option, "--option")
     optimizer = point.settings["optimizer"]
     checked(get_recipe(optimizer).options, recipe_options, f"--option of {optimizer}")
     return shortened(point.at(options=recipe_options), max(args.steps))

@@ -20,7 +20,7 @@ LAWS: Registry[type[Law]] = Registry(
         "annealing": "hptransfer.laws.annealing:Annealing",
         "multi-power": "hptransfer.laws.multi_power:MultiPower",
         "t2": "hptransfer.laws.t2:TrainToTest",
-        "progress": "hptransfer.laws.progress:Progress",
+        "progress": "hptransfer.laws.progress:AlgorithmicProgress",
     },
 )
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
+from hptransfer.base.intervals import Array
 from hptransfer.transfer.table import numbers, require_column, sql_column, wrong_cell
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Column:
 N = Column("N", "parameters", usual=("params", "parameters", "n_params"), least=2e4)
 D = Column("D", "training tokens", usual=("tokens", "training_tokens", "horizon_tokens"), least=1e5)
 FLOPS = Column("flops", "training FLOPs", usual=("FLOPs", "compute", "C"), least=1e8, otherwise="6*N*D")
+ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 LOSS = Column("loss", "final loss, nats per token", usual=("val_loss", "final_loss", "eval_loss"))
 
 
@@ -149,3 +151,15 @@ def groups(table: pl.DataFrame, name: str, factor: float) -> Iterator[pl.DataFra
     values = ordered[name].to_list()
     cuts = [0, *(k for k, (one, other) in enumerate(pairwise(values), 1) if other > factor * one), len(values)]
     return (ordered[start:end] for start, end in pairwise(cuts))
+
+
+def ln_of(table: pl.DataFrame, *names: str) -> tuple[Array, ...]:
+    """The logarithms (rows,) of columns."""
+    return tuple(np.log(table[name].to_numpy()) for name in names)
+
+
+def training_flops(table: pl.DataFrame) -> Array | None:
+    """Training FLOPs of the rows; None where the table does not say them."""
+    if "flops" in table.columns:
+        return table["flops"].to_numpy()
+    return 6 * (table["N"] * table["D"]).to_numpy() if {"N", "D"} <= {*table.columns} else None

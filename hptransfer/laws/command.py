@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from hptransfer import cli
-from hptransfer.base.config import checked
+from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
 from hptransfer.base.words import ends, plain
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import Members, members
 from hptransfer.laws import LAWS
-from hptransfer.laws.columns import assignments, law_table, lowest
+from hptransfer.laws.columns import assignments, law_table, lowest, training_flops
 from hptransfer.laws.compare import FEW, Rank, compare
 from hptransfer.laws.counts import count
 from hptransfer.laws.curves import STEP, curve_table
+from hptransfer.laws.examination import Examination, examine, held_out_table, predicted_intervals
 from hptransfer.laws.ladder import best_runs, ladder
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
 from hptransfer.laws.series import curve_of, curve_pairs
-from hptransfer.laws.study import Study, held_out_table, predicted_intervals, study
 from hptransfer.runs import Store
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
@@ -95,18 +95,12 @@ def _law(args: argparse.Namespace) -> Law:
     """The only law that is named, with its options."""
     if not args.law:
         raise UsageError(f"laws {args.action} needs the name of a law: {', '.join(LAWS.names())}")
-    given: dict[str, Any] = {}
-    for text in args.option:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--option {text!r} is not NAME=VALUE")
-        given[name] = yaml.safe_load(value)
-    return checked(LAWS.get(args.law), given, f"law {args.law}")
+    return checked(LAWS.get(args.law), override({}, args.option, "--option"), f"law {args.law}")
 
 
-def _study(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Study:
+def _examined(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Examination:
     frame, notes = _lowest(args, frame)
-    found = study(frame, _law(args), scale, args.loss, args.hold_out)
+    found = examine(frame, _law(args), scale, args.loss, args.hold_out)
     return replace(found, notes=(*notes, *found.notes))
 
 
@@ -119,7 +113,7 @@ def _lowest(args: argparse.Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _fit(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
-    found = _study(args, frame, scale)
+    found = _examined(args, frame, scale)
     _say(found, _budgets(args))
     cli.finish(args, found.as_dict(_budgets(args)))
 
@@ -139,7 +133,13 @@ def _number(text: str, option: str) -> float:
     return value
 
 
-def _say(found: Study, flops: tuple[float, ...]) -> None:
+def _tell(notes: Iterable[str]) -> None:
+    for note in notes:
+        cli.console.print(f"note: {note}")
+
+
+def _say(found: Examination, flops: tuple[float, ...]) -> None:
+    held = found.held_out  # before anything is said: it may refuse
     rows = [[name, plain(one.value, 4), ends(one, lambda end: plain(end, 4))] for name, one in found.fitted.parameters.items()]
     cli.table(f"{found.law.name}: {found.law.summary}; {found.fitted.points} runs", ["parameter", "value", "80 % interval"], rows)
     best = [
@@ -150,23 +150,21 @@ def _say(found: Study, flops: tuple[float, ...]) -> None:
         cli.table("compute-optimal; intervals 80 %", ["FLOPs", "parameters", "tokens", "tokens per parameter"], best)
     for finding in found.fitted.findings:
         cli.console.print(finding)
-    held = found.held_out
     if held.mean_relative_error is not None and held.max_relative_error is not None:
         error = f"mean error {held.mean_relative_error:.3%} of the loss, largest {held.max_relative_error:.3%}"
         cli.console.print(f"held out ({held.where}, {held.rows} runs): {error}")
     else:
         cli.console.print(f"nothing is held out: {held.reason}")
-    for note in found.notes:
-        cli.console.print(f"note: {note}")
+    _tell(found.notes)
 
 
 def _predict(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
     """Losses of the rows of another table, of places that are said one by one, or of what is held out."""
-    found = _study(args, frame, scale)
+    found = _examined(args, frame, scale)
     if args.to:
         asked, notes = law_table(read_table(args.to), type(found.law), scale, None, to_predict=True)
     elif args.at:
-        places = [{name: _value(name, text) for name, text in assignments(at).items()} for at in args.at]
+        places = [{name: _value(text) for name, text in assignments(at).items()} for at in args.at]
         asked, notes = law_table(frame_of_table(places), type(found.law), {}, None, to_predict=True)
     else:
         asked, notes = found.table.filter("held_out") if args.hold_out else found.table, ()
@@ -183,13 +181,12 @@ def _predict(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     ]
     cli.table(f"{found.law.name}: predicted loss, a model's output", [*named, "loss", "80 % interval"], shown)
     notes = (*found.notes, *notes, *found.fitted.caveats(asked))
-    for note in notes:
-        cli.console.print(f"note: {note}")
+    _tell(notes)
     results = [row | {"loss": one and one.model_dump()} for row, one in zip(rows, predicted, strict=True)]
     cli.finish(args, {"law": found.law.name, "predicted": results, "notes": list(notes)})
 
 
-def _value(name: str, text: str) -> float | str:
+def _value(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
@@ -197,13 +194,14 @@ def _value(name: str, text: str) -> float | str:
 
 
 def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
-    from hptransfer.report.build import write_law  # altair takes a second
+    from hptransfer.report.build import write_page  # altair takes a second
     from hptransfer.report.laws import law_page
 
-    found = _study(args, frame, scale)
+    found = _examined(args, frame, scale)
     folder = Path(args.output or f"reports/law-{found.law.name}")
     _say(found, _budgets(args))
-    written = write_law(folder, *law_page(str(args.table or f"{args.experiment}, store {args.store}"), found, _budgets(args)))
+    source = str(args.table or f"{args.experiment}, store {args.store}")
+    written = write_page(folder, "law.md", *law_page(source, found, _budgets(args)))
     cli.finish(args, found.as_dict(_budgets(args)), written=written)
 
 
@@ -224,8 +222,7 @@ def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     notes = dict.fromkeys([*lowered, *(note for _, found in tables.values() for note in found)])
     if held.sum() < FEW:
         notes[f"{held.sum()} rows held out are few: what is told apart here may not be elsewhere"] = None
-    for note in notes:
-        cli.console.print(f"note: {note}")
+    _tell(notes)
     ranked = [asdict(one) | {"more": one.more and one.more.model_dump()} for one in ranks]
     cli.finish(args, {"held_out": int(held.sum()), "points": len(held), "laws": ranked, "notes": list(notes)})
 
@@ -242,8 +239,9 @@ def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str,
     law, (frame, lowered) = _law(args), _lowest(args, frame)
     table, found = law_table(frame, type(law), scale, args.loss)
     notes = (*lowered, *found)
-    flops = _budgets(args) or (6 * float((table["N"] * table["D"]).max()) if "D" in table.columns else math.nan,)  # type: ignore[arg-type]
-    ratio, moved = sensitivity(law, table, flops[0])
+    asked, measured = _budgets(args), training_flops(table)
+    flops = asked[0] if asked else math.nan if measured is None else float(measured.max())
+    ratio, moved = sensitivity(law, table, flops)
     names = [name for name in moved[0].parameters if name not in ("A", "B")]
     rows = [
         [
@@ -255,9 +253,8 @@ def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str,
         for one in moved
     ]
     as_is = "no optimum" if ratio is None else f"{plain(ratio.value)} tokens per parameter ({ends(ratio)})"
-    title = f"{law.name} if parameters were counted otherwise; as they are, at {plain(flops[0])} FLOPs: {as_is}"
+    title = f"{law.name} if parameters were counted otherwise; as they are, at {plain(flops)} FLOPs: {as_is}"
     cli.table(title, ["N becomes", *names, "tokens per parameter", "of the 80 % interval"], rows)
-    for note in notes:
-        cli.console.print(f"note: {note}")
-    result = {"law": law.name, "flops": flops[0], "tokens_per_parameter": ratio and ratio.model_dump()}
+    _tell(notes)
+    result = {"law": law.name, "flops": flops, "tokens_per_parameter": ratio and ratio.model_dump()}
     cli.finish(args, result | {"perturbations": [asdict(one) for one in moved], "notes": list(notes)})

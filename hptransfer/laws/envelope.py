@@ -12,8 +12,8 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.laws.columns import FLOPS, D, N
-from hptransfer.laws.isoflop import line
-from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
+from hptransfer.laws.least import line
 
 PLACES = 400  # of compute, at equal steps of its logarithm (the paper takes 1,500)
 FEWEST = 5  # sizes: two of them are the ends, whose own optimum is not seen
@@ -106,11 +106,11 @@ class EnvelopeFitted(Fitted):
         """Nothing: an envelope says which size is best and not what its loss is."""
         return np.full((1 + self.law.draws, len(table)), np.nan)
 
-    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+    def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws."""
         found = []
         for compute in flops:
             apart = np.log(compute) - self.middle
             ln_n, ln_d = (self.lines[:, k] + self.lines[:, k + 1] * apart for k in (0, 2))
-            found.append(Optimum(compute, interval(np.exp(ln_n)), interval(np.exp(ln_d)), interval(np.exp(ln_d - ln_n))))
+            found.append(ComputeOptimum(compute, interval(np.exp(ln_n)), interval(np.exp(ln_d)), interval(np.exp(ln_d - ln_n))))
         return tuple(found)

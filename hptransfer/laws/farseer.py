@@ -17,6 +17,7 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.laws.chinchilla import linear_amplitudes
+from hptransfer.laws.columns import ln_of
 from hptransfer.laws.differential import differential, rising_steps, stretched
 from hptransfer.laws.law import intervals
 from hptransfer.laws.sizes import SizeFitted, SizeLaw
@@ -88,7 +89,7 @@ class Farseer(SizeLaw):
         """See `SizeLaw.solve`."""
         if self.fit_by == "direct":
             return super().solve(table, weights)
-        middle = self.fixed(*(np.log(table[name].to_numpy()) for name in ("N", "D")))
+        middle = self.fixed(*ln_of(table, "N", "D"))
         exponent, amplitude, floor = differential(table, weights, middle[9])
         own = np.exp(exponent[:, 0]) * middle[10]  # to D0 from D = 1
         amplitude = amplitude - np.stack([own, own * exponent[:, 1], np.zeros_like(own)], axis=1)
@@ -104,7 +105,7 @@ class Farseer(SizeLaw):
 
     def _error(self, theta: Array, table: pl.DataFrame) -> float:
         """Mean error, relative to the loss."""
-        predicted = self.ln_loss(theta, np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy()))[0]
+        predicted = self.ln_loss(theta, *ln_of(table, "N", "D"))[0]
         return float(np.abs(np.exp(predicted) / table["loss"].to_numpy() - 1).mean())
 
     def named(self, theta: Array) -> dict[str, Array]:
@@ -119,7 +120,7 @@ class Farseer(SizeLaw):
     def fitted(self, theta: Array, table: pl.DataFrame) -> SizeFitted:
         """See `SizeLaw.fitted`. Where a power may be 0, a and b of its function have no bounds: either may have any sign."""
         found = super().fitted(theta, table)
-        open_ended = [f"{letter}{k}" for k, name in enumerate(NAMES, 1) if _holds_zero(found.parameters[name]) for letter in "ab"]
+        open_ended = [f"{letter}{k}" for k, name in enumerate(NAMES, 1) if found.parameters[name].holds(0) for letter in "ab"]
         bounded = {
             name: Interval(value=one.value, low=None, high=None) if name in open_ended else one
             for name, one in found.parameters.items()
@@ -135,15 +136,11 @@ class Farseer(SizeLaw):
         for k, name in enumerate(NAMES, 1):
             if abs(named[name].value) > STOPS:
                 found.append(f"{name} is at the end of its range: these runs do not show how its function of N bends")
-            elif _holds_zero(named[name]):
+            elif named[name].holds(0):
                 found.append(f"{name} may be 0, a plain power of N: a{k} and b{k} are no numbers of their own then")
         if (count := table["N"].n_unique()) < FEW_SIZES:
             found.append(f"{count} sizes decide functions of N with three coefficients each: other sizes may be far off")
         return tuple(found)
-
-
-def _holds_zero(one: Interval) -> bool:
-    return one.low is not None and one.high is not None and one.low <= 0 <= one.high
 
 
 def _shapes(theta: Array) -> list[Array]:

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import CheckFailed
-from hptransfer.base.intervals import Array, Interval
+from hptransfer.base.intervals import Array
 from hptransfer.base.words import within
-from hptransfer.laws.columns import FLOPS, Column, D, N, groups
-from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals
+from hptransfer.laws.columns import ARM, FLOPS, D, N, groups
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals
+from hptransfer.laws.least import line
 from hptransfer.laws.plot import Plot
 
-ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 SAME_BUDGET = 1.15  # runs of one budget differ by less: whole batches, and models that are not quite of a size
 FEWEST = 3  # sizes of a budget: a parabola
 
@@ -74,7 +74,7 @@ class IsoFlop(Law):
             if len(set(ln_ratio)) < FEWEST:
                 notes.append(f"budget {flops:.3g}: left out, {len(set(ln_ratio))} sizes are no parabola")
             else:
-                budgets.append(Budget(flops, ln_ratio, np.log(part["N"].to_numpy()), part["loss"].to_numpy()))
+                budgets.append(BudgetRuns(flops, ln_ratio, np.log(part["N"].to_numpy()), part["loss"].to_numpy()))
         if not budgets:
             raise CheckFailed(f"law isoflop needs {FEWEST} or more sizes at a budget; arm {name}: {'; '.join(notes)}")
         fit = _joint if self.fit_by == "joint" and len(budgets) > 1 else _apart
@@ -82,7 +82,7 @@ class IsoFlop(Law):
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetRuns:
     """The runs of one budget, ``flops`` each: ln tokens per parameter, ln parameters, loss (runs,)."""
 
     flops: float
@@ -142,7 +142,7 @@ class IsoFlopFitted(Fitted):
             result[:, rows] = np.exp(ln_loss) + np.exp(ln_curvature) * apart**2
         return result
 
-    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+    def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws of the only arm; none where there are several, or one budget."""
         if len(self.arms) > 1:
             return ()
@@ -151,18 +151,9 @@ class IsoFlopFitted(Fitted):
             return ()
         ln_ratio, ln_n, _, _ = arm.at(np.asarray(flops))
         return tuple(
-            Optimum(compute, interval(np.exp(n)), interval(np.exp(n + ratio)), interval(np.exp(ratio)))
+            ComputeOptimum(compute, interval(np.exp(n)), interval(np.exp(n + ratio)), interval(np.exp(ratio)))
             for compute, n, ratio in zip(flops, ln_n.T, ln_ratio.T, strict=True)
         )
-
-    @property
-    def vertices(self) -> list[tuple[str, float, Interval, float]]:
-        """Of every budget: arm, FLOPs, best tokens per parameter, loss there."""
-        return [
-            (name, float(arm.flops[k]), interval(np.exp(arm.ln_ratio[:, k])), float(arm.loss[0, k]))
-            for name, arm in self.arms.items()
-            for k in range(len(arm.flops))
-        ]
 
     def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
         """Loss, and loss above the lowest of its budget, against tokens per parameter; the best ones against compute."""
@@ -171,7 +162,7 @@ class IsoFlopFitted(Fitted):
         return plots(self, table)
 
 
-def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
+def _apart(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
     """A parabola for each budget."""
     designs = [np.vander(one.ln_ratio - one.ln_ratio.mean(), 3) for one in budgets]
     losses = _drawn([one.loss for one in budgets], designs, draws, rng)
@@ -196,7 +187,7 @@ def _apart(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Gene
     return _profiles(kept, np.stack(ratio, 1), np.stack(loss, 1), np.stack(curvature, 1), notes)
 
 
-def _joint(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
+def _joint(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.Generator, notes: list[str]) -> Profiles:
     """Slope and curvature of all budgets on lines in ln compute: loss = level + (s + s' ln C) u + (c + c' ln C) u^2, linear in
     all but the vertex. The curvature goes with the loss above the asymptote, which falls with compute."""
     ln_flops = np.log([one.flops for one in budgets])
@@ -222,7 +213,7 @@ def _joint(name: str, budgets: Sequence[Budget], draws: int, rng: np.random.Gene
     return _profiles(budgets, at + middle, np.stack(levels, 1) - curvature * at**2, curvature, notes)
 
 
-def _profiles(budgets: Sequence[Budget], ln_ratio: Array, loss: Array, curvature: Array, notes: Sequence[str]) -> Profiles:
+def _profiles(budgets: Sequence[BudgetRuns], ln_ratio: Array, loss: Array, curvature: Array, notes: Sequence[str]) -> Profiles:
     """With ln N at the vertices: on a line in ln tokens per parameter, which it is where the compute is N D."""
     ln_n = []
     for k, one in enumerate(budgets):
@@ -252,11 +243,3 @@ def _of_optima(rows: pl.DataFrame, draws: int, rng: np.random.Generator) -> Prof
     nothing = np.full(ln_n_drawn.shape, np.nan)
     notes = ("every row is an optimum that somebody found: there are no losses",)
     return Profiles(flops, ln_d_drawn - ln_n_drawn, ln_n_drawn, nothing, nothing, notes)
-
-
-def line(x: Array, y: Array) -> tuple[Array, Array]:
-    """Value at the mean of x (n,) and slope (rows,) of the least-squares line through y (rows, n)."""
-    centred = x - x.mean()
-    spread = (centred**2).sum()
-    slope = y @ centred / spread if spread > 0 else np.zeros(len(y))
-    return y.mean(axis=1), slope

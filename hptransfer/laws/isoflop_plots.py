@@ -11,7 +11,7 @@ from hptransfer.base.intervals import Array, Interval, from_logarithms
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import groups
 from hptransfer.laws.isoflop import SAME_BUDGET, IsoFlopFitted, Profiles
-from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
+from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 
 MARGIN = 1.1  # of the runs' tokens per parameter, to which a parabola is drawn
 BEYOND = 10  # times the largest budget, to which the power law is drawn
@@ -62,7 +62,7 @@ def _profiles(fitted: IsoFlopFitted, table: pl.DataFrame) -> Iterator[pl.DataFra
         for part in groups(rows, "flops", SAME_BUDGET):
             flops = float(np.exp(np.log(part["flops"].to_numpy()).mean()))
             words = f"{plain(flops)} FLOPs"
-            runs = part.select("N", "flops", "loss", RUN, ratio=pl.col("D") / pl.col("N"))
+            runs = part.select("N", "flops", "loss", MEASURED, ratio=pl.col("D") / pl.col("N"))
             marks = stacked([runs, *_parabola(fitted.arms.get(arm), flops, np.log(runs["ratio"].to_numpy()))])
             series = f"{arm}, {words}" if len(fitted.arms) > 1 else words
             lowest = marks.filter(look="diamond")["loss"]

@@ -15,7 +15,7 @@ from hptransfer.experiment.settings import COUNTED
 from hptransfer.runs.point import Job, Number
 from hptransfer.runs.record import Record
 from hptransfer.transfer.forecast import Fit
-from hptransfer.transfer.group import Fitted, fit_group, group_of_arm
+from hptransfer.transfer.group import GroupFit, fit_group, group_of_arm
 
 SCHEMA: dict[str, Any] = {
     "arm": pl.String,
@@ -80,7 +80,7 @@ def _counted(job: Job) -> dict[str, int]:
     return {f"params_{name}": sum(size for role, size in sizes if role in roles) for name, roles in COUNTED.items()}
 
 
-def _fitted(arm: str, records: Sequence[Record]) -> Fitted | None:
+def _fitted(arm: str, records: Sequence[Record]) -> GroupFit | None:
     """The surface of an arm's runs, without a target; None where they are too few."""
     try:
         return fit_group(group_of_arm(arm, records), None) if records else None
@@ -88,13 +88,13 @@ def _fitted(arm: str, records: Sequence[Record]) -> Fitted | None:
         return None
 
 
-def _minimum(fitted: Fitted, record: Record) -> float | None:
+def _minimum(fitted: GroupFit, record: Record) -> float | None:
     """The lowest loss of the bowl of a run's cell; None where it has none, or its optimum lies beyond the cell's runs."""
     place: dict[str, Number] = {name: record.point[name] for name in fitted.scales}
     cell = next((i for i, one in enumerate(fitted.cells) if one.point.is_in(place)), None)
     if cell is None or fitted.fit is None or not _is_inside(fitted.fit, cell):
         return None
-    return math.exp(sum(surface.offset[cell] for surface in fitted.fit.surfaces) / len(fitted.fit.surfaces))
+    return math.exp(fitted.fit.ln_lowest[cell])
 
 
 def _is_inside(fit: Fit, cell: int) -> bool:

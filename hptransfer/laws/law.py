@@ -52,7 +52,7 @@ class Law(Frozen, ABC):
 
 
 @dataclass(frozen=True)
-class Optimum:
+class ComputeOptimum:
     """The best way to spend a training compute ``flops``: parameters ``N``, training tokens ``D``, tokens per parameter."""
 
     flops: float
@@ -81,7 +81,7 @@ class Fitted(ABC):
         """What must be said, in words, of predictions of this table."""
         return ()
 
-    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+    def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """The best size and horizon at each training compute; none of a law that knows no size, or where it has no optimum."""
         return ()
 

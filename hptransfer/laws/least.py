@@ -112,3 +112,11 @@ def _solved(normal: Array, gradient: Array) -> Array:
         return np.asarray(np.linalg.solve(normal, gradient[:, :, None])[:, :, 0])
     except np.linalg.LinAlgError:
         return np.asarray((np.linalg.pinv(normal, hermitian=True) @ gradient[:, :, None])[:, :, 0])
+
+
+def line(x: Array, y: Array) -> tuple[Array, Array]:
+    """Value at the mean of x (n,) and slope (rows,) of the least-squares line through y (rows, n)."""
+    centred = x - x.mean()
+    spread = (centred**2).sum()
+    slope = y @ centred / spread if spread > 0 else np.zeros(len(y))
+    return y.mean(axis=1), slope

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from hptransfer.base.intervals import TAIL, Array
+from hptransfer.base.intervals import Array, ends_of_each
 
-RUN = pl.when("held_out").then(pl.lit("hollow")).otherwise(pl.lit("point")).alias("look")  # of a run that was measured
+MEASURED = pl.when("held_out").then(pl.lit("hollow")).otherwise(pl.lit("point")).alias("look")  # of a run that was measured
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plot:
 def band(x: Mapping[str, Array], name: str, y: Array, look: str = "line") -> pl.DataFrame:
     """The rows of a line through the fit's own values of ``name``, the first of ``y`` (1 + draws, n), and of the 80 % band of the
     draws, along the columns ``x`` (n,)."""
-    low, high = np.nanquantile(y, [TAIL, 1 - TAIL], axis=0)
+    low, high = ends_of_each(y)
     line = pl.DataFrame(dict(x) | {name: y[0]}).with_columns(look=pl.lit(look))
     area = line.with_columns(pl.lit("area").alias("look"), low=np.fmin(low, y[0]), high=np.fmax(high, y[0]))
     return pl.concat([area, line], how="diagonal")

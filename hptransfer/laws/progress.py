@@ -14,11 +14,10 @@ from pydantic import Field
 from hptransfer.base.errors import CheckFailed, UsageError, unknown
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain, within_signed
-from hptransfer.laws.columns import FLOPS
-from hptransfer.laws.isoflop import ARM
+from hptransfer.laws.columns import ARM, FLOPS
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import fit_many, jacobian
-from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
+from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
 from hptransfer.validate.survival import LEVEL, verdict_of
 
@@ -44,7 +43,7 @@ class Frontier:
         return math.exp((math.log(self.A) - math.log(above)) / self.alpha) / flops if above > 0 else math.nan
 
 
-class Progress(Law):
+class AlgorithmicProgress(Law):
     """Every arm's ladder as L = E + A C^-alpha with one asymptote E for all, which is fixed (``E``) or fitted with them.
 
     The gain of an arm over the ``baseline`` is a factor at every compute: a scale-free one where the exponents are equal, and one
@@ -109,7 +108,7 @@ def _starts(loss: Array, place: Array, x: Array, floor: float | None) -> Array:
     return np.array(found)
 
 
-def _of(law: Progress, table: pl.DataFrame, ln_floor: Array, curves: Curves, middle: float) -> ProgressFitted:
+def _of(law: AlgorithmicProgress, table: pl.DataFrame, ln_floor: Array, curves: Curves, middle: float) -> ProgressFitted:
     base = law.baseline or max(curves, key=lambda arm: float(curves[arm][0][0]))
     if base not in curves:
         raise unknown("arm as baseline", base, curves)
@@ -118,7 +117,7 @@ def _of(law: Progress, table: pl.DataFrame, ln_floor: Array, curves: Curves, mid
         named |= {f"A_{arm}": np.exp(level + alpha * middle), f"alpha_{arm}": alpha}
     notes = asymptote(named["E"], law.E, table) or ["E is fitted, one for all arms"]
     notes += [f"the baseline is {base}" + ("" if law.baseline else ", whose losses are the highest")]
-    findings, slopes = [], {}
+    findings = []
     measured = {arm: table.filter(arm=arm) for arm in curves}
     for arm in curves:
         if arm == base:
@@ -129,9 +128,9 @@ def _of(law: Progress, table: pl.DataFrame, ln_floor: Array, curves: Curves, mid
         slope = curves[arm][1] / curves[base][1] - 1
         named[f"slope_{arm}"] = slope
         low, high = np.quantile(slope[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        slopes[arm] = Interval(value=float(slope[0]), low=float(min(low, slope[0])), high=float(max(high, slope[0])))
-        words = verdict_of(slopes[arm]).replace("_", " ")
-        findings.append(f"{arm} over {base}: the gain {words}; ln gain per ln compute {within_signed(slopes[arm])}, 90 %")
+        moves = Interval(value=float(slope[0]), low=float(min(low, slope[0])), high=float(max(high, slope[0])))
+        words = verdict_of(moves).replace("_", " ")
+        findings.append(f"{arm} over {base}: the gain {words}; ln gain per ln compute {within_signed(moves)}, 90 %")
         lowest = float(measured[base]["loss"].to_numpy().min())
         beyond = measured[arm].filter(pl.col("loss") < lowest)["flops"].to_numpy()
         if len(beyond):
@@ -149,7 +148,8 @@ def _ln_gain(old: tuple[Array, Array], new: tuple[Array, Array], x: float | Arra
 
 @dataclass(frozen=True)
 class ProgressFitted(Fitted):
-    """`Progress` fitted: ln E (1 + draws,), and of every arm ln of the loss above it at ln compute ``middle``, with alpha."""
+    """`AlgorithmicProgress` fitted: ln E (1 + draws,), and of every arm ln of the loss above it at ln compute ``middle``, with
+    alpha."""
 
     ln_floor: Array = field(kw_only=True)
     curves: Curves = field(kw_only=True)
@@ -177,7 +177,7 @@ class ProgressFitted(Fitted):
             runs = table.filter(arm=arm)
             flops = np.geomspace(low, high, PLACES)
             asked = pl.DataFrame({"flops": flops}).with_columns(arm=pl.lit(arm))
-            parts = [band({"flops": flops}, "loss", self.predict(asked)), runs.select("flops", "loss", RUN)]
+            parts = [band({"flops": flops}, "loss", self.predict(asked)), runs.select("flops", "loss", MEASURED)]
             ladders += [part.with_columns(series=pl.lit(arm)) for part in parts]
             for look, start, end in (("line", low, high), ("dashed", high, BEYOND * high)) if arm != base else ():
                 flops = np.geomspace(start, end, PLACES)

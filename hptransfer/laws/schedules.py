@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import CheckFailed
-from hptransfer.base.intervals import TAIL, Array
+from hptransfer.base.intervals import Array, ends_of_each
 from hptransfer.laws.curves import LR, RUN, SAME_PEAK, STEP, Curve, curves_of
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many, jacobian
@@ -163,9 +163,7 @@ class ScheduleFitted(Fitted):
     def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
         """Loss, measured and predicted, and the learning rate, against the step; of many runs some, the fitted ones first."""
         predicted = self.predict(table)
-        low, high = np.full((2, len(table)), np.nan)
-        said = np.isfinite(predicted[0])
-        low[said], high[said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
+        low, high = ends_of_each(predicted)
         told = table.with_columns(fit=predicted[0], low=np.fmin(low, predicted[0]), high=np.fmax(high, predicted[0]))
         runs = told.sort("held_out", "run", "step").partition_by("run", maintain_order=True)
         fitted = [one for one in runs if not one["held_out"].any()][: SHOWN - 2]

@@ -48,7 +48,7 @@ def sensitivity(law: Law, table: pl.DataFrame, flops: float) -> tuple[Interval |
     for words, repeats in _perturbations(table["N"].to_numpy()):
         found = sorted(map(fitted, repeats), key=lambda one: one[1] or 0.0)
         parameters, best = found[len(found) // 2]
-        moved.append(Moved(words, parameters, best, _holds(ratio, best)))
+        moved.append(Moved(words, parameters, best, ratio is not None and best is not None and ratio.holds(best)))
     return ratio, moved
 
 
@@ -64,9 +64,3 @@ def _perturbations(n: Array) -> Iterator[tuple[str, list[Array]]]:
     for noise in NOISES:
         drawn = [np.random.default_rng(seed).standard_normal(len(n)) for seed in range(REPEATS)]
         yield f"N with log-normal noise of {noise:.0%}", [n * np.exp(noise * one) for one in drawn]
-
-
-def _holds(interval: Interval | None, value: float | None) -> bool:
-    if interval is None or value is None or interval.low is None or interval.high is None:
-        return False
-    return interval.low <= value <= interval.high

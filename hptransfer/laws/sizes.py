@@ -14,10 +14,10 @@ from pydantic import Field
 
 from hptransfer.base.intervals import TAIL, Array, Interval
 from hptransfer.base.words import plain
-from hptransfer.laws.columns import D, N, groups
-from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
+from hptransfer.laws.columns import D, N, groups, ln_of
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many
-from hptransfer.laws.plot import RUN, Along, Plot, band, stacked
+from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss (arXiv 2203.15556, section D.3)
 FEWEST = 3  # different sizes, and horizons
@@ -87,7 +87,7 @@ class SizeLaw(Law):
 
     def fit(self, table: pl.DataFrame) -> SizeFitted:
         """The coefficients of the least Huber loss over all starts, and of `draws` resamples."""
-        loss, ln_n, ln_d = _logarithms(table)
+        loss, (ln_n, ln_d) = table["loss"].to_numpy(), ln_of(table, "N", "D")
         free = len(self.coefficients) - len(self.fixed(ln_n, ln_d))
         require_spread(table, self.name, free + 1, N=self.sizes, D=FEWEST)
         weights = np.vstack([np.ones(len(loss)), self.drawn(len(loss))])
@@ -104,7 +104,7 @@ class SizeLaw(Law):
 
     def solve(self, table: pl.DataFrame, weights: Array) -> Array:
         """Coefficients (fits, p) by the weights (fits, rows) of a table's rows: the first from all starts, the others from it."""
-        loss, ln_n, ln_d = _logarithms(table)
+        loss, (ln_n, ln_d) = table["loss"].to_numpy(), ln_of(table, "N", "D")
         fixed = self.fixed(ln_n, ln_d)
         free = [k for k in range(len(self.coefficients)) if k not in fixed]
 
@@ -159,10 +159,6 @@ class SizeLaw(Law):
         return found
 
 
-def _logarithms(table: pl.DataFrame) -> tuple[Array, Array, Array]:
-    return table["loss"].to_numpy(), np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())
-
-
 def asymptote(values: Array, fixed: float | None, table: pl.DataFrame) -> list[str]:
     """What must be said of E (1 + draws,), nats per token: that it was not fitted, or that the rows do not show it."""
     if fixed is not None:
@@ -178,7 +174,7 @@ def _influence(named: Mapping[str, Interval], without: Mapping[str, float], coun
     moved = [
         f"{name} from {one.value:.4g} to {without[name]:.4g}"
         for name, one in named.items()
-        if one.low is not None and one.high is not None and not one.low <= without[name] <= one.high
+        if None not in (one.low, one.high) and not one.holds(without[name])
     ]
     return [f"without the {count} highest losses {', '.join(moved)}: beyond the 80 % interval"] if moved else []
 
@@ -192,9 +188,9 @@ class SizeFitted(Fitted):
 
     def predict(self, table: pl.DataFrame) -> Array:
         """See `Fitted.predict`."""
-        return np.exp(self.law.ln_loss(self.theta, np.log(table["N"].to_numpy()), np.log(table["D"].to_numpy())))
+        return np.exp(self.law.ln_loss(self.theta, *ln_of(table, "N", "D")))
 
-    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+    def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """The size of the lowest loss along N D = flops / `flops_factor`; without those at which the loss does not turn."""
         found = []
         for compute in flops:
@@ -204,7 +200,7 @@ class SizeFitted(Fitted):
                     ln_n = ln_n[:1]
                 n = np.exp(ln_n)
                 d = compute / self.law.flops_factor / n
-                found.append(Optimum(compute, interval(n), interval(d), interval(d / n)))
+                found.append(ComputeOptimum(compute, interval(n), interval(d), interval(d / n)))
         return tuple(found)
 
     def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:
@@ -216,7 +212,7 @@ class SizeFitted(Fitted):
         for rows in kept:
             n = float(np.exp(np.log(rows["N"].to_numpy()).mean()))
             lines = band({"D": d}, "loss", self.predict(pl.DataFrame({"N": np.full(len(d), n), "D": d})))
-            marks = stacked([lines, rows.select("N", "D", "loss", RUN)])
+            marks = stacked([lines, rows.select("N", "D", "loss", MEASURED)])
             parts.append(marks.with_columns(series=pl.lit(f"{plain(n)} parameters"), family=pl.lit("sizes")))
         some = f"{len(kept)} of {len(sizes)} sizes. " if len(kept) < len(sizes) else ""
         note = f"{some}Lines are the law with its 80 % band, dots are runs, hollow where they are held out."

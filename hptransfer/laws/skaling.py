@@ -64,6 +64,6 @@ class Skaling(SizeLaw):
     def notes(self, theta: Array, table: pl.DataFrame) -> tuple[str, ...]:
         """What was not fitted, and what the rows do not tell apart."""
         found, k = asymptote(np.exp(theta[:, 2]), self.E, table), interval(np.exp(theta[:, 5]))
-        if k.low is not None and k.high is not None and k.low <= 1 <= k.high:
+        if k.holds(1):
             found.append("k may be 1: these runs do not tell this law from Chinchilla's, which has one parameter less")
         return tuple(found)

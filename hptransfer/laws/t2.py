@@ -18,8 +18,8 @@ from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain
 from hptransfer.laws.chinchilla import Chinchilla, linear_amplitudes
-from hptransfer.laws.columns import Column, D, N
-from hptransfer.laws.law import Fitted, Law, Optimum, interval, intervals, require_spread
+from hptransfer.laws.columns import Column, D, N, ln_of
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
 from hptransfer.laws.least import DRAWN, fit_many
 from hptransfer.laws.plot import Along, Plot, stacked
 
@@ -66,7 +66,7 @@ class TrainToTest(Law):
             raise CheckFailed(f"law t2 needs {FEWEST} checkpoints or more that differ in N or D, there are {count}")
         if self.approach == 2 and not (table["lm_loss"].to_numpy() > 0).all():
             raise CheckFailed("law t2: approach 2 needs the pretraining loss of every row: say --scale 'lm_loss=...'")
-        ln_n, ln_d, ln_k = (np.log(table[name].to_numpy()) for name in ("N", "D", "k"))
+        ln_n, ln_d, ln_k = ln_of(table, "N", "D", "k")
         y = np.log(table["loss"].to_numpy())
         weights = np.random.default_rng(self.seed).exponential(size=(self.draws, count))[:, checkpoint.ravel()]
         if self.approach == 2:
@@ -144,7 +144,7 @@ class TrainToTestFitted(Fitted):
 
     def predict(self, table: pl.DataFrame) -> Array:
         """-ln pass@k."""
-        return np.exp(self.law.ln_loss(self.theta, *(np.log(table[name].to_numpy()) for name in ("N", "D", "k"))))
+        return np.exp(self.law.ln_loss(self.theta, *ln_of(table, "N", "D", "k")))
 
     def best(self, train_flops: float, inference_flops: float) -> Budgeted:
         """What is best under both budgets: 6 N D FLOPs of training, 2 N k for each token served.
@@ -161,7 +161,7 @@ class TrainToTestFitted(Fitted):
         n, d, k = (interval(np.exp(values[at])) for values in (ln_n, ln_d, ln_k))
         return Budgeted(N=n, D=d, k=k, accuracy=interval(accuracy))
 
-    def optimal(self, flops: Sequence[float]) -> tuple[Optimum, ...]:
+    def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """At each training budget with the law's inference budget; none where it has none."""
         if self.law.inference_flops is None:
             return ()
@@ -171,7 +171,7 @@ class TrainToTestFitted(Fitted):
             n, d = best.N, best.D
             assert n.low is not None and n.high is not None and d.low is not None and d.high is not None
             ratio = Interval(value=d.value / n.value, low=d.low / n.high, high=d.high / n.low)
-            found.append(Optimum(compute, n, d, ratio))
+            found.append(ComputeOptimum(compute, n, d, ratio))
         return tuple(found)
 
     def plots(self, table: pl.DataFrame) -> tuple[Plot, ...]:

@@ -51,16 +51,10 @@ def rendered(document: Document, frames: Frames, markdown: str) -> Files:
     return files | {f"figures/{figure.name}.svg": figure.svg for figure in document.figures}
 
 
-def write_sweeps(folder: Path, document: Document, frames: Frames) -> list[str]:
-    """Write the page of a table, in all its forms. Returns what to say was written."""
-    require_folder(folder, "sweeps.md")
-    return write(folder, rendered(document, frames, "sweeps.md"))
-
-
-def write_law(folder: Path, document: Document, frames: Frames) -> list[str]:
-    """Write the page of a law, in all its forms. Returns what to say was written."""
-    require_folder(folder, "law.md")
-    return write(folder, rendered(document, frames, "law.md"))
+def write_page(folder: Path, kind: str, document: Document, frames: Frames) -> list[str]:
+    """Write a page that needs no experiment, in all its forms; ``kind`` is one of `OWN`. Returns what to say was written."""
+    require_folder(folder, kind)
+    return write(folder, rendered(document, frames, kind))
 
 
 def csv(frame: pl.DataFrame) -> str:

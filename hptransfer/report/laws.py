@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hptransfer.base.intervals import TAIL, Array
+from hptransfer.base.intervals import Array, ends_of_each
 from hptransfer.base.words import ends, listing, percent, plain, within
 from hptransfer.experiment.arm import colour_of_place
-from hptransfer.laws.law import Fitted, Optimum
+from hptransfer.laws.columns import training_flops
+from hptransfer.laws.examination import Examination
+from hptransfer.laws.law import ComputeOptimum, Fitted
 from hptransfer.laws.plot import Along, Plot, stacked
-from hptransfer.laws.study import Study
 from hptransfer.report.charts import Axis, Series, draw, linear_axis, log_axis
 from hptransfer.report.document import Document, Figure, Section, Table
 from hptransfer.report.figures import known_of
@@ -37,16 +38,16 @@ OPTIMUM = "Diamonds are the budgets asked for, bands 80 % intervals. Dashed: bey
 ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many rows are held out."
 
 
-def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
+def law_page(source: str, examined: Examination, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
     """The page of a law that was fitted to a table, and the tables behind its figures. ``source``: the table's name; ``budgets``:
-    training FLOPs whose optimum is asked for, by default those of `Study.budgets`."""
-    fitted, law, optimal = study.fitted, study.law, study.optimal(budgets)
-    seen = study.table if study.blind is fitted else study.table.with_columns(held_out=False)
+    training FLOPs whose optimum is asked for, by default those of `Examination.budgets`."""
+    fitted, law, optimal = examined.fitted, examined.law, examined.optimal(budgets)
+    seen = examined.table if examined.blind is fitted else examined.table.with_columns(held_out=False)
     parameters = pl.DataFrame(
         [{"parameter": name} | one.model_dump() for name, one in fitted.parameters.items()], infer_schema_length=None
     )
-    own, predictions = list(fitted.plots(seen)), _predictions(study)
-    best, errors = _optima(study, optimal), _errors(study, predictions)
+    own, predictions = list(fitted.plots(seen)), _predictions(examined)
+    best, errors = _optima(examined, optimal), _errors(examined, predictions)
     plots = [*own, *best, *errors]
     frames = {"parameters": parameters, "predictions": predictions} | {plot.name: plot.frame for plot in plots}
     sections = (
@@ -54,30 +55,30 @@ def law_page(source: str, study: Study, budgets: tuple[float, ...] = ()) -> tupl
         Section(
             "optimum", "Compute-optimal models", OPTIMA, tuple(map(_figure, best)), tuple(filter(None, [_optimum_table(optimal)]))
         ),
-        _held_out(study, errors),
-        _origin(source, study),
+        _held_out(examined, errors),
+        _origin(source, examined),
     )
-    counted = f"{fitted.points:,} rows are fitted" + f", {len(seen) - fitted.points:,} are held out" * (study.blind is fitted)
+    counted = f"{fitted.points:,} rows are fitted" + f", {len(seen) - fitted.points:,} are held out" * (examined.blind is fitted)
     lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
     overview = Table.of(
         {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
         for name, one in fitted.parameters.items()
     )
     title = f"{law.name}: {Path(source).name}"
-    verdicts = tuple(_verdicts(study, optimal))
-    return Document(title, lead, overview, verdicts, (), tuple(filter(None, sections)), caveats=study.notes), frames
+    verdicts = tuple(_verdicts(examined, optimal))
+    return Document(title, lead, overview, verdicts, (), tuple(filter(None, sections)), caveats=examined.notes), frames
 
 
-def _verdicts(study: Study, optimal: tuple[Optimum, ...]) -> Iterator[Verdict]:
+def _verdicts(examined: Examination, optimal: tuple[ComputeOptimum, ...]) -> Iterator[Verdict]:
     for one in optimal[:1]:
         sizes = f"{plain(one.N.value)} parameters and {plain(one.D.value)} tokens"
         yield Verdict(text=f"Best at {plain(one.flops)} FLOPs: {sizes}, {within(one.tokens_per_parameter)} tokens per parameter.")
-    yield from (Verdict(text=finding) for finding in study.fitted.findings)
-    yield Verdict(text=_held_out_words(study))
+    yield from (Verdict(text=finding) for finding in examined.fitted.findings)
+    yield Verdict(text=_held_out_words(examined))
 
 
-def _held_out_words(study: Study) -> str:
-    held = study.held_out
+def _held_out_words(examined: Examination) -> str:
+    held = examined.held_out
     if held.mean_relative_error is None or held.max_relative_error is None:
         return f"Nothing is held out: {held.reason}."
     wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
@@ -87,12 +88,12 @@ def _held_out_words(study: Study) -> str:
 # -- what every law has ------------------------------------------------------------------------------------------------
 
 
-def _predictions(study: Study) -> pl.DataFrame:
+def _predictions(examined: Examination) -> pl.DataFrame:
     """Every row with what the law says of it, with its interval: the fit that has not seen it, where there is one."""
-    table, held = study.table, study.table["held_out"].to_numpy() & (study.blind is not None)
-    told = dict(zip(TOLD, _told(study.fitted, table), strict=True))
-    if study.blind is not None and study.blind is not study.fitted:
-        blind = _told(study.blind, table)
+    table, held = examined.table, examined.table["held_out"].to_numpy() & (examined.blind is not None)
+    told = dict(zip(TOLD, _told(examined.fitted, table), strict=True))
+    if examined.blind is not None and examined.blind is not examined.fitted:
+        blind = _told(examined.blind, table)
         told = {name: np.where(held, other, values) for (name, values), other in zip(told.items(), blind, strict=True)}
     return table.drop("row").with_columns(pl.Series("held_out", held), *(pl.Series(*one) for one in told.items()))
 
@@ -100,17 +101,12 @@ def _predictions(study: Study) -> pl.DataFrame:
 def _told(fitted: Fitted, table: pl.DataFrame) -> Array:
     """Predicted losses and the ends of their intervals (3, rows). A law of curves reads whole ones: all rows go in."""
     predicted = fitted.predict(table)
-    said = np.isfinite(predicted[0])
-    result = np.full((len(TOLD), len(table)), np.nan)
-    result[0] = predicted[0]
-    if said.any():
-        result[1:, said] = np.nanquantile(predicted[:, said], [TAIL, 1 - TAIL], axis=0)
-    return result
+    return np.vstack([predicted[:1], ends_of_each(predicted)])
 
 
-def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
+def _errors(examined: Examination, predictions: pl.DataFrame) -> tuple[Plot, ...]:
     """The error of every run against the scale of the law."""
-    along = _scale(study)
+    along = _scale(examined)
     if along is None or "loss" not in predictions.columns:
         return ()
     said = predictions.filter(pl.col("predicted").is_finite()).sort(along.column)
@@ -126,7 +122,7 @@ def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
         look=pl.when(few).then(pl.lit("point")).otherwise(pl.lit("dot")),
         **{name: pl.when(few).then(100 * (pl.col(column) / loss - 1)) for name, column in bounds.items()},
     )
-    needed = [column for column in study.law.needs if column.name in shown.columns]
+    needed = [column for column in examined.law.needs if column.name in shown.columns]
     tips = {one.name: (one.what, "" if one.kind == "label" else ".4~g") for one in needed if one.name != along.column}
     tips |= {"loss": ("loss", ".4f"), "predicted": ("predicted", ".4f")}
     rows = shown.select(along.column, "error", *bounds, *tips, "series", "look")
@@ -135,30 +131,31 @@ def _errors(study: Study, predictions: pl.DataFrame) -> tuple[Plot, ...]:
     return (Plot("errors", "Predicted over measured loss", along, y, frame, ERRORS, tips),)
 
 
-def _scale(study: Study) -> Along | None:
+def _scale(examined: Examination) -> Along | None:
     """Along which column errors are shown: the scale of the law, or the first size that it reads."""
-    sizes = [column for column in study.law.needs if column.kind == "size" and column.name in study.table.columns]
-    found = sorted(sizes, key=lambda column: column.name != study.law.scale)
+    sizes = [column for column in examined.law.needs if column.kind == "size" and column.name in examined.table.columns]
+    found = sorted(sizes, key=lambda column: column.name != examined.law.scale)
     return Along(found[0].name, found[0].what) if found else None
 
 
-def _optima(study: Study, optimal: tuple[Optimum, ...]) -> tuple[Plot, ...]:
+def _optima(examined: Examination, optimal: tuple[ComputeOptimum, ...]) -> tuple[Plot, ...]:
     """The best size and its tokens against compute: from the smallest run to the largest, on to the largest budget, and at those
     asked for."""
-    if study.flops is None or not optimal:
+    flops = training_flops(examined.table)
+    if flops is None or not optimal:
         return ()
-    low, high = float(study.flops.min()), float(study.flops.max())
+    low, high = float(flops.min()), float(flops.max())
     last = max(high, *(one.flops for one in optimal))
     parts = []
     for look, start, end in (("line", low, high), ("dashed", high, last)):
-        line = _along_compute(study.fitted.optimal(np.geomspace(start, end, PLACES).tolist()) if end > start else (), look)
+        line = _along_compute(examined.fitted.optimal(np.geomspace(start, end, PLACES).tolist()) if end > start else (), look)
         parts += [line.with_columns(look=pl.lit("area")), line.drop("low", "high")]
     parts.append(_along_compute(optimal, "diamond").drop("low", "high"))
     x, y = Along("flops", "training FLOPs"), Along("count", "parameters, and training tokens")
     return (Plot("optimum", "Best size and tokens against compute", x, y, stacked(parts), OPTIMUM),)
 
 
-def _along_compute(optima: Sequence[Optimum], look: str) -> pl.DataFrame:
+def _along_compute(optima: Sequence[ComputeOptimum], look: str) -> pl.DataFrame:
     """The rows of the best sizes, and of their tokens."""
     rows = [
         {"flops": one.flops, "series": series, "look": look, "count": best.value, "low": best.low, "high": best.high}
@@ -169,7 +166,7 @@ def _along_compute(optima: Sequence[Optimum], look: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=types)
 
 
-def _optimum_table(optimal: tuple[Optimum, ...]) -> Table:
+def _optimum_table(optimal: tuple[ComputeOptimum, ...]) -> Table:
     return Table.of(
         {"FLOPs": plain(one.flops)}
         | {
@@ -180,18 +177,18 @@ def _optimum_table(optimal: tuple[Optimum, ...]) -> Table:
     )
 
 
-def _held_out(study: Study, errors: tuple[Plot, ...]) -> Section:
-    held, terms = study.held_out, []
+def _held_out(examined: Examination, errors: tuple[Plot, ...]) -> Section:
+    held, terms = examined.held_out, []
     if held.coverage_80 is not None:
         inside = f"{held.coverage_80:.0%} of the held-out losses are inside the 80 % interval, which holds no noise of a run."
         terms.append(("Coverage", inside))
     figures = tuple(map(_figure, errors))
-    return Section("held-out", "What is held out, and the errors", _held_out_words(study), figures, terms=tuple(terms))
+    return Section("held-out", "What is held out, and the errors", _held_out_words(examined), figures, terms=tuple(terms))
 
 
-def _origin(source: str, study: Study) -> Section:
-    law = study.law
-    terms = [("Table", source), ("Rows", f"{len(study.table):,}"), ("Columns", listing([column.name for column in law.needs]))]
+def _origin(source: str, examined: Examination) -> Section:
+    law = examined.law
+    terms = [("Table", source), ("Rows", f"{len(examined.table):,}"), ("Columns", listing([column.name for column in law.needs]))]
     options = {name: value for name, value in law.model_dump().items() if value is not None}
     terms += [
         ("Law", law.name),

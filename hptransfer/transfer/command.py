@@ -16,7 +16,7 @@ from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment.cells import SCALES
 from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import members
-from hptransfer.report.build import write_sweeps
+from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, predicted
 from hptransfer.runs import Job, Point, Store
 from hptransfer.runs.point import Number
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
     files = list(written.values())
     if args.report:
         outcomes = [Swept(one.group, predictions.get(one.group.name), refused.get(one.group.name)) for one in questions]
-        files += write_sweeps(Path(args.report), *predicted(str(args.table), outcomes))
+        files += write_page(Path(args.report), "sweeps.md", *predicted(str(args.table), outcomes))
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
     reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
     cli.finish(

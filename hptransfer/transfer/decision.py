@@ -18,9 +18,9 @@ from hptransfer.runs.point import Job, Point
 from hptransfer.transfer.axes import Dial, cell_words, from_ln, unit
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
-from hptransfer.transfer.group import Fitted, Group, fit_group
+from hptransfer.transfer.group import Group, GroupFit, fit_group
 from hptransfer.transfer.hypotheses import FREE, Hypothesis
-from hptransfer.transfer.law import Law
+from hptransfer.transfer.law import DriftLaw
 from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, RuleWeight
 from hptransfer.transfer.siblings import Siblings
 from hptransfer.transfer.simple import RULES
@@ -91,14 +91,14 @@ def _budget(group: Group, scales: Sequence[str]) -> dict[str, int]:
     return dict(found)
 
 
-def _by_rule(rule: str, fitted: Fitted, law: Law, target: Job | None) -> Law:
+def _by_rule(rule: str, fitted: GroupFit, law: DriftLaw, target: Job | None) -> DriftLaw:
     """The law with the values of a simple rule; its draws stay where the optimum may be."""
     if fitted.fit is None or target is None:
         raise UsageError(f"rule {rule} takes the best runs of a cell, and here are optima alone")
     return replace(law, value=RULES[rule](fitted.fit.sweep, fitted.x_of(target)))
 
 
-def _estimates(fitted: Fitted, law: Law | None, rule: str | None) -> dict[str, Estimate]:
+def _estimates(fitted: GroupFit, law: DriftLaw | None, rule: str | None) -> dict[str, Estimate]:
     """The value of every hyperparameter at the target: fitted, by a rule alone, or frozen."""
     if law is None:
         return {}
@@ -123,7 +123,7 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
     return Interval(value=from_ln(name, value), low=from_ln(name, low), high=from_ln(name, high))
 
 
-def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
+def _drifts(fitted: GroupFit, law: DriftLaw | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
     """Of every fitted hyperparameter with every scale that varies among the runs, or to the target; of the LR with the first
     scale always."""
     line, expected = fitted.line(draws=draws, seed=seed), fitted.expected(target)
@@ -146,7 +146,7 @@ def _drifts(fitted: Fitted, law: Law | None, target: Job | None, draws: int, see
     return tuple(found)
 
 
-def _one_dial(fitted: Fitted, target: Job | None) -> Iterator[str]:
+def _one_dial(fitted: GroupFit, target: Job | None) -> Iterator[str]:
     """What is said of scales that go together."""
     for dial in fitted.dials:
         own, others = fitted.scales[dial.scale], _partners(fitted, dial)
@@ -155,7 +155,7 @@ def _one_dial(fitted: Fitted, target: Job | None) -> Iterator[str]:
         yield f"{words} The target leaves that dial, and rules alone say what this does." if leaves else words
 
 
-def _partners(fitted: Fitted, dial: Dial) -> str:
+def _partners(fitted: GroupFit, dial: Dial) -> str:
     return " and ".join(fitted.scales[place] for place in dial.slopes)
 
 
@@ -194,7 +194,7 @@ def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None
     return f"{words}; the 80 % interval of the line alone {'contains' if low <= theory <= high else 'excludes'} theory"
 
 
-def _inside_sweeps(fitted: Fitted) -> Check:
+def _inside_sweeps(fitted: GroupFit) -> Check:
     """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess. Above the highest LR that finished,
     a diverged run still bounds the optimum, which is taken up to the middle between the two."""
     assert fitted.fit is not None
@@ -221,7 +221,7 @@ def _inside_sweeps(fitted: Fitted) -> Check:
     return Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail)
 
 
-def _optima(fitted: Fitted) -> tuple[Optimum, ...]:
+def _optima(fitted: GroupFit) -> tuple[Optimum, ...]:
     """The optimum of each cell; an end of an interval beyond the sweep is not bounded."""
     fit, measured = fitted.fit, fitted.measured
     spread = np.sqrt(np.diag(measured.covariance)).reshape(measured.optimum.shape)
@@ -250,7 +250,7 @@ def _optima(fitted: Fitted) -> tuple[Optimum, ...]:
     return tuple(result)
 
 
-def _hold_out(fitted: Fitted, draws: int, seed: int) -> HoldOut | None:
+def _hold_out(fitted: GroupFit, draws: int, seed: int) -> HoldOut | None:
     """Predict the largest cell from the smaller ones, by the same steps; None with one."""
     held, scale = fitted.cells[-1], fitted.scales[0]
     smaller = [i for i, record in enumerate(fitted.cells) if record.point[scale] < held.point[scale]]
@@ -273,7 +273,7 @@ def _hold_out(fitted: Fitted, draws: int, seed: int) -> HoldOut | None:
     )
 
 
-def _usual(name: str, fitted: Fitted) -> float:
+def _usual(name: str, fitted: GroupFit) -> float:
     """The geometric mean of the best runs' value of a hyperparameter: those within two standard deviations of the noise of their
     cell's best, and `BEST_RUNS` at least. 0 where some of them have none."""
     assert fitted.fit is not None

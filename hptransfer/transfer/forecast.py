@@ -10,7 +10,7 @@ import numpy as np
 
 from hptransfer.transfer.cost import Climb, climb_of
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses
-from hptransfer.transfer.law import Law, Measured, fit_law
+from hptransfer.transfer.law import DriftLaw, Measured, fit_law
 from hptransfer.transfer.surface import MISFITS, Surface, fit_surfaces
 from hptransfer.transfer.sweep import Array, Sweep
 
@@ -62,14 +62,19 @@ class Fit:
         """The surface of the middle misfit share: it gives curvature, skew, offsets and noise."""
         return self.surfaces[len(self.surfaces) // 2]
 
+    @property
+    def ln_lowest(self) -> Array:
+        """ln of the lowest loss of each cell's bowl (cells,), wherever that is."""
+        return np.asarray(np.mean([surface.offset for surface in self.surfaces], axis=0))
+
     def lowest(self, *, draws: int = 200, seed: int = 0) -> tuple[Array, Array]:
-        """ln of the lowest loss of each cell's bowl, wherever that is, and its standard deviation (cells,) each: by fits to runs
-        that are moved by as much as their noise, so that it holds what is not known of the optimum's place."""
+        """`ln_lowest` and its standard deviation (cells,): by fits to runs that are moved by as much as their noise, so that it
+        holds what is not known of the optimum's place."""
         rng, noise = np.random.default_rng(seed), self.middle.noise
         runs = self.sweep.ln_loss
         moved = [replace(self.sweep, ln_loss=runs + noise.sd * rng.standard_normal(len(runs))) for _ in range(draws)]
         found = np.array([surface.offset for surface in fit_surfaces(moved, [self.middle.misfit] * draws, noise)])
-        return np.asarray(np.mean([surface.offset for surface in self.surfaces], axis=0)), np.asarray(found.std(axis=0))
+        return self.ln_lowest, np.asarray(found.std(axis=0))
 
     @property
     def expected(self) -> Expected:
@@ -77,7 +82,7 @@ class Fit:
         return [[hypotheses(name, scale) for scale in self.sweep.scales] for name in self.sweep.hyperparameters]
 
     @cached_property
-    def alone(self) -> Law:
+    def alone(self) -> DriftLaw:
         """The law of its largest cell by its own runs: what it says to its siblings."""
         return fit_law(self.sweep.x, self.measured, self.sweep.x[-1], self.expected, draws=1, rng=np.random.default_rng(0))
 
@@ -89,7 +94,7 @@ class Fit:
         sizes: Array | None = None,
         draws: int = DRAWS,
         seed: int = 0,
-    ) -> Law:
+    ) -> DriftLaw:
         """The optimum at ln scale ``x_target``, by the hypotheses that are ``expected`` (those of unknown coordinates unless
         given): the hyperparameters that are expected to cost least."""
         rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import Dial, cell_words, dials, logarithm
 from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
 from hptransfer.transfer.hypotheses import Hypothesis, assumed, hypotheses, in_width
-from hptransfer.transfer.law import Law, Line, Measured, fit_law, fit_line
+from hptransfer.transfer.law import DriftLaw, Line, Measured, fit_law, fit_line
 from hptransfer.transfer.runs import Runs
 from hptransfer.transfer.siblings import Siblings, siblings
 from hptransfer.transfer.surface import fit_surface
@@ -128,7 +128,7 @@ def too_few_runs(group: Group, cells: Sequence[Mapping[str, Number]], name: str)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class GroupFit:
     """A group's optima, in cells: ``x`` (cells, scales) is ln scale, ``cells`` has one run of each. ``fit`` is None where the
     optima were given; ``without`` says why the optional hyperparameter is not fitted (None: it is, or there is none); ``others``
     is what other groups say is usual."""
@@ -155,7 +155,7 @@ class Fitted:
         """Its scales that go with others."""
         return dials(self.x)
 
-    def law(self, target: Job, *, draws: int = DRAWS, seed: int = 0) -> Law:
+    def law(self, target: Job, *, draws: int = DRAWS, seed: int = 0) -> DriftLaw:
         """The optimum at ``target``, by the hypotheses that compete (`expected`) and the optima."""
         x_target = self.x_of(target)
         expected, sizes = self.expected(target), self.others.sizes if self.others else None
@@ -176,7 +176,7 @@ class Fitted:
         ]
         return self.others.join(own, self.hyperparameters, self.scales) if self.others else own
 
-    def take(self, cells: Sequence[int]) -> Fitted:
+    def take(self, cells: Sequence[int]) -> GroupFit:
         """Some of the cells, fitted anew. Of the other groups nothing is heard: they know what comes beyond these cells."""
         assert self.fit is not None
         fit = fit_sweep(self.fit.sweep.take(cells))
@@ -197,7 +197,7 @@ def _expected(hyperparameter: str, scale: str, target: Job | None, is_varied: bo
     return tuple(replace(one, exponent=one.exponent - own) for one in hypotheses(hyperparameter, scale))
 
 
-def fit_group(group: Group, target: Job | None, others: Siblings | None = None, *, draws: int = DRAWS, seed: int = 0) -> Fitted:
+def fit_group(group: Group, target: Job | None, others: Siblings | None = None, *, draws: int = DRAWS, seed: int = 0) -> GroupFit:
     """The optima of a group, and what ``others`` say of how they move. Cells with too few complete runs are left out and said;
     raises Refused where none is left.
 
@@ -226,7 +226,7 @@ def fit_group(group: Group, target: Job | None, others: Siblings | None = None, 
     kinds = group.used.kinds
     by_cell = {tuple(x): record for x, record in zip(kinds.ln(scales).round(9).tolist(), kinds, strict=True)}
     chosen = tuple(by_cell[tuple(x)] for x in sweep.x.round(9).tolist())
-    found = Fitted(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes), others)
+    found = GroupFit(group, scales, fit.sweep.hyperparameters, sweep.x, chosen, fit.measured, fit, without, tuple(notes), others)
     if not group.optional or without or target is None:
         return found
     if beyond := _beyond_range(sweep, found.law(target, draws=draws, seed=seed)):
@@ -253,7 +253,7 @@ def sweep_of(runs: Runs, scales: Sequence[str], hyperparameters: Sequence[str]) 
     return sweep, f"left out: {' x '.join(scales)} {cells}: fewer than {MIN_RUNS} finished runs"
 
 
-def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Fitted:
+def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> GroupFit:
     """Optima that somebody found. They bring no errors of their own: where they come from a grid each has half a step of it at
     least, and how far they leave the law beyond that is learned with it."""
     x, h = group.used.ln(scales), group.used.ln(group.hyperparameters)
@@ -261,7 +261,7 @@ def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Fi
         raise Refused(Refusal.of("too_few_optima", name=group.name, optima=len(x)))
     covariance = np.asarray(np.diag(np.tile((_grid_step(h) / 2) ** 2, len(x))), float)
     measured = Measured(h, covariance)
-    return Fitted(group, scales, group.hyperparameters, x, group.used, measured, None, None, group.notes, others)
+    return GroupFit(group, scales, group.hyperparameters, x, group.used, measured, None, None, group.notes, others)
 
 
 def _grid_step(h: Array) -> Array:
@@ -284,7 +284,7 @@ def _no_dependence(both: Fit) -> Refusal | None:
     return None
 
 
-def _beyond_range(sweep: Sweep, law: Law) -> Refusal | None:
+def _beyond_range(sweep: Sweep, law: DriftLaw) -> Refusal | None:
     """Why a hyperparameter that the loss depends on is not identified all the same; None where it is."""
     low, high = float(sweep.low[:, 1].min()), float(sweep.high[:, 1].max())
     if law.value[1] <= low:

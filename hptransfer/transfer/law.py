@@ -53,7 +53,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Law:
+class DriftLaw:
     """The optimum at the target: ``value``, the posterior mean, and draws from the posterior (draws, hyperparameters), ln.
     ``exponent`` (scales, hyperparameters): from the middle of the cells to the target. ``weights``: of each hyperparameter along
     each scale, how likely each of its hypotheses is, in their order. ``sizes``: of every pair of `SCATTERS` and `WANDERS`, the
@@ -89,7 +89,7 @@ def fit_law(
     sizes: Array | None = None,
     draws: int,
     rng: np.random.Generator,
-) -> Law:
+) -> DriftLaw:
     """The law through cells at x (cells, scales), at x_target (scales,). ``expected``: the hypotheses of each hyperparameter
     along each scale; ``sizes``: ln of the prior of the wander's (see `usual_sizes`).
 
@@ -99,7 +99,7 @@ def fit_law(
     points = np.vstack([x, x_target]) - x.mean(axis=0)
     prior = usual_sizes() if sizes is None else sizes
     found = [_law_of(points, measured.optimum[:, i], blocks[:, i, :, i], expected[i], prior, draws, rng) for i in range(k)]
-    return Law(
+    return DriftLaw(
         value=np.array([one.value for one in found]),
         draws=np.column_stack([one.draws for one in found]),
         exponent=np.column_stack([one.exponent for one in found]),
@@ -110,7 +110,7 @@ def fit_law(
 
 @dataclass(frozen=True)
 class _Single:
-    """A `Law` of one hyperparameter."""
+    """A `DriftLaw` of one hyperparameter."""
 
     value: float
     draws: Array

@@ -163,11 +163,11 @@ def _positive(frame: pl.DataFrame, name: str) -> Array:
 def numbers(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers; nan where a cell is empty. Raises UsageError for a cell that is no number."""
     column = frame[name]
-    numbers = column.cast(pl.Float64, strict=False)
-    lost = numbers.is_null() & column.is_not_null()
+    found = column.cast(pl.Float64, strict=False)
+    lost = found.is_null() & column.is_not_null()
     if lost.any():
         raise wrong_cell(frame, name, int(lost.arg_max() or 0), "is not a number")
-    return numbers.fill_null(math.nan).to_numpy()
+    return found.fill_null(math.nan).to_numpy()
 
 
 def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:

@@ -20,7 +20,7 @@ from hptransfer.validate.overhead import predicted_runs
 from hptransfer.validate.pairs import sample_of
 from hptransfer.validate.result import LEVEL
 from hptransfer.validate.results import Results, mean
-from hptransfer.validate.significance import Difference, Sample, difference
+from hptransfer.validate.significance import LossDifference, Sample, difference
 
 OPTION = "clip_norm"  # of every recipe
 # What our trainer measures (`Outcome.metrics`): the share of steps whose gradient was clipped, and the seconds that the norm
@@ -213,7 +213,7 @@ def _verdict(arm: Arm, cells: Sequence[tuple[_Measured, _Measured]], level: floa
     )
 
 
-def finding(found: Difference, noise: float, level: float) -> Helps:
+def finding(found: LossDifference, noise: float, level: float) -> Helps:
     """What a difference from the loss without a threshold says, at a one-sided ``level``. No difference: the 80 % interval holds
     none that is as large as the ``noise`` of one run, a relative standard deviation."""
     if found.p_value < level:

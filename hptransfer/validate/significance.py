@@ -55,7 +55,7 @@ def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> floa
 
 
 @dataclass(frozen=True)
-class Difference:
+class LossDifference:
     """How far one mean loss lies from another, relative to it (below 0: it is lower), its standard error and the degrees of
     freedom of that."""
 
@@ -75,7 +75,7 @@ class Difference:
         return float(stats.t.sf(abs(self.value) / self.error, self.freedom))
 
 
-def difference(pairs: Sequence[tuple[Sample, Sample]]) -> Difference:
+def difference(pairs: Sequence[tuple[Sample, Sample]]) -> LossDifference:
     """Of the first of each pair from the second: over several pairs, each at a scale of its own, their mean by certainty. Where
     they scatter beyond their noise the error is wider by that (Birge, Phys. Rev. 40, 207, 1932)."""
     values = np.array([one.mean / other.mean - 1 for one, other in pairs])
@@ -85,7 +85,7 @@ def difference(pairs: Sequence[tuple[Sample, Sample]]) -> Difference:
     birge = max(1.0, float(np.sum(weight * (values - value) ** 2)) / max(1, len(pairs) - 1))
     shares = (weight[:, None] ** 2 * parts).ravel().tolist()
     freedom = welch_freedom(shares, [sample.freedom for pair in pairs for sample in pair])
-    return Difference(value, math.sqrt(birge / float(weight.sum())), freedom)
+    return LossDifference(value, math.sqrt(birge / float(weight.sum())), freedom)
 
 
 def seeds_needed(difference: float, sd: float, other_sd: float | None = None, *, level: float = 0.05, power: float = 0.8) -> int:

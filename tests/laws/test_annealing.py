@@ -9,8 +9,8 @@ from ladders import ANNEALED, curves
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.curves import FALLS, RISES, Curve, curves_of
+from hptransfer.laws.examination import examine, held_out_table
 from hptransfer.laws.multi_power import MultiPower
-from hptransfer.laws.study import held_out_table, study
 from hptransfer.transfer.table import read_table
 
 CURVES = Path(__file__).parents[2] / "../shared/data/mpl_loss_curves.csv"
@@ -43,7 +43,7 @@ def curve(step, lr, warmup: int = 0) -> Curve:
 @pytest.mark.parametrize("size", [25, 100, 400])
 def test_other_schedules_are_predicted(size):
     frame, hold_out = read(size, TWO)
-    found = study(frame, Annealing(draws=100), {}, None, hold_out)
+    found = examine(frame, Annealing(draws=100), {}, None, hold_out)
     assert found.held_out.mean_relative_error < 0.0025
 
 
@@ -65,7 +65,7 @@ def test_printed_coefficients_err_as_their_authors_say(size):
 @pytest.mark.parametrize("size", [25, 100, 400])
 def test_multi_power_on_its_authors_curves(size):
     frame, hold_out = read(size, AUTHORS)
-    found = study(frame, MultiPower(draws=100), {}, None, hold_out)
+    found = examine(frame, MultiPower(draws=100), {}, None, hold_out)
     table = found.table.filter("held_out")
     assert found.held_out.mean_relative_error < 0.0018
     assert by_run(table, found.fitted.predict(table)[0])["error"].mean() < 0.0018

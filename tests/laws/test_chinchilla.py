@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ladders import TRUTH, ladder, table
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
+from hptransfer.testing.ladders import TRUTH, ladder, runs
 from hptransfer.transfer.table import read_table
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
@@ -78,7 +78,7 @@ def test_compute_may_be_counted_otherwise():
 )
 def test_what_cannot_be_identified_is_refused(n, d, message):
     with pytest.raises(CheckFailed, match=message):
-        Chinchilla().fit(table(n, d))
+        Chinchilla().fit(runs(n, d))
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from ladders import ladder
 
 from hptransfer.base.errors import UsageError
 from hptransfer.laws.chinchilla import Chinchilla
@@ -12,6 +11,7 @@ from hptransfer.laws.compare import compare
 from hptransfer.laws.envelope import Envelope
 from hptransfer.laws.farseer import Farseer
 from hptransfer.laws.skaling import Skaling
+from hptransfer.testing.ladders import ladder
 from hptransfer.transfer.table import read_table
 
 STEPS = Path(__file__).parents[2] / "../shared/data/steplaw_dense.csv"

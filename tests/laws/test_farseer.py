@@ -1,10 +1,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from ladders import ladder
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.farseer import PRINTED, REFIT, Farseer, published
+from hptransfer.testing.ladders import ladder
 
 
 def world(coefficients=REFIT, noise: float = 0.0, seed: int = 0, sizes: int = 8, horizons: int = 9) -> pl.DataFrame:

@@ -1,10 +1,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from ladders import TRUTH, profiles, table
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.isoflop import IsoFlop
+from hptransfer.testing.ladders import TRUTH, profiles, runs
 
 # arXiv 2512.05620, figure 13 (digitised): tokens per parameter and final loss at the compute of 190M, 380M and 640M at 20 TPP.
 TPP = {
@@ -46,7 +46,7 @@ def test_the_papers_vertices(optimizer, mean):
     found = IsoFlop(draws=100).fit(figure_13(optimizer))
     assert found.parameters["tokens_per_parameter"].value == pytest.approx(mean, rel=0.01)
     published = [vertex for name, _, vertex in LOSSES if name == optimizer]
-    assert [ratio.value for _, _, ratio, _ in found.vertices] == pytest.approx(published, rel=0.01)
+    assert np.exp(found.arms[optimizer].ln_ratio[0]) == pytest.approx(published, rel=0.01)
 
 
 def test_the_ratio_of_two_arms_is_from_the_same_draws():
@@ -83,14 +83,14 @@ def test_a_larger_budget_is_predicted():
 def test_budgets_may_differ_by_whole_batches():
     rows = profiles(noise=1e-3)
     uneven = rows.with_columns(flops=rows["flops"] * np.random.default_rng(0).uniform(0.97, 1.03, len(rows)))
-    assert len(IsoFlop(draws=100).fit(uneven).vertices) == 4
+    assert len(IsoFlop(draws=100).fit(uneven).arms["all"].flops) == 4
 
 
 def test_a_budget_that_does_not_turn_is_left_out_and_said():
     rows = profiles(noise=1e-4)
     falling = rows.filter((rows["flops"] < 2e19) | (rows["N"] < TRUTH.best_size(3e19)))
     found = IsoFlop(draws=100).fit(falling)
-    assert len(found.vertices) == 3
+    assert len(found.arms["all"].flops) == 3
     assert any("3e+19" in note and "does not turn" in note for note in found.notes)
 
 
@@ -107,7 +107,7 @@ def test_a_budget_that_does_not_turn_is_left_out_and_said():
 def test_what_has_no_optimum_is_refused(ratio, loss, message):
     n = (1e18 / 6 / np.array(ratio)) ** 0.5
     with pytest.raises(CheckFailed, match=message):
-        IsoFlop().fit(table(n, n * ratio).with_columns(loss=pl.Series(loss)))
+        IsoFlop().fit(runs(n, n * ratio).with_columns(loss=pl.Series(loss)))
 
 
 @pytest.mark.slow

@@ -2,10 +2,11 @@
 
 import polars as pl
 import pytest
-from ladders import arms, checkpoints, curves, ladder, profiles
+from ladders import arms, checkpoints, curves
 
 from hptransfer.laws import LAWS
 from hptransfer.testing import check_law
+from hptransfer.testing.ladders import ladder, profiles
 
 TABLES = {
     "chinchilla": ladder(noise=0.002),

@@ -3,7 +3,7 @@ import pytest
 from ladders import FRONTIERS, arms
 
 from hptransfer.base.errors import CheckFailed, UsageError
-from hptransfer.laws.progress import Frontier, Progress
+from hptransfer.laws.progress import AlgorithmicProgress, Frontier
 
 OLD, NEW = (Frontier(*FRONTIERS[name]) for name in ("old", "new"))
 
@@ -15,7 +15,7 @@ def test_the_published_curves_have_their_gains(flops, gain):
 
 @pytest.mark.parametrize("floor", [1.9, None], ids=["fixed", "fitted"])
 def test_known_ladders_are_recovered(floor):
-    found = Progress(draws=100, E=floor).fit(arms())
+    found = AlgorithmicProgress(draws=100, E=floor).fit(arms())
     assert found.parameters["E"].value == pytest.approx(1.9, rel=1e-3)
     assert found.parameters["alpha_new"].value == pytest.approx(0.091, rel=0.01)
     assert found.parameters["gain_new_largest"].value == pytest.approx(OLD.gain(NEW, 1e18), rel=0.02)
@@ -26,24 +26,24 @@ def test_known_ladders_are_recovered(floor):
 def test_a_scale_free_gain_holds():
     rows = arms()
     twice = rows.filter(arm="old").with_columns(arm=np.full(6, "twice"), loss=1.9 + 36.3 * (2 * rows["flops"][:6]) ** -0.065)
-    found = Progress(draws=100, E=1.9).fit(rows.filter(arm="old").vstack(twice.select(rows.columns)))
+    found = AlgorithmicProgress(draws=100, E=1.9).fit(rows.filter(arm="old").vstack(twice.select(rows.columns)))
     assert found.parameters["gain_twice_smallest"].value == pytest.approx(2.0)
     assert "holds" in found.findings[0]
 
 
 def test_the_baseline_is_said_or_asked_for():
-    found = Progress(draws=100, E=1.9).fit(arms())
+    found = AlgorithmicProgress(draws=100, E=1.9).fit(arms())
     assert any("baseline is old" in note for note in found.notes)
-    assert "gain_old_largest" in Progress(draws=100, E=1.9, baseline="new").fit(arms()).parameters
+    assert "gain_old_largest" in AlgorithmicProgress(draws=100, E=1.9, baseline="new").fit(arms()).parameters
     with pytest.raises(UsageError, match="unknown arm as baseline 'nwe'"):
-        Progress(baseline="nwe").fit(arms())
+        AlgorithmicProgress(baseline="nwe").fit(arms())
 
 
 def test_what_cannot_be_told_is_refused():
     with pytest.raises(CheckFailed, match="3 or more sizes of an arm"):
-        Progress().fit(arms(sizes=2))
+        AlgorithmicProgress().fit(arms(sizes=2))
     with pytest.raises(UsageError, match="not below the lowest loss"):
-        Progress(E=5.0).fit(arms())
+        AlgorithmicProgress(E=5.0).fit(arms())
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_intervals_hold_four_of_five_truths():
     """Two hundred pairs of ladders; one standard error is 3 %."""
     held = np.zeros(2)
     for seed in range(200):
-        found = Progress(draws=300, E=1.9).fit(arms(noise=0.003, seed=seed)).parameters
+        found = AlgorithmicProgress(draws=300, E=1.9).fit(arms(noise=0.003, seed=seed)).parameters
         truths = {"gain_new_largest": OLD.gain(NEW, 1e18), "slope_new": 0.4}
         held += [found[name].low <= truth <= found[name].high for name, truth in truths.items()]
     assert ((held >= 148) & (held <= 174)).all(), held / 200

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ladders import ladder, table
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.skaling import Skaling
+from hptransfer.testing.ladders import ladder, runs
 from hptransfer.transfer.table import read_table
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
@@ -33,14 +33,14 @@ COUPLED = Coupled()
 
 def grid(noise: float = 0.0, seed: int = 0):
     n, d = np.meshgrid(np.geomspace(1e8, 5e9, 7), np.geomspace(1e9, 1e12, 9))
-    return table(n.ravel(), d.ravel(), noise, seed, truth=COUPLED)
+    return runs(n.ravel(), d.ravel(), noise, seed, truth=COUPLED)
 
 
 def test_a_law_without_noise_is_recovered():
     found = Skaling(draws=100).fit(grid())
     for name in ("E", "A", "B", "alpha", "beta", "k"):
         assert found.parameters[name].value == pytest.approx(getattr(COUPLED, name), rel=1e-2), name
-    far = table([5e10], [1e13], truth=COUPLED)
+    far = runs([5e10], [1e13], truth=COUPLED)
     assert found.predict(far)[0] == pytest.approx(far["loss"].to_numpy(), rel=1e-4)
 
 
@@ -69,7 +69,7 @@ def test_an_asymptote_that_the_runs_do_not_show_is_said():
     """Without one, and a sum that goes on falling."""
     low = Coupled(E=0.0)
     n, d = np.meshgrid(np.geomspace(1e8, 5e9, 5), np.geomspace(1e9, 1e11, 5))
-    rows = table(n.ravel(), d.ravel(), 0.002, truth=low)
+    rows = runs(n.ravel(), d.ravel(), 0.002, truth=low)
     assert any("E may be 0" in note for note in Skaling(draws=100).fit(rows).notes)
     assert not any("E may be 0" in note for note in Skaling(draws=100).fit(grid(noise=0.0005)).notes)
 
@@ -94,7 +94,7 @@ def test_intervals_hold_most_truths():
     """Of two hundred grids; one standard error is 3 %."""
     held = dict.fromkeys(("k", "E", "a", "loss"), 0)
     truths = {"k": COUPLED.k, "E": COUPLED.E, "a": COUPLED.beta / (COUPLED.alpha + COUPLED.beta)}
-    far = table([5e10], [1e13], truth=COUPLED)
+    far = runs([5e10], [1e13], truth=COUPLED)
     for seed in range(200):
         found = Skaling(draws=200).fit(grid(noise=0.002, seed=seed))
         low, high = np.quantile(found.predict(far)[1:, 0], [0.1, 0.9])

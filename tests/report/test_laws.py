@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 import pytest
-from ladders import TRUTH, arms, checkpoints, curves, ladder, profiles
+from ladders import arms, checkpoints, curves
 from laws.test_members import TABLES
 from report.pages import Elements
 from report.test_browser import Opened
@@ -23,15 +23,16 @@ from hptransfer.laws import LAWS
 from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import D, N
+from hptransfer.laws.examination import Examination, examine
 from hptransfer.laws.isoflop import IsoFlop
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.plot import Along, Plot
-from hptransfer.laws.progress import Progress
-from hptransfer.laws.study import Study, study
+from hptransfer.laws.progress import AlgorithmicProgress
 from hptransfer.laws.t2 import TrainToTest
 from hptransfer.report import render
 from hptransfer.report.document import Document
 from hptransfer.report.laws import law_page
+from hptransfer.testing.ladders import TRUTH, ladder, profiles
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
-def page(found: Study, budgets: tuple[float, ...] = ()) -> tuple[Document, dict[str, list[dict[str, Any]]]]:
+def page(found: Examination, budgets: tuple[float, ...] = ()) -> tuple[Document, dict[str, list[dict[str, Any]]]]:
     """The page, and the marks of its charts."""
     document, frames = law_page("runs.csv", found, budgets)
     for figure in document.figures:
@@ -60,7 +61,7 @@ def two_arms(other: str = "muon") -> pl.DataFrame:
 
 
 def test_a_law_of_sizes_has_its_parameters_its_optima_and_its_errors():
-    found = study(ladder(noise=1e-3), Chinchilla(draws=100), {}, hold_out="N > 1.5e9")
+    found = examine(ladder(noise=1e-3), Chinchilla(draws=100), {}, hold_out="N > 1.5e9")
     document, charts = page(found, (1e21, 1e24))
     assert [row[0] for row in document.overview.rows] == ["E", "A", "B", "alpha", "beta", "a", "b"]
     table = next(table for section in document.sections if section.anchor == "optimum" for table in section.tables)
@@ -77,7 +78,7 @@ def test_a_law_of_sizes_has_its_parameters_its_optima_and_its_errors():
 
 def test_what_the_fit_has_seen_is_not_drawn_as_held_out():
     """Where nobody says what is held out the largest size is predicted by another fit, which is that of the errors alone."""
-    found = study(ladder(noise=1e-3), Chinchilla(draws=100), {})
+    found = examine(ladder(noise=1e-3), Chinchilla(draws=100), {})
     document, charts = page(found)
     assert not looks(charts["loss-against-tokens"], "hollow") and len(looks(charts["loss-against-tokens"], "point")) == 30
     assert "30 rows are fitted." in document.lead[1]
@@ -85,19 +86,19 @@ def test_what_the_fit_has_seen_is_not_drawn_as_held_out():
     assert len(held) == 5 and {row["N"] for row in held} == {max(row["N"] for row in charts["errors"] if "N" in row)}
     blind = Chinchilla(draws=100).fit(found.table.filter(~pl.col("held_out"))).predict(found.table.filter("held_out"))
     assert sorted(row["predicted"] for row in held) == pytest.approx(sorted(blind[0]), rel=1e-4)
-    asked = study(ladder(noise=1e-3), Chinchilla(draws=100), {}, hold_out="N > 1.5e9")
+    asked = examine(ladder(noise=1e-3), Chinchilla(draws=100), {}, hold_out="N > 1.5e9")
     assert len(looks(page(asked)[1]["loss-against-tokens"], "hollow")) == 5
 
 
 def test_of_many_sizes_some_are_drawn():
-    charts = page(study(ladder(sizes=20), Chinchilla(draws=100), {}))[1]
+    charts = page(examine(ladder(sizes=20), Chinchilla(draws=100), {}))[1]
     assert len({row["series"] for row in charts["loss-against-tokens"]}) == 6
     sizes = {row["series"]: row["N"] for row in looks(charts["loss-against-tokens"], "point")}
     assert min(sizes.values()) == pytest.approx(10**7.7, rel=1e-4) and max(sizes.values()) == pytest.approx(10**9.3, rel=1e-4)
 
 
 def test_isoflop_shows_losses_relative_losses_and_the_best_ratio():
-    found = study(two_arms(), IsoFlop(draws=100), {})
+    found = examine(two_arms(), IsoFlop(draws=100), {})
     document, charts = page(found)
     for name, y in (("profiles", "loss"), ("relative-profiles", "above")):
         assert len({row["series"] for row in charts[name]}) == 8  # of two arms, four budgets each
@@ -116,7 +117,7 @@ def test_isoflop_shows_losses_relative_losses_and_the_best_ratio():
 
 
 def test_a_budget_that_is_held_out_has_runs_and_no_parabola():
-    charts = page(study(two_arms(), IsoFlop(draws=100), {}, hold_out="flops > 2e19"))[1]
+    charts = page(examine(two_arms(), IsoFlop(draws=100), {}, hold_out="flops > 2e19"))[1]
     assert len(looks(charts["profiles"], "hollow")) == 14
     assert not looks(charts["relative-profiles"], "hollow")
     assert len({row["series"] for row in looks(charts["profiles"], "line")}) == 6
@@ -126,7 +127,7 @@ def test_optima_without_losses_have_a_page():
     rows = pl.DataFrame(
         [(1e18, 1.1e8, 1.2e9), (3e18, 2e8, 2.3e9), (1e19, 3.8e8, 3.8e9)], schema=["flops", "N", "D"], orient="row"
     )
-    document, charts = page(study(rows.with_row_index("row"), IsoFlop(draws=100), {}))
+    document, charts = page(examine(rows.with_row_index("row"), IsoFlop(draws=100), {}))
     assert {*charts} == {"best-ratio", "optimum"}
     assert any("no losses" in verdict.text for verdict in document.verdicts)
 
@@ -139,7 +140,7 @@ def test_the_largest_budget_is_held_out_as_one():
 
 
 def test_names_of_arms_stay_text(tmp_path: Path):
-    document, _ = law_page("<b>.csv", study(two_arms(HOSTILE), IsoFlop(draws=100), {}))
+    document, _ = law_page("<b>.csv", examine(two_arms(HOSTILE), IsoFlop(draws=100), {}))
     html = render.html(document)
     assert HOSTILE not in html and HOSTILE in Elements(html).words
     assert not [tag for tag, _ in Elements(html).found if tag in ("img", "b") and "onerror" in str(tag)]
@@ -183,12 +184,12 @@ class ShownConstant(Constant):
 
 
 def test_a_law_from_outside_has_its_errors_shown():
-    document, charts = page(study(ladder(), Constant(draws=100), {}))
+    document, charts = page(examine(ladder(), Constant(draws=100), {}))
     assert {*charts} == {"errors"} and len(charts["errors"]) == 31
     assert {row["look"] for row in charts["errors"]} == {"dot", "reference"}
     assert max(row["error"] for row in charts["errors"] if "N" in row) > 1 > 0 > min(row["error"] for row in charts["errors"])
     assert document.verdicts[0].text == "It is constant."
-    assert [figure.name for figure in page(study(ladder(), ShownConstant(draws=100), {}))[0].figures] == ["mine", "errors"]
+    assert [figure.name for figure in page(examine(ladder(), ShownConstant(draws=100), {}))[0].figures] == ["mine", "errors"]
 
 
 FIGURES = {
@@ -203,20 +204,20 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_law_shows_what_it_is(name: str) -> None:
-    charts = page(study(TABLES[name], LAWS.get(name)(draws=100), {}))[1]
+    charts = page(examine(TABLES[name], LAWS.get(name)(draws=100), {}))[1]
     assert {*charts} == FIGURES[name]
     assert all(rows for rows in charts.values())
 
 
 def test_schedules_that_the_fit_has_not_seen_are_dashed() -> None:
-    charts = page(study(curves(), Annealing(draws=100), {}, hold_out="run <> 'cosine' and run <> 'constant'"))[1]
+    charts = page(examine(curves(), Annealing(draws=100), {}, hold_out="run <> 'cosine' and run <> 'constant'"))[1]
     drawn = {look: {row["series"] for row in looks(charts["loss-against-step"], look)} for look in ("line", "dashed", "faint")}
     assert drawn["line"] == {"cosine", "constant"} and drawn["dashed"] and not drawn["line"] & drawn["dashed"]
     assert drawn["faint"] == drawn["line"] | drawn["dashed"] == {row["series"] for row in charts["learning-rate"]}
 
 
 def test_gains_are_over_the_baseline() -> None:
-    gains = page(study(arms(), Progress(draws=100, E=1.9), {}))[1]["gain"]
+    gains = page(examine(arms(), AlgorithmicProgress(draws=100, E=1.9), {}))[1]["gain"]
     assert {row["series"] for row in gains if "series" in row} == {"new"}
     solid, beyond = (looks(gains, look) for look in ("line", "dashed"))
     assert solid[0]["gain"] < solid[-1]["gain"] < beyond[-1]["gain"]
@@ -224,7 +225,7 @@ def test_gains_are_over_the_baseline() -> None:
 
 
 def test_more_served_tokens_buy_samples() -> None:
-    rows = page(study(checkpoints(1), TrainToTest(draws=100), {}))[1]["budgets"]
+    rows = page(examine(checkpoints(1), TrainToTest(draws=100), {}))[1]["budgets"]
     samples = [row["count"] for row in looks(rows, "line") if row["series"] == "samples"]
     assert samples[-1] > samples[0] >= 1
 

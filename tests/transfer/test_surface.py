@@ -18,7 +18,7 @@ from hptransfer.transfer import group
 from hptransfer.transfer.forecast import fit_sweep, fit_sweeps
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses, in_width
-from hptransfer.transfer.law import SCATTERS, WANDERS, Law, Line, Measured, fit_law, fit_line
+from hptransfer.transfer.law import SCATTERS, WANDERS, DriftLaw, Line, Measured, fit_law, fit_line
 from hptransfer.transfer.runs import Runs
 from hptransfer.transfer.siblings import Siblings, siblings
 from hptransfer.transfer.surface import fit_surface
@@ -147,7 +147,7 @@ def test_single_width_ratio_is_the_majority_and_the_better_of_equals() -> None:
         assert Group("muon", tuple(records)).frozen == {"embedding_lr_ratio": ratio}
 
 
-def law(optimum: Array, sd: float, rules: Sequence[Hypothesis], target: float = 3.0, sizes: Array | None = None) -> Law:
+def law(optimum: Array, sd: float, rules: Sequence[Hypothesis], target: float = 3.0, sizes: Array | None = None) -> DriftLaw:
     """Optima (cells, 1) at widths 1, 2, 4, ... with independent errors; the target in doublings."""
     x = math.log(2) * np.arange(len(optimum))[:, None]
     measured = Measured(optimum, sd**2 * np.eye(optimum.size))
@@ -210,7 +210,7 @@ def test_a_scale_that_never_varied_is_known_from_its_prior_only() -> None:
     x = np.column_stack([math.log(2) * np.arange(3.0), np.zeros(3)])
     measured = Measured(np.zeros((3, 1)), 1e-4 * np.eye(3))
 
-    def predicted(spread: float) -> Law:
+    def predicted(spread: float) -> DriftLaw:
         target, rng = np.array([2.0, 4.0]) * math.log(2), np.random.default_rng(0)
         return fit_law(x, measured, target, [[MUP, [Hypothesis("sqrt", 0.5, spread, "")]]], draws=4000, rng=rng)
 

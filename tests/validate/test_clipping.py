@@ -18,7 +18,7 @@ from hptransfer.trainers.ours.points import resolve
 from hptransfer.validate.clipping import Clipping, Helps, clipping, finding
 from hptransfer.validate.protocol import at_searched_scales
 from hptransfer.validate.results import Results, load_results
-from hptransfer.validate.significance import Difference, Sample, difference
+from hptransfer.validate.significance import LossDifference, Sample, difference
 from hptransfer.validate.standing import protocols
 from hptransfer.validate.summary import summarize
 
@@ -190,7 +190,7 @@ def test_the_page_has_a_section_and_the_summary_its_numbers(searched: Results) -
     ],
 )
 def test_what_a_difference_says(value: float, error: float, expected: Helps) -> None:
-    assert finding(Difference(value, error, 12), noise=0.002, level=0.05 / 3) == expected
+    assert finding(LossDifference(value, error, 12), noise=0.002, level=0.05 / 3) == expected
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3])

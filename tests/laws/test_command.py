@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from hptransfer import cli
+from hptransfer.cli import perform
+from hptransfer.testing.ladders import TRUTH, ladder
+
+
+@pytest.fixture
+def table(tmp_path) -> str:
+    path = tmp_path / "ladder.csv"
+    ladder(noise=0.001).rename({"N": "params"}).drop("row", "arm", "D").write_csv(path)
+    return str(path)
+
+
+SCALE = ("--scale", "N=params,D=flops/(6*params)", "--option", "draws=100")
+
+
+def test_a_fit_says_what_the_contract_has(table, capsys):
+    assert perform("laws", ["fit", "chinchilla", "--table", table, *SCALE, "--json", "--flops", "1e22"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"law", "parameters", "optimal", "held_out", "points", "notes"} == {*found}
+    assert found["parameters"]["alpha"]["low"] <= TRUTH.alpha <= found["parameters"]["alpha"]["high"]
+    (best,) = found["optimal"]
+    assert best["N"] == pytest.approx(TRUTH.best_size(1e22), rel=0.1)
+    assert best["D"] / best["N"] == pytest.approx(best["tokens_per_parameter"])
+    assert found["held_out"]["rows"] > 0
+
+
+def test_a_place_is_predicted(table, capsys):
+    perform("laws", ["predict", "chinchilla", "--table", table, *SCALE, "--at", "N=1e9,D=2e10", "--json"])
+    (one,) = json.loads(capsys.readouterr().out)["predicted"]
+    assert one["loss"]["value"] == pytest.approx(TRUTH.loss(1e9, 2e10), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["fit"], "needs the name of a law"),
+        (["fit", "chinchila"], "did you mean 'chinchilla'?"),
+        (["fit", "chinchilla", "--option", "E=["], "--option 'E=[': the value is not YAML"),
+        (["fit", "chinchilla", "--option", "E"], "--option 'E' is not of the form"),
+        (["fit", "chinchilla", "--option", "estimatr=huber"], "did you mean 'estimator'?"),
+        (["fit", "chinchilla", "--flops", "many"], "--flops: 'many' is no positive number"),
+        (["compare", "chinchilla"], "compare takes two laws or more"),
+        (["sensitivity", "progress"], "sensitivity is of laws of N and D"),
+        (["fit", "chinchilla", "--hold-out", "params > 1e12"], "holds for no row"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_mistake_is_one_line(table, capsys, argv, says):
+    scale = [] if argv[0] in ("compare", "sensitivity") else ["--scale", "N=params,D=flops/(6*params)"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["laws", *argv, "--table", table, *scale])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert len(lines) == 1
+    assert says in lines[0]
