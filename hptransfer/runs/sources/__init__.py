@@ -1,0 +1,1 @@
+"""Runs that were trained elsewhere: any table, tracker or storage, in one normal form."""
