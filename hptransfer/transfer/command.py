@@ -23,7 +23,7 @@ from hptransfer.runs.point import Number
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
-from hptransfer.transfer.decision import predict_group
+from hptransfer.transfer.decision import optima_alone, predict_group
 from hptransfer.transfer.group import Group, heard_by, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path, is_prediction_file, write_prediction
 from hptransfer.transfer.table import Columns
@@ -48,6 +48,7 @@ def main(args: argparse.Namespace) -> int:
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
     others = heard_by([question.group for question in questions], questions[0].target) if args.table else {}
     predictions: dict[str, Prediction] = {}
+    alone: dict[str, Prediction] = {}  # of groups whose prediction is refused
     written: dict[str, str] = {}
     for question in questions:
         name = question.group.name
@@ -63,21 +64,27 @@ def main(args: argparse.Namespace) -> int:
             )
         except Refused as error:
             refused[name] = error.refusal
+            if question.target and (known := optima_alone(question.group)):
+                alone[name] = known
         if question.file and name in predictions:
             written[name] = str(write_prediction(predictions[name], question.file))
         elif question.file:
             _forget(question.file)  # an earlier prediction must not pass for this one
-    for name, prediction in predictions.items():
-        where = f" at {cell_words(prediction.point.scales)}" if prediction.job else ""
-        cli.table(f"{name}: prediction{where}", ("what", "value", "80 % interval", "note"), _rows(prediction))
+    for name, prediction in (predictions | alone).items():
+        what = f"prediction at {cell_words(prediction.point.scales)}" if prediction.job else "optima"
+        cli.table(f"{name}: {what}", ("what", "value", "80 % interval", "note"), _rows(prediction))
     for reason in refused.values():
         cli.console.print(f"refused: {reason.text}")
     files = list(written.values())
     if args.report:
-        outcomes = [Swept(one.group, predictions.get(one.group.name), refused.get(one.group.name)) for one in questions]
+        told = predictions | alone
+        outcomes = [Swept(one.group, told.get(one.group.name), refused.get(one.group.name)) for one in questions]
         files += write_page(Path(args.report), "sweeps.md", *predicted(str(args.table), outcomes))
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
-    reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
+    reasons: dict[str, dict[str, Any]] = {}
+    for name, reason in refused.items():
+        optima = [optimum.model_dump(mode="json") for optimum in alone[name].optima] if name in alone else []
+        reasons[name] = {**reason.model_dump(mode="json"), "text": reason.text, "optima": optima}
     cli.finish(
         args,
         {"predictions": objects, "refused": reasons},
@@ -113,7 +120,7 @@ def _from_table(args: argparse.Namespace) -> list[Question]:
 
 def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
     """The target's scales, in the columns' own terms."""
-    text = args.at or (f"width={args.width}" if args.width else "")
+    text = args.at or ("" if args.width is None else f"width={args.width}")
     return table_target(columns, _scales(text)) if text else None
 
 

@@ -24,6 +24,7 @@ from hptransfer.transfer.law import DriftLaw
 from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, RuleWeight
 from hptransfer.transfer.siblings import Siblings
 from hptransfer.transfer.simple import RULES
+from hptransfer.transfer.target import bare_job
 
 GRID = 1.5  # steps of a sweep's grid: what is no wider is no gap in it, and runs in between were never meant
 BEST_RUNS = 3  # at least so many give the value of a hyperparameter that the surface does not
@@ -83,6 +84,15 @@ def predict_group(
     )
 
 
+def optima_alone(group: Group) -> Prediction | None:
+    """What the runs of a group still say where its prediction is refused: the optima of their cells, and how they drift. None
+    where it is an optimum that is refused."""
+    try:
+        return predict_group(group, None, bare_job)
+    except Refused:
+        return None
+
+
 def _budget(group: Group, scales: Sequence[str]) -> dict[str, int]:
     """How many runs there are in each cell, the smallest first."""
     cells = np.column_stack([group.runs.column(name) for name in scales])
@@ -125,8 +135,7 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
 
 
 def _drifts(fitted: GroupFit, law: DriftLaw | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
-    """Of every fitted hyperparameter with every scale that varies among the runs, or to the target; of the LR with the first
-    scale always."""
+    """Of every fitted hyperparameter with every scale that varies among the runs, or to the target."""
     line, expected = fitted.line(draws=draws, seed=seed), fitted.expected(target)
     lacking = {scale: f"one {scale} shows no drift" for scale in fitted.scales}
     lacking |= {fitted.scales[dial.scale]: f"not known apart from {_partners(fitted, dial)}" for dial in fitted.dials}
@@ -136,11 +145,11 @@ def _drifts(fitted: GroupFit, law: DriftLaw | None, target: Job | None, draws: i
             theory, slope = _theory(name, scale, target), float(line.exponent[s, k])
             known: dict[str, Any] = {"hyperparameter": name, "scale": scale, "theory": theory}
             shown = not math.isnan(slope)
-            if not shown and law is None and (k, s) != (0, 0):
+            if not shown and law is None:
                 continue
             low, high = (float(line.low[s, k]), float(line.high[s, k])) if shown else (None, None)
             rules = _rules(expected[k][s], law.weights[k][s], low, high) if law else ()
-            used = float(law.exponent[s, k]) if law else slope if shown else 0.0
+            used = float(law.exponent[s, k]) if law else slope
             reason = _reason(rules, theory, low, high, lacking[scale])
             fit = slope if shown else None
             found.append(Drift(**known, fitted=fit, low=low, high=high, used=used, reason=reason, rules=rules))
@@ -186,7 +195,7 @@ def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None
     """Why that exponent is used: the likeliest rules, and what the runs say of theory's; ``lacking``: why they say nothing where
     there is no interval."""
     if not rules:
-        return "line through the optima alone" if low is not None else lacking
+        return "line through the optima alone"
     words = ", ".join(f"{rule.name} {rule.weight:.0%}" for rule in rules[:2])
     if low is None or high is None:
         return f"{words}; {lacking}"
@@ -268,9 +277,8 @@ def _hold_out(fitted: GroupFit, draws: int, seed: int) -> HoldOut | None:
     part = fitted.take(smaller)
     law, own, middle = part.law(held.job, draws=draws, seed=seed), fitted.fit.optimum[-1], fitted.fit.middle
     name, regret = fitted.hyperparameters[0], float(middle.regret(law.value - own))
-    simple = {}
-    if part.fit and len(smaller) > 1:
-        simple = {rule: float(middle.regret(of(part.fit.sweep, fitted.x[-1]) - own)) for rule, of in RULES.items()}
+    assert part.fit is not None
+    simple = {rule: float(middle.regret(of(part.fit.sweep, fitted.x[-1]) - own)) for rule, of in RULES.items()}
     best = min(simple, key=lambda rule: simple[rule], default=None)
     return HoldOut(
         scales={name: held.point[name] for name in fitted.scales},
