@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Number, Point
@@ -77,8 +77,12 @@ def _scales(group: Group, points: Sequence[Point], target: Job | None) -> Check:
 
 def one_cell(scales: Sequence[str], point: Point) -> Check:
     """The check that fails for a target where all runs are in one cell."""
-    only = cell_words({name: point[name] for name in scales})
-    return Check(name="scales", ok=False, detail=f"one cell, {only}, shows no drift; add runs at a second one", required=True)
+    return Check(name="scales", ok=False, detail=one_cell_words({name: point[name] for name in scales}), required=True)
+
+
+def one_cell_words(scales: Mapping[str, Number]) -> str:
+    """What is said where all runs are in one cell."""
+    return f"one cell, {cell_words(scales)}, shows no drift; add runs at a second one"
 
 
 def _same(name: str, jobs: Sequence[Job], target: Job | None) -> Check:

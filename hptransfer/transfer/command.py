@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
         args,
         {"predictions": objects, "refused": reasons},
         written=files,
-        next_command=None if args.table or not predictions else _next_command(args, predictions),
+        next_command=_next_command(args, list(predictions), written),
     )
     failed = any(not check.ok for prediction in predictions.values() for check in prediction.checks)
     return 1 if refused or failed else 0
@@ -191,11 +192,18 @@ def _forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
+def _next_command(args: argparse.Namespace, names: Sequence[str], written: Mapping[str, str]) -> str | None:
+    """What comes next, with the file that was written where it is not looked for by itself."""
+    file = shlex.quote(*written.values()) if args.output and written else ""
+    if args.table:
+        return command("export", f"--prediction {file}") if file else None
+    if not names:
+        return None
     asked = {name: value for name, value in _asked(args).items() if name != "width"}
     beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
     width = f"--width {_asked(args)['width']}" if "width" in _asked(args) else ""
-    return command("validate", cli.selection(args), arm_options(names), width, beyond)
+    given = f"--predictions {file}" if file else ""
+    return command("validate", cli.selection(args), arm_options(names), width, beyond, given)
 
 
 def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
