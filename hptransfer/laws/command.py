@@ -27,8 +27,8 @@ from hptransfer.laws.ladder import best_runs, ladder
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
 from hptransfer.laws.series import curve_of, curve_pairs
-from hptransfer.runs.sources.rows import read_rows
 from hptransfer.runs import Store
+from hptransfer.runs.sources.rows import read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
 

@@ -18,9 +18,9 @@ from hptransfer.base.refusals import Refused
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import Members, Resolve
 from hptransfer.runs.point import Job, Number, Point
-from hptransfer.transfer.group import Group, group_of_arm, too_few_runs
 from hptransfer.runs.sources.columns import Columns
 from hptransfer.runs.sources.names import meaning
+from hptransfer.transfer.group import Group, group_of_arm, too_few_runs
 
 
 def arm_group(name: str, found: Members, cells: Sequence[Mapping[str, Number]], words: str) -> Group:

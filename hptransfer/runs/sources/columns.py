@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,9 @@ def listed(frame: pl.DataFrame, text: str | None) -> tuple[str, ...] | None:
 
 
 def find_columns(frame: pl.DataFrame, roles: Mapping[Role, str], asked: Asked) -> Columns:
-    """The columns that are asked for, and those of usual names for what is not. Raises UsageError, with the candidates, for a name
+    """The columns that are asked for, and those of usual names for what is not. Raises UsageError, with candidates, for a name
     that no column has, and where several could be meant."""
+    _check_long(frame)
     scale = asked.scale if asked.scale is not None else (_scale(frame),)
     hp = asked.hp if asked.hp is not None else (_only(frame, "lr", "--hp"),)
     loss = asked.loss
@@ -64,6 +66,16 @@ def find_columns(frame: pl.DataFrame, roles: Mapping[Role, str], asked: Asked) -
     if twice := [name for place, name in enumerate(found.named) if name in (*found.named[:place], found.loss)]:
         raise UsageError(f"column {twice[0]!r} cannot be two things at once: group, scale, hyperparameter and loss are apart")
     return found
+
+
+def _check_long(frame: pl.DataFrame) -> None:
+    """Raises UsageError where columns are the values of a scale, and cells the losses."""
+    values = [name for name in names_of(frame) if re.fullmatch(r"\D{0,8}?[=_]?\d[\d,.]*[kMB]?", name)]
+    if len(values) > 1 and len(values) >= len(names_of(frame)) - 2:
+        rows = "width, lr, loss"
+        raise UsageError(
+            f"columns {', '.join(values[:4])} are values of a scale: make the table long, one row for each run ({rows})"
+        )
 
 
 def names_of(frame: pl.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ import polars as pl
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.columns import Asked, Columns, find_columns, names_of
 from hptransfer.runs.sources.maxima import as_loss
-from hptransfer.runs.sources.mixtures import mixtures
+from hptransfer.runs.sources.mixtures import IDENTITY, MOVES, mixtures
 from hptransfer.runs.sources.names import meaning, unit
 from hptransfer.runs.sources.rows import Rows, numbers, wrong_cell
 from hptransfer.runs.sources.source import ROW
@@ -94,17 +94,7 @@ def _last_steps(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[s
 
 
 def _is_setting(name: str) -> bool:
-    return meaning(name) in (
-        "batch",
-        "tokens",
-        "optimizer",
-        "schedule",
-        "corpus",
-        "depth",
-        "parameters",
-        "family",
-        "weight_decay",
-    )
+    return meaning(name) in (*IDENTITY, *MOVES, "lr", "weight_decay") and meaning(name) != "step"
 
 
 def _finished(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
@@ -144,8 +134,8 @@ def _states(rows: Rows, frame: pl.DataFrame, columns: Columns) -> tuple[str, pl.
             row = int((words == strange[0]).arg_max() or 0)
             kept = next(word for word, state in known.items() if state)
             raise UsageError(
-                f"{rows.place} row {frame[ROW][row]}: {name} {strange[0]!r} is no state that is known; keep the finished runs with "
-                f'--where "\\"{name}\\" = \'{kept}\'"'
+                f"{rows.place} row {frame[ROW][row]}: {name} {strange[0]!r} is no state that is known; keep the finished runs, "
+                f'as with --where \'"{name}" = "{kept}"\''
             )
         return name, words.replace_strict(known, default="finished", return_dtype=pl.String).fill_null("finished")
     return None
@@ -191,9 +181,7 @@ def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str
                     f"{rows.place}: {run} {name!r} has {most} rows with other losses and no column tells its steps: keep the "
                     "last of each run, or name the steps' column step"
                 )
-            notes.append(
-                f"{run}: {copies['len'].sum():,} rows have a run's name and another loss; they count as runs of their own"
-            )
+            notes.append(f"{run}: {copies['len'].sum():,} rows share a run's name and differ in loss; each counts as a run")
     return once
 
 
@@ -238,8 +226,8 @@ def _check_logarithms(frame: pl.DataFrame, name: str, values: np.ndarray, notes:
     if meaning(name) == "lr" and len(own) and own.min() > 0:
         low, high = (math.exp(min(end * unit(name), 700.0)) for end in (own.min(), own.max()))
         raise UsageError(
-            f"{name} {own.min():g} to {own.max():g}: as logarithms these are learning rates of {low:.4g} to {high:.4g}; if they are "
-            f"learning rates themselves, as of a LayerNorm, rename the column (lr_{name.removesuffix('_lr')})"
+            f"{name} {own.min():g} to {own.max():g}: as logarithms these are learning rates of {low:.4g} to {high:.4g}; if they "
+            f"are learning rates themselves, as of a LayerNorm, rename the column (lr_{name.removesuffix('_lr')})"
         )
     if name.split(".")[-1].split("/")[-1].startswith("log_") and len(own):
         low, high = 10.0 ** own.min(), 10.0 ** own.max()
@@ -266,14 +254,14 @@ def _say_coupled(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> Non
     """Weight decays of torch's size are said to be coupled: what is predicted is in the same meaning."""
     for name in columns.hp:
         if meaning(name) == "weight_decay" and "independent" not in name and "coupled" not in name and not unit(name):
-            values = frame[name].drop_nulls()
-            if len(values) and float(values.median()) >= COUPLED:  # type: ignore[arg-type]
+            values = frame[name].drop_nulls().to_numpy()
+            if len(values) and np.median(values) >= COUPLED:
                 notes.append(
-                    f"{name}: {len(values):,} values, {values.min():g} to {values.max():g}, are of the size of torch's coupled weight "
-                    "decay (lr * weight_decay a step); what is predicted is coupled too"
+                    f"{name}: {len(values):,} values, {values.min():g} to {values.max():g}, are of the size of torch's coupled "
+                    "weight decay (a step takes lr * weight_decay); what is predicted is coupled too"
                 )
 
 
 def _span(values: pl.Series) -> str:
-    low, high = values.min(), values.max()
+    low, high = values.to_numpy().min(), values.to_numpy().max()
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

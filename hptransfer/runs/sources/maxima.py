@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -19,25 +21,23 @@ def as_loss(frame: pl.DataFrame, columns: Columns, maximize: bool | None, notes:
     """The frame with a loss that is positive, or null where a run diverged. Raises UsageError for a cell that cannot be one, and
     where the values have a highest inside, which ``maximize`` must say."""
     name = str(columns.loss)
-    frame = _without_words(frame, name, notes)
+    frame = _without_words(frame, name)
     values = numbers(frame, name)
     finite = np.isfinite(values)
+    if not finite.any():
+        raise UsageError(f"{name}: no row has a finite value")
     if lost := int((~finite).sum()):
-        if lost == len(values):
-            raise UsageError(f"{name}: no row has a finite value")
         notes.append(f"{name}: {lost:,} runs without a finite value are taken as diverged")
     if maximize:
         values = _turned(frame, name, values, finite)
     elif maximize is None and (is_maximised(name) or _has_hills(frame, columns, values)):
-        raise UsageError(
-            f"{name}: the highest is the best, by its name or its values: say --maximize, or name the loss with --loss"
-        )
+        raise UsageError(f"{name}: by its name or values the highest is the best; say --maximize, or name a loss with --loss")
     if (wrong := finite & (values <= 0)).any():
         raise wrong_cell(frame, name, int(wrong.argmax()), "is not a positive loss; --maximize if the highest is the best")
     return frame.with_columns(pl.Series(name, np.where(finite, values, np.nan)).fill_nan(None))
 
 
-def _without_words(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
+def _without_words(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     """Words such as diverged as what they say."""
     if frame[name].dtype != pl.String:
         return frame
@@ -67,7 +67,7 @@ def _has_hills(frame: pl.DataFrame, columns: Columns, values: Array) -> bool:
     cell, x, y = cell[order], x[used][order], values[used][order]
     starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1], True])
     hills = judged = 0
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts.tolist()):
         if len(np.unique(x[start:end])) >= FEWEST:
             judged += 1
             curvature = np.polyfit(x[start:end] - x[start], y[start:end], 2)[0]

@@ -29,11 +29,11 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
         what, points = meaning(name), int((at_point[name] > 1).sum())
         if what in IDENTITY and (groups[name] > 1).any():
             mixed.append(name)
-            values = frame[name].unique(maintain_order=True).to_list()
-            notes.append(f"{name}: {_values(values)} in one group; --group '{name}' tells them apart, --where keeps one")
+            values = _values(frame[name].unique(maintain_order=True).to_list())
+            notes.append(f"{name}: {values} in one group; --group '{name}' tells them apart, --where keeps one")
         elif points and _recurs(frame, name, point):
-            counted = f"{len(frame):,} runs, {points:,} settings"
-            words = f"{name}: differs ({_values(frame[name].unique(maintain_order=True).to_list())}) at equal {', '.join(point)} ({counted})"
+            values = _values(frame[name].unique(maintain_order=True).to_list())
+            words = f"{name}: differs ({values}) at equal {', '.join(point)} ({points:,} settings of {len(frame):,} runs)"
             if what in MOVES:
                 mixed.append(name)
                 notes.append(f"{words}; --scale or --hp names it, --where keeps one")

@@ -53,8 +53,7 @@ LOSSES = (
 )
 # Of which the highest is the best.
 MAXIMISED = re.compile(
-    r"(?:.*_)?(?:acc|accuracy|score|reward|f1|bleu|rouge|auc|auroc|exact_match|mmlu|hellaswag|neg_loss|negative_loss)"
-    r"(?:_.*)?|(?:neg|negative|minus)_.*loss"
+    r"(?:.*_)?(?:acc|accuracy|score|reward|f1|bleu|rouge|auc|auroc|exact_match|mmlu|hellaswag)(?:_.*)?|(?:neg|negative|minus)_.*loss"
 )
 # What is measured or only tells runs apart: it differs between runs that are alike.
 RESULTS = re.compile(

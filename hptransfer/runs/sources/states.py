@@ -22,6 +22,4 @@ NO_LOSS = ("diverged", "divergence", "exploded", "blew up", "unstable", "div", "
 
 def state_of(word: str) -> State | None:
     """The state that a word tells; None for one that is not known."""
-    return _STATES.get(
-        word.strip().lower().replace(" ", "_").replace("-", "_").removeprefix("trialstate.").removeprefix("state.")
-    )
+    return _STATES.get(word.strip().lower().replace(" ", "_").replace("-", "_").removeprefix("trialstate."))
