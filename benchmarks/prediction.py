@@ -37,9 +37,9 @@ from hptransfer.testing.worlds import KINDS, World, draw
 from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import heard_by
-from hptransfer.runs.sources.columns import Asked
+from hptransfer.runs.sources.meanings import Asked
 from hptransfer.runs.sources.intake import intake
-from hptransfer.runs.sources.rows import Rows, read_rows
+from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.transfer.table import groups_of
 from hptransfer.transfer.target import bare_job, table_target
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from hptransfer.runs.sources.columns import Asked, Columns, listed
+from hptransfer.runs.sources.meanings import Asked, Columns, listed
 from hptransfer.runs.sources.intake import Intake, intake
-from hptransfer.runs.sources.rows import Rows, Table, read_rows
+from hptransfer.runs.sources.reading import Rows, Table, read_rows
 
 
 def rows_of(args: argparse.Namespace, table: Table) -> Rows:

@@ -13,8 +13,8 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.intervals import Array
-from hptransfer.runs.sources.columns import names_of
-from hptransfer.runs.sources.rows import numbers, require_column, sql_column, wrong_cell
+from hptransfer.runs.sources.meanings import names_of
+from hptransfer.runs.sources.reading import numbers, require_column, sql_column, wrong_cell
 from hptransfer.runs.sources.source import ROW
 
 if TYPE_CHECKING:

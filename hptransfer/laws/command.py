@@ -28,7 +28,7 @@ from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
 from hptransfer.laws.series import curve_of, curve_pairs
 from hptransfer.runs import Store
-from hptransfer.runs.sources.rows import read_rows
+from hptransfer.runs.sources.reading import read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
 

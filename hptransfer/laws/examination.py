@@ -16,7 +16,7 @@ from hptransfer.base.intervals import Array, Interval, ends_of_each
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import law_table, training_flops
 from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval
-from hptransfer.runs.sources.rows import condition
+from hptransfer.runs.sources.reading import condition
 from hptransfer.runs.sources.source import ROW
 
 SWEPT = 5  # runs of one size and horizon; more are a sweep

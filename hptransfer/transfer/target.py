@@ -18,7 +18,7 @@ from hptransfer.base.refusals import Refused
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import Members, Resolve
 from hptransfer.runs.point import Job, Number, Point
-from hptransfer.runs.sources.columns import Columns
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.names import meaning
 from hptransfer.transfer.group import Group, group_of_arm, too_few_runs
 

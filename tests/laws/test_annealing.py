@@ -11,7 +11,7 @@ from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.curves import FALLS, RISES, Curve, curves_of
 from hptransfer.laws.examination import examine, held_out_table
 from hptransfer.laws.multi_power import MultiPower
-from hptransfer.runs.sources.rows import read_rows
+from hptransfer.runs.sources.reading import read_rows
 
 CURVES = Path(__file__).parents[2] / "../shared/data/mpl_loss_curves.csv"
 needs_data = pytest.mark.skipif(not CURVES.exists(), reason="the public measurements are not beside this checkout")

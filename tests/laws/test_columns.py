@@ -5,7 +5,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.isoflop import IsoFlop
-from hptransfer.runs.sources.rows import read_rows
+from hptransfer.runs.sources.reading import read_rows
 
 
 def frame(**columns):

@@ -12,7 +12,7 @@ from hptransfer.laws.envelope import Envelope
 from hptransfer.laws.farseer import Farseer
 from hptransfer.laws.skaling import Skaling
 from hptransfer.testing.ladders import ladder
-from hptransfer.runs.sources.rows import read_rows
+from hptransfer.runs.sources.reading import read_rows
 
 STEPS = Path(__file__).parents[2] / "../shared/data/steplaw_dense.csv"
 

@@ -9,9 +9,9 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import Array
-from hptransfer.runs.sources.columns import Columns
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.names import is_maximised, unit
-from hptransfer.runs.sources.rows import numbers, wrong_cell
+from hptransfer.runs.sources.reading import numbers, wrong_cell
 from hptransfer.runs.sources.states import NO_LOSS
 
 FEWEST = 4  # runs of a cell by which a hill is told from a bowl

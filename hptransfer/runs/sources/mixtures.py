@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from hptransfer.runs.sources.columns import Columns, names_of
+from hptransfer.runs.sources.meanings import Columns, names_of
 from hptransfer.runs.sources.names import is_result, meaning
 
 # What one group of runs must share, whatever its points.

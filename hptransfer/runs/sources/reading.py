@@ -13,7 +13,7 @@ import polars as pl
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.cells import numbers_of
-from hptransfer.runs.sources.columns import names_of
+from hptransfer.runs.sources.meanings import names_of
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.source import ROW, Raw, Role, read_source
 
