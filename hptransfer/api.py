@@ -16,8 +16,8 @@ from hptransfer.experiment.membership import Members, members
 from hptransfer.export.canonical import canonical
 from hptransfer.export.hosts import HOSTS
 from hptransfer.runs import Store
-from hptransfer.runs.sources.meanings import Asked, Columns
 from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.meanings import Asked, Columns
 from hptransfer.runs.sources.reading import Table, read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer import decision

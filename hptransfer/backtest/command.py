@@ -15,8 +15,8 @@ from hptransfer.cli.tables import columns_words, read_table
 from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, backtested
 from hptransfer.runs import Store
-from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.frame import intake_of_records
 from hptransfer.transfer.table import groups_of

@@ -15,8 +15,8 @@ import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
 from hptransfer.base.errors import UsageError, first_line
-from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.reading import condition, require_column, sql_column
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import from_ln, logarithm

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from hptransfer.runs.sources.meanings import Asked, Columns, listed
 from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.meanings import Asked, Columns, listed
 from hptransfer.runs.sources.reading import Rows, Table, read_rows
 
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.record import Record
-from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.mixtures import mixtures
 from hptransfer.runs.sources.reading import condition, require_column
 from hptransfer.runs.sources.source import ROW

@@ -9,8 +9,8 @@ import polars as pl
 
 from hptransfer.runs.point import Job, Point
 from hptransfer.runs.record import Outcome, Record
-from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.source import ROW
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.runs import Runs

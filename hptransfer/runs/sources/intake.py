@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError
-from hptransfer.runs.sources.meanings import Asked, Columns, find_columns, names_of
 from hptransfer.runs.sources.maxima import as_loss
+from hptransfer.runs.sources.meanings import Asked, Columns, find_columns, names_of
 from hptransfer.runs.sources.mixtures import IDENTITY, MOVES, mixtures
 from hptransfer.runs.sources.names import meaning, unit
 from hptransfer.runs.sources.reading import Rows, numbers, wrong_cell

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hptransfer.base.errors import UsageError, first_line
+from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources import databases
 from hptransfer.runs.sources.named import add_named
 from hptransfer.runs.sources.rows import flat, parsed, table

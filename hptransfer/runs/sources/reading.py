@@ -12,7 +12,7 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.base.intervals import Array
-from hptransfer.runs.sources.cells import numbers_of
+from hptransfer.runs.sources.cells import read_numbers, with_numbers
 from hptransfer.runs.sources.meanings import names_of
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.source import ROW, Raw, Role, read_source
@@ -62,16 +62,16 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
     else:
         raw, why, place = _in_memory(table), "", "table in memory"
     kept = (*text, *(name for role, name in raw.roles.items() if role in ("run", "state")))
-    changed = {}
-    for name in names_of(raw.frame):
-        if raw.frame[name].dtype == pl.String and name not in kept and meaning(name) not in ("run", "state"):
-            try:
-                values = numbers_of(raw.frame[name])
-            except UsageError as error:
-                raise UsageError(f"{place}: {error}") from None
-            if values is not None:
-                changed[name] = values
-    return Rows(raw.frame.with_columns(**changed), place, raw.what, why, raw.roles, raw.maximize, raw.notes)
+    cells = raw.frame.select(name for name in names_of(raw.frame) if name not in kept and meaning(name) not in ("run", "state"))
+    read = with_numbers(cells)
+    changed = [_whole(read[name]) for name in read.columns if read[name].dtype != cells[name].dtype]
+    return Rows(raw.frame.with_columns(changed), place, raw.what, why, raw.roles, raw.maximize, raw.notes)
+
+
+def _whole(column: pl.Series) -> pl.Series:
+    """Numbers that were text, as whole ones where all are."""
+    is_whole = (column.is_null() | ((column.round() == column) & (column.abs() < 2.0**53))).all()
+    return column.cast(pl.Int64) if is_whole else column
 
 
 def _in_memory(table: Any) -> Raw:
@@ -109,13 +109,12 @@ def require_column(frame: pl.DataFrame, name: str) -> pl.Series:
 
 
 def numbers(frame: pl.DataFrame, name: str) -> Array:
-    """A column's numbers (rows,); nan where a cell is empty. Raises UsageError for a cell that is no number."""
-    column = frame[name]
-    found = column.cast(pl.Float64, strict=False)
-    lost = found.is_null() & column.is_not_null()
-    if lost.any():
-        raise wrong_cell(frame, name, int(lost.arg_max() or 0), "is not a number")
-    return found.fill_null(math.nan).to_numpy()
+    """A column's numbers (rows,); nan where a cell is empty. Raises UsageError for a cell that is no number, and for
+    cells that could be two."""
+    read = read_numbers(frame[name])
+    if read.words.any():
+        raise wrong_cell(frame, name, int(read.words.arg_max() or 0), "is not a number")
+    return read.values.fill_null(math.nan).to_numpy()
 
 
 def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:

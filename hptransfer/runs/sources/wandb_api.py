@@ -25,7 +25,9 @@ class WandbApi:
     def read(self, place: str) -> Raw:
         named = _PLACE.fullmatch(place) or re.fullmatch(r"([^/]+)/([^/]+)(?:/sweeps/([^/]+))?", place)
         if not named:
-            raise UsageError(f"{place}: a project of Weights & Biases is wandb:ENTITY/PROJECT, a sweep wandb:ENTITY/PROJECT/sweeps/ID")
+            raise UsageError(
+                f"{place}: a project of Weights & Biases is wandb:ENTITY/PROJECT, a sweep wandb:ENTITY/PROJECT/sweeps/ID"
+            )
         try:
             import wandb
         except ImportError:
