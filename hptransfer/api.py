@@ -9,19 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
-from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
+from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_intake
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import Members, members
 from hptransfer.export.canonical import canonical
 from hptransfer.export.hosts import HOSTS
 from hptransfer.runs import Store
+from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.meanings import Asked, Columns
+from hptransfer.runs.sources.reading import Table, read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer import decision
-from hptransfer.transfer.frame import frame_of
+from hptransfer.transfer.frame import intake_of_records
 from hptransfer.transfer.group import run_ids
 from hptransfer.transfer.prediction import Prediction, read_prediction
-from hptransfer.transfer.table import Columns, Table, frame_of_table, group_of, split_groups
+from hptransfer.transfer.table import groups_of
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
 from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import given_predictions, known_predictions, standing
@@ -35,8 +38,9 @@ def predict(
     at: Mapping[str, float] | None = None,
     *,
     scale: Names | None = None,
-    hp: Names = "lr",
+    hp: Names | None = None,
     loss: str | None = "loss",
+    maximize: bool = False,
     where: str | None = None,
     force: bool = False,
 ) -> Prediction: ...
@@ -58,8 +62,9 @@ def predict(
     at: Mapping[str, float] | None = None,
     *,
     scale: Names | None = None,
-    hp: Names = "lr",
+    hp: Names | None = None,
     loss: str | None = "loss",
+    maximize: bool = False,
     where: str | None = None,
     experiment: Experiment | str | Path | None = None,
     arm: str | None = None,
@@ -128,12 +133,10 @@ def predict(
         return _of_arm(runs, _experiment(experiment), arm, dict(at or {}), force)
     if experiment is not None or arm is not None:
         raise UsageError("experiment and arm are of a store; runs is a table: open a store with hptransfer.Store(...)")
-    columns = Columns((), _names(scale if scale is not None else [*at] if at else "width"), _names(hp), loss)
-    frame = frame_of_table(runs, where)
-    ((name, part),) = split_groups(frame, columns).items()
-    source = provenance(table=str(runs) if isinstance(runs, str | Path) else "in memory")
-    target = table_target(columns, at) if at else None
-    return decision.predict_group(group_of(name, part, columns), target, bare_job, force=force, provenance=source)
+    found = _taken_in(runs, (), scale if scale is not None else [*at] if at else None, hp, loss, maximize, where)
+    (group,) = groups_of(found).values()
+    target = table_target(found.columns, at) if at else None
+    return decision.predict_group(group, target, bare_job, force=force, provenance=provenance(table=found.place))
 
 
 def backtest(
@@ -143,9 +146,10 @@ def backtest(
     leave_one_out: str | None = None,
     nested: bool = False,
     group: Names = (),
-    scale: Names = "width",
-    hp: Names = "lr",
+    scale: Names | None = None,
+    hp: Names | None = None,
     loss: str = "loss",
+    maximize: bool = False,
     where: str | None = None,
     rules: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Backtest:
@@ -197,10 +201,11 @@ def backtest(
         raise UsageError("hold_out, leave_one_out and nested are three ways to hold out; choose one")
     hold = Hold(rows=hold_out, each=leave_one_out, nested=nested)
     if isinstance(runs, Store):
-        frame, group = frame_of(runs.require_records().values(), where), group or STORE_GROUP
+        columns = Columns(_names(group) or STORE_GROUP, _names(scale or "width"), _names(hp or "lr"), loss)
+        found = intake_of_records(runs.require_records().values(), f"store {runs.location}", columns, where)
     else:
-        frame = frame_of_table(runs, where)
-    return backtest_frame(frame, Columns(_names(group), _names(scale), _names(hp), loss), hold, rules)
+        found = _taken_in(runs, group, scale, hp, loss, maximize, where)
+    return backtest_intake(found, hold, rules)
 
 
 def validate(
@@ -313,6 +318,16 @@ def _experiment(given: Experiment | str | Path) -> Experiment:
 
 def _store(given: Store | str | Path) -> Store:
     return given if isinstance(given, Store) else Store(given)
+
+
+def _taken_in(
+    table: Table, group: Names, scale: Names | None, hp: Names | None, loss: str | None, maximize: bool, where: str | None
+) -> Intake:
+    """The runs of a table; what is not said of its columns is found by usual names."""
+    rows = read_rows(table, text=_names(group)).where(where)
+    scales, hps = (None if names is None else _names(names) for names in (scale, hp))
+    named = None if loss == "loss" and loss not in rows.frame.columns else loss or ""
+    return intake(rows, Asked(_names(group), scales, hps, named), maximize=maximize or None)
 
 
 def _names(given: Names) -> tuple[str, ...]:

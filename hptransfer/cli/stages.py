@@ -67,15 +67,15 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rule", choices=("base", "last", "powerlaw"), help="take a simple rule's values in place of the fit's")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
     table = parser.add_argument_group("from a table instead of the store")
-    table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
-    options.columns(table, loss_help=" (loss, where there is such a column; else every row is an optimum)")
+    table.add_argument("--table", metavar="PLACE", help="a table, tracker or storage of runs; `import --look` says what is there")
+    options.columns(table)
     options.page(table)
 
 
 def _backtest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", nargs="?", metavar="TABLE", help="CSV, Parquet or JSONL, one row per run")
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="a table, tracker or storage of runs")
     options.store(parser, "the runs of a store instead")
-    options.columns(parser, group_help=" (store: optimizer,...)", loss="loss", loss_help=" (loss)")
+    options.columns(parser, group_help=" (store: optimizer,...)")
     parser.add_argument(
         "--rule", action="append", default=[], metavar="NAME:HP=SQL[;HP=SQL]", help="a published law to compare with; repeatable"
     )
@@ -184,12 +184,12 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("law", nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
     options.common(parser)
     rows = "one row per run, or per step of a law of curves (the experiment's cells in the store)"
-    parser.add_argument("--table", metavar="FILE", help=f"CSV, Parquet or JSONL, {rows}")
+    parser.add_argument("--table", metavar="PLACE", help=f"a table, tracker or storage, {rows}")
     parser.add_argument(
         "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
     )
     parser.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged (loss)")
-    parser.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+    options.source(parser)
     parser.add_argument("--hold-out", metavar="SQL", help="rows that are predicted and not fitted (a check on the largest scale)")
     parser.add_argument("--lowest", metavar="A,B", help="of a sweep, the row of the lowest loss for each value of these columns")
     conventions = "all, non_embedding, matrices_and_readout, standard, best_fit"

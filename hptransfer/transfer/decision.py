@@ -15,7 +15,8 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
-from hptransfer.transfer.axes import Dial, cell_words, from_ln, unit
+from hptransfer.runs.sources.names import unit
+from hptransfer.transfer.axes import Dial, cell_words, from_ln
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import Group, GroupFit, fit_group

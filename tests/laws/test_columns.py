@@ -5,12 +5,12 @@ from hptransfer.base.errors import UsageError
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.isoflop import IsoFlop
-from hptransfer.transfer.table import frame_of_table
+from hptransfer.runs.sources.reading import read_rows
 
 
 def frame(**columns):
     rows = {"params": [1e8, 2e8, 4e8], "flops": [1e19, 2e19, 4e19], "loss": [3.0, 2.9, 2.8]} | columns
-    return frame_of_table(rows)
+    return read_rows(rows).frame
 
 
 def read(table, law=Chinchilla, scale="N=params,D=flops/(6*params)", loss="loss"):
@@ -25,7 +25,7 @@ def test_expressions_become_the_laws_columns():
 
 
 def test_usual_names_are_found_and_compute_follows_from_n_and_d():
-    found, _ = law_table(frame_of_table({"params": [1e8], "tokens": [2e9], "val_loss": [3.0]}), IsoFlop, {}, None)
+    found, _ = law_table(read_rows({"params": [1e8], "tokens": [2e9], "val_loss": [3.0]}).frame, IsoFlop, {}, None)
     assert found.row(0) == (0, 6 * 1e8 * 2e9, 1e8, 2e9, "all", 3.0)
 
 

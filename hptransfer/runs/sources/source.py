@@ -58,8 +58,8 @@ class Source(Protocol):
         ...
 
 
-# In the order in which they are asked: what is told by its inside before what is told by its name, and CSV, which anything may be,
-# last.
+# In the order in which they are asked: what is told by its inside first, then what is told by its name, and last CSV, which
+# anything may be.
 SOURCES: Registry[Source] = Registry(
     "source",
     {
