@@ -103,8 +103,9 @@ def main(args: argparse.Namespace) -> None:
     if one_cell:
         console.print(f"transfer will refuse a prediction: {one_cell_words(experiment.searched_cells[0])}")
     else:
+        studied = f"means over {studies_of(len(experiment.widths))} simulated studies"
         table(
-            f"expected at width {experiment.target_width}{others}: means over {studies_of(len(experiment.widths))} simulated studies",
+            f"expected at width {experiment.target_width}{others}: {studied}",
             ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
             [row for one in expected for row in _expected_rows(one)],
         )

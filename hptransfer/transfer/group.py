@@ -263,9 +263,7 @@ def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Gr
     steps = [_grid_step(values) for values in h.T]
     covariance = np.asarray(np.diag(np.tile((np.array([step or USUAL_STEP for step in steps]) / 2) ** 2, len(x))), float)
     same = [name for name, step in zip(group.hyperparameters, steps, strict=True) if not step]
-    notes = [
-        f"all optima have one {name}: the grid that they come from is not known, and steps of 2 are assumed" for name in same
-    ]
+    notes = [f"all optima have one {name}: steps of 2 are assumed, since their grid is not known" for name in same]
     measured = Measured(h, covariance)
     return GroupFit(group, scales, group.hyperparameters, x, group.used, measured, None, None, (*group.notes, *notes), others)
 
