@@ -270,7 +270,8 @@ def held_out(found: HoldOut | None, what: str = "") -> Iterator[tuple[str, str]]
     """The largest cell, predicted from the smaller ones."""
     if found:
         values = f"{what}{plain(found.predicted)} for its own {plain(found.own)}, regret {percent(found.regret)}"
-        yield f"{found.cell} from the smaller ones", values
+        beside = "".join(f", {rule} {percent(regret)}" for rule, regret in found.simple.items())
+        yield f"{found.cell} from the smaller ones", values + beside
 
 
 def failures(runs: pl.DataFrame) -> Section:
