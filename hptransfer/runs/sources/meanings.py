@@ -56,7 +56,7 @@ def find_columns(frame: pl.DataFrame, roles: Mapping[Role, str], asked: Asked) -
     hp = asked.hp if asked.hp is not None else (_only(frame, "lr", "--hp"),)
     loss = asked.loss
     if loss is None:
-        loss = roles.get("loss") or _loss(frame, (*asked.group, *scale, *hp))
+        loss = roles.get("loss") or find_loss(frame, (*asked.group, *scale, *hp))
     found = Columns(
         tuple(column_called(frame, name) for name in asked.group),
         tuple(column_called(frame, name) for name in scale),
@@ -121,7 +121,7 @@ def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     raise UsageError(f"no column of a usual name for {what}; name it with {option}: {_all(frame)}")
 
 
-def _loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
+def find_loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
     """The column of losses: the best rank that is there; of a metric to be maximised only where there is no loss. None where
     every row is an optimum."""
     names = [name for name in names_of(frame) if name not in taken]
