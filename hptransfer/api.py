@@ -77,8 +77,9 @@ def predict(
     widens with the noise between seeds, with disagreement among scales and with extrapolation.
 
     From a table
-        ``runs`` has one row for each finished run of one recipe, trained in one way: the path of a CSV, TSV, Parquet or JSONL
-        file, a tracker or storage (W&B, Optuna, Ray Tune, MLflow, TensorBoard), a frame of polars, pandas or Arrow, rows as dicts, or columns by name. Nothing is known but its columns:
+        ``runs`` has the runs of one recipe, trained in one way: a file (CSV, Excel, Parquet, JSON), the folder, storage or
+        address of a tracker (W&B, Optuna, Ray Tune, MLflow, TensorBoard), a frame of polars, pandas or Arrow, rows as dicts, or
+        columns by name. Nothing is known but its columns:
 
         - ``scale``: the columns that say how large a run is (those that ``at`` names, else that of a usual
           name: ``width``, ``d_model``, ...); at least two values.

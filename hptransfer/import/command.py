@@ -1,4 +1,4 @@
-"""``hptransfer import``: runs of a table, tracker or storage into the store of an experiment; with ``--look`` nothing is written."""
+"""``hptransfer import``: runs of a table, tracker or storage into a store; with ``--look`` nothing is written."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised, and nothing is written then. A look ends with 1 where the runs cannot be taken as they are."""
     if args.look:
         return _look(args)
-    found = import_runs(
-        args.place, args.experiment, args.set, Store(args.store), renamed(args), source=args.source, where=args.where
-    )
+    store, names = Store(args.store), renamed(args)
+    found = import_runs(args.place, args.experiment, args.set, store, names, source=args.source, where=args.where)
     for note in found.notes:
         cli.console.print(f"note: {note}")
     result = {"store": found.store, "imported": found.new, "already_there": found.known, "notes": list(found.notes)}
@@ -94,8 +93,8 @@ def _examples(column: pl.Series) -> str:
     if column.dtype.is_numeric():
         numbers = values.cast(pl.Float64)
         finite = numbers.filter(numbers.is_finite())
-        low, high = finite.min(), finite.max()
-        return "not finite" if low is None else f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
+        ends = (finite.to_numpy().min(), finite.to_numpy().max()) if len(finite) else ()
+        return " to ".join(dict.fromkeys(f"{end:.6g}" for end in ends)) or "not finite"
     words = (
         values.cast(pl.String, strict=False).unique(maintain_order=True).to_list() if not column.dtype.is_nested() else ["nested"]
     )

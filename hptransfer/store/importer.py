@@ -108,23 +108,22 @@ def _column(rows: Rows, name: str, renamed: Mapping[str, str]) -> str | None:
         return name
     if name == "loss":
         return rows.roles.get("loss") or find_loss(rows.frame, ())
-    usual = [own for own in names_of(rows.frame) if meaning(own) == name and own not in renamed.values()]
+    taken = (*renamed.values(), *DECAYS)
+    usual = [own for own in names_of(rows.frame) if meaning(own) == name and own not in taken]
     if name in REQUIRED and len(usual) > 1:
         raise UsageError(f"{rows.place}: {name} could be {' or '.join(usual)}: say --columns {name}={usual[0]}, or another")
-    return usual[0] if len(usual) == 1 and name not in DECAYS else None
+    return usual[0] if len(usual) == 1 else None
 
 
 def _check_decay(rows: Rows, named: Mapping[str, str], renamed: Mapping[str, str]) -> None:
     """Raises UsageError where a weight decay may be coupled to the learning rate or not, and nobody says which."""
     own = next((own for own, name in named.items() if name == "weight_decay"), None)
-    if own is None or "weight_decay" in renamed or OURS <= {*rows.frame.columns} or own.endswith("independent"):
+    if own is None or "independent" in own or "weight_decay" in renamed or {*rows.frame.columns} >= OURS:
         return
     values = numbers(rows.frame, own)
     if (values > 0).any():
-        raise UsageError(
-            f"{rows.place}: {own} {values[values > 0][0]:g} may be torch's, of which a step takes lr * {own}, or independent of lr: "
-            f"say --columns weight_decay_coupled={own}, or --columns weight_decay={own}"
-        )
+        said = f"{rows.place}: {own} {values[values > 0][0]:g} may be torch's, of which a step takes lr * {own}, or independent"
+        raise UsageError(f"{said} of lr: say --columns weight_decay_coupled={own}, or --columns weight_decay={own}")
 
 
 def records_from(

@@ -47,6 +47,16 @@ def intake(rows: Rows, asked: Asked, *, maximize: bool | None = None) -> Intake:
     Raises UsageError in one line: what is wrong, where, and what to do."""
     if rows.frame.is_empty():
         raise UsageError(f"{rows.place} has no rows")
+    try:
+        return _taken_in(rows, asked, maximize)
+    except UsageError as error:
+        words = str(error)
+        if words.startswith(rows.place):
+            raise
+        raise UsageError(f"{rows.place}{' ' if words.startswith('row ') else ': '}{words}") from None
+
+
+def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     columns = find_columns(rows.frame, rows.roles, asked)
     notes = list(rows.notes)
     frame = _last_steps(rows, rows.frame, columns, notes)
