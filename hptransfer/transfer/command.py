@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterable
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from hptransfer.runs.point import Number
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
-from hptransfer.transfer.decision import predict_group
+from hptransfer.transfer.decision import optima_alone, predict_group
 from hptransfer.transfer.group import Group, heard_by, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path, is_prediction_file, write_prediction
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
@@ -48,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
     others = heard_by([question.group for question in questions], questions[0].target) if args.table else {}
     predictions: dict[str, Prediction] = {}
+    alone: dict[str, Prediction] = {}  # of groups whose prediction is refused
     written: dict[str, str] = {}
     for question in questions:
         name = question.group.name
@@ -63,27 +65,33 @@ def main(args: argparse.Namespace) -> int:
             )
         except Refused as error:
             refused[name] = error.refusal
+            if question.target and (known := optima_alone(question.group)):
+                alone[name] = known
         if question.file and name in predictions:
             written[name] = str(write_prediction(predictions[name], question.file))
         elif question.file:
             _forget(question.file)  # an earlier prediction must not pass for this one
     said = {note for question in questions for note in question.group.notes}
-    for name, prediction in predictions.items():
-        where = f" at {cell_words(prediction.point.scales)}" if prediction.job else ""
-        cli.table(f"{name}: prediction{where}", ("what", "value", "80 % interval", "note"), _rows(prediction, said))
+    for name, prediction in (predictions | alone).items():
+        what = f"prediction at {cell_words(prediction.point.scales)}" if prediction.job else "optima"
+        cli.table(f"{name}: {what}", ("what", "value", "80 % interval", "note"), _rows(prediction, said))
     for reason in refused.values():
         cli.console.print(f"refused: {reason.text}")
     files = list(written.values())
     if args.report:
-        outcomes = [Swept(one.group, predictions.get(one.group.name), refused.get(one.group.name)) for one in questions]
+        told = predictions | alone
+        outcomes = [Swept(one.group, told.get(one.group.name), refused.get(one.group.name)) for one in questions]
         files += write_page(Path(args.report), "sweeps.md", *predicted(str(args.table), outcomes))
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
-    reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
+    reasons: dict[str, dict[str, Any]] = {}
+    for name, reason in refused.items():
+        optima = [optimum.model_dump(mode="json") for optimum in alone[name].optima] if name in alone else []
+        reasons[name] = {**reason.model_dump(mode="json"), "text": reason.text, "optima": optima}
     cli.finish(
         args,
         {"predictions": objects, "refused": reasons},
         written=files,
-        next_command=None if args.table or not predictions else _next_command(args, predictions),
+        next_command=_next_command(args, list(predictions), written),
     )
     failed = any(not check.ok for prediction in predictions.values() for check in prediction.checks)
     return 1 if refused or failed else 0
@@ -94,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _from_table(args: argparse.Namespace) -> list[Question]:
     """The groups of a table. The job of a prediction is its scales, and nothing else is known of it."""
-    at = _scales(args.at or (f"width={args.width}" if args.width else ""))
+    at = _scales(args.at or ("" if args.width is None else f"width={args.width}"))
     found = read_table(args, args.table, scale=tuple(at) or None)
     cli.console.print(f"{found.place}: {len(found.frame):,} runs; {columns_words(found.columns)}")
     for note in found.notes:
@@ -175,11 +183,18 @@ def _forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
+def _next_command(args: argparse.Namespace, names: Sequence[str], written: Mapping[str, str]) -> str | None:
+    """What comes next, with the file that was written where it is not looked for by itself."""
+    file = shlex.quote(*written.values()) if args.output and written else ""
+    if args.table:
+        return command("export", f"--prediction {file}") if file else None
+    if not names:
+        return None
     asked = {name: value for name, value in _asked(args).items() if name != "width"}
     beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
     width = f"--width {_asked(args)['width']}" if "width" in _asked(args) else ""
-    return command("validate", cli.selection(args), arm_options(names), width, beyond)
+    given = f"--predictions {file}" if file else ""
+    return command("validate", cli.selection(args), arm_options(names), width, beyond, given)
 
 
 def _rows(prediction: Prediction, said: Collection[str]) -> list[tuple[str, str, str, str]]:
