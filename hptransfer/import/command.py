@@ -25,7 +25,7 @@ FARTHER = 4  # times the largest scale: the target of the command that is propos
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; errors are raised, and nothing is written then. A look ends with 1 where the runs cannot be taken as they are."""
+    """Exit code 0; 1 of a look where the runs cannot be taken as they are. Errors are raised, and nothing is written then."""
     if args.look:
         return _look(args)
     store, names = Store(args.store), renamed(args)

@@ -116,7 +116,7 @@ def test_listing_and_compaction(folder: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        ({}, (), "wd 0.001 may be torch's, of which a step takes lr * wd, or independent of lr"),
+        ({}, (), "may be torch's, of which a step takes lr * wd, or independent of lr"),
         ({}, ("--columns", "width=d_modle"), "runs.csv: column 'd_modle'; did you mean 'd_model'?"),
         ({}, ("--columns", "d_model"), "--columns 'd_model' is not a list"),
         ({}, ("--columns", "widht=d_model"), "unknown --columns 'widht'"),
