@@ -18,6 +18,7 @@ Mark = Literal[".", ","]
 
 # What stands for an empty cell, lower case. nan is not among them: it is a number that is none, which a run that diverged has.
 EMPTY = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "na", "n/a", "#n/a", "<na>", "null", "none")
+SAMPLE = 10_000  # cells of each column that show what its marks are
 MULTIPLIERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}  # powers of ten
 
 _NUMBER = (
@@ -51,12 +52,12 @@ class Numbers:
 
 def decimal_mark(table: Iterable[pl.Series]) -> Mark | None:
     """The decimal mark that a table's columns of numbers show beyond doubt; None where none does, or where they differ."""
-    columns = [column.str.strip_chars() for column in table if column.dtype == pl.String]
+    columns = [column for column in table if column.dtype == pl.String]
     if not any(column.str.contains(",", literal=True).any() for column in columns):
         return None
     found: set[str] = set()
     for column in columns:
-        cells = column.unique()
+        cells = column.drop_nulls().head(SAMPLE).str.strip_chars()
         if (cells.str.contains(_NUMBER) | _is_empty(cells)).all():
             found |= set(_parts(cells)["shape"].drop_nulls().unique())
     comma, point = bool(found & _COMMA_IS_DECIMAL), bool(found & _POINT_IS_DECIMAL)
@@ -74,7 +75,7 @@ def read_numbers(column: pl.Series, mark: Mark | None = None) -> Numbers:
     empty = _is_empty(text)
     values = _plain(text)
     marked = mark == "," or text.str.contains(r",|\..*\.").any()  # then what looks plain may have another reading
-    rest = text.filter(~empty if marked else ~empty & values.is_null()).unique()
+    rest = text.filter(~empty if marked else ~empty & values.is_null()).unique(maintain_order=True)
     if not rest.is_empty():
         read = _values(column.name, rest, mark)
         values = text.replace_strict(rest, read, default=None if marked else values, return_dtype=pl.Float64)

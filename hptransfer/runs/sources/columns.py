@@ -28,9 +28,9 @@ def raw_of(
 ) -> Raw:
     """What a table holds: ``columns`` as they were read, whatever their names, and for each row its place, which is its `ROW`.
     Raises UsageError where there are no rows."""
-    if not len(rows):
-        raise UsageError(f"{place} holds no rows")
     parts = [part for column in columns for part in unnested(column) if part.name.strip() or part.null_count() < len(part)]
+    if not len(rows) or not parts:
+        raise UsageError(f"{place} holds no rows")
     names, twins = _apart([part.name for part in parts])
     frame = pl.DataFrame(
         [pl.Series(ROW, rows, dtype=pl.Int64), *(part.alias(name) for part, name in zip(parts, names, strict=True))]

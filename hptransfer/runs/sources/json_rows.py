@@ -41,8 +41,8 @@ class JsonRows:
         text, packing = text_of(place)
         if not text.strip():
             raise UsageError(f"{place} is empty")
-        lines = text.split("\n")
-        if _is_object(next(line for line in lines if line.strip())):
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        if len(lines) > 1 and _is_object(lines[0][1]):
             rows, objects, notes = _by_line(place, lines)
             return raw_of(place, columns_of(objects), rows, ", ".join(["JSON, an object a line", *packing]), notes)
         try:
@@ -57,17 +57,14 @@ class JsonRows:
 SOURCE = JsonRows()
 
 
-def _by_line(place: str, lines: Sequence[str]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
+def _by_line(place: str, lines: Sequence[tuple[int, str]]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
     """The objects of a file that has one on each line, with their lines; the last, where a job still writes it, may be cut."""
-    last = max(number for number, line in enumerate(lines, start=1) if line.strip())
     rows, objects = list[int](), list[dict[str, Any]]()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if number == last:
+            if number == lines[-1][0]:
                 return (
                     rows,
                     objects,

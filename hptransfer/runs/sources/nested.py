@@ -18,20 +18,13 @@ _NOT_FINITE = re.compile(r"(?<=[\[(:, ])(-?(?:nan|inf))(?=[,\])}])")  # as Pytho
 
 def columns_of(objects: Iterable[Mapping[str, Any]]) -> list[pl.Series]:
     """A column for each key of objects, nested ones by dots (``config.model.width``), in the order in which they come; null
-    where an object has none. Two of one name may come out, of ``{"a.b": 1, "a": {"b": 2}}``."""
-    columns: dict[tuple[str, int], list[Any]] = {}
-    count = 0
-    for count, whole in enumerate(objects, start=1):
-        seen = set[tuple[str, int]]()
-        for name, value in _leaves(whole, ""):
-            key = (name, 0)
-            while key in seen:
-                key = (name, key[1] + 1)
-            seen.add(key)
-            column = columns.setdefault(key, [])
-            column.extend([None] * (count - 1 - len(column)))
-            column.append(value)
-    return [column_of(name, values + [None] * (count - len(values))) for (name, _), values in columns.items()]
+    where an object has none. Of ``{"a.b": 1, "a": {"b": 2}}`` the second is ``a.b (2)``."""
+    rows = [_flatten(whole, "", 0, {}) for whole in objects]
+    names: dict[str, Any] = {}
+    for row in rows:
+        if row.keys() != names.keys():
+            names.update(row)
+    return [column_of(name, [row.get(name) for row in rows]) for name in names]
 
 
 def column_of(name: str, values: Sequence[Any]) -> pl.Series:
@@ -65,14 +58,20 @@ def unnested(column: pl.Series) -> list[pl.Series]:
     return [part.alias(f"{column.name}.{part.name}") for part in columns_of(found for found in objects if found is not None)]
 
 
-def _leaves(whole: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterable[tuple[str, Any]]:
+def _flatten(whole: Mapping[str, Any], prefix: str, depth: int, into: dict[str, Any]) -> dict[str, Any]:
+    """``into``, with the values of an object, those of others in it under their own names."""
     for key, value in whole.items():
-        if isinstance(value, Mapping) and "value" in value and value.keys() <= {"value", "desc"}:
-            value = value["value"]  # as W&B keeps a configuration
-        if isinstance(value, Mapping) and depth < DEPTH:
-            yield from _leaves(value, f"{prefix}{key}.", depth + 1)
-        else:
-            yield f"{prefix}{key}", value
+        if type(value) is dict and depth < DEPTH:
+            if "value" in value and value.keys() <= {"value", "desc"}:  # as W&B keeps a configuration
+                _flatten({key: value["value"]}, prefix, depth + 1, into)
+            else:
+                _flatten(value, f"{prefix}{key}.", depth + 1, into)
+            continue
+        name = f"{prefix}{key}"
+        while name in into:
+            name += " (2)"
+        into[name] = value
+    return into
 
 
 def _object(cell: str) -> dict[str, Any] | None:
