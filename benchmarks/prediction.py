@@ -37,7 +37,10 @@ from hptransfer.testing.worlds import KINDS, World, draw
 from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import heard_by
-from hptransfer.transfer.table import Columns, frame_of_table, group_of, split_groups
+from hptransfer.runs.sources.meanings import Asked
+from hptransfer.runs.sources.intake import intake
+from hptransfer.runs.sources.reading import Rows, read_rows
+from hptransfer.transfer.table import groups_of
 from hptransfer.transfer.target import bare_job, table_target
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -50,11 +53,10 @@ Row = dict[str, Any]  # by column; regrets and coverage in %
 # -- worlds ------------------------------------------------------------------------------------------------------------
 
 
-def predicted(frame: pl.DataFrame, world: World) -> Interval:
+def predicted(rows: Rows, world: World) -> Interval:
     """The best LR that is predicted of a world's group, from all of its table. Raises Refused."""
-    columns = Columns(("group",), world.scales, ("lr",), "loss")
-    groups = {name: group_of(name, part, columns) for name, part in split_groups(frame, columns).items()}
-    target = table_target(columns, world.at)
+    found = intake(rows, Asked(("group",), world.scales, ("lr",), "loss"))
+    groups, target = groups_of(found), table_target(found.columns, world.at)
     others = heard_by(list(groups.values()), target).get(world.group)
     return predict_group(groups[world.group], target, bare_job, others=others).hyperparameters["lr"]
 
@@ -63,9 +65,9 @@ def judged(job: tuple[str, int]) -> Row:
     """What became of the prediction of one world: its kind and seed."""
     kind, seed = job
     world, row = draw(kind, seed), Row(kind=kind, seed=seed)
-    frame, start = frame_of_table(world.table), time.perf_counter()
+    rows, start = read_rows(world.table), time.perf_counter()
     try:
-        lr = predicted(frame, world)
+        lr = predicted(rows, world)
     except Refused as refused:
         return row | {"refused": str(refused), "seconds": time.perf_counter() - start}
     except Exception as error:
@@ -145,7 +147,7 @@ def backtested(name: str, data: Path) -> Row:
     split, start = SPLITS[name], time.perf_counter()
     row = Row(split=name)
     try:
-        frame = frame_of_table(data / split.file)
+        frame = read_rows(data / split.file).frame
         found = hptransfer.backtest(frame if split.keep is None else frame.filter(split.keep), **split.options)
         row |= scored(found)
         row |= {"seconds": time.perf_counter() - start, "found": found.as_dict()}

@@ -9,19 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
-from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
+from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_intake
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import Members, members
 from hptransfer.export.canonical import canonical
 from hptransfer.export.hosts import HOSTS
 from hptransfer.runs import Store
+from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.meanings import Asked, Columns
+from hptransfer.runs.sources.reading import Table, read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer import decision
-from hptransfer.transfer.frame import frame_of
+from hptransfer.transfer.frame import intake_of_records
 from hptransfer.transfer.group import run_ids
 from hptransfer.transfer.prediction import Prediction, read_prediction
-from hptransfer.transfer.table import Columns, Table, frame_of_table, group_of, split_groups
+from hptransfer.transfer.table import groups_of
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
 from hptransfer.validate.result import Validation
 from hptransfer.validate.standing import given_predictions, known_predictions, standing
@@ -35,8 +38,9 @@ def predict(
     at: Mapping[str, float] | None = None,
     *,
     scale: Names | None = None,
-    hp: Names = "lr",
+    hp: Names | None = None,
     loss: str | None = "loss",
+    maximize: bool = False,
     where: str | None = None,
     force: bool = False,
 ) -> Prediction: ...
@@ -58,8 +62,9 @@ def predict(
     at: Mapping[str, float] | None = None,
     *,
     scale: Names | None = None,
-    hp: Names = "lr",
+    hp: Names | None = None,
     loss: str | None = "loss",
+    maximize: bool = False,
     where: str | None = None,
     experiment: Experiment | str | Path | None = None,
     arm: str | None = None,
@@ -72,14 +77,18 @@ def predict(
     widens with the noise between seeds, with disagreement among scales and with extrapolation.
 
     From a table
-        ``runs`` has one row for each finished run of one recipe, trained in one way: the path of a CSV, TSV, Parquet or JSONL
-        file, a frame of polars, pandas or Arrow, rows as dicts, or columns by name. Nothing is known but its columns:
+        ``runs`` has the runs of one recipe, trained in one way: a file (CSV, Excel, Parquet, JSON), the folder, storage or
+        address of a tracker (W&B, Optuna, Ray Tune, MLflow, TensorBoard), a frame of polars, pandas or Arrow, rows as dicts, or
+        columns by name. Nothing is known but its columns:
 
-        - ``scale``: the columns that say how large a run is (those that ``at`` names, else ``"width"``); at least two values.
-        - ``hp``: the columns that are predicted, in whatever units they have; the learning rate first. Values of a column
+        - ``scale``: the columns that say how large a run is (those that ``at`` names, else that of a usual
+          name: ``width``, ``d_model``, ...); at least two values.
+        - ``hp``: the columns that are predicted, in whatever units they have; the learning rate first
+          (``lr``, ``learning_rate``, ... where it is not said). Values of a column
           named ``log2_...``, ``log10_...`` or ``ln_...`` are logarithms already.
         - ``loss``: the column of final losses, in nats per token or any other positive unit. Missing, nan or infinite: that run
           diverged, which bounds the optimum from above. ``None``: every row is an optimum that somebody found.
+        - ``maximize``: the highest value of that column is the best, as of an accuracy; its rest is fitted.
         - ``where``: an SQL condition; only rows for which it holds count.
 
     From a store
@@ -128,12 +137,10 @@ def predict(
         return _of_arm(runs, _experiment(experiment), arm, dict(at or {}), force)
     if experiment is not None or arm is not None:
         raise UsageError("experiment and arm are of a store; runs is a table: open a store with hptransfer.Store(...)")
-    columns = Columns((), _names(scale if scale is not None else [*at] if at else "width"), _names(hp), loss)
-    frame = frame_of_table(runs, where)
-    ((name, part),) = split_groups(frame, columns).items()
-    source = provenance(table=str(runs) if isinstance(runs, str | Path) else "in memory")
-    target = table_target(columns, at) if at else None
-    return decision.predict_group(group_of(name, part, columns), target, bare_job, force=force, provenance=source)
+    found = _taken_in(runs, (), scale if scale is not None else [*at] if at else None, hp, loss, maximize, where)
+    (group,) = groups_of(found).values()
+    target = table_target(found.columns, at) if at else None
+    return decision.predict_group(group, target, bare_job, force=force, provenance=provenance(table=found.place))
 
 
 def backtest(
@@ -143,9 +150,10 @@ def backtest(
     leave_one_out: str | None = None,
     nested: bool = False,
     group: Names = (),
-    scale: Names = "width",
-    hp: Names = "lr",
+    scale: Names | None = None,
+    hp: Names | None = None,
     loss: str = "loss",
+    maximize: bool = False,
     where: str | None = None,
     rules: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Backtest:
@@ -163,7 +171,8 @@ def backtest(
         ``group``: the columns that tell apart what no fit may mix (of a store optimizer, parametrization, corpus, schedule,
         depth, horizon and batch_tokens). ``scale``: the columns of scale. ``hp``: one or two columns to predict; values of
         ``log2_...``, ``log10_...`` and ``ln_...`` are logarithms already. ``loss``: the final loss, in any positive unit;
-        missing or nan: diverged. ``where``: an SQL condition on the rows.
+        missing or nan: diverged. ``maximize``: the highest value is the best, as of an accuracy. ``where``: an SQL
+        condition on the rows.
         ``rules``: published laws to compare with, by name; of each hyperparameter SQL over the scales, as
         ``{"steplaw": {"lr": "1.79 * pow(N, -0.713) * pow(D, 0.307)"}}``.
 
@@ -197,10 +206,11 @@ def backtest(
         raise UsageError("hold_out, leave_one_out and nested are three ways to hold out; choose one")
     hold = Hold(rows=hold_out, each=leave_one_out, nested=nested)
     if isinstance(runs, Store):
-        frame, group = frame_of(runs.require_records().values(), where), group or STORE_GROUP
+        columns = Columns(_names(group) or STORE_GROUP, _names(scale or "width"), _names(hp or "lr"), loss)
+        found = intake_of_records(runs.require_records().values(), f"store {runs.location}", columns, where)
     else:
-        frame = frame_of_table(runs, where)
-    return backtest_frame(frame, Columns(_names(group), _names(scale), _names(hp), loss), hold, rules)
+        found = _taken_in(runs, group, scale, hp, loss, maximize, where)
+    return backtest_intake(found, hold, rules)
 
 
 def validate(
@@ -313,6 +323,16 @@ def _experiment(given: Experiment | str | Path) -> Experiment:
 
 def _store(given: Store | str | Path) -> Store:
     return given if isinstance(given, Store) else Store(given)
+
+
+def _taken_in(
+    table: Table, group: Names, scale: Names | None, hp: Names | None, loss: str | None, maximize: bool, where: str | None
+) -> Intake:
+    """The runs of a table; what is not said of its columns is found by usual names."""
+    rows = read_rows(table, text=_names(group)).where(where)
+    scales, hps = (None if names is None else _names(names) for names in (scale, hp))
+    named = None if loss == "loss" and loss not in rows.frame.columns else loss or ""
+    return intake(rows, Asked(_names(group), scales, hps, named), maximize=maximize or None)
 
 
 def _names(given: Names) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ LAYERS = {
     "analysis": ("transfer", "laws", "backtest", "report", "export", "validate", "plan.cost", "plan.hardware", "plan.simulate"),
     "stages": (
         "store",
+        "import",
         "data",
         "plan",
         "search",

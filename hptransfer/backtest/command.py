@@ -9,40 +9,43 @@ from typing import Any
 
 from hptransfer import cli
 from hptransfer.backtest.evaluate import HeldOut, calibration, pooled
-from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_frame
+from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_intake
 from hptransfer.base.errors import UsageError
+from hptransfer.cli.tables import columns_words, read_table
 from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, backtested
 from hptransfer.runs import Store
-from hptransfer.transfer import table
+from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
 from hptransfer.transfer.cost import LOST
-from hptransfer.transfer.frame import frame_of
-from hptransfer.transfer.table import Columns
+from hptransfer.transfer.frame import intake_of_records
+from hptransfer.transfer.table import groups_of
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised."""
     if bool(args.table) == bool(args.store):
         raise UsageError("give a table or --store, one of them")
-    if args.table:
-        source, frame = args.table, table.read_table(args.table, args.where)
-    else:
-        store = Store(args.store)
-        source, frame = f"store {store.location}", frame_of(store.require_records().values(), args.where)
-    group = cli.names(args.group) or (() if args.table else STORE_GROUP)
-    columns = Columns(group, cli.names(args.scale), cli.names(args.hp), args.loss)
-    cli.console.print(f"backtest of {source}: {len(frame)} runs, loss {columns.loss}")
+    found = read_table(args, args.table) if args.table else _of_store(args)
+    cli.console.print(f"backtest of {found.place}: {len(found.frame)} runs, {columns_words(found.columns)}")
     hold = Hold(rows=args.hold_out, each=args.leave_one_out, nested=args.nested)
-    found = backtest_frame(frame, columns, hold, dict(_published(text) for text in args.rule))
-    for note in (*found.notes, *found.failed):
+    judged = backtest_intake(found, hold, dict(_published(text) for text in args.rule))
+    for note in (*judged.notes, *judged.failed):
         cli.console.print(note)
-    _print(found)
+    _print(judged)
     written: list[str] = []
     if args.report:
-        outcomes = [Swept.of(table.group_of(name, rows, columns)) for name, rows in table.split_groups(frame, columns).items()]
-        written = write_page(Path(args.report), "sweeps.md", *backtested(str(source), outcomes, found))
-    cli.finish(args, found.as_dict(), written=written)
+        outcomes = [Swept.of(group) for group in groups_of(found).values()]
+        written = write_page(Path(args.report), "sweeps.md", *backtested(found.place, outcomes, judged))
+    cli.finish(args, judged.as_dict(), written=written)
     return 0
+
+
+def _of_store(args: argparse.Namespace) -> Intake:
+    store = Store(args.store)
+    group, scale, hp = (cli.names(text or "") for text in (args.group, args.scale, args.hp))
+    columns = Columns(group or STORE_GROUP, scale or ("width",), hp or ("lr",), args.loss or "loss")
+    return intake_of_records(store.require_records().values(), f"store {store.location}", columns, args.where)
 
 
 def _published(text: str) -> tuple[str, dict[str, str]]:

@@ -15,6 +15,9 @@ import polars as pl
 
 from hptransfer.backtest.evaluate import OURS, Forecaster, HeldOut, calibration, evaluate, pooled
 from hptransfer.base.errors import UsageError, first_line
+from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
+from hptransfer.runs.sources.reading import condition, require_column, sql_column
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
@@ -23,7 +26,6 @@ from hptransfer.transfer.group import sweep_of
 from hptransfer.transfer.siblings import siblings
 from hptransfer.transfer.simple import RULES
 from hptransfer.transfer.sweep import Array, Sweep
-from hptransfer.transfer.table import Columns
 
 # What tells groups of a store's runs apart: sweeps that no fit may mix.
 STORE_GROUP = ("optimizer", "parametrization", "corpus", "schedule", "depth", "horizon", "batch_tokens")
@@ -46,21 +48,25 @@ class Hold:
     def check(self, frame: pl.DataFrame) -> None:
         """Raises UsageError where the table has no such column or condition."""
         if self.rows:
-            table.condition(frame, self.rows)
+            condition(frame, self.rows)
         if self.each:
-            table.require_column(frame, self.each)
+            require_column(frame, self.each)
 
     def splits(self, group: pl.DataFrame, scale: str) -> Iterator[tuple[str, Rows]]:
         """Each split of a group: what is held out in words, and which rows of a table these are."""
         if self.rows:
-            yield self.rows, partial(table.condition, text=self.rows)
+            yield self.rows, partial(condition, text=self.rows)
         elif self.each:
             for value in sorted(group[self.each].drop_nulls().unique().to_list()):
-                yield f"{self.each} = {value}", partial(_equal, self.each, value)
+                yield f"{self.each} = {_told(value)}", partial(_equal, self.each, value)
         else:
             values = sorted(group[scale].drop_nulls().unique().to_list())
             for value in values[1 if self.nested else -2 : -1]:
-                yield f"{scale} > {value}", partial(_above, scale, value)
+                yield f"{scale} > {_told(value)}", partial(_above, scale, value)
+
+
+def _told(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _equal(column: str, value: Any, frame: pl.DataFrame) -> pl.Series:
@@ -128,40 +134,44 @@ class Backtest:
             }
             for split in self.splits
         ]
-        return {"rules": self.regret, **self.calibration, "groups": groups, "failed": list(self.failed)}
+        said = {"failed": list(self.failed), "notes": list(self.notes)}
+        return {"rules": self.regret, **self.calibration, "groups": groups, **said}
 
 
-def backtest_frame(
-    frame: pl.DataFrame, columns: Columns, hold: Hold, published: Mapping[str, Mapping[str, str]] | None = None
-) -> Backtest:
+def backtest_intake(found: Intake, hold: Hold, published: Mapping[str, Mapping[str, str]] | None = None) -> Backtest:
     """Predict the held-out part of every group of a table. ``published``: laws to compare with, each SQL over the scales by
     hyperparameter. Raises UsageError where there is nothing to predict."""
+    frame, columns = found.frame, found.columns
     if not columns.scale or not 1 <= len(columns.hp) <= 2:
         raise UsageError("a backtest has one scale or more, and one hyperparameter or two: regret is interpolated in so many")
     rules = {**RULES, **{name: _rule(name, formulas, columns) for name, formulas in (published or {}).items()}}
     groups = table.split_groups(frame, columns)
     hold.check(frame)
-    splits, notes, failed = [], list[str](), list[str]()
-    known = _Known(groups, columns)
+    splits, notes, failed = [], list(found.notes), list[str]()
+    known = _Known(groups, found)
     for name, group in groups.items():
         with _apart(name, failed):
-            checks = preconditions(table.group_of(name, group, columns), None)
+            checks = preconditions(table.group_of(name, group, found), None)
             notes += [f"{name}: {check.detail}" for check in checks if not check.ok]
             for words, rows in hold.splits(group, columns.scale[0]):
                 with _apart(f"{name}, {words}", failed):
                     held, fits = rows(group), partial(known.fits, words, rows)
-                    if cells := _held_out(name, words, group, held, columns, rules, fits, notes.append):
+                    if cells := _held_out(name, words, group, held, found, rules, fits, notes.append):
                         splits.append(Split(name, words, tuple(cells)))
     if not splits:
-        raise UsageError("; ".join(failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes]))
+        raise UsageError(
+            "; ".join(
+                failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes[len(found.notes) :]]
+            )
+        )
     return Backtest(columns, tuple(splits), tuple(notes), tuple(failed))
 
 
 class _Known:
     """What is left of every group where a part of the table is held out, fitted when it is first asked for."""
 
-    def __init__(self, groups: Mapping[str, pl.DataFrame], columns: Columns) -> None:
-        self._groups, self._columns = groups, columns
+    def __init__(self, groups: Mapping[str, pl.DataFrame], found: Intake) -> None:
+        self._groups, self._found = groups, found
         self._fits: dict[str, dict[str, Fit]] = {}
 
     def fits(self, words: str, rows: Rows) -> Mapping[str, Fit]:
@@ -174,7 +184,7 @@ class _Known:
 
     def _sweep(self, name: str, rows: Rows) -> Sweep | None:
         try:
-            sweep = _sweep(name, self._groups[name].filter(~rows(self._groups[name])), self._columns, lambda _: None)
+            sweep = _sweep(name, self._groups[name].filter(~rows(self._groups[name])), self._found, lambda _: None)
         except UsageError:  # it is said where that group is predicted itself
             return None
         return sweep if len(sweep.x) > 1 else None
@@ -198,8 +208,8 @@ def _rule(name: str, formulas: Mapping[str, str], columns: Columns) -> Forecaste
 
     def rule(known: Sweep, x: Array) -> Array:
         scales = zip(columns.scale, x.tolist(), strict=True)
-        frame = pl.DataFrame({"row": [0], **{scale: [from_ln(scale, value)] for scale, value in scales}})
-        values = {hp: table.sql_column(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
+        frame = pl.DataFrame({scale: [from_ln(scale, value)] for scale, value in scales})
+        values = {hp: sql_column(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
         return np.array([logarithm(hp, values[hp][0]) for hp in columns.hp])
 
     return rule
@@ -210,7 +220,7 @@ def _held_out(
     words: str,
     group: pl.DataFrame,
     held: pl.Series,
-    columns: Columns,
+    found: Intake,
     rules: Mapping[str, Forecaster],
     fits: Callable[[], Mapping[str, Fit]],
     say: Callable[[str], None],
@@ -220,19 +230,18 @@ def _held_out(
     if not held.any() or held.all():
         say(f"{words}: skipped, {'all' if held.all() else 'no'} rows are held out")
         return ()
-    known, judged = (_sweep(words, group.filter(rows), columns, say) for rows in (~held, held))
+    known, judged = (_sweep(words, group.filter(rows), found, say) for rows in (~held, held))
     if len(known.x) < 2 or len(judged.x) == 0:
         say(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
         return ()
     return evaluate(fits()[name], judged, rules, siblings([fit for other, fit in fits().items() if other != name]))
 
 
-def _sweep(words: str, frame: pl.DataFrame, columns: Columns, say: Callable[[str], None]) -> Sweep:
-    """The sweep of some rows; what is left out of it is said."""
-    group = table.group_of(words, frame, columns)
-    sweep, dropped = sweep_of(group.runs, columns.scale, columns.hp)
-    for note in (*group.notes, *([dropped] if dropped else [])):
-        say(f"{words}: {note}")
+def _sweep(words: str, frame: pl.DataFrame, found: Intake, say: Callable[[str], None]) -> Sweep:
+    """The sweep of some rows; cells that are left out of it are said."""
+    sweep, dropped = sweep_of(table.group_of(words, frame, found).runs, found.columns.scale, found.columns.hp)
+    if dropped:
+        say(f"{words}: {dropped}")
     return sweep
 
 

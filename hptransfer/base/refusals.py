@@ -14,8 +14,11 @@ WORDS = {
     "at lower {hyperparameter}",
     "upper_edge": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above; add runs "
     "at higher {hyperparameter}",
-    "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is at the upper edge of its sweep ({end:.4g}) or above, "
-    "and runs from {ceiling:.4g} on diverged; add runs in between",
+    "divergence_bounds": "{name} at {cell}: the best {hyperparameter} is bounded by divergence at {ceiling:.4g}, far above "
+    "{end:.4g}, the highest that finished; add runs in between",
+    # An optimum that lies where runs cease to be stable.
+    "bounded": "{cell}: the best {hyperparameter} is bounded by divergence at {ceiling:.4g}, next to {end:.4g}, the highest that "
+    "finished",
     "nothing_to_fit": "{name}: nothing to fit; {detail}",
     "too_few_runs": "{name} has {complete} complete runs at {cell} and needs {needed}",
     "too_few_optima": "{name}: {optima} optima are too few to say how far they scatter; three is the least",

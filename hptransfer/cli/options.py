@@ -115,10 +115,24 @@ def predictions(parser: argparse.ArgumentParser) -> None:
 # -- the columns of a table --------------------------------------------------------------------------------------------
 
 
-def columns(parser: argparse._ActionsContainer, *, group_help: str = "", loss: str | None = None, loss_help: str) -> None:
-    """Which columns of a table are what. ``loss``: the default column of losses."""
-    parser.add_argument("--group", default="", metavar="A,B", help=f"columns that tell groups apart{group_help}")
-    parser.add_argument("--scale", default="width", metavar="N[,D]", help="columns of scale (width)")
-    parser.add_argument("--hp", default="lr", metavar="A[,B]", help="columns to predict; log2_... is a logarithm already (lr)")
-    parser.add_argument("--loss", default=loss, metavar="COLUMN", help=f"final loss; empty or nan: diverged{loss_help}")
+def source(parser: argparse._ActionsContainer) -> None:
+    """How a table is read."""
+    kinds = "csv, excel, parquet, json, wandb, wandb-run, optuna, ray, mlflow, tensorboard, store"
+    parser.add_argument("--source", metavar="KIND", help=f"what it is, where that is not told by itself: {kinds}")
     parser.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+
+
+def columns(parser: argparse._ActionsContainer, *, group_help: str = "") -> None:
+    """Which columns of a table are what; what is not said is found by its usual names."""
+    parser.add_argument("--group", default="", metavar="A,B", help=f"columns that tell groups apart{group_help}")
+    parser.add_argument("--scale", metavar="N[,D]", help="columns of scale (that of a usual name: width, d_model, ...)")
+    parser.add_argument(
+        "--hp", metavar="A[,B]", help="columns to predict (lr, learning_rate, ...); log2_... is a logarithm already"
+    )
+    parser.add_argument(
+        "--loss",
+        metavar="COLUMN",
+        help="final loss; empty or nan: diverged (loss, val/loss, ...; without one every row is an optimum)",
+    )
+    parser.add_argument("--maximize", action="store_true", help="of --loss the highest is the best, as of an accuracy")
+    source(parser)

@@ -67,15 +67,15 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rule", choices=("base", "last", "powerlaw"), help="take a simple rule's values in place of the fit's")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
     table = parser.add_argument_group("from a table instead of the store")
-    table.add_argument("--table", metavar="FILE", help="CSV, Parquet or JSONL of finished runs, one row each")
-    options.columns(table, loss_help=" (loss, where there is such a column; else every row is an optimum)")
+    table.add_argument("--table", metavar="PLACE", help="a table, tracker or storage of runs; `import --look` says what is there")
+    options.columns(table)
     options.page(table)
 
 
 def _backtest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", nargs="?", metavar="TABLE", help="CSV, Parquet or JSONL, one row per run")
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="a table, tracker or storage of runs")
     options.store(parser, "the runs of a store instead")
-    options.columns(parser, group_help=" (store: optimizer,...)", loss="loss", loss_help=" (loss)")
+    options.columns(parser, group_help=" (store: optimizer,...)")
     parser.add_argument(
         "--rule", action="append", default=[], metavar="NAME:HP=SQL[;HP=SQL]", help="a published law to compare with; repeatable"
     )
@@ -111,15 +111,28 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _store(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
-    parser.add_argument(
-        "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
-    )
-    columns = (
-        "width, depth, tokens, batch_tokens, lr, weight_decay, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
-    )
-    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {columns}")
+    parser.add_argument("--import", dest="table", metavar="PLACE", help="what `import` takes in")
+    _columns(parser)
     parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
     parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
+
+
+def _columns(parser: argparse.ArgumentParser) -> None:
+    """The table's own names for ours."""
+    settings = "lr, weight_decay, weight_decay_coupled, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
+    names = f"the table's names for width, depth, tokens, batch_tokens, {settings}"
+    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=names)
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "place", metavar="PLACE", help="a table, tracker or storage, of runs of the experiment; lr in base coordinates"
+    )
+    parser.add_argument("--look", action="store_true", help="write nothing: say what each column is taken for, and what follows")
+    _columns(parser)
+    parser.add_argument("--maximize", action="store_true", help="look: the highest loss is the best, as of an accuracy")
+    options.source(parser)
+    options.common(parser)
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -184,12 +197,12 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("law", nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
     options.common(parser)
     rows = "one row per run, or per step of a law of curves (the experiment's cells in the store)"
-    parser.add_argument("--table", metavar="FILE", help=f"CSV, Parquet or JSONL, {rows}")
+    parser.add_argument("--table", metavar="PLACE", help=f"a table, tracker or storage, {rows}")
     parser.add_argument(
         "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
     )
     parser.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged (loss)")
-    parser.add_argument("--where", metavar="SQL", help="keep the rows for which this holds")
+    options.source(parser)
     parser.add_argument("--hold-out", metavar="SQL", help="rows that are predicted and not fitted (a check on the largest scale)")
     parser.add_argument("--lowest", metavar="A,B", help="of a sweep, the row of the lowest loss for each value of these columns")
     conventions = "all, non_embedding, matrices_and_readout, standard, best_fit"
@@ -250,6 +263,12 @@ STAGES = {
             "what is in the store; import runs from a table; gather its files into one",
             _store,
             "hptransfer.store.command:main",
+        ),
+        Stage(
+            "import",
+            "take in runs that were trained elsewhere, from a table, tracker or storage; or only look at them",
+            _import,
+            "hptransfer.import.command:main",
         ),
         Stage("report", "one page with the answer and the evidence", _report, "hptransfer.report.command:main", ONE_THREAD),
         Stage(

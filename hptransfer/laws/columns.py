@@ -13,7 +13,9 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.intervals import Array
-from hptransfer.transfer.table import numbers, require_column, sql_column, wrong_cell
+from hptransfer.runs.sources.meanings import names_of
+from hptransfer.runs.sources.reading import numbers, require_column, sql_column, wrong_cell
+from hptransfer.runs.sources.source import ROW
 
 if TYPE_CHECKING:
     from hptransfer.laws.law import Law
@@ -64,7 +66,7 @@ def law_table(
     for name in scale:
         if name not in wanted:
             raise unknown(f"column of law {law.name}", name, wanted)
-    result = frame.select("row")
+    result = frame.select(ROW)
     for name, column in wanted.items():
         expression = loss if column is LOSS else scale.get(name)
         if (found := _values(frame, column, expression)) is not None:
@@ -76,11 +78,12 @@ def law_table(
         if not column.otherwise or not {*named} <= {*result.columns}:
             option = "--loss" if column is LOSS else f"--scale '{name}=...'"
             raise UsageError(
-                f"law {law.name} needs {name} ({column.what}); the table has {', '.join(frame.columns)}: say {option}"
+                f"law {law.name} needs {name} ({column.what}); the table has {', '.join(names_of(frame))}: say {option}"
             )
         result = result.with_columns(sql_column(result, column.otherwise).alias(name))
     columns = [column for name, column in wanted.items() if name in result.columns]
-    return _cleaned(result.select("row", *(column.name for column in columns)), columns)
+    table, notes = _cleaned(result.select(ROW, *(column.name for column in columns)), columns)
+    return table.rename({ROW: "row"}), notes
 
 
 def _values(frame: pl.DataFrame, column: Column, expression: str | None) -> pl.Series | None:
@@ -135,13 +138,13 @@ def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFr
     of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there."""
     for name in (*by, loss):
         require_column(frame, name)
-    finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, "row")
+    finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, ROW)
     cells = finished.group_by(list(by), maintain_order=True)
     found = cells.agg(runs=pl.len(), above=pl.col(loss).slice(1, 1).first() / pl.col(loss).first() - 1)
     runs, above = found["runs"].to_numpy(), found["above"].drop_nulls().to_numpy()
     note = f"of {runs.min()} to {runs.max()} runs for each {', '.join(by)} the lowest loss, which is biased low"
     note += f": the second lowest is {np.median(above):.2%} above it (median)" if len(above) else ""
-    return finished.unique(list(by), keep="first", maintain_order=True).sort("row"), note
+    return finished.unique(list(by), keep="first", maintain_order=True).sort(ROW), note
 
 
 def groups(table: pl.DataFrame, name: str, factor: float) -> Iterator[pl.DataFrame]:

@@ -28,9 +28,9 @@ from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
 from hptransfer.laws.series import curve_of, curve_pairs
 from hptransfer.runs import Store
+from hptransfer.runs.sources.reading import read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
-from hptransfer.transfer.table import frame_of_table, read_table
 
 COMPARED = ("chinchilla", "skaling", "farseer")
 
@@ -54,7 +54,7 @@ def _frame(args: argparse.Namespace) -> pl.DataFrame:
     """The rows of a table, or of the experiment's cells in the store: of each arm and cell the best that was found, or for a law
     of curves the points of all of them."""
     if args.table:
-        return read_table(args.table, args.where)
+        return read_rows(args.table, args.source).where(args.where).frame
     experiment, found = _members(args)
     is_of_curves = bool(args.law) and any(STEP in LAWS.get(name).needs for name in cli.names(args.law))
     frame = curve_table(found.searched) if is_of_curves else ladder(experiment, found)
@@ -62,7 +62,7 @@ def _frame(args: argparse.Namespace) -> pl.DataFrame:
         raise UsageError(
             f"store {args.store} has no finished run of experiment {experiment.name}; give --table, or another --store"
         )
-    return frame_of_table(frame, args.where)
+    return read_rows(frame).where(args.where).frame
 
 
 def _members(args: argparse.Namespace) -> tuple[Experiment, Members]:
@@ -162,10 +162,10 @@ def _predict(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     """Losses of the rows of another table, of places that are said one by one, or of what is held out."""
     found = _examined(args, frame, scale)
     if args.to:
-        asked, notes = law_table(read_table(args.to), type(found.law), scale, None, to_predict=True)
+        asked, notes = law_table(read_rows(args.to).frame, type(found.law), scale, None, to_predict=True)
     elif args.at:
         places = [{name: _value(text) for name, text in assignments(at).items()} for at in args.at]
-        asked, notes = law_table(frame_of_table(places), type(found.law), {}, None, to_predict=True)
+        asked, notes = law_table(read_rows(places).frame, type(found.law), {}, None, to_predict=True)
     else:
         asked, notes = found.table.filter("held_out") if args.hold_out else found.table, ()
     predicted = predicted_intervals(found.fitted.predict(asked))

@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.transfer.table import sql_column
+from hptransfer.runs.sources.reading import sql_column
 
 # What the tables of papers and trackers call the sizes of a decoder.
 ARCHITECTURE = {

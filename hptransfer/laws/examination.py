@@ -16,7 +16,8 @@ from hptransfer.base.intervals import Array, Interval, ends_of_each
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import law_table, training_flops
 from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval
-from hptransfer.transfer.table import condition
+from hptransfer.runs.sources.reading import condition
+from hptransfer.runs.sources.source import ROW
 
 SWEPT = 5  # runs of one size and horizon; more are a sweep
 CHECK_DRAWS = 200  # of a fit that only says what is held out
@@ -107,7 +108,7 @@ def held_out_table(
     notes = (*notes, *_sweeps(law, table))
     if hold_out is None:
         return table.with_columns(law.held_out(table).alias("held_out")), notes
-    asked = frame.select("row", condition(frame, hold_out).alias("held_out"))
+    asked = frame.select(pl.col(ROW).alias("row"), condition(frame, hold_out).alias("held_out"))
     table = table.join(asked, on="row", how="left", maintain_order="left")
     if not table["held_out"].any():
         raise UsageError(f"--hold-out {hold_out!r} holds for no row that can be fitted")

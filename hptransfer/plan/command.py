@@ -28,6 +28,7 @@ from hptransfer.search.choice import chosen_search
 from hptransfer.search.studies import make_studies
 from hptransfer.search.study import LEAST_BATCH, Study
 from hptransfer.trainers import inputs_of_arms, resolve
+from hptransfer.transfer.checks import one_cell_words
 from hptransfer.transfer.group import fit_group
 from hptransfer.transfer.target import arm_group
 from hptransfer.validate.protocol import Together, at_searched_scales
@@ -97,12 +98,17 @@ def main(args: argparse.Namespace) -> None:
         console.print(f"{', '.join(unknown)}: FLOPs and hours are unknown; give trainer.flops, a formula")
     others = ", the other scales as searched" if len(scales) > 1 else ""
     known: dict[tuple[Scenario, SurfaceShape], list[Expectation]] = {}
-    expected = [_expected(one, experiment, found, rate, known) for one in planned]
-    table(
-        f"expected at width {experiment.target_width}{others}: means over {studies_of(len(experiment.widths))} simulated studies",
-        ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
-        [row for one in expected for row in _expected_rows(one)],
-    )
+    one_cell = len(experiment.searched_cells) == 1
+    expected = [] if one_cell else [_expected(one, experiment, found, rate, known) for one in planned]
+    if one_cell:
+        console.print(f"transfer will refuse a prediction: {one_cell_words(experiment.searched_cells[0])}")
+    else:
+        studied = f"means over {studies_of(len(experiment.widths))} simulated studies"
+        table(
+            f"expected at width {experiment.target_width}{others}: {studied}",
+            ["arm", "trials", "search FLOPs", "regret", "80 % interval of LR", "same trials at the target"],
+            [row for one in expected for row in _expected_rows(one)],
+        )
     for source in dict.fromkeys(one["source"] for one in expected):
         console.print(f"surfaces: {source}")
     for line in _what_would_tell(experiment, found, Store(args.store), rate, selection(args)):

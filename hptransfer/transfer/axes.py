@@ -10,14 +10,9 @@ import numpy as np
 
 from hptransfer.base.intervals import Array
 from hptransfer.runs.point import Number
+from hptransfer.runs.sources.names import unit
 
-LOGARITHMS = {"log2_": math.log(2.0), "log10_": math.log(10.0), "ln_": 1.0}  # prefixes of names whose values are logarithms
 TOGETHER = 0.05  # of a scale's own range: what it leaves a line in other scales by, if it goes with them
-
-
-def unit(name: str) -> float:
-    """What one unit of an axis is in ln; 0 where its values are no logarithms."""
-    return next((factor for prefix, factor in LOGARITHMS.items() if name.startswith(prefix)), 0.0)
 
 
 def logarithm(name: str, value: Number) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Number, Point
@@ -26,7 +26,7 @@ def preconditions(group: Group, target: Job | None) -> tuple[Check, ...]:
     """Every precondition of predicting ``target`` from the group. Only what runs and target have can be checked."""
     jobs = [record.job for record in group.used.kinds]
     points = [job.point for job in jobs]
-    checks = [_scales(group, points)]
+    checks = [_scales(group, points, target)]
     for name in dict.fromkeys(name for job in jobs for name in job.constants):
         checks.append(_same(name, jobs, target))
     if target and target.point.settings.get("horizon"):
@@ -65,19 +65,24 @@ def horizon_words(point: Point) -> str:
     return f"{point['tokens']} tokens"
 
 
-def _scales(group: Group, points: Sequence[Point]) -> Check:
-    """Two cells at least."""
+def _scales(group: Group, points: Sequence[Point], target: Job | None) -> Check:
+    """Two cells at least; of one its optimum is all that is asked where there is no target."""
     names = [name for name in group.scales if len({point.scales.get(name) for point in points}) > 1]
     if names:
         ranges = [f"{name} {', '.join(f'{value:.6g}' for value in sorted({p[name] for p in points}))}" for name in names]
         return Check(name="scales", ok=True, detail=f"runs at {'; '.join(ranges)}", required=True)
-    return one_cell(group.scales[:1], points[0])
+    found = one_cell(group.scales[:1], points[0])
+    return found if target else found.model_copy(update={"ok": True})
 
 
 def one_cell(scales: Sequence[str], point: Point) -> Check:
-    """The check that fails where all runs are in one cell."""
-    only = cell_words({name: point[name] for name in scales})
-    return Check(name="scales", ok=False, detail=f"one cell, {only}, shows no drift; add runs at a second one", required=True)
+    """The check that fails for a target where all runs are in one cell."""
+    return Check(name="scales", ok=False, detail=one_cell_words({name: point[name] for name in scales}), required=True)
+
+
+def one_cell_words(scales: Mapping[str, Number]) -> str:
+    """What is said where all runs are in one cell."""
+    return f"one cell, {cell_words(scales)}, shows no drift; add runs at a second one"
 
 
 def _same(name: str, jobs: Sequence[Job], target: Job | None) -> Check:

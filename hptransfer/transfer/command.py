@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
+from hptransfer.cli.tables import columns_words, read_table
 from hptransfer.experiment.cells import SCALES
 from hptransfer.experiment.choice import arm_options, chosen_arms
 from hptransfer.experiment.membership import members
@@ -23,10 +25,9 @@ from hptransfer.runs.point import Number
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
-from hptransfer.transfer.decision import predict_group
+from hptransfer.transfer.decision import optima_alone, predict_group
 from hptransfer.transfer.group import Group, heard_by, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path, is_prediction_file, write_prediction
-from hptransfer.transfer.table import Columns
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
 
 
@@ -48,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
     others = heard_by([question.group for question in questions], questions[0].target) if args.table else {}
     predictions: dict[str, Prediction] = {}
+    alone: dict[str, Prediction] = {}  # of groups whose prediction is refused
     written: dict[str, str] = {}
     for question in questions:
         name = question.group.name
@@ -63,26 +65,33 @@ def main(args: argparse.Namespace) -> int:
             )
         except Refused as error:
             refused[name] = error.refusal
+            if question.target and (known := optima_alone(question.group)):
+                alone[name] = known
         if question.file and name in predictions:
             written[name] = str(write_prediction(predictions[name], question.file))
         elif question.file:
             _forget(question.file)  # an earlier prediction must not pass for this one
-    for name, prediction in predictions.items():
-        where = f" at {cell_words(prediction.point.scales)}" if prediction.job else ""
-        cli.table(f"{name}: prediction{where}", ("what", "value", "80 % interval", "note"), _rows(prediction))
+    said = {note for question in questions for note in question.group.notes}
+    for name, prediction in (predictions | alone).items():
+        what = f"prediction at {cell_words(prediction.point.scales)}" if prediction.job else "optima"
+        cli.table(f"{name}: {what}", ("what", "value", "80 % interval", "note"), _rows(prediction, said))
     for reason in refused.values():
         cli.console.print(f"refused: {reason.text}")
     files = list(written.values())
     if args.report:
-        outcomes = [Swept(one.group, predictions.get(one.group.name), refused.get(one.group.name)) for one in questions]
+        told = predictions | alone
+        outcomes = [Swept(one.group, told.get(one.group.name), refused.get(one.group.name)) for one in questions]
         files += write_page(Path(args.report), "sweeps.md", *predicted(str(args.table), outcomes))
     objects = [{**p.model_dump(mode="json"), "file": written.get(name)} for name, p in predictions.items()]
-    reasons = {name: {**reason.model_dump(mode="json"), "text": reason.text} for name, reason in refused.items()}
+    reasons: dict[str, dict[str, Any]] = {}
+    for name, reason in refused.items():
+        optima = [optimum.model_dump(mode="json") for optimum in alone[name].optima] if name in alone else []
+        reasons[name] = {**reason.model_dump(mode="json"), "text": reason.text, "optima": optima}
     cli.finish(
         args,
         {"predictions": objects, "refused": reasons},
         written=files,
-        next_command=None if args.table or not predictions else _next_command(args, predictions),
+        next_command=_next_command(args, list(predictions), written),
     )
     failed = any(not check.ok for prediction in predictions.values() for check in prediction.checks)
     return 1 if refused or failed else 0
@@ -93,33 +102,23 @@ def main(args: argparse.Namespace) -> int:
 
 def _from_table(args: argparse.Namespace) -> list[Question]:
     """The groups of a table. The job of a prediction is its scales, and nothing else is known of it."""
-    frame = table.read_table(args.table, args.where)
-    loss = args.loss or ("loss" if "loss" in frame.columns else None)  # rows with losses must not pass for optima
-    columns = Columns(cli.names(args.group), cli.names(args.scale), cli.names(args.hp), loss)
-    if not columns.scale or not columns.hp:
-        raise UsageError("--scale and --hp name one column of the table each, or more")
-    target = _table_target(args, columns)
-    if not loss:
-        cli.console.print(f"{args.table} has no column loss, and --loss names none: every row is taken for an optimum")
-    parts = table.split_groups(frame, columns)
-    if args.output and len(parts) > 1:
-        raise UsageError(f"--output {args.output} is one file for {len(parts)} groups; keep one with --where")
+    at = _scales(args.at or ("" if args.width is None else f"width={args.width}"))
+    found = read_table(args, args.table, scale=tuple(at) or None)
+    cli.console.print(f"{found.place}: {len(found.frame):,} runs; {columns_words(found.columns)}")
+    for note in found.notes:
+        cli.console.print(f"note: {note}")
+    target = table_target(found.columns, at) if at else None
+    groups = table.groups_of(found)
+    if args.output and len(groups) > 1:
+        raise UsageError(f"--output {args.output} is one file for {len(groups)} groups; keep one with --where")
     file = Path(args.output) if args.output else None
-    return [
-        Question(table.group_of(name, part, columns), target, bare_job, file, provenance(table=str(args.table)))
-        for name, part in parts.items()
-    ]
-
-
-def _table_target(args: argparse.Namespace, columns: Columns) -> Job | None:
-    """The target's scales, in the columns' own terms."""
-    text = args.at or (f"width={args.width}" if args.width else "")
-    return table_target(columns, _scales(text)) if text else None
+    source = provenance(table=found.place)
+    return [Question(group, target, bare_job, file, source) for group in groups.values()]
 
 
 def _scales(text: str) -> dict[str, float]:
     """Scales as ``--at`` has them. Raises UsageError."""
-    pairs = [part.partition("=") for part in cli.names(text)]
+    pairs = [part.rpartition("=") for part in cli.names(text)]
     try:
         return {name.strip(): float(value) for name, _, value in pairs}
     except ValueError:
@@ -184,14 +183,21 @@ def _forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _next_command(args: argparse.Namespace, names: Iterable[str]) -> str:
+def _next_command(args: argparse.Namespace, names: Sequence[str], written: Mapping[str, str]) -> str | None:
+    """What comes next, with the file that was written where it is not looked for by itself."""
+    file = shlex.quote(*written.values()) if args.output and written else ""
+    if args.table:
+        return command("export", f"--prediction {file}") if file else None
+    if not names:
+        return None
     asked = {name: value for name, value in _asked(args).items() if name != "width"}
     beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
     width = f"--width {_asked(args)['width']}" if "width" in _asked(args) else ""
-    return command("validate", cli.selection(args), arm_options(names), width, beyond)
+    given = f"--predictions {file}" if file else ""
+    return command("validate", cli.selection(args), arm_options(names), width, beyond, given)
 
 
-def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
+def _rows(prediction: Prediction, said: Collection[str]) -> list[tuple[str, str, str, str]]:
     rows = []
     for optimum in prediction.optima:
         note = f"{optimum.runs} runs, {optimum.diverged} diverged" if optimum.loss is not None else "given"
@@ -218,7 +224,7 @@ def _rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
         if held.better:
             rows.append((f"there {held.better} was better", "-", "-", f"--rule {held.better} takes its values"))
     rows += [(f"FAILED: {check.name}", "-", "-", check.detail) for check in prediction.checks if not check.ok]
-    return rows + [(note, "", "", "") for note in prediction.notes]
+    return rows + [(note, "", "", "") for note in prediction.notes if note not in said]
 
 
 def _ends(interval: Interval) -> str:

@@ -15,7 +15,8 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
-from hptransfer.transfer.axes import Dial, cell_words, from_ln, unit
+from hptransfer.runs.sources.names import unit
+from hptransfer.transfer.axes import Dial, cell_words, from_ln
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
 from hptransfer.transfer.forecast import DRAWS
 from hptransfer.transfer.group import Group, GroupFit, fit_group
@@ -24,7 +25,9 @@ from hptransfer.transfer.law import DriftLaw
 from hptransfer.transfer.prediction import Bowl, Check, Drift, Estimate, HoldOut, Optimum, Prediction, RuleWeight
 from hptransfer.transfer.siblings import Siblings
 from hptransfer.transfer.simple import RULES
+from hptransfer.transfer.target import bare_job
 
+GRID = 1.5  # steps of a sweep's grid: what is no wider is no gap in it, and runs in between were never meant
 BEST_RUNS = 3  # at least so many give the value of a hyperparameter that the surface does not
 
 
@@ -54,9 +57,9 @@ def predict_group(
         refuse_failed(checks, group.name)
     fitted = fit_group(group, target, others, draws=draws, seed=seed)
     fit = fitted.fit
-    if len(fitted.cells) < 2 and not force:  # others were left out
+    if target and len(fitted.cells) < 2 and not force:  # others were left out
         refuse_failed([one_cell(fitted.scales, fitted.cells[0].point)], group.name)
-    inside = (_inside_sweeps(fitted),) if fit else ()
+    inside, bounded = _inside_sweeps(fitted)
     law = fitted.law(target, draws=draws, seed=seed) if target else None
     if law and rule:
         law = _by_rule(rule, fitted, law, target)
@@ -76,10 +79,19 @@ def predict_group(
         bowl=Bowl(curvature=fit.middle.curvature, skew=float(fit.middle.skew[0])) if fit else None,
         hold_out=_hold_out(fitted, draws, seed) if fit else None,
         checks=(*checks, *inside),
-        notes=(*fitted.notes, *_one_dial(fitted, target)),
+        notes=(*fitted.notes, *bounded, *_one_dial(fitted, target)),
         job=job,
         provenance=provenance or {},
     )
+
+
+def optima_alone(group: Group) -> Prediction | None:
+    """What the runs of a group still say where its prediction is refused: the optima of their cells, and how they drift. None
+    where it is an optimum that is refused."""
+    try:
+        return predict_group(group, None, bare_job)
+    except Refused:
+        return None
 
 
 def _budget(group: Group, scales: Sequence[str]) -> dict[str, int]:
@@ -124,8 +136,7 @@ def _interval(name: str, value: float, draws: Any) -> Interval:
 
 
 def _drifts(fitted: GroupFit, law: DriftLaw | None, target: Job | None, draws: int, seed: int) -> tuple[Drift, ...]:
-    """Of every fitted hyperparameter with every scale that varies among the runs, or to the target; of the LR with the first
-    scale always."""
+    """Of every fitted hyperparameter with every scale that varies among the runs, or to the target."""
     line, expected = fitted.line(draws=draws, seed=seed), fitted.expected(target)
     lacking = {scale: f"one {scale} shows no drift" for scale in fitted.scales}
     lacking |= {fitted.scales[dial.scale]: f"not known apart from {_partners(fitted, dial)}" for dial in fitted.dials}
@@ -135,11 +146,11 @@ def _drifts(fitted: GroupFit, law: DriftLaw | None, target: Job | None, draws: i
             theory, slope = _theory(name, scale, target), float(line.exponent[s, k])
             known: dict[str, Any] = {"hyperparameter": name, "scale": scale, "theory": theory}
             shown = not math.isnan(slope)
-            if not shown and law is None and (k, s) != (0, 0):
+            if not shown and law is None:
                 continue
             low, high = (float(line.low[s, k]), float(line.high[s, k])) if shown else (None, None)
             rules = _rules(expected[k][s], law.weights[k][s], low, high) if law else ()
-            used = float(law.exponent[s, k]) if law else slope if shown else theory or 0.0
+            used = float(law.exponent[s, k]) if law else slope
             reason = _reason(rules, theory, low, high, lacking[scale])
             fit = slope if shown else None
             found.append(Drift(**known, fitted=fit, low=low, high=high, used=used, reason=reason, rules=rules))
@@ -185,7 +196,7 @@ def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None
     """Why that exponent is used: the likeliest rules, and what the runs say of theory's; ``lacking``: why they say nothing where
     there is no interval."""
     if not rules:
-        return "line through the optima alone" if low is not None else f"theory: {lacking}"
+        return "line through the optima alone"
     words = ", ".join(f"{rule.name} {rule.weight:.0%}" for rule in rules[:2])
     if low is None or high is None:
         return f"{words}; {lacking}"
@@ -194,11 +205,13 @@ def _reason(rules: Sequence[RuleWeight], theory: float | None, low: float | None
     return f"{words}; the 80 % interval of the line alone {'contains' if low <= theory <= high else 'excludes'} theory"
 
 
-def _inside_sweeps(fitted: GroupFit) -> Check:
+def _inside_sweeps(fitted: GroupFit) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """Raise where an optimum is not inside its sweep: what lies beyond the edge is a guess. Above the highest LR that finished,
-    a diverged run still bounds the optimum, which is taken up to the middle between the two."""
-    assert fitted.fit is not None
-    fit, sweep, by_ceiling = fitted.fit, fitted.fit.sweep, []
+    a diverged run still bounds the optimum, where the runs leave no gap: up to the middle between the two it is one as others
+    are; beyond, the loss falls as far as runs are stable, and the LR cannot be higher. What is so bounded is said."""
+    if fitted.fit is None:
+        return (), ()
+    fit, sweep, by_ceiling, bounded = fitted.fit, fitted.fit.sweep, [], []
     for i, record in enumerate(fitted.cells):
         cell = cell_words({name: record.point[name] for name in fitted.scales})
         for k, name in enumerate(fitted.hyperparameters):
@@ -213,12 +226,15 @@ def _inside_sweeps(fitted: GroupFit) -> Check:
                 continue
             if math.isinf(ceiling):
                 raise Refused(Refusal.of("upper_edge", **values, end=from_ln(name, high)))
+            known = {**values, "end": from_ln(name, high), "ceiling": from_ln(name, ceiling)}
             if optimum > (high + ceiling) / 2:
-                raise Refused(Refusal.of("divergence_bounds", **values, end=from_ln(name, high), ceiling=from_ln(name, ceiling)))
-            ends = f"{from_ln(name, high):.4g}, the highest that finished, and {from_ln(name, ceiling):.4g}, which diverged"
+                if ceiling - high > sweep.step(i) * GRID:
+                    raise Refused(Refusal.of("divergence_bounds", **known))
+                bounded.append(Refusal.of("bounded", **known).text)
+            ends = f"{known['end']:.4g}, the highest that finished, and {known['ceiling']:.4g}, which diverged"
             by_ceiling.append(f"{cell}: between {ends}")
     detail = "; ".join(by_ceiling) or "between finished runs in every cell"
-    return Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail)
+    return (Check(name=f"{fitted.hyperparameters[0]} inside its sweep", ok=True, detail=detail),), tuple(bounded)
 
 
 def _optima(fitted: GroupFit) -> tuple[Optimum, ...]:
@@ -231,7 +247,10 @@ def _optima(fitted: GroupFit) -> tuple[Optimum, ...]:
         for k, name in enumerate(fitted.hyperparameters):
             value, reach = float(measured.optimum[i, k]), REACH * float(spread[i, k])
             low, high = value - reach, value + reach
-            bounded = fit is None or low > fit.sweep.low[i, k], fit is None or high < fit.sweep.high[i, k]
+            end = math.inf if fit is None else float(fit.sweep.high[i, k])
+            if fit and k == 0 and value > fit.sweep.top[i]:  # it lies in the gap below the first run that diverged
+                end = float(fit.sweep.ceiling[i])
+            bounded = fit is None or low > fit.sweep.low[i, k], high < end
             in_terms = (lambda one, name=name: from_ln(name, one)) if unit(name) else math.exp
             best[name] = Interval(
                 value=in_terms(value), low=in_terms(low) if bounded[0] else None, high=in_terms(high) if bounded[1] else None
@@ -259,9 +278,8 @@ def _hold_out(fitted: GroupFit, draws: int, seed: int) -> HoldOut | None:
     part = fitted.take(smaller)
     law, own, middle = part.law(held.job, draws=draws, seed=seed), fitted.fit.optimum[-1], fitted.fit.middle
     name, regret = fitted.hyperparameters[0], float(middle.regret(law.value - own))
-    simple = {}
-    if part.fit and len(smaller) > 1:
-        simple = {rule: float(middle.regret(of(part.fit.sweep, fitted.x[-1]) - own)) for rule, of in RULES.items()}
+    assert part.fit is not None
+    simple = {rule: float(middle.regret(of(part.fit.sweep, fitted.x[-1]) - own)) for rule, of in RULES.items()}
     best = min(simple, key=lambda rule: simple[rule], default=None)
     return HoldOut(
         scales={name: held.point[name] for name in fitted.scales},

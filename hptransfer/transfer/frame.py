@@ -10,14 +10,29 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.record import Record
+from hptransfer.runs.sources.intake import Intake
+from hptransfer.runs.sources.meanings import Columns
+from hptransfer.runs.sources.mixtures import mixtures
+from hptransfer.runs.sources.reading import condition, require_column
+from hptransfer.runs.sources.source import ROW
 from hptransfer.transfer.checks import horizon_words
 from hptransfer.transfer.group import Group
-from hptransfer.transfer.table import condition
 
 
-def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFrame:
-    """One row per finished run at the hyperparameters that its search settled on; lr and weight_decay in base coordinates.
-    Raises UsageError where nothing is left."""
+def intake_of_records(records: Iterable[Record], place: str, columns: Columns, where: str | None = None) -> Intake:
+    """The finished runs of a store at the hyperparameters that their search settled on; lr and weight_decay in base coordinates.
+    They are in order, so that nothing is left out. Raises UsageError where ``where`` keeps none, and for a column that is not
+    there."""
+    frame = _frame(records)
+    frame = frame.filter(condition(frame, where)) if where else frame
+    if frame.is_empty():
+        raise UsageError(f"--where {where!r} keeps no run")
+    for name in (*columns.named, *([columns.loss] if columns.loss else [])):
+        require_column(frame, name)
+    return Intake(place, frame, columns, mixtures(frame, columns, []))
+
+
+def _frame(records: Iterable[Record]) -> pl.DataFrame:
     alike: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         settings = record.point.settings
@@ -30,8 +45,4 @@ def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFram
             settings = record.point.settings
             words = {"corpus": record.job.constants.get("corpus"), "schedule": json.dumps(settings.get("schedule"))}
             rows.append(record.row() | words | {"horizon": horizon_words(record.point)})
-    frame = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
-    frame = frame.filter(condition(frame, where)) if where else frame
-    if frame.is_empty():
-        raise UsageError(f"--where {where!r} keeps no run")
-    return frame
+    return pl.DataFrame(rows, infer_schema_length=None).with_row_index(ROW)

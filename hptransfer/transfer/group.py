@@ -25,6 +25,7 @@ from hptransfer.transfer.siblings import Siblings, siblings
 from hptransfer.transfer.surface import fit_surface
 from hptransfer.transfer.sweep import MIN_RUNS, Array, Sweep, gather
 
+USUAL_STEP = math.log(2.0)  # of the grids of published sweeps, few of which are coarser
 SIGNIFICANCE = 0.05  # of the F test that lets an optional hyperparameter into the surface
 
 
@@ -259,18 +260,18 @@ def _given(group: Group, scales: tuple[str, ...], others: Siblings | None) -> Gr
     x, h = group.used.ln(scales), group.used.ln(group.hyperparameters)
     if len(x) - 1 - int(np.sum(np.ptp(x, axis=0) > 0)) < 1:
         raise Refused(Refusal.of("too_few_optima", name=group.name, optima=len(x)))
-    covariance = np.asarray(np.diag(np.tile((_grid_step(h) / 2) ** 2, len(x))), float)
+    steps = [_grid_step(values) for values in h.T]
+    covariance = np.asarray(np.diag(np.tile((np.array([step or USUAL_STEP for step in steps]) / 2) ** 2, len(x))), float)
+    same = [name for name, step in zip(group.hyperparameters, steps, strict=True) if not step]
+    notes = [f"all optima have one {name}: steps of 2 are assumed, since their grid is not known" for name in same]
     measured = Measured(h, covariance)
-    return GroupFit(group, scales, group.hyperparameters, x, group.used, measured, None, None, group.notes, others)
+    return GroupFit(group, scales, group.hyperparameters, x, group.used, measured, None, None, (*group.notes, *notes), others)
 
 
-def _grid_step(h: Array) -> Array:
-    """The smallest distance (ln) between different optima of each hyperparameter: no grid that they come from is coarser."""
-    steps = []
-    for values in h.T:
-        apart = np.diff(np.unique(np.round(values, 3)))
-        steps.append(float(apart.min()) if len(apart) else 0.0)
-    return np.array(steps)
+def _grid_step(values: Array) -> float:
+    """The smallest distance (ln) between different optima: no grid that they come from is coarser. 0 where all are equal."""
+    apart = np.diff(np.unique(np.round(values, 3)))
+    return float(apart.min()) if len(apart) else 0.0
 
 
 def _no_dependence(both: Fit) -> Refusal | None:

@@ -11,21 +11,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hptransfer.transfer.axes import LOGARITHMS
+from hptransfer.runs.sources.names import meaning, plain, without_logarithm
 
-KINDS = {
-    "lr": ("lr", "learning_rate", "peak_lr", "max_lr", "lr_multiplier", "eta"),
-    "weight_decay": ("weight_decay", "wd", "decay"),
-    "width": ("width", "d_model", "dim", "n_embd", "hidden_size", "hidden", "embed_dim"),
-    "parameters": ("n", "params", "parameters", "n_params", "num_params", "model_size", "non_embedding_params"),
-    "depth": ("depth", "n_layer", "n_layers", "num_layers", "layers"),
-    "tokens": (
-        *("tokens", "d", "train_tokens", "horizon", "horizon_tokens"),
-        *("steps", "iters", "iterations", "num_steps", "max_steps"),
-    ),
-    "batch": ("batch_tokens", "batch", "bs", "b", "batch_size", "global_batch_size", "bs_tokens", "train_batch_size"),
-}
-_KIND = {name: kind for kind, names in KINDS.items() for name in names}
 NARROW = 0.05  # of an exponent that theory or a published fit names
 # How far theory's exponent of the LR with width may be off in known coordinates: published muP sweeps drift by a few hundredths,
 # seldom by 0.3.
@@ -52,11 +39,10 @@ class Hypothesis:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a hyperparameter or scale by its usual names (`KINDS`), prefixes of logarithms aside; else its own name."""
-    bare = name.lower()
-    for prefix in LOGARITHMS:
-        bare = bare.removeprefix(prefix)
-    return _KIND.get(bare, bare)
+    """The kind of a hyperparameter or scale by its usual names, prefixes of logarithms aside; else its own name. At one batch
+    size steps are tokens."""
+    kind = meaning(name)
+    return "tokens" if kind == "step" else kind or without_logarithm(plain(name))
 
 
 def hypotheses(hyperparameter: str, scale: str) -> tuple[Hypothesis, ...]:

@@ -19,11 +19,12 @@ def last(sweep: Sweep, x_target: Array) -> Array:
 
 
 def powerlaw(sweep: Sweep, x_target: Array) -> Array:
-    """Each cell's vertex, and the straight line through them in logarithms, by ordinary least squares."""
+    """Each cell's vertex, and the straight line through them in logarithms, by ordinary least squares; level along a scale that
+    does not vary among them."""
     vertices = np.array([vertex(sweep, cell) for cell in range(len(sweep.x))])
-    design = np.column_stack([np.ones(len(sweep.x)), sweep.x])
-    line, *_ = np.linalg.lstsq(design, vertices, rcond=None)
-    return np.asarray(np.concatenate([[1.0], x_target]) @ line)
+    middle = sweep.x.mean(axis=0)
+    line, *_ = np.linalg.lstsq(sweep.x - middle, vertices - vertices.mean(axis=0), rcond=None)
+    return np.asarray(vertices.mean(axis=0) + (x_target - middle) @ line)
 
 
 def vertex(sweep: Sweep, cell: int) -> Array:

@@ -80,6 +80,12 @@ class Sweep:
         """Complete runs of a cell."""
         return int(np.sum(self.cell == cell))
 
+    def step(self, cell: int) -> float:
+        """The usual distance (ln) between neighbouring values of the first hyperparameter among a cell's complete runs; 0 where
+        they have one value."""
+        apart = np.diff(np.unique(self.h[self.cell == cell, 0].round(6)))
+        return float(np.median(apart)) if len(apart) else 0.0
+
     def best(self, cell: int) -> Array:
         """The hyperparameters (ln) of a cell's best run."""
         of_cell = np.flatnonzero(self.cell == cell)

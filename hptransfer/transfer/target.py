@@ -18,8 +18,9 @@ from hptransfer.base.refusals import Refused
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import Members, Resolve
 from hptransfer.runs.point import Job, Number, Point
+from hptransfer.runs.sources.meanings import Columns
+from hptransfer.runs.sources.names import meaning
 from hptransfer.transfer.group import Group, group_of_arm, too_few_runs
-from hptransfer.transfer.table import Columns
 
 
 def arm_group(name: str, found: Members, cells: Sequence[Mapping[str, Number]], words: str) -> Group:
@@ -51,11 +52,18 @@ def arm_target(
 def table_target(columns: Columns, at: Mapping[str, Number]) -> Job:
     """The target of a table's runs, in the columns' own terms: its scales alone are known. Raises UsageError unless ``at`` has a
     positive value for each scale and nothing else."""
+    at = {_scale_called(columns, name): value for name, value in at.items()}
     if set(at) != set(columns.scale) or any(not 0 < value < math.inf for value in at.values()):
         given = ",".join(f"{name}={value:g}" for name, value in at.items())
         wanted = ",".join(f"{name}=VALUE" for name in columns.scale)
         raise UsageError(f"target {given!r} does not give a positive value to each scale: {wanted}")
     return bare_job(Point(scales={name: at[name] for name in columns.scale}, hyperparameters={}))
+
+
+def _scale_called(columns: Columns, name: str) -> str:
+    """The scale that is meant: of that name, or the only one with that meaning."""
+    alike = [scale for scale in columns.scale if meaning(name) and meaning(scale) == meaning(name)]
+    return name if name in columns.scale or len(alike) != 1 else alike[0]
 
 
 def bare_job(point: Point) -> Job:

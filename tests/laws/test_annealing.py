@@ -11,7 +11,7 @@ from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.curves import FALLS, RISES, Curve, curves_of
 from hptransfer.laws.examination import examine, held_out_table
 from hptransfer.laws.multi_power import MultiPower
-from hptransfer.transfer.table import read_table
+from hptransfer.runs.sources.reading import read_rows
 
 CURVES = Path(__file__).parents[2] / "../shared/data/mpl_loss_curves.csv"
 needs_data = pytest.mark.skipif(not CURVES.exists(), reason="the public measurements are not beside this checkout")
@@ -27,7 +27,7 @@ LOGGED = {25: 0.0011022, 100: 0.0014248, 400: 0.0016798}
 
 
 def read(size: int, fitted: tuple[str, ...]):
-    return read_table(CURVES, f"model_M = {size}"), f"schedule not in {fitted}"
+    return read_rows(CURVES, f"model_M = {size}").frame, f"schedule not in {fitted}"
 
 
 def by_run(table: pl.DataFrame, predicted: np.ndarray) -> pl.DataFrame:

@@ -7,14 +7,14 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.testing.ladders import TRUTH, ladder, runs
-from hptransfer.transfer.table import read_table
+from hptransfer.runs.sources.reading import read_rows
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
 needs_data = pytest.mark.skipif(not EPOCH.exists(), reason="the public measurements are not beside this checkout")
 
 
 def epochs(rows: int):
-    frame = read_table(EPOCH).sort("loss").head(rows)
+    frame = read_rows(EPOCH).frame.sort("loss").head(rows)
     return law_table(frame, Chinchilla, assignments("N=params,D=flops/(6*params)"), "loss")[0]
 
 

@@ -5,12 +5,12 @@ from hptransfer.base.errors import UsageError
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.isoflop import IsoFlop
-from hptransfer.transfer.table import frame_of_table
+from hptransfer.runs.sources.reading import read_rows
 
 
 def frame(**columns):
     rows = {"params": [1e8, 2e8, 4e8], "flops": [1e19, 2e19, 4e19], "loss": [3.0, 2.9, 2.8]} | columns
-    return frame_of_table(rows)
+    return read_rows(rows).frame
 
 
 def read(table, law=Chinchilla, scale="N=params,D=flops/(6*params)", loss="loss"):
@@ -25,7 +25,7 @@ def test_expressions_become_the_laws_columns():
 
 
 def test_usual_names_are_found_and_compute_follows_from_n_and_d():
-    found, _ = law_table(frame_of_table({"params": [1e8], "tokens": [2e9], "val_loss": [3.0]}), IsoFlop, {}, None)
+    found, _ = law_table(read_rows({"params": [1e8], "tokens": [2e9], "val_loss": [3.0]}).frame, IsoFlop, {}, None)
     assert found.row(0) == (0, 6 * 1e8 * 2e9, 1e8, 2e9, "all", 3.0)
 
 
@@ -58,7 +58,7 @@ def test_what_is_left_out_is_said(columns, said):
         ({"loss": [3.0, -2.9, 2.8]}, "row 1: loss -2.9 is not positive"),
         ({"params": [0.1, 0.2, 0.4]}, "N is at most 0.4, where a number of parameters is meant"),
         ({"params": [1e8, float("inf"), 4e8]}, "row 1: N inf is not finite"),
-        ({"params": ["125M", "350M", "1B"]}, "expression|not a number"),
+        ({"params": ["small", "350M", "1B"]}, "expression|not a number"),
         ({"loss": [None, None, None]}, "no row with a value"),
     ],
     ids=["negative", "zero", "negative loss", "units", "infinite", "words", "nothing"],
@@ -72,7 +72,7 @@ def test_a_value_that_cannot_be_is_one_line(columns, message):
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ("N=params", "needs D .training tokens.; the table has row, params, flops, loss: say --scale 'D=...'"),
+        ("N=params", "needs D .training tokens.; the table has params, flops, loss: say --scale 'D=...'"),
         ("M=params", "unknown column of law chinchilla 'M'"),
         ("N", "is not NAME=COLUMN"),
         ("N=parms,D=flops", "parms"),
@@ -85,6 +85,6 @@ def test_a_scale_that_is_not_there_is_one_line(scale, message):
 
 
 def test_rows_to_predict_need_no_loss():
-    table = pl.DataFrame({"N": [1e9, 1e9], "D": [2e10, 2e10]}).with_row_index("row")
+    table = read_rows({"N": [1e9, 1e9], "D": [2e10, 2e10]}).frame
     found, _ = law_table(table, Chinchilla, {}, None, to_predict=True)
     assert len(found) == 2

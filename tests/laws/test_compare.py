@@ -12,7 +12,7 @@ from hptransfer.laws.envelope import Envelope
 from hptransfer.laws.farseer import Farseer
 from hptransfer.laws.skaling import Skaling
 from hptransfer.testing.ladders import ladder
-from hptransfer.transfer.table import read_table
+from hptransfer.runs.sources.reading import read_rows
 
 STEPS = Path(__file__).parents[2] / "../shared/data/steplaw_dense.csv"
 
@@ -77,7 +77,7 @@ def test_the_lowest_of_a_sweep():
 @pytest.mark.skipif(not STEPS.exists(), reason="the public measurements are not beside this checkout")
 def test_which_law_predicts_a_billion_parameters():
     """Step Law's sweeps: seventeen sizes and horizons, of which two are above a billion parameters."""
-    best, _ = lowest(read_table(STEPS), ["N", "D"], "smooth_loss")
+    best, _ = lowest(read_rows(STEPS).frame, ["N", "D"], "smooth_loss")
     table, _ = law_table(best, Chinchilla, {}, "smooth_loss")
     found = ranked([Chinchilla(draws=200), Skaling(draws=200), Farseer(draws=200)], table, pl.col("N") > 1e9)
     assert [one.law for one in found] == ["skaling", "chinchilla", "farseer"]

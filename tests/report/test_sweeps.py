@@ -9,14 +9,16 @@ from pathlib import Path
 import altair as alt
 import pytest
 
-from hptransfer.backtest.splits import Hold, backtest_frame
+from hptransfer.backtest.splits import Hold, backtest_intake
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
 from hptransfer.report import sweeps
 from hptransfer.report.sweeps import Swept
 from hptransfer.transfer import table
 from hptransfer.transfer.decision import predict_group
-from hptransfer.transfer.table import Columns
+from hptransfer.runs.sources.meanings import Asked
+from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.reading import read_rows
 from hptransfer.transfer.target import bare_job, table_target
 
 BEST = 0.01
@@ -38,11 +40,10 @@ def sweep(folder: Path) -> Path:
     return file
 
 
-def groups(sweep: Path) -> tuple[Columns, list[Swept]]:
-    columns = Columns(("recipe",), ("width",), ("log2_lr",), "loss")
-    target = table_target(columns, {"width": 2048})
-    made = [table.group_of(name, rows, columns) for name, rows in table.split_groups(table.read_table(sweep), columns).items()]
-    return columns, [Swept(group, predict_group(group, target, bare_job)) for group in made]
+def groups(sweep: Path) -> tuple[Intake, list[Swept]]:
+    found = intake(read_rows(sweep), Asked(("recipe",), ("width",), ("log2_lr",), "loss"))
+    target = table_target(found.columns, {"width": 2048})
+    return found, [Swept(group, predict_group(group, target, bare_job)) for group in table.groups_of(found).values()]
 
 
 def test_a_prediction_has_curves_optima_rules_and_what_was_left_out(sweep: Path) -> None:
@@ -62,8 +63,8 @@ def test_a_prediction_has_curves_optima_rules_and_what_was_left_out(sweep: Path)
 
 
 def test_a_backtest_sets_the_rules_beside_each_other(sweep: Path) -> None:
-    columns, told = groups(sweep)
-    found = backtest_frame(table.read_table(sweep), columns, Hold(rows="width > 256"))
+    taken, told = groups(sweep)
+    found = backtest_intake(taken, Hold(rows="width > 256"))
     document, _ = sweeps.backtested(str(sweep), [Swept.of(one.group) for one in told], found)
     assert {row[0] for row in document.overview.rows} == {"base", "last", "powerlaw", "hptransfer"}
     parts = {part.anchor: part for part in document.sections}

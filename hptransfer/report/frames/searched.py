@@ -12,7 +12,8 @@ from hptransfer.base.intervals import Interval
 from hptransfer.report.frames.tidy import begin
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
-from hptransfer.transfer.axes import LOGARITHMS, cell_words, logarithm
+from hptransfer.runs.sources.names import without_logarithm
+from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.prediction import Prediction
 from hptransfer.validate.results import Results
 
@@ -80,4 +81,4 @@ def plain_number(name: str, value: Number) -> float:
 
 def plain_name(name: str) -> str:
     """A column's name without the prefix of logarithms."""
-    return next((name.removeprefix(prefix) for prefix in LOGARITHMS if name.startswith(prefix)), name)
+    return without_logarithm(name)

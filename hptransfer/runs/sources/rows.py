@@ -1,0 +1,71 @@
+"""Rows with whatever keys a tool wrote, as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from hptransfer.base.errors import UsageError
+from hptransfer.runs.sources.source import ROW
+
+# More values than any configuration has: beyond that it is a file that unfolds without end (YAML's aliases) or no configuration.
+MOST_VALUES = 20_000
+
+
+def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots; anything else that is no plain value as JSON text. Raises UsageError where
+    there are more than `MOST_VALUES`."""
+    found: dict[str, Any] = {}
+    waiting = [(prefix, values)]
+    while waiting:
+        before, inner = waiting.pop()
+        for key, value in inner.items():
+            name = f"{before}{key}"
+            if isinstance(value, Mapping) and value:
+                waiting.append((f"{name}.", value))
+            elif isinstance(value, str | int | float | None):
+                found[name] = value
+            else:
+                found[name] = json.dumps(value, default=str)
+        if len(found) + len(waiting) > MOST_VALUES:
+            raise UsageError(f"a configuration with more than {MOST_VALUES:,} values is none; export the runs as a table instead")
+    return found
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """The rows as a table with `ROW`, columns in the order in which they are first met; a column of numbers alone is one of
+    numbers, of truth values alone one of those, any other one of text."""
+    every = list(rows)
+    names = dict.fromkeys(name for row in every for name in row)
+    columns = [pl.Series(ROW, range(1, len(every) + 1), dtype=pl.Int64)]
+    return pl.DataFrame([*columns, *(_column(name, [row.get(name) for row in every]) for name in names)])
+
+
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pl.Series(name, values, dtype=pl.Boolean)
+    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
+        return pl.Series(name, values, dtype=pl.Int64)
+    if kinds and kinds <= {int, float}:
+        return pl.Series(name, [None if value is None else _float(value) for value in values], dtype=pl.Float64)
+    return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more digits than a float has
+        return float("inf") if value > 0 else float("-inf")
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says, NaN and Infinity as numbers; None where it is none, as the last line of a file that is being
+    written."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
