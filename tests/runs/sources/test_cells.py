@@ -172,3 +172,16 @@ def test_what_is_neither_text_nor_number_is_none(values: list[object]) -> None:
 def test_numbers_stay_what_they_are() -> None:
     numbers = read_numbers(pl.Series("lr", [1, None, 3]))
     assert numbers.values.to_list() == [1.0, None, 3.0] and not numbers.words.any()
+
+
+def test_numbers_among_words_are_written_as_programs_do() -> None:
+    """So that they mean the same without the table whose marks made them clear."""
+    frame = pl.DataFrame({"lr": ["0,5", "0,25", "0,1"], "loss": ["5,105", "diverged", "4"], "name": ["1", "b", "1.0"]})
+    found = with_numbers(frame)
+    assert found["loss"].to_list() == ["5.105", "diverged", "4"] and found["name"].to_list() == ["1", "b", "1.0"]
+    assert read_numbers(found["loss"]).values.to_list() == [5.105, None, 4.0]
+
+
+def test_a_column_that_would_be_misread_alone_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="'width'"):
+        with_numbers(pl.DataFrame({"lr": ["0,5", "0,25"], "width": ["1.024", "2.048"]}))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from hptransfer.base.errors import UsageError
+from hptransfer.runs.sources import excel, json_rows, parquet
 from hptransfer.runs.sources.cells import with_numbers
 from hptransfer.runs.sources.csv_rows import SOURCE
 from hptransfer.runs.sources.source import ROW
@@ -259,3 +260,29 @@ def test_any_dialect_reads_as_the_plain_one(tmp_path: Path, seed: int) -> None:
     found = with_numbers(SOURCE.read(path).frame).drop(ROW)
     assert found.columns == names and SOURCE.read(path).notes == ()
     assert found.select(*table).to_dict(as_series=False) == pl.DataFrame(table, strict=False).to_dict(as_series=False)
+
+
+def test_one_column_is_a_table_where_its_name_says_so(tmp_path: Path) -> None:
+    packed = gzip.compress(b"loss\n1.5\n2.5\n")
+    assert SOURCE.sniff(write(tmp_path, packed, "loss.csv.gz")) and not SOURCE.sniff(write(tmp_path, packed, "loss.gz"))
+    assert numbers(str(tmp_path / "loss.csv.gz")) == {"loss": [1.5, 2.5]}
+
+
+NOISE = ['"', ",", "\n", "\r", "\0", "\xff", "{", "[", "#", ";", "1,024", "1e999", "\t", "|", "=cmd|", "nan", "\u2028", "\ufeff"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_in_a_file_is_read_or_refused_in_one_line(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    text = draw.choice([*DIALECTS.values(), '[{"lr": 0.1, "loss": 2}]', '{"lr": 0.1}\n{"lr": 0.2}\n'])
+    for _ in range(draw.randint(1, 6)):
+        place = draw.randrange(len(text) + 1)
+        text = text[:place] + draw.choice(NOISE) + text[place + draw.randint(0, 9) :]
+    content = text.encode(draw.choice(["utf-8", "utf-16"]))
+    path = write(tmp_path, draw.choice([lambda content: content, gzip.compress])(content)[: draw.randint(1, 200)])
+    for source in (SOURCE, json_rows.SOURCE, parquet.SOURCE, excel.SOURCE):
+        source.sniff(path)
+        try:
+            with_numbers(source.read(path).frame)
+        except UsageError as refused:
+            assert "\n" not in str(refused)
