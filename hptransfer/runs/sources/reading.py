@@ -64,7 +64,7 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
     kept = (*text, *(name for role, name in raw.roles.items() if role in ("run", "state")))
     cells = raw.frame.select(name for name in names_of(raw.frame) if name not in kept and meaning(name) not in ("run", "state"))
     read = with_numbers(cells)
-    changed = [_whole(read[name]) for name in read.columns if read[name].dtype != cells[name].dtype]
+    changed = [_whole(read[name]) if read[name].dtype != cells[name].dtype else read[name] for name in read.columns]
     return Rows(raw.frame.with_columns(changed), place, raw.what, why, raw.roles, raw.maximize, raw.notes)
 
 
