@@ -10,7 +10,6 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.record import Record
-from hptransfer.transfer.checks import horizon_words
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.table import condition
 
@@ -27,9 +26,7 @@ def frame_of(records: Iterable[Record], where: str | None = None) -> pl.DataFram
     rows = []
     for members in alike.values():
         for record in Group("", members).used:
-            settings = record.point.settings
-            words = {"corpus": record.job.constants.get("corpus"), "schedule": json.dumps(settings.get("schedule"))}
-            rows.append(record.row() | words | {"horizon": horizon_words(record.point)})
+            rows.append(record.described())
     frame = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
     frame = frame.filter(condition(frame, where)) if where else frame
     if frame.is_empty():

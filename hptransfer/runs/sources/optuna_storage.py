@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hptransfer.base.errors import UsageError, first_line
+from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources import databases
 from hptransfer.runs.sources.named import add_named
 from hptransfer.runs.sources.rows import flat, parsed, table
@@ -61,7 +60,7 @@ class OptunaStorage:
             roles["step"] = "step"
         if len(ways) == len(single) == 1 and "value" in frame.columns:
             roles["loss"] = "value"
-        notes = ()
+        notes: tuple[str, ...] = ()
         if len(single) > 1:
             notes = (f"studies look for opposite ends of their value: {' and '.join(sorted(ways.values()))}",)
         maximize = single.pop().name == "MAXIMIZE" if len(ways) == len(single) == 1 else None
@@ -81,6 +80,7 @@ def _is_journal(place: str) -> bool:
 @contextmanager
 def _opened(place: str) -> Iterator[BaseStorage]:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     if databases.is_url(place) or databases.sqlite_file(place):
         with databases.opened(place) as (url, options):
@@ -93,7 +93,7 @@ def _opened(place: str) -> Iterator[BaseStorage]:
                 storage.engine.dispose()
     elif _is_journal(place):
         # Reading takes no lock: that is what appending does.
-        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(place))
+        yield optuna.storages.JournalStorage(JournalFileBackend(place))
     else:
         raise UsageError(f"{place}: neither a database nor a journal file of Optuna")
 

@@ -20,8 +20,9 @@ _OWN = {
 
 
 class RayTune:
-    """An experiment's folder, or that of one trial. Columns are ``config.…`` and the metrics as they were reported, nested ones by
-    dots. A trial that Ray's scheduler stopped early has Ray's word for one that finished: its ``training_iteration`` says it."""
+    """An experiment's folder, or that of one trial. Columns are ``config.…`` and the metrics as they were reported, nested ones
+    by dots. A trial that Ray's scheduler stopped early has Ray's word for one that finished: its ``training_iteration`` says
+    it."""
 
     name = "ray"
 

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.source import ROW
 
-# More values than any configuration has: beyond that it is a file that unfolds without end (YAML's aliases) or no configuration.
-MOST_VALUES = 20_000
+# More than any configuration has: beyond that a file unfolds without end (aliases of YAML), or is no configuration.
+MOST_VALUES, MOST_DEPTH, MOST_PIECES = 20_000, 20, 1_000
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, keys joined by dots; anything else that is no plain value as JSON text. Raises UsageError where
     there are more than `MOST_VALUES`."""
     found: dict[str, Any] = {}
-    waiting = [(prefix, values)]
+    waiting = [(prefix, values, 0)]
     while waiting:
-        before, inner = waiting.pop()
+        before, inner, depth = waiting.pop()
         for key, value in inner.items():
             name = f"{before}{key}"
-            if isinstance(value, Mapping) and value:
-                waiting.append((f"{name}.", value))
+            if isinstance(value, Mapping) and value and depth < MOST_DEPTH:
+                waiting.append((f"{name}.", value, depth + 1))
             elif isinstance(value, str | int | float | None):
                 found[name] = value
             else:
-                found[name] = json.dumps(value, default=str)
+                found[name] = _text(value)
         if len(found) + len(waiting) > MOST_VALUES:
             raise UsageError(f"a configuration with more than {MOST_VALUES:,} values is none; export the runs as a table instead")
     return found
+
+
+def _text(value: Any) -> str:
+    """A list and the like as JSON, of its first `MOST_PIECES`."""
+    try:
+        return "".join(islice(json.JSONEncoder(default=str).iterencode(value), MOST_PIECES))
+    except (ValueError, TypeError, RecursionError):  # it holds itself, or keys that JSON has not
+        return type(value).__name__
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
@@ -69,3 +80,13 @@ def parsed(text: str | bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def yaml_mapping(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file of plain values; empty where there is none, or one that is being written or holds objects of
+    Python, which are never made."""
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -25,7 +25,7 @@ class WandbApi:
     def read(self, place: str) -> Raw:
         named = _PLACE.fullmatch(place) or re.fullmatch(r"([^/]+)/([^/]+)(?:/sweeps/([^/]+))?", place)
         if not named:
-            raise UsageError(f"{place}: a project of Weights & Biases is wandb:ENTITY/PROJECT, a sweep wandb:ENTITY/PROJECT/sweeps/ID")
+            raise UsageError(f"{place} is not of the form wandb:ENTITY/PROJECT or wandb:ENTITY/PROJECT/sweeps/ID")
         try:
             import wandb
         except ImportError:
@@ -45,8 +45,8 @@ class WandbApi:
             ]
         except (wandb.Error, ValueError, OSError) as error:
             raise UsageError(
-                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY, or"
-                " `wandb login`); without them give a local wandb folder, or the runs table as CSV"
+                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY,"
+                " or `wandb login`); without them give a local wandb folder, or the runs table as CSV"
             ) from None
         if not rows:
             raise UsageError(f"{place}: the project has no run that this key may see")

@@ -49,8 +49,8 @@ class WandbRuns:
 
 
 def row_of(about: Mapping[str, Any], config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric under
-    its own name. Tables, images and histograms are left out."""
+    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric
+    under its own name. Tables, images and histograms are left out."""
     metrics = {
         name: value
         for name, value in summary.items()
