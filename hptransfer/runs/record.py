@@ -109,7 +109,7 @@ class Record(Frozen):
         return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
 
     def described(self) -> dict[str, Any]:
-        """`row` with what else tells runs apart: corpus, schedule and horizon in words, and further scales and hyperparameters."""
+        """`row` with what else tells runs apart: corpus, schedule and horizon in words, further scales and hyperparameters."""
         point, row = self.point, self.row()
         further = {name: value for name, value in (point.scales | point.hyperparameters).items() if name not in row}
         return (

@@ -40,6 +40,7 @@ class OptunaStorage:
 
     def read(self, place: str) -> Raw:
         import optuna
+        from optuna.exceptions import OptunaError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -48,8 +49,8 @@ class OptunaStorage:
                 studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
                 rows = [_row(study, trial) for study in studies for trial in study.get_trials(deepcopy=False)]
                 ways = {tuple(study.directions): study.study_name for study in studies if study.get_trials(deepcopy=False)}
-        except (SQLAlchemyError, ImportError, ValueError, KeyError, OSError) as error:
-            raise databases.cannot_be_read(place, error) from None
+        except (SQLAlchemyError, OptunaError, ImportError, ValueError, KeyError, OSError) as error:
+            raise databases.cannot_be_read(place, error.__cause__ or error) from None
         if not rows:
             raise UsageError(f"{databases.shown(place)}: no trial in {len(names)} studies of Optuna")
         add_named(rows, [row["study"] for row in rows])

@@ -15,8 +15,8 @@ _ROLES: dict[Role, str] = {"run": "run_id", "state": "state", "step": "steps", "
 
 
 class OwnStore:
-    """Columns are those of `Record.described` (``lr`` and ``weight_decay`` in base coordinates, the latter independent of the LR),
-    and ``settings.…``: whatever else an arm sets."""
+    """Columns are those of `Record.described` (``lr`` and ``weight_decay`` in base coordinates, the latter independent of the
+    LR), and ``settings.…``: whatever else an arm sets."""
 
     name = "store"
 
