@@ -93,7 +93,7 @@ class _Trial:
         self._status = state.get("status")
 
     def row(self) -> dict[str, Any]:
-        metrics = {name: value for name, value in self.last.items() if name not in _OWN and not name.startswith("config/")}
+        metrics = {name: value for name, value in self.last.items() if name not in _OWN and not name.startswith("config.")}
         return {"trial_id": self._name, "state": self._word()} | flat(self.config, "config.") | flat(metrics)
 
     def _word(self) -> str | None:
