@@ -7,6 +7,7 @@ buffers. wandb's own reader became part of a program that only sends what it rea
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from hptransfer.runs.sources.source import Raw, Role
 
 _MAGIC = b":W&B"
 _HEADER, _CHUNK, _BLOCK = 7, struct.Struct("<IHB"), 32768
+# As JSON that W&B's server sends has them.
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
@@ -49,10 +52,10 @@ class WandbRuns:
 
 
 def row_of(about: Mapping[str, Any], config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric under
-    its own name. Tables, images and histograms are left out."""
+    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric
+    under its own name. Tables, images and histograms are left out."""
     metrics = {
-        name: value
+        name: _NOT_FINITE.get(value, value) if isinstance(value, str) else value
         for name, value in summary.items()
         if (name == "_step" or not name.startswith("_")) and not (isinstance(value, Mapping) and "_type" in value)
     }
