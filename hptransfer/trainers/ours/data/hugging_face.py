@@ -47,7 +47,7 @@ def dataset_source(name: str, key: str | None = None) -> Source:
         return _rows(f"corpus {name}, split {split}", splits[split])
 
     if key is None:  # without a look at rows, of which the first may be far away, where the columns are known
-        key = TEXT if TEXT in (splits[train].column_names or ()) else find_key(rows(train))
+        key = TEXT if TEXT in (splits[train].column_names or ()) else find_key(next(rows(train), ("", None)))
     column = key
     of_val = None if val is None else lambda: texts(rows(val), column)
     return Source(f"{identity} {config}", lambda: texts(rows(train), column), of_val, column)

@@ -26,13 +26,13 @@ _BETWEEN = re.compile(r"[\s,]*")
 Row = tuple[str, Any]  # where it is, in words, and what it holds
 
 
-def find_key(rows: Iterator[Row]) -> str:
+def find_key(first: Row) -> str:
     """Where the text is, by the first row: `TEXT`, else the one usual name that there is. Raises UsageError where there is none,
     or more than one."""
-    where, row = next(rows, ("", {TEXT: ""}))
+    where, row = first
     if not isinstance(row, Mapping) or TEXT in row:
         return TEXT  # what is no row is refused when it is read
-    found = [name for name in USUAL if isinstance(row.get(name), str)]
+    found = [name for name in USUAL if name in row and isinstance(row[name], str | None)]
     if len(found) > 1:
         raise UsageError(f"{where}: any of {', '.join(found)} may be the text; name it, as in --set data.text={found[0]}")
     if not found:
