@@ -14,7 +14,7 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.base.words import within
 from hptransfer.laws.columns import ARM, FLOPS, D, N, groups
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
 from hptransfer.laws.least import line
 from hptransfer.laws.plot import Plot
 
@@ -47,6 +47,7 @@ class IsoFlop(Law):
 
     def fit(self, table: pl.DataFrame) -> IsoFlopFitted:
         """See `Law.fit`."""
+        require_spread(table, self.name, FEWEST)
         rng = np.random.default_rng(self.seed)
         arms = {str(name[0]): rows for name, rows in table.partition_by("arm", as_dict=True, maintain_order=True).items()}
         found = {name: self._arm(name, rows, rng) for name, rows in arms.items()}

@@ -15,7 +15,7 @@ from hptransfer.base.errors import CheckFailed, UsageError, unknown
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain, within_signed
 from hptransfer.laws.columns import ARM, FLOPS
-from hptransfer.laws.law import Fitted, Law, intervals
+from hptransfer.laws.law import Fitted, Law, intervals, require_spread
 from hptransfer.laws.least import fit_many, jacobian
 from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
@@ -62,6 +62,7 @@ class AlgorithmicProgress(Law):
 
     def fit(self, table: pl.DataFrame) -> ProgressFitted:
         """See `Law.fit`."""
+        require_spread(table, self.name, FEWEST)
         arms = sorted(table["arm"].unique())
         for arm in arms:
             if (sizes := table.filter(arm=arm)["flops"].n_unique()) < FEWEST:
@@ -108,6 +109,7 @@ def _starts(loss: Array, place: Array, x: Array, floor: float | None) -> Array:
     return np.array(found)
 
 
+@np.errstate(over="ignore")  # of draws whose exponent is all but 0
 def _of(law: AlgorithmicProgress, table: pl.DataFrame, ln_floor: Array, curves: Curves, middle: float) -> ProgressFitted:
     base = law.baseline or max(curves, key=lambda arm: float(curves[arm][0][0]))
     if base not in curves:

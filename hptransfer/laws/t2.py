@@ -23,7 +23,7 @@ from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals
 from hptransfer.laws.least import DRAWN, fit_many
 from hptransfer.laws.plot import Along, Plot, stacked
 
-K = Column("k", "samples per question", usual=("samples",))
+K = Column("k", "samples per question", "count", ("samples",))
 LM_LOSS = Column("lm_loss", "loss in pretraining, nats per token (approach 2)", "rate", otherwise="0*N")
 EXPONENTS = (0.15, 0.4, 0.8)  # that fits of approach 1 start from
 SLOPES, SPREADS = (2.0, 5.0, 12.0), (0.0, 2.0)  # that fits of approach 2 start from

@@ -162,12 +162,25 @@ def _positive(frame: pl.DataFrame, name: str) -> Array:
 
 def numbers(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers; nan where a cell is empty. Raises UsageError for a cell that is no number."""
-    column = frame[name]
+    column = _plain(frame, name)
     found = column.cast(pl.Float64, strict=False)
     lost = found.is_null() & column.is_not_null()
     if lost.any():
         raise wrong_cell(frame, name, int(lost.arg_max() or 0), "is not a number")
     return found.fill_null(math.nan).to_numpy()
+
+
+def labels(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column as text; null where a cell is empty. Raises UsageError for a column of neither text nor numbers."""
+    return _plain(frame, name).cast(pl.String)
+
+
+def _plain(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column whose cells are one value each. Raises UsageError for another."""
+    column = frame[name]
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
+        raise UsageError(f"column {name} has values of the kind {column.dtype}, where each is one number or text")
+    return column
 
 
 def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:
