@@ -24,6 +24,16 @@ class Dirt:
     same: pl.DataFrame | None = None
     refused: tuple[str, ...] | None = None
 
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether the same rows are there in another order."""
+        return self.what == "rows shuffled"
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether a cell holds more than a file of text can."""
+        return "lists" in self.what
+
 
 def dirty(law: type[Law], good: pl.DataFrame, seed: int) -> Iterator[Dirt]:
     """Every kind of dirt on a good table of a law, without ``row``, at places that the seed chooses."""
@@ -47,14 +57,14 @@ def _cells(column: Column, good: pl.DataFrame, row: int) -> Iterator[Dirt]:
         table = _put(good, name, row, value)
         if is_loss or word in ("no value", "nan"):
             yield Dirt(f"{name} {word} in a row", table, same=without)
-        elif column.kind == "size":
-            yield Dirt(f"{name} {word} in a row", table, refused=(where,))
+        elif column.kind == "count" and (word != "1e30" or name in ("N", "D")):
+            yield Dirt(f"{name} {word} in a row", table, refused=(f"row {row}: ", name))
         else:
             yield Dirt(f"{name} {word} in a row", table)
     for word, value in {"negative": -1.0, "minus infinity": -np.inf}.items():
         yield Dirt(f"{name} {word} in a row", _put(good, name, row, value), refused=(where,))
     for word, value in {"zero": 0.0, "1e-300": 1e-300}.items():
-        refused = (where,) if column.kind == "size" else None
+        refused = (where,) if column.kind in ("count", "size") else None
         yield Dirt(f"{name} {word} in a row", _put(good, name, row, value), refused=refused)
     words = good[name].cast(pl.String).to_list()
     words[row] = "12B"
@@ -63,7 +73,7 @@ def _cells(column: Column, good: pl.DataFrame, row: int) -> Iterator[Dirt]:
 
 def _columns(column: Column, good: pl.DataFrame) -> Iterator[Dirt]:
     """A whole column of numbers."""
-    name, is_size = column.name, column.kind == "size"
+    name, is_size = column.name, column.kind in ("count", "size")
     yield Dirt(f"{name} all negative", good.with_columns(-pl.col(name)), refused=(name,))
     yield Dirt(f"{name} all zero", good.with_columns(pl.lit(0.0).alias(name)), refused=(name,) if is_size else None)
     for word, value in {"nan": np.nan, "empty": None, "infinite": np.inf, "one word": "large"}.items():
@@ -71,7 +81,7 @@ def _columns(column: Column, good: pl.DataFrame) -> Iterator[Dirt]:
     for word, value in {"constant": good[name][0], "one": 1.0, "1e300": 1e300, "1e-300": 1e-300}.items():
         yield Dirt(f"{name} all {word}", good.with_columns(pl.lit(value).alias(name)))
     for factor in (1e-290, 1e290):
-        yield Dirt(f"{name} times {factor:g}", good.with_columns(factor * pl.col(name)))
+        yield Dirt(f"{name} times {factor:g}", good.with_columns(pl.col(name) * factor))
     text = good.with_columns(pl.Series(name, [repr(value) for value in good[name]]))
     yield Dirt(f"{name} numbers as text", text, same=good)
     if is_size and column is not LOSS and float(good[name].max()) < 2**63:
@@ -122,15 +132,16 @@ def _names(law: type[Law], columns: list[Column], good: pl.DataFrame, rng: np.ra
 
 def _units(law: type[Law], good: pl.DataFrame) -> Iterator[Dirt]:
     """Counts in billions."""
-    counts = [column.name for column in law.needs if column.kind == "size"]
+    counts = [column.name for column in law.needs if column.kind == "count"]
     sized = {"N", "D"} <= {*counts}
     for names in [[name] for name in counts] + [counts]:
-        refused = tuple(names[:1]) if sized and names != ["k"] else None
+        refused = ("unit",) if sized and names != ["k"] else None
         scaled = good.with_columns(pl.col(name) / BILLION for name in names)
         yield Dirt(f"{', '.join(names)} in billions", scaled, refused=refused)
-        for name in names[:1]:
-            first = pl.when(pl.int_range(pl.len()) == 0).then(pl.col(name) / BILLION).otherwise(name).alias(name)
-            yield Dirt(f"{name} in billions in the first row", good.with_columns(first), refused=refused)
+    for name in counts:
+        first = pl.when(pl.int_range(pl.len()) == 0).then(pl.col(name) / BILLION).otherwise(name).alias(name)
+        refused = ("row 0", name) if sized or name != "flops" else None
+        yield Dirt(f"{name} in billions in the first row", good.with_columns(first), refused=refused)
 
 
 def _labels(columns: list[Column], good: pl.DataFrame, rng: np.random.Generator) -> Iterator[Dirt]:

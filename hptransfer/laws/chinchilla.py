@@ -53,7 +53,6 @@ class Chinchilla(SizeLaw):
             estimator = "Epoch's Huber likelihood with a scale of its own: least absolute deviations of ln loss"
         return (f"estimator: {estimator}", *asymptote(np.exp(theta[:, 2]), self.E, table))
 
-    @np.errstate(over="ignore")
     def ln_loss(self, theta: Array, ln_n: Array, ln_d: Array) -> Array:
         """Log-sum-exp of the three terms."""
         a, b, e, alpha, beta = theta.T[:, :, None]

@@ -18,6 +18,7 @@ from hptransfer.base.intervals import Array, Interval, ends
 from hptransfer.laws.columns import Column
 from hptransfer.laws.plot import Plot
 
+quiet = np.errstate(all="ignore")  # of what is asked of a fit: draws may lie where a form has no number, and `interval` reads that
 HELD_OUT = 0.1  # of the rows, where nobody says which are held out: those of the largest scale
 
 
@@ -105,9 +106,7 @@ def interval(values: Array) -> Interval:
     """The 80 % interval of (1 + draws,), the fit's own value first. Draws that are no number are left out; an end beyond which a
     tenth of them is infinite is none."""
     value, draws = float(values[0]), values[1:][~np.isnan(values[1:])]
-    with np.errstate(invalid="ignore"):  # between two infinite draws
-        found = ends(value, draws) if len(draws) else (math.nan, math.nan)
-    low, high = (end if math.isfinite(end) else None for end in found)
+    low, high = (end if math.isfinite(end) else None for end in (ends(value, draws) if len(draws) else (math.nan, math.nan)))
     return Interval(value=value, low=low, high=high)
 
 

@@ -15,7 +15,7 @@ from hptransfer.base.errors import CheckFailed, UsageError, unknown
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain, within_signed
 from hptransfer.laws.columns import ARM, FLOPS
-from hptransfer.laws.law import Fitted, Law, intervals, require_spread
+from hptransfer.laws.law import Fitted, Law, intervals, quiet, require_spread
 from hptransfer.laws.least import fit_many, jacobian
 from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
@@ -60,6 +60,7 @@ class AlgorithmicProgress(Law):
     E: float | None = Field(None, gt=0, description="the asymptote, where it is not fitted")
     baseline: str | None = Field(None, description="the arm that others are compared with")
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> ProgressFitted:
         """See `Law.fit`."""
         require_spread(table, self.name, FEWEST)
@@ -109,7 +110,6 @@ def _starts(loss: Array, place: Array, x: Array, floor: float | None) -> Array:
     return np.array(found)
 
 
-@np.errstate(over="ignore")  # of draws whose exponent is all but 0
 def _of(law: AlgorithmicProgress, table: pl.DataFrame, ln_floor: Array, curves: Curves, middle: float) -> ProgressFitted:
     base = law.baseline or max(curves, key=lambda arm: float(curves[arm][0][0]))
     if base not in curves:
@@ -157,6 +157,7 @@ class ProgressFitted(Fitted):
     curves: Curves = field(kw_only=True)
     middle: float = field(kw_only=True)
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Losses of the fitted arms at any compute; nan of other arms."""
         result = np.full((len(self.ln_floor), len(table)), np.nan)
@@ -166,6 +167,7 @@ class ProgressFitted(Fitted):
             result[:, at] = np.exp(self.ln_floor)[:, None] + np.exp(level[:, None] - alpha[:, None] * x[at])
         return result
 
+    @quiet
     def gain(self, arm: str, baseline: str, flops: Sequence[float]) -> list[Array]:
         """The compute-equivalent gain (1 + draws,) of an arm over another at each compute."""
         return [np.exp(_ln_gain(self.curves[baseline], self.curves[arm], math.log(one) - self.middle)) for one in flops]

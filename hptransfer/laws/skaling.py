@@ -36,7 +36,6 @@ class Skaling(SizeLaw):
         """The asymptote, where it is said."""
         return {} if self.E is None else {2: math.log(self.E)}
 
-    @np.errstate(all="ignore")
     def ln_loss(self, theta: Array, ln_n: Array, ln_d: Array) -> Array:
         """See `SizeLaw.ln_loss`."""
         a, b, e, alpha, beta, ln_k = theta.T[:, :, None]
