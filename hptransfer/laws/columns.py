@@ -163,10 +163,13 @@ def _require_units(table: pl.DataFrame, columns: list[Column]) -> None:
 
 def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFrame, str]:
     """Of a sweep the row with the lowest loss for each combination of the columns ``by``, and in words what that does: the lowest
-    of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there."""
+    of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there, and where no
+    loss is finite."""
     for name in (*by, loss):
         require_column(frame, name)
     finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, "row")
+    if finished.is_empty():
+        raise UsageError(f"the table has no row with a finite {loss}")
     cells = finished.group_by(list(by), maintain_order=True)
     found = cells.agg(runs=pl.len(), above=pl.col(loss).slice(1, 1).first() / pl.col(loss).first() - 1)
     runs, above = found["runs"].to_numpy(), found["above"].drop_nulls().to_numpy()

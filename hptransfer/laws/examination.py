@@ -107,6 +107,8 @@ def held_out_table(
     notes = (*notes, *_sweeps(law, table))
     if hold_out is None:
         return table.with_columns(law.held_out(table).alias("held_out")), notes
+    if frame["row"].is_duplicated().any():
+        raise UsageError("--hold-out goes by the column row, the number of each row; the table's own has some twice: rename it")
     asked = frame.select("row", condition(frame, hold_out).alias("held_out"))
     table = table.join(asked, on="row", how="left", maintain_order="left")
     if not table["held_out"].any():
