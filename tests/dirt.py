@@ -101,7 +101,7 @@ def _rows(good: pl.DataFrame, rng: np.random.Generator) -> Iterator[Dirt]:
     if LOSS.name in good.columns:
         one = good.sample(1, seed=int(rng.integers(99)))
         yield Dirt("a row again with another loss", pl.concat([good, one.with_columns(loss=1.1 * pl.col("loss"))]))
-        yield Dirt("all losses equal", good.with_columns(loss=pl.lit(2.5)))
+        yield Dirt("all losses equal", good.with_columns(loss=pl.lit(2.5)), refused=("loss is 2.5 in all",))
         half = np.arange(len(good)) % 2 == 0
         yield Dirt(
             "half of the runs diverged",

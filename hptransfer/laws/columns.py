@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that laws know. ``kind``: a count is 1 or more, a size a positive number, a rate one that may be 0, a label is text.
+    """A column that laws know. ``kind``: a count is 1 or more, a size a positive number, a rate may be 0, a label is text.
     ``usual``: what tables call it; ``least``: what the largest value is at least, unless it has a unit; ``otherwise``: SQL over
     the other columns of the law, where a table has none."""
 
@@ -40,7 +40,7 @@ ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 LOSS = Column("loss", "final loss, nats per token", usual=("val_loss", "final_loss", "eval_loss"))
 
 DIVERGED = 100.0  # nats per token: several times what a model that has learned nothing loses on any vocabulary
-EXTREME = 1e40  # no column of a law has a number above it, or a positive one below its inverse
+EXTREME = 1e40  # above all numbers of all columns; positive ones are above its inverse
 # What runs have at least and at most, by far: beyond it one of the columns has another unit than the others.
 TOGETHER = {"D/N": (1e-4, 1e7), "flops/(N*D)": (1e-3, 1e5)}
 
@@ -117,6 +117,8 @@ def _cleaned(table: pl.DataFrame, columns: list[Column], to_predict: bool) -> tu
         notes.append(f"left out: {len(table) - len(once)} rows that repeat another")
     if once.is_empty():
         raise UsageError(f"the table has no row with a value in each of {', '.join(column.name for column in columns)}")
+    if LOSS in columns and len(once) > 1 and once["loss"].n_unique() == 1:
+        raise UsageError(f"loss is {once['loss'][0]:g} in all {len(once)} rows: is it the right column?")
     return once, tuple(notes)
 
 
@@ -124,17 +126,18 @@ def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
     """The values of a column, null where there is none. Raises UsageError for one that cannot be."""
     if column.kind == "label":
         return labels(table, column.name)
-    values = numbers(table, column.name)
+    values, is_rate = numbers(table, column.name), column.kind == "rate"
+    if column is LOSS:
+        values = np.where(values > DIVERGED, np.nan, values)
     checks = {
-        "is negative" if column.kind == "rate" else "is not positive": values < 0 if column.kind == "rate" else values <= 0,
-        "is not finite": np.isinf(values) & (column is not LOSS),
-        f"is beyond any number of {column.what}": (values > EXTREME) & (column is not LOSS) | (values > 0) & (values < 1 / EXTREME),
+        "is negative" if is_rate else "is not positive": values < 0 if is_rate else values <= 0,
+        "is not finite": np.isinf(values),
+        "is too small or too large for any run": (values > EXTREME) | ((values > 0) & (values < 1 / EXTREME)),
     }
     for what, wrong in checks.items():
         if wrong.any():
             raise wrong_cell(table, column.name, int(wrong.argmax()), what)
-    told = values <= (DIVERGED if column is LOSS else EXTREME)
-    return pl.Series(column.name, np.where(told, values, np.nan)).fill_nan(None)
+    return pl.Series(column.name, values).fill_nan(None)
 
 
 def _require_units(table: pl.DataFrame, columns: list[Column]) -> None:

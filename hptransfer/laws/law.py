@@ -18,7 +18,7 @@ from hptransfer.base.intervals import Array, Interval, ends
 from hptransfer.laws.columns import Column
 from hptransfer.laws.plot import Plot
 
-quiet = np.errstate(all="ignore")  # of what is asked of a fit: draws may lie where a form has no number, and `interval` reads that
+quiet = np.errstate(all="ignore")  # draws may lie where a form has no number: `interval` knows what these mean
 HELD_OUT = 0.1  # of the rows, where nobody says which are held out: those of the largest scale
 
 

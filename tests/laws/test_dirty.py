@@ -72,7 +72,7 @@ def fault(law: Law, clean: Examination, one: Dirt) -> str:
     """What is wrong with how a law takes dirt; nothing where nothing is."""
     try:
         found = answered(law, one.table)
-    except Exception as error:  # noqa: BLE001 any kind is the finding
+    except Exception as error:
         return "refused: " + str(error) if one.same is not None else refusal(error, one.refused or ())
     if one.refused is not None:
         return "not refused"
@@ -98,7 +98,7 @@ def mispredicted(clean: Examination, one: Dirt) -> str:
     try:
         asked, _ = law_table(frame_of_table(one.table), type(clean.law), {}, None, to_predict=True)
         predicted(clean.fitted, asked)
-    except Exception as error:  # noqa: BLE001 any kind is the finding
+    except Exception as error:
         return refusal(error, ())
     return ""
 

@@ -6,6 +6,7 @@ from ladders import TABLES
 from hptransfer.laws import LAWS
 from hptransfer.testing import check_law
 
+
 def test_all_have_a_table():
     assert {*TABLES} == {*LAWS.names()}
 
