@@ -12,7 +12,7 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.laws.columns import FLOPS, D, N
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
 from hptransfer.laws.least import line
 
 PLACES = 400  # of compute, at equal steps of its logarithm (the paper takes 1,500)
@@ -33,6 +33,7 @@ class Envelope(Law):
     summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.)"
     needs = (FLOPS, N, D)
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> EnvelopeFitted:
         """See `Law.fit`."""
         require_spread(table, self.name, 2 * FEWEST, N=FEWEST)
@@ -106,6 +107,7 @@ class EnvelopeFitted(Fitted):
         """Nothing: an envelope says which size is best and not what its loss is."""
         return np.full((1 + self.law.draws, len(table)), np.nan)
 
+    @quiet
     def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws."""
         found = []

@@ -14,7 +14,7 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.base.words import within
 from hptransfer.laws.columns import ARM, FLOPS, D, N, groups
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
 from hptransfer.laws.least import line
 from hptransfer.laws.plot import Plot
 
@@ -45,8 +45,10 @@ class IsoFlop(Law):
         *_, largest = groups(table, "flops", SAME_BUDGET)
         return pl.Series("held_out", table["flops"].to_numpy() >= largest["flops"].to_numpy().min())
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> IsoFlopFitted:
         """See `Law.fit`."""
+        require_spread(table, self.name, FEWEST)
         rng = np.random.default_rng(self.seed)
         arms = {str(name[0]): rows for name, rows in table.partition_by("arm", as_dict=True, maintain_order=True).items()}
         found = {name: self._arm(name, rows, rng) for name, rows in arms.items()}
@@ -132,6 +134,7 @@ class IsoFlopFitted(Fitted):
 
     arms: dict[str, Profiles] = field(kw_only=True)
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Of budgets beyond the fitted ones by the power laws of the vertex, its loss and the curvature."""
         result = np.full((1 + self.law.draws, len(table)), np.nan)
@@ -142,6 +145,7 @@ class IsoFlopFitted(Fitted):
             result[:, rows] = np.exp(ln_loss) + np.exp(ln_curvature) * apart**2
         return result
 
+    @quiet
     def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws of the only arm; none where there are several, or one budget."""
         if len(self.arms) > 1:
@@ -169,8 +173,7 @@ def _apart(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.
     kept, ratio, loss, curvature = [], [], [], []
     for one, design, drawn in zip(budgets, designs, losses, strict=True):
         bend, slope, level = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
-        with np.errstate(all="ignore"):
-            at = np.where(bend > 0, -slope / (2 * bend), np.nan)
+        at = np.where(bend > 0, -slope / (2 * bend), np.nan)
         vertex = at + one.ln_ratio.mean()
         if not one.ln_ratio.min() <= vertex[0] <= one.ln_ratio.max():
             low, high = np.exp([one.ln_ratio.min(), one.ln_ratio.max()])
@@ -205,8 +208,7 @@ def _joint(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.
     curvature = bend[:, None] + bend_along[:, None] * (ln_flops - centre)
     if (curvature[0] <= 0).any():
         raise CheckFailed(f"law isoflop: arm {name}: the loss does not turn in tokens per parameter")
-    with np.errstate(all="ignore"):
-        at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
+    at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
     for k, one in enumerate(budgets):
         if not one.ln_ratio.min() <= at[0, k] + middle <= one.ln_ratio.max():
             notes.append(f"budget {one.flops:.3g}: the vertex is outside its sizes, by what the other budgets show")

@@ -15,7 +15,7 @@ from hptransfer.base.errors import CheckFailed, UsageError, unknown
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain, within_signed
 from hptransfer.laws.columns import ARM, FLOPS
-from hptransfer.laws.law import Fitted, Law, intervals
+from hptransfer.laws.law import Fitted, Law, intervals, quiet, require_spread
 from hptransfer.laws.least import fit_many, jacobian
 from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
@@ -60,8 +60,10 @@ class AlgorithmicProgress(Law):
     E: float | None = Field(None, gt=0, description="the asymptote, where it is not fitted")
     baseline: str | None = Field(None, description="the arm that others are compared with")
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> ProgressFitted:
         """See `Law.fit`."""
+        require_spread(table, self.name, FEWEST)
         arms = sorted(table["arm"].unique())
         for arm in arms:
             if (sizes := table.filter(arm=arm)["flops"].n_unique()) < FEWEST:
@@ -155,6 +157,7 @@ class ProgressFitted(Fitted):
     curves: Curves = field(kw_only=True)
     middle: float = field(kw_only=True)
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Losses of the fitted arms at any compute; nan of other arms."""
         result = np.full((len(self.ln_floor), len(table)), np.nan)
@@ -164,6 +167,7 @@ class ProgressFitted(Fitted):
             result[:, at] = np.exp(self.ln_floor)[:, None] + np.exp(level[:, None] - alpha[:, None] * x[at])
         return result
 
+    @quiet
     def gain(self, arm: str, baseline: str, flops: Sequence[float]) -> list[Array]:
         """The compute-equivalent gain (1 + draws,) of an arm over another at each compute."""
         return [np.exp(_ln_gain(self.curves[baseline], self.curves[arm], math.log(one) - self.middle)) for one in flops]

@@ -13,7 +13,7 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, ends_of_each
 from hptransfer.laws.curves import LR, RUN, SAME_PEAK, STEP, Curve, curves_of
-from hptransfer.laws.law import Fitted, Law, intervals
+from hptransfer.laws.law import Fitted, Law, intervals, quiet
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many, jacobian
 from hptransfer.laws.plot import Along, Plot, stacked
 
@@ -88,6 +88,7 @@ class ScheduleLaw(Law):
             "what it predicts is a model's output",
         )
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> ScheduleFitted:
         """See `Law.fit`."""
         warmup = self.risen(table)
@@ -141,6 +142,7 @@ class ScheduleFitted(Fitted):
     peak: float
     warmup: int
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Whole curves. Raises CheckFailed where the table's peak is not that of the fit. nan in a warm-up, and after LR 0."""
         curves = [*curves_of(table, self.warmup).values()]

@@ -15,7 +15,7 @@ from pydantic import Field
 from hptransfer.base.intervals import TAIL, Array, Interval
 from hptransfer.base.words import plain
 from hptransfer.laws.columns import D, N, groups, ln_of
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many
 from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 
@@ -85,6 +85,7 @@ class SizeLaw(Law):
         """What must be said of a fit (1 + draws, p)."""
         return ()
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> SizeFitted:
         """The coefficients of the least Huber loss over all starts, and of `draws` resamples."""
         loss, (ln_n, ln_d) = table["loss"].to_numpy(), ln_of(table, "N", "D")
@@ -186,10 +187,12 @@ class SizeFitted(Fitted):
     law: SizeLaw
     theta: Array
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """See `Fitted.predict`."""
         return np.exp(self.law.ln_loss(self.theta, *ln_of(table, "N", "D")))
 
+    @quiet
     def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """The size of the lowest loss along N D = flops / `flops_factor`; without those at which the loss does not turn."""
         found = []

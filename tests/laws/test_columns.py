@@ -59,7 +59,7 @@ def test_what_is_left_out_is_said(columns, said):
         ({"params": [0.1, 0.2, 0.4]}, "N is at most 0.4, where a number of parameters is meant"),
         ({"params": [1e8, float("inf"), 4e8]}, "row 1: N inf is not finite"),
         ({"params": ["small", "350M", "1B"]}, "expression|not a number"),
-        ({"loss": [None, None, None]}, "no row with a value"),
+        ({"loss": [None, None, None]}, "no value in loss"),
     ],
     ids=["negative", "zero", "negative loss", "units", "infinite", "words", "nothing"],
 )

@@ -111,10 +111,23 @@ def require_column(frame: pl.DataFrame, name: str) -> pl.Series:
 def numbers(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers (rows,); nan where a cell is empty. Raises UsageError for a cell that is no number, and for
     cells that could be two."""
-    read = read_numbers(frame[name])
+    read = read_numbers(_single_values(frame, name))
     if read.words.any():
         raise wrong_cell(frame, name, int(read.words.arg_max() or 0), "is not a number")
     return read.values.fill_null(math.nan).to_numpy()
+
+
+def labels(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column as text; null where a cell is empty. Raises UsageError for a column of neither text nor numbers."""
+    return _single_values(frame, name).cast(pl.String)
+
+
+def _single_values(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column whose cells are one value each. Raises UsageError for another."""
+    column = frame[name]
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
+        raise UsageError(f"column {name} has values of the kind {column.dtype}, where each is one number or text")
+    return column
 
 
 def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:
