@@ -12,14 +12,14 @@ import polars as pl
 from pydantic import Field
 
 from hptransfer.base.errors import CheckFailed, UsageError, unknown
-from hptransfer.base.intervals import Array, Interval
+from hptransfer.base.intervals import Array
+from hptransfer.base.survival import slope_interval, verdict_of
 from hptransfer.base.words import plain, within_signed
 from hptransfer.laws.columns import ARM, FLOPS
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.least import fit_many, jacobian
 from hptransfer.laws.plot import MEASURED, Along, Plot, band, stacked
 from hptransfer.laws.sizes import asymptote
-from hptransfer.validate.survival import LEVEL, verdict_of
 
 Curves = dict[str, tuple[Array, Array]]  # by arm: ln (L - E) at the middle of ln compute and alpha, (1 + draws,) each
 
@@ -127,8 +127,7 @@ def _of(law: AlgorithmicProgress, table: pl.DataFrame, ln_floor: Array, curves: 
             named[f"gain_{arm}_{where}"] = np.exp(_ln_gain(curves[base], curves[arm], math.log(compute) - middle))
         slope = curves[arm][1] / curves[base][1] - 1
         named[f"slope_{arm}"] = slope
-        low, high = np.quantile(slope[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        moves = Interval(value=float(slope[0]), low=float(min(low, slope[0])), high=float(max(high, slope[0])))
+        moves = slope_interval(float(slope[0]), slope[1:])
         words = verdict_of(moves).replace("_", " ")
         findings.append(f"{arm} over {base}: the gain {words}; ln gain per ln compute {within_signed(moves)}, 90 %")
         lowest = float(measured[base]["loss"].to_numpy().min())

@@ -7,6 +7,7 @@ from typing import Literal
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.base.survival import SurvivalVerdict
 from hptransfer.base.words import ends, times
 
 Axis = Literal["tokens", "flops", "flops_with_optimizer", "wall_clock"]
@@ -137,9 +138,6 @@ class AtScale(Frozen):
     def is_measured(self) -> bool:
         """Whether the multiplier and both ends of its interval lie inside the ladder."""
         return self.multiplier.bracketed and None not in (self.multiplier.low, self.multiplier.high)
-
-
-SurvivalVerdict = Literal["holds", "grows", "shrinks", "cannot_tell"]
 
 
 class Survival(Frozen):
