@@ -88,7 +88,7 @@ class TargetRun(Frozen):
     failed: bool = False
 
 
-class Size(Frozen):
+class AtSize(Frozen):
     """Both arms at one model size, at the best of their searches or, at the held-out width, at their predictions.
 
     ``multiplier`` is what the baseline's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620,
@@ -116,7 +116,7 @@ class Speedup(Frozen):
     compute_multiplier: dict[Axis, Multiplier]
     law: Multiplier | None
     within_run: Multiplier | None
-    sizes: tuple[Size, ...]
+    sizes: tuple[AtSize, ...]
     trend: Interval | None
 
     @property

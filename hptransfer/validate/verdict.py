@@ -18,7 +18,7 @@ from hptransfer.validate.configurations import Configuration, Pace, Records, pac
 from hptransfer.validate.foretold import foretell
 from hptransfer.validate.protocol import Protocol, has_ladder
 from hptransfer.validate.regret import regret_by_probes
-from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
+from hptransfer.validate.result import AtSize, Axis, SeedNoise, Speedup, Survival, TargetRun, Validation
 from hptransfer.validate.speedup import Spent, compute_multiplier, over_sizes, power_law, trend, within_run
 from hptransfer.validate.survival import ScaleRuns, survival
 
@@ -138,7 +138,7 @@ def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> 
         law=power_law(ladders["flops"], own.spent(around[0], "flops")) if "flops" in ladders else None,
         within_run=within_run(ladders["tokens"][0], curve) if "tokens" in ladders else None,
         sizes=tuple(
-            Size(
+            AtSize(
                 width=width,
                 parameters=ours[width].parameters,
                 flops=ours[width].spent.cost,
