@@ -57,3 +57,15 @@ def test_a_mistake_is_one_line(table, capsys, argv, says):
     assert stopped.value.code == 2
     assert len(lines) == 1
     assert says in lines[0]
+
+
+def test_what_is_compared_has_its_notes_and_a_page(table, tmp_path, capsys):
+    page = tmp_path / "page"
+    laws = ["compare", "chinchilla,skaling", "--table", table, "--scale", "N=params,D=flops/(6*params)", "--json"]
+    perform("laws", [*laws, "--output", str(page)])
+    told = capsys.readouterr()
+    notes = {one["law"]: one["notes"] for one in json.loads(told.out)["laws"]}
+    assert any("estimator" in note for note in notes["chinchilla"])
+    text = (page / "law.md").read_text()
+    assert all(" ".join(note.split()[:4]) in " ".join(text.split()) for found in notes.values() for note in found)
+    assert (page / "tables" / "laws.csv").is_file()
