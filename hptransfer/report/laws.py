@@ -32,7 +32,7 @@ ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they
 
 
 def law_page(
-    source: str, examined: Examination, budgets: tuple[float, ...] = (), about: str = "", **origin: str
+    source: str, examined: Examination, budgets: tuple[float, ...] = (), about: str = "", /, **origin: str
 ) -> tuple[Document, Frames]:
     """The page of a law that was fitted to a table, and the tables behind its figures. ``source``: the name of what was read;
     ``budgets``: training FLOPs whose optimum is asked for, by default those of `Examination.budgets`; ``about``: what the
@@ -202,7 +202,7 @@ def provenance(**origin: str) -> Section:
 
 
 def comparison_page(
-    source: str, held_out: str, ranks: Sequence[Rank], notes: Sequence[str], **origin: str
+    source: str, held_out: str, ranks: Sequence[Rank], notes: Sequence[str], /, **origin: str
 ) -> tuple[Document, Frames]:
     """The page of laws that were compared, and their errors as a table. ``held_out``: which rows are, in words; ``notes``: what
     must be said of all of them; ``origin``: where the rows are from, by what it is."""

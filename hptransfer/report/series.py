@@ -26,7 +26,7 @@ CURVES = "Each line is the training curve of a size's best run, up to the last l
 
 
 def series_page(
-    experiment: Experiment, curves: Curves, pairs: Mapping[str, Sequence[CurvePair]], **origin: str
+    experiment: Experiment, curves: Curves, pairs: Mapping[str, Sequence[CurvePair]], /, **origin: str
 ) -> tuple[Document, Frames]:
     """The page of an experiment: the training ``curves`` by arm and size, and the ``pairs`` of every arm that were compared;
     ``origin``: where the runs are from, by what it is."""

@@ -238,7 +238,7 @@ def test_the_page_of_a_series_says_what_crosses(experiment: Experiment) -> None:
     small = [(c, 3.0 - 0.01 * place) for place, c in enumerate(compute)]
     curves = {"adamw": {"width 16": small, "width 32": [(c, loss + 0.1) for c, loss in small[3:]]}}
     curves["muon"] = {"width 16": small, "width 32": [(c, 3.1 - 0.05 * place) for place, c in enumerate(compute)]}
-    document, frames = series_page(experiment, curves, {arm: curve_pairs(found) for arm, found in curves.items()}, store="runs")
+    document, frames = series_page(experiment, curves, {arm: curve_pairs(found) for arm, found in curves.items()}, experiment="a")
     apart, crossing = (verdict.text for verdict in document.verdicts)
     assert "adamw: no two curves cross" in apart and "muon: width 16 and width 32 cross" in crossing
     (figure,) = document.figures
