@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,31 @@ def test_no_back_edge(name: str, path: Path) -> None:
 )
 def test_a_back_edge_is_found(module: str, source: str, edge: str) -> None:
     assert back_edges(module, source) == [edge]
+
+
+def packages(found: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Which packages of the analysis each of them imports, by the names and sources of their modules."""
+    graph: dict[str, set[str]] = {}
+    for module, source in found:
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            inside = [rest for top, _, rest in (name.partition(".") for name in names) if top == "hptransfer" and rest]
+            others = {name.split(".")[0] for name in inside if layer(name) == "analysis"} - {module.split(".")[0]}
+            graph.setdefault(module.split(".")[0], set()).update(others)
+    return graph
+
+
+def test_analysis_is_read_in_one_direction() -> None:
+    """No two of its packages import each other, nor several in a circle: what they share lies lower."""
+    analysis = [(name, path.read_text()) for name, path in modules() if layer(name) == "analysis"]
+    assert [*TopologicalSorter(packages(analysis)).static_order()]
+
+
+def test_a_circle_is_found() -> None:
+    circle = [("laws.progress", "import hptransfer.validate.survival"), ("validate.foretold", "from hptransfer.laws import LAWS")]
+    with pytest.raises(CycleError):
+        TopologicalSorter(packages(circle)).prepare()
 
 
 def test_a_recipe_may_name_its_engine_where_a_step_is_taken() -> None:

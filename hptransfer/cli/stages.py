@@ -214,7 +214,7 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--at", action="append", default=[], metavar="N=1e9,D=2e10", help="what to predict; repeatable")
     where.add_argument("--to", metavar="FILE", help="a table of what to predict, such as another schedule's steps")
-    options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/)")
+    options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/), and compare and series where it is given")
 
 
 # -- all commands ------------------------------------------------------------------------------------------------------

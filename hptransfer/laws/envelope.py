@@ -30,7 +30,7 @@ class Envelope(Law):
     """
 
     name = "envelope"
-    summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.)"
+    summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.); the best N goes as C^a, the best D as C^b"
     needs = (FLOPS, N, D)
 
     @quiet

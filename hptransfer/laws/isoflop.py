@@ -3,7 +3,7 @@ approach 2; arXiv 2512.05620, figure 13)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import CheckFailed
-from hptransfer.base.intervals import Array
+from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import within
 from hptransfer.laws.columns import ARM, FLOPS, D, N, groups
 from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
@@ -33,7 +33,10 @@ class IsoFlop(Law):
     """
 
     name = "isoflop"
-    summary = "a parabola of the loss in tokens per parameter at each compute budget (approach 2 of Hoffmann et al.)"
+    summary = (
+        "a parabola of the loss in tokens per parameter at each compute budget (approach 2 of Hoffmann et al.); "
+        "the best N goes as C^a, the best D as C^b"
+    )
     needs = (FLOPS, N, D, ARM)
     scale = "flops"
     loss_optional = True
@@ -62,9 +65,7 @@ class IsoFlop(Law):
             named[f"{name}/{first}.tokens_per_parameter"] = ratio
         notes = tuple(f"{name}: {note}" if len(found) > 1 else note for name, arm in found.items() for note in arm.notes)
         parameters = intervals(named)
-        ratios = ((name, within(parameters[f"{name}/{first}.tokens_per_parameter"])) for name in others)
-        findings = tuple(f"{name} is best at {ratio} times the tokens per parameter of {first}." for name, ratio in ratios)
-        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=findings, arms=found)
+        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=_findings(found, parameters), arms=found)
 
     def _arm(self, name: str, rows: pl.DataFrame, rng: np.random.Generator) -> Profiles:
         if "loss" not in rows.columns:
@@ -81,6 +82,20 @@ class IsoFlop(Law):
             raise CheckFailed(f"law isoflop needs {FEWEST} or more sizes at a budget; arm {name}: {'; '.join(notes)}")
         fit = _joint if self.fit_by == "joint" and len(budgets) > 1 else _apart
         return fit(name, budgets, self.draws, rng, notes)
+
+
+def _findings(arms: Mapping[str, Profiles], parameters: Mapping[str, Interval]) -> tuple[str, ...]:
+    """The best tokens per parameter of every arm, and their ratios to those of the first."""
+    first, *others = arms
+    found = []
+    for name, arm in arms.items():
+        ratio = within(parameters[f"{name}.tokens_per_parameter" if others else "tokens_per_parameter"])
+        over = f", the geometric mean over {count} budgets" if (count := len(arm.flops)) > 1 else ""
+        found.append(f"{f'{name} is best' if others else 'Best'} at {ratio} tokens per parameter{over}.")
+    for name in others:
+        ratio = within(parameters[f"{name}/{first}.tokens_per_parameter"])
+        found.append(f"{name} is best at {ratio} times the tokens per parameter of {first}.")
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -210,8 +225,10 @@ def _joint(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.
         raise CheckFailed(f"law isoflop: arm {name}: the loss does not turn in tokens per parameter")
     at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
     for k, one in enumerate(budgets):
-        if not one.ln_ratio.min() <= at[0, k] + middle <= one.ln_ratio.max():
-            notes.append(f"budget {one.flops:.3g}: the vertex is outside its sizes, by what the other budgets show")
+        low, high = np.exp([one.ln_ratio.min(), one.ln_ratio.max()])
+        if not low <= np.exp(at[0, k] + middle) <= high:
+            turns = f"the loss does not turn between {low:.3g} and {high:.3g} tokens per parameter"
+            notes.append(f"budget {one.flops:.3g}: {turns}; its optimum is beyond them, by what the other budgets show")
     return _profiles(budgets, at + middle, np.stack(levels, 1) - curvature * at**2, curvature, notes)
 
 

@@ -30,6 +30,8 @@ def test_the_law_that_is_wrong_is_told_apart():
     assert found[1].is_told_apart
     assert found[1].more.low > 0
     assert found[1].mean_relative_error > 10 * found[0].mean_relative_error
+    assert any("E is fixed at 2.2" in note for note in found[1].notes)
+    assert not any("fixed" in note for note in found[0].notes)
 
 
 def test_laws_that_are_both_right_are_not_told_apart():
