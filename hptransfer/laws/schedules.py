@@ -12,6 +12,7 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, ends_of_each
+from hptransfer.laws.bootstrap import weighted
 from hptransfer.laws.curves import LR, RUN, SAME_PEAK, STEP, Curve, curves_of
 from hptransfer.laws.law import Fitted, Law, intervals, quiet
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many, jacobian
@@ -116,21 +117,20 @@ class ScheduleLaw(Law):
 
     def _drawn(self, curves: Sequence[Curve], residual: Array, best: Array) -> Array:
         """Coefficients (draws, p) of the bootstrap: fits to bins of rows, which have the mean of their residuals."""
-        rng, first, whiches, weights = np.random.default_rng(self.seed), 0, [], []
         binned = [one.binned() for one in curves]
-        blocks = BLOCKS * len(curves)
-        variance = blocks / (blocks - len(self.coefficients))  # residuals of a fit are smaller than errors are
-        for _, which in binned:
-            sizes = np.bincount(which)
-            block = np.arange(len(sizes)) * BLOCKS // len(sizes)
-            weights.append(rng.gamma(1 / variance, variance, (self.draws, BLOCKS))[:, block] * sizes)
-            whiches.append(first + which)
-            first += len(sizes)
-        place = np.concatenate(whiches)
+        places, blocks, bins = [], [], 0
+        for k, (_, which) in enumerate(binned):
+            count = int(which[-1]) + 1
+            places.append(bins + which)
+            blocks.append(k * BLOCKS + np.arange(count) * BLOCKS // count)
+            bins += count
+        place = np.concatenate(places)
+        size = np.bincount(place)
         features = self.features([one for one, _ in binned])
-        mean = np.bincount(place, residual) / np.bincount(place)
-        loss = np.exp(self.ln_loss(best[None], features)[0] + mean)
-        return self.solved(features, loss, np.concatenate(weights, axis=1), best)
+        loss = np.exp(self.ln_loss(best[None], features)[0] + np.bincount(place, residual) / size)
+        slopes = self.slopes(best[None], features)[0] * np.sqrt(size)[:, None]
+        weights = weighted(slopes, np.concatenate(blocks), self.draws, np.random.default_rng(self.seed))
+        return self.solved(features, loss, weights * size, best)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from hptransfer.laws.compare import compare
 from hptransfer.laws.envelope import Envelope
 from hptransfer.laws.farseer import Farseer
 from hptransfer.laws.skaling import Skaling
-from hptransfer.testing.ladders import ladder
 from hptransfer.runs.sources.reading import read_rows
+from hptransfer.testing.ladders import ladder
 
 STEPS = Path(__file__).parents[2] / "../shared/data/steplaw_dense.csv"
 

@@ -17,7 +17,7 @@ from hptransfer.laws import LAWS
 from hptransfer.laws.columns import law_table
 from hptransfer.laws.examination import Examination, examine, predicted_intervals
 from hptransfer.laws.law import Fitted, Law
-from hptransfer.transfer.table import frame_of_table
+from hptransfer.runs.sources.reading import read_rows
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -45,7 +45,7 @@ def is_whole(one: Interval) -> bool:
 
 def answered(law: Law, table: pl.DataFrame) -> Examination:
     """A fit and all that is said of it; AssertionError where a number is none."""
-    found = examine(frame_of_table(table), law, {})
+    found = examine(read_rows(table).frame, law, {})
     json.dumps(found.as_dict(), allow_nan=False)
     optima = [value for one in found.optimal() for value in (one.N, one.D, one.tokens_per_parameter)]
     assert all(map(is_whole, (*found.fitted.parameters.values(), *optima)))
@@ -85,7 +85,9 @@ def fault(law: Law, clean: Examination, one: Dirt) -> str:
 def misread(law: Law, one: Dirt) -> str:
     """What is wrong with the rows that are read of a table that is as good as another one."""
     try:
-        (found, notes), (expected, _) = (law_table(frame_of_table(table), type(law), {}, None) for table in (one.table, one.same))
+        (found, notes), (expected, _) = (
+            law_table(read_rows(table).frame, type(law), {}, None) for table in (one.table, one.same)
+        )
     except REFUSALS as error:
         return f"refused: {error}"
     if len(found) < len(one.table) and not any(f"left out: {len(one.table) - len(found)} " in note for note in notes):
@@ -96,7 +98,7 @@ def misread(law: Law, one: Dirt) -> str:
 def mispredicted(clean: Examination, one: Dirt) -> str:
     """What is wrong with what a good fit predicts of the rows."""
     try:
-        asked, _ = law_table(frame_of_table(one.table), type(clean.law), {}, None, to_predict=True)
+        asked, _ = law_table(read_rows(one.table).frame, type(clean.law), {}, None, to_predict=True)
         predicted(clean.fitted, asked)
     except Exception as error:
         return refusal(error, ())
@@ -165,4 +167,4 @@ def test_rows_that_share_a_number_are_told_apart_before_some_are_held_out():
     """A column that people call row is not the place of the row."""
     table = good("chinchilla").with_columns(row=pl.lit(7))
     with pytest.raises(UsageError, match="row"):
-        examine(frame_of_table(table), law_of("chinchilla"), {}, hold_out="N > 1e9")
+        examine(read_rows(table).frame, law_of("chinchilla"), {}, hold_out="N > 1e9")

@@ -8,7 +8,6 @@ from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.skaling import Skaling
 from hptransfer.testing.ladders import ladder, runs
-from hptransfer.runs.sources.reading import read_rows
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
 
