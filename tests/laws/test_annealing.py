@@ -27,7 +27,7 @@ LOGGED = {25: 0.0011022, 100: 0.0014248, 400: 0.0016798}
 
 
 def read(size: int, fitted: tuple[str, ...]):
-    return read_rows(CURVES, f"model_M = {size}").frame, f"schedule not in {fitted}"
+    return read_rows(CURVES).where(f"model_M = {size}").frame, f"schedule not in {fitted}"
 
 
 def by_run(table: pl.DataFrame, predicted: np.ndarray) -> pl.DataFrame:

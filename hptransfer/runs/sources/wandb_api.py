@@ -47,8 +47,8 @@ class WandbApi:
             ]
         except (wandb.Error, ValueError, OSError) as error:
             raise UsageError(
-                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY, or"
-                " `wandb login`); without them give a local wandb folder, or the runs table as CSV"
+                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY "
+                "or `wandb login`); without them give a local wandb folder, or the runs table as CSV"
             ) from None
         if not rows:
             raise UsageError(f"{place}: the project has no run that this key may see")

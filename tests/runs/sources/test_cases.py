@@ -192,7 +192,7 @@ def test_what_is_left_out_or_not_named_is_counted(case: str, options: str, said:
 def test_units_and_thousands_are_numbers(case: str, lowest: float, capsys: pytest.CaptureFixture[str]) -> None:
     assert perform("transfer", ["--table", str(CASES / case), "--json"]) == 0
     optima = json.loads(capsys.readouterr().out)["predictions"][0]["optima"]
-    assert [next(iter(one["scales"].values())) for one in optima][0] == lowest
+    assert next(iter(optima[0]["scales"].values())) == lowest
 
 
 # -- backtest and import hear the same ---------------------------------------------------------------------------------

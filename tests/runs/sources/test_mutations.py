@@ -1,4 +1,4 @@
-"""Seeded mutations of good tables: a harmless one gives the clean runs, a harmful one is refused or said with column and count."""
+"""Seeded mutations of good tables: harmless ones give the clean runs, harmful ones are refused, or said with column and count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEDS = range(250)  # of each kind
 
 
 def good(rng: Rng) -> pl.DataFrame:
-    """A clean sweep: three or four widths, seven to nine learning rates, one or two seeds, an independent weight decay or none."""
+    """A clean sweep: three or four widths, seven to nine learning rates, one or two seeds, independent weight decay or none."""
     widths = [int(128 * 2**k) for k in range(rng.integers(3, 5))]
     lrs = [float(f"{0.1 * 2.0**-k:.6g}") for k in range(rng.integers(7, 10))]
     seeds, decays = range(rng.integers(1, 3)), [1e-4, 3e-4, 1e-3] if rng.random() < 0.3 else [None]
