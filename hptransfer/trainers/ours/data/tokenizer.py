@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,15 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment.settings import MAX_VOCAB
 from hptransfer.trainers.ours.data.shards import Tokens, token_type
-from hptransfer.trainers.ours.data.tokenizer_files import SPACE, Spelling, of_byte_level, read_tokenizer, spell, what_normalizes
+from hptransfer.trainers.ours.data.tokenizer_files import (
+    SPACE,
+    Spelling,
+    of_byte_level,
+    read_content,
+    read_tokenizer,
+    spell,
+    what_normalizes,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -142,10 +150,17 @@ def identify_tokenizer(name: str, vocab: int | None) -> tuple[str, int]:
         if vocab is None or not MIN_BPE_VOCAB <= vocab <= MAX_VOCAB:
             raise UsageError(f"tokenizer bpe needs data.vocab, from {MIN_BPE_VOCAB} to {MAX_VOCAB} entries (got {vocab})")
         return f"bpe {BPE_PROCEDURE} {vocab}", vocab
-    found = len(LibraryTokenizer.load(name).token_bytes)
+    sha256 = hashlib.sha256(read_content(name)).hexdigest()
+    found = _entries(name, sha256)
     if vocab is not None and vocab < found:
         raise UsageError(f"data.vocab {vocab}: tokenizer {name} has {found} entries with its end of text; leave data.vocab out")
-    return f"file {hashlib.sha256(Path(name).read_bytes()).hexdigest()}", vocab or found
+    return f"file {sha256}", vocab or found
+
+
+@cache
+def _entries(name: str, sha256: str) -> int:
+    """Of a tokenizer whose file has that content: one of 128,000 takes seconds to load, and is asked for by every arm."""
+    return len(LibraryTokenizer.load(name).token_bytes)
 
 
 def make_tokenizer(name: str, vocab: int, training: Iterable[bytes]) -> Tokenizer:

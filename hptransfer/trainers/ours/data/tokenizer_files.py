@@ -63,19 +63,27 @@ class Read:
     adds_space: bool
 
 
-def read_tokenizer(path: str) -> Read:
-    """A ``tokenizer.json``. Raises UsageError for another file, named for what it is, and for a tokenizer that may lose bytes or
-    give a text other tokens each time."""
-    name = f"tokenizer {path}"
+def read_content(path: str) -> bytes:
+    """A tokenizer's file. Raises UsageError where it cannot be read, or is too long to be one."""
     try:
         with open(path, "rb") as file:
             content = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror} (known: bytes, bpe, or the path of a tokenizer.json)") from None
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"tokenizer {path}: {reason} (known: bytes, bpe, or the path of a tokenizer.json)") from None
+    if len(content) > _LONGEST:
+        raise UsageError(f"tokenizer {path} is longer than {_LONGEST >> 20} MiB, which no tokenizer.json is")
+    return content
+
+
+def read_tokenizer(path: str) -> Read:
+    """A ``tokenizer.json``. Raises UsageError for another file, named for what it is, and for a tokenizer that may lose bytes or
+    give a text other tokens each time."""
+    name, content = f"tokenizer {path}", read_content(path)
     if kind := _other_kind(content[:4096]):
         raise UsageError(f"{name} is {kind}")
     try:
-        told = json.loads(content) if len(content) <= _LONGEST else None
+        told = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is not a tokenizer.json: {first_line(error)}") from None
     if not isinstance(told, dict) or not isinstance(told.get("model"), dict):
@@ -86,7 +94,7 @@ def read_tokenizer(path: str) -> Read:
     parts = {part: _without_space(told.get(part)) for part in ("normalizer", "pre_tokenizer")}
     adds_space = any(parts[part] != told.get(part) for part in parts)
     try:
-        library = tokenizers.Tokenizer.from_str(json.dumps(told | parts))
+        library = tokenizers.Tokenizer.from_str(json.dumps(told | parts) if adds_space else content.decode())
     except Exception as error:  # the library raises nothing narrower
         raise UsageError(f"{name} is not a tokenizer.json: {first_line(error)}") from None
     return Read(library, _spelling(told, name), adds_space)
