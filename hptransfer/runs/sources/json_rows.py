@@ -58,7 +58,7 @@ SOURCE = JsonRows()
 
 
 def _by_line(place: str, lines: Sequence[tuple[int, str]]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
-    """The objects of a file that has one on each line, `flat`, with their lines; the last may be cut, where a job still writes."""
+    """The objects of a file that has one on each line, `flat`, with their lines; the last may be cut by a job that writes."""
     rows, objects = list[int](), list[dict[str, Any]]()
     for number, line in lines:
         try:
