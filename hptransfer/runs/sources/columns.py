@@ -60,6 +60,6 @@ def _apart(names: Sequence[str]) -> tuple[list[str], list[str]]:
         if own != name:
             others.setdefault(name, []).append(own)
     return found, [
-        f"column {name!r} is there {len(more) + 1} times: what follows is {listing([repr(own) for own in more])}"
+        f"{len(more) + 1} columns are called {name!r}: the first stays so, then {listing([repr(own) for own in more])}"
         for name, more in others.items()
     ]

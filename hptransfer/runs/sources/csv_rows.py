@@ -21,7 +21,7 @@ from hptransfer.runs.sources.source import Raw
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 SAMPLE = 200  # rows that a dialect is told by
-_DECLARED = re.compile(r'"?sep=(.)"?\r?\n')  # the first line, as Excel reads it
+_DECLARED = re.compile(r'"?sep=([,;\t| ])"?\r?\n')  # the first line, as Excel reads it
 _RULE = re.compile(r"\s*:?-+:?\s*")  # below the header of a table in Markdown
 
 Row = tuple[int, list[str]]  # the line that it ends on, and its cells
@@ -95,7 +95,7 @@ def _parse(place: str, text: str, separator: str) -> _Table:
             table.cells.extend(row)
             table.lines.append(line)
     elif aside:
-        table.notes.append(f"{len(aside)} rows that begin with # are left out, the first on line {aside[0][0]}")
+        table.notes.append(f"left out as comments: {len(aside)} of as many cells as the header, the first on line {aside[0][0]}")
     return table
 
 

@@ -44,7 +44,7 @@ class JsonRows:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         if len(lines) > 1 and _is_object(lines[0][1]):
             rows, objects, notes = _by_line(place, lines)
-            return raw_of(place, _of_objects(objects), rows, ", ".join(["JSON, an object a line", *packing]), notes)
+            return raw_of(place, columns_of(objects), rows, ", ".join(["JSON, an object a line", *packing]), notes)
         try:
             whole = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -58,23 +58,19 @@ SOURCE = JsonRows()
 
 
 def _by_line(place: str, lines: Sequence[tuple[int, str]]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
-    """The objects of a file that has one on each line, with their lines; the last, where a job still writes it, may be cut."""
+    """The objects of a file that has one on each line, `flat`, with their lines; the last may be cut by a job that writes."""
     rows, objects = list[int](), list[dict[str, Any]]()
     for number, line in lines:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
             if number == lines[-1][0]:
-                return (
-                    rows,
-                    objects,
-                    [f"line {number}, the last, is no whole JSON object and is left out: is it still being written?"],
-                )
+                return rows, objects, [f"line {number}, the last, is no whole object and is left out: is it still being written?"]
             raise UsageError(f"{place} line {number} is no JSON: {_why(error)}") from None
         if not isinstance(found, dict):
             raise UsageError(f"{place} line {number} holds {_kind(found)}, where the lines before it hold an object each")
         rows.append(number)
-        objects.append(found)
+        objects.append(flat(found))
     return rows, objects, []
 
 

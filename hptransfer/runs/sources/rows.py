@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,10 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return pl.Series(name, values, dtype=pl.Boolean)
-    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
-        return pl.Series(name, values, dtype=pl.Int64)
     if kinds and kinds <= {int, float}:
+        for dtype in (pl.Int64, pl.Float64) if kinds == {int} else (pl.Float64,):
+            with suppress(TypeError, OverflowError):  # whole numbers beyond 64 bits, and beyond what any type has
+                return pl.Series(name, values, dtype=dtype)
         return pl.Series(name, [None if value is None else _float(value) for value in values], dtype=pl.Float64)
     texts = [value if value is None or isinstance(value, str) else _text(value) for value in values]
     return pl.Series(name, [text or None for text in texts], dtype=pl.String)

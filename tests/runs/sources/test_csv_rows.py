@@ -161,7 +161,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_rows_that_were_commented_out_are_said(tmp_path: Path) -> None:
     raw = SOURCE.read(write(tmp_path, PLAIN + "#512,0.01,1.0\n# the last was wrong\n"))
     assert len(raw.frame) == 2
-    assert len(raw.notes) == 1 and "1 row" in raw.notes[0] and "line 4" in raw.notes[0]
+    assert len(raw.notes) == 1 and " 1 " in raw.notes[0] and "line 4" in raw.notes[0]
 
 
 def test_labels_that_begin_as_comments_do(tmp_path: Path) -> None:
@@ -177,6 +177,7 @@ def test_a_header_in_a_comment(tmp_path: Path, header: str) -> None:
 
 def test_the_separator_that_excel_is_told(tmp_path: Path) -> None:
     assert numbers(write(tmp_path, "sep=;\n" + PLAIN.replace(",", ";"))) == RUNS
+    assert "line 2" in refusal(write(tmp_path, "sep=:\n" + PLAIN))
 
 
 def test_a_table_of_markdown(tmp_path: Path) -> None:
