@@ -19,16 +19,19 @@ MOST_VALUES, MOST_DEPTH, MOST_PIECES = 20_000, 20, 1_000
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots; anything else that is no plain value as JSON text. Raises UsageError where
-    there are more than `MOST_VALUES`."""
+    """Nested mappings as one, keys joined by dots; anything else that is no plain value as JSON text. What lies deeper than
+    `MOST_DEPTH` is cut. Raises UsageError where there are more than `MOST_VALUES`."""
     found: dict[str, Any] = {}
     waiting = [(prefix, values, 0)]
     while waiting:
         before, inner, depth = waiting.pop()
         for key, value in inner.items():
             name = f"{before}{key}"
-            if isinstance(value, Mapping) and value and depth < MOST_DEPTH:
-                waiting.append((f"{name}.", value, depth + 1))
+            if isinstance(value, Mapping) and value:
+                if depth < MOST_DEPTH:
+                    waiting.append((f"{name}.", value, depth + 1))
+                else:
+                    found[name] = "…"
             elif isinstance(value, str | int | float | None):
                 found[name] = value
             else:
