@@ -31,7 +31,7 @@ class WandbApi:
         except ImportError:
             raise missing(place, "wandb", "wandb") from None
         entity, project, sweep = named.groups()
-        # It neither prints nor asks for a key, and gives up within seconds where there is no network: by itself it tries for hours.
+        # It neither prints nor asks for a key, and gives up within seconds where there is no network: else it tries for hours.
         wandb.setup(wandb.Settings(silent=True, x_graphql_retry_max=2))
         try:
             asked = {"sweep": sweep} if sweep else None
