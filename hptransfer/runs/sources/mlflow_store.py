@@ -23,6 +23,10 @@ from hptransfer.runs.sources.source import Raw, Role
 _TABLES = {"experiments", "runs", "params", "latest_metrics", "tags"}
 # RunStatus by its number, as files have it (mlflow/protos/service.proto).
 _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+_SERVER, _FILE = (
+    re.compile(r"https?://(?!(www\.)?wandb\.ai/)"),
+    re.compile(r"/[^/]*\.(csv|tsv|jsonl?|ndjson|parquet|xlsx|gz|zst)$"),
+)
 _LARGEST = 1.7976931348623157e308  # as which databases keep infinity
 
 
@@ -55,7 +59,7 @@ class MlflowStore:
     name = "mlflow"
 
     def sniff(self, place: str) -> str | None:
-        if re.match(r"https?://(?!(www\.)?wandb\.ai/)", place):
+        if _SERVER.match(place) and not _FILE.search(place):
             return "the address of a tracking server"
         if _experiments(Path(place)):
             return "a folder of MLflow's experiments"
@@ -179,7 +183,7 @@ def _of_server(place: str) -> Iterable[_Run]:
         client = mlflow.MlflowClient(tracking_uri=place)
         names = {one.experiment_id: one.name for one in _pages(client.search_experiments)}
         runs = list(_pages(client.search_runs, experiment_ids=list(names))) if names else []
-        # A search gives the last values without their steps where the server is older than 2: they are zero then.
+        # The public mapping of last values is without their steps; they are in what it is made of.
         return [
             _Run(
                 run.info.run_id,

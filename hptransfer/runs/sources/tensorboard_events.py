@@ -16,8 +16,6 @@ from hptransfer.runs.sources.named import add_named
 from hptransfer.runs.sources.rows import flat, table, yaml_mapping
 from hptransfer.runs.sources.source import Raw, Role
 
-_EVENTS = "*tfevents*"
-
 
 @dataclass
 class _Run:
@@ -45,7 +43,7 @@ class TensorboardEvents:
 
     def sniff(self, place: str) -> str | None:
         try:
-            return "event files of TensorBoard" if next(iter(_folders(Path(place))), None) else None
+            return "event files of TensorBoard" if next(_files(Path(place)), None) else None
         except (OSError, ValueError):
             return None
 
@@ -70,12 +68,15 @@ class TensorboardEvents:
         return Raw(frame, f"TensorBoard logs, {len(runs)} runs", roles)
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def _files(root: Path) -> Iterator[Path]:
+    """The event files of a place: itself, or all in it."""
+    found = [root] if root.is_file() and "tfevents" in root.name else root.rglob("*tfevents*")
+    return (file for file in found if file.is_file())
+
+
+def _folders(root: Path) -> list[Path]:
     """The place itself where it is an event file, or every folder in it that holds some."""
-    if root.is_file():
-        yield from [root] if "tfevents" in root.name else []
-    else:
-        yield from sorted({file.parent for file in root.rglob(_EVENTS) if file.is_file()})
+    return [root] if root.is_file() else sorted({file.parent for file in _files(root)})
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class WandbApi:
         except ImportError:
             raise missing(place, "wandb", "wandb") from None
         entity, project, sweep = named.groups()
-        wandb.setup(wandb.Settings(silent=True))  # neither prints nor asks for a key
+        # It neither prints nor asks for a key, and gives up within seconds where there is no network: else it tries for hours.
+        wandb.setup(wandb.Settings(silent=True, x_graphql_retry_max=2))
         try:
             asked = {"sweep": sweep} if sweep else None
             runs = wandb.Api(timeout=TIMEOUT_SECONDS).runs(f"{entity}/{project}", filters=asked, per_page=500, lazy=False)

@@ -92,8 +92,8 @@ class _Run:
         except ImportError:
             raise missing(place, "wandb", "wandb") from None
         self.about: dict[str, Any] = {}
-        self.config: dict[str, Any] = {}
-        self.summary: dict[str, Any] = {}
+        self.config: dict[str, str] = {}  # as JSON texts: of a metric's thousands the last is parsed
+        self.summary: dict[str, str] = {}
         self.exit_code: int | None = None
         self.is_preempted = self.is_damaged = False
         try:
@@ -128,12 +128,13 @@ class _Run:
     def row(self) -> dict[str, Any]:
         """A run without an exit is one that goes on, or that was killed: the log does not tell."""
         ended = "finished" if self.exit_code == 0 else "preempted" if self.is_preempted else "failed"
-        return row_of(self.about | {"state": "running" if self.exit_code is None else ended}, self.config, self.summary)
+        config, summary = ({name: parsed(text) for name, text in said.items()} for said in (self.config, self.summary))
+        return row_of(self.about | {"state": "running" if self.exit_code is None else ended}, config, summary)
 
 
-def _update(values: dict[str, Any], items: Iterable[Any]) -> None:
+def _update(values: dict[str, str], items: Iterable[Any]) -> None:
     for item in items:
-        values[item.key or ".".join(item.nested_key)] = parsed(item.value_json)
+        values[item.key or ".".join(item.nested_key)] = item.value_json
 
 
 class _Damaged(Exception):

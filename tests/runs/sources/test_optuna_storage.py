@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -118,6 +120,27 @@ def test_a_running_writer_is_neither_waited_for_nor_touched(mode, database):
     assert dict(raw.frame["state"].value_counts().iter_rows()) == {"COMPLETE": 8, "PRUNED": 2, "FAIL": 4}
     writer.execute("ROLLBACK")
     writer.close()
+
+
+DIE = """
+import os, sqlite3, sys
+writer = sqlite3.connect(sys.argv[1], isolation_level=None)
+writer.execute("PRAGMA cache_size=1")
+writer.execute("BEGIN")
+writer.execute("UPDATE trials SET state = 'FAIL'")
+for number in range(50):
+    writer.execute("INSERT INTO studies (study_name) VALUES (?)", (f"{number} {'x' * 400}",))
+os._exit(9)
+"""
+
+
+def test_what_a_writer_left_that_died_is_undone_elsewhere(database):
+    assert subprocess.run([sys.executable, "-c", DIE, str(database)], check=False).returncode == 9
+    before = everything(database.parent)
+    assert len(before) == 2  # the file, half changed, and how it was
+    raw = SOURCE.read(str(database))
+    assert everything(database.parent) == before
+    assert dict(raw.frame["state"].value_counts().iter_rows()) == {"COMPLETE": 10, "PRUNED": 2, "FAIL": 2}
 
 
 def test_nothing_is_made_beside_a_file_in_wal_mode(database):
