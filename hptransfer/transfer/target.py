@@ -43,8 +43,9 @@ def arm_target(
         raise UsageError(f"{unknown[0]}: {_no_scale(arm)}")
     moved = resolve(job.point.at(**{name: _whole(value) for name, value in changes.items()}))
     for name, value in changes.items():
-        # Tokens are whole batches: what comes of them is near what was asked for.
-        if moved.point[name] == job.point[name] and not math.isclose(moved.point[name], value, rel_tol=0.01):
+        # Tokens are whole batches: what comes of them is within one of what was asked for.
+        near = max(0.01 * value, moved.point.scales.get("batch_tokens", 0) if name == "tokens" else 0)
+        if moved.point[name] == job.point[name] and abs(moved.point[name] - value) > near:
             raise UsageError(f"{name}: {_no_scale(arm)}")
     return moved
 

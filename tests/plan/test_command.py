@@ -220,3 +220,13 @@ def test_a_search_over_cells_costs_what_its_runs_do(plan: Plan) -> None:
     assert sum(stage["runs"] for stage in stages) == len(jobs) == 2 * 4 * 8
     assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(job.flops or 0.0 for job in jobs))
     assert [stage["cell"] for stage in stages[:4]] == list(experiment.searched_cells)
+
+
+def test_of_one_width_costs_are_told_and_that_nothing_can_be_predicted_from_it(
+    experiment: Experiment, plan: Plan, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = experiment.model_copy(update={"widths": (16,)})
+    printed = plan(one)
+    assert printed["expected"] == [] and printed["total"]["runs"] > 0
+    perform("plan", ["--experiment", "e.yaml"])
+    assert "one cell, width 16, shows no drift; add runs at a second one" in capsys.readouterr().err

@@ -221,3 +221,18 @@ def test_the_scales_of_the_experiments_target_name_its_file(study: Path, capsys:
     (printed,) = json.loads(capsys.readouterr().out)["predictions"]
     assert printed["file"] == "predictions/synthetic/muon-256-d6.json"
     assert perform("export", ["--experiment", "synthetic.yaml", "--optimizer", "muon", "--set", "target.depth=6"]) == 0
+
+
+def test_one_step_at_the_target_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert transfer("--optimizer", "muon", "--tokens", "100000", "--batch-tokens", "131072", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["predictions"] == [] and "50 are the least" in found["refused"]["muon"]["text"]
+    assert [optimum["scales"]["width"] for optimum in found["refused"]["muon"]["optima"]] == [64, 128]
+
+
+def test_what_comes_next_names_a_file_that_is_not_the_usual_one(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert transfer("--optimizer", "muon", "--output", "mine.json") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next:")]
+    assert line.endswith("--optimizer muon --predictions mine.json")
+    assert transfer("--optimizer", "muon") == 0
+    assert "--predictions" not in capsys.readouterr().err

@@ -195,8 +195,9 @@ def test_optimum_on_the_edge_is_refused_with_the_direction(lr_range: tuple[float
 
 def test_optimum_under_the_ceiling_but_above_every_finished_run_is_refused() -> None:
     records = make_records(Truth(ceiling=0.005), TWO_WIDTHS)
-    with pytest.raises(Refused, match=r"muon at width 64: .* bounded by divergence at .*; add runs in between"):
+    with pytest.raises(Refused, match=r"muon at width 64: .* bounded by divergence .* add runs in between") as caught:
         predict(records, target_of(records))
+    assert caught.value.refusal.code == "divergence_bounds"
 
 
 def test_a_diverged_run_close_above_bounds_the_optimum_as_a_finished_one_would() -> None:
