@@ -111,6 +111,8 @@ def _scale(frame: pl.DataFrame) -> str:
 def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     """The column with that meaning; of several, the one that differs between rows."""
     found = [name for name in names_of(frame) if meaning(name) == what]
+    if not found and what == "lr":  # of one optimizer, or a multiple: muon_lr, lr_mult
+        found = [name for name in names_of(frame) if "lr" in plain(name).split("_")]
     if len(found) > 1:
         varying = _varying(frame)
         found = [name for name in found if name in varying] or found[:1]

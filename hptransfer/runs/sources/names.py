@@ -15,7 +15,7 @@ EMPTY_WORDS = ("name", "type", "value", "class", "kind", "_target_", "class_path
 # Names of what is meant, in lower case and with `_` between words.
 USUAL = {
     "lr": "lr learning_rate learningrate peak_lr max_lr base_lr peak_learning_rate max_learning_rate base_learning_rate lr_max "
-    "lr_peak muon_lr adam_lr adamw_lr matrix_lr lr_mult lr_multiplier",
+    "lr_peak lr_multiplier eta",
     "weight_decay": "weight_decay wd weightdecay decay weight_decay_coupled weight_decay_independent",
     "width": "width d_model hidden_size n_embd n_embed hidden_dim model_dim dim d_embed embed_dim embedding_dim emb_dim "
     "embedding_size hidden model_width dmodel nembd",
