@@ -31,7 +31,7 @@ def train(config):
             raise RuntimeError("boom")
         tune.report({"eval": {"loss": 0.5 if lr == 0.9 else loss(width, lr) + 3 - step}, "worst": float("nan")})
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=80_000_000)
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=80_000_000)
 configs = [{"lr": lr, "model": {"width": width}} for width in WIDTHS for lr in LRS] + [{"lr": 0.9, "model": {"width": WIDTHS[0]}}]
 tune.Tuner(
     lambda config: train(config["of"]),

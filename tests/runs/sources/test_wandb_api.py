@@ -122,10 +122,10 @@ def test_a_project_that_is_not_there(server, tmp_path):
     assert "wandb:e/q" in read("wandb:e/q", tmp_path, **server)["error"]
 
 
-def test_without_a_key_or_the_network_one_line_says_so(tmp_path):
-    for environment in ({}, {"WANDB_API_KEY": "k" * 40}):
-        error = read("wandb:e/p", tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", **environment)["error"]
-        assert "network" in error and "WANDB_API_KEY" in error and "\n" not in error and "k" * 40 not in error
+@pytest.mark.parametrize("environment", [{}, {"WANDB_API_KEY": "k" * 40}], ids=["no key", "no network"])
+def test_without_one_line_says_so(environment, tmp_path):
+    error = read("wandb:e/p", tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", **environment)["error"]
+    assert "network" in error and "WANDB_API_KEY" in error and "\n" not in error and "k" * 40 not in error
 
 
 @pytest.mark.parametrize(
