@@ -108,7 +108,7 @@ def _following(args: argparse.Namespace, found: Intake) -> str:
     at = ",".join(f"{name}={_farther(found.frame[name])}" for name in columns.scale)
     words = [
         "--table",
-        args.place,
+        found.place,
         *(["--source", args.source] if args.source else []),
         *(["--where", args.where] if args.where else []),
     ]

@@ -70,7 +70,7 @@ def import_runs(
         return read[arm.name]
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    records = records_from(found.frame, place, chosen, inputs_of, now)
+    records = records_from(found.frame, found.place, chosen, inputs_of, now)
     known = store.records()
     new = [record for record in records if record.run_id not in known]
     for record in new:

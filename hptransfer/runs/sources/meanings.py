@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.runs.sources.names import is_maximised, loss_rank, meaning, plain
+from hptransfer.runs.sources.names import SETTING, is_maximised, loss_rank, meaning, plain
 from hptransfer.runs.sources.source import ROW, Role
 
 SCALES = ("width", "parameters", "depth", "tokens")  # what is looked for where no scale is said, the first that differs
@@ -114,6 +114,8 @@ def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     if not found and what == "lr":  # of one optimizer, or a multiple: muon_lr, lr_mult
         found = [name for name in names_of(frame) if "lr" in plain(name).split("_")]
     if len(found) > 1:
+        # A metric of the same name is the last value of a schedule.
+        found = [name for name in found if SETTING.match(name)] or found
         varying = _varying(frame)
         found = [name for name in found if name in varying] or found[:1]
     if len({tuple(frame[name].to_list()) for name in found}) == 1:

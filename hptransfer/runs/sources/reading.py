@@ -13,6 +13,7 @@ import polars as pl
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.cells import read_numbers, with_numbers
+from hptransfer.runs.sources.databases import shown
 from hptransfer.runs.sources.meanings import names_of
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.source import ROW, Raw, Role, read_source
@@ -58,7 +59,7 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
     one line for what cannot be read."""
     if isinstance(table, str | Path):
         raw, why = read_source(str(table), source)
-        place = str(table)
+        place = shown(str(table))
     else:
         raw, why, place = _in_memory(table), "", "table in memory"
     kept = (*text, *(name for role, name in raw.roles.items() if role in ("run", "state")))
