@@ -19,7 +19,7 @@ USUAL = {
     "lr_peak lr_multiplier eta",
     "weight_decay": "weight_decay wd weightdecay decay weight_decay_coupled weight_decay_independent",
     "width": "width d_model hidden_size n_embd n_embed hidden_dim model_dim dim d_embed embed_dim embedding_dim emb_dim "
-    "embedding_size hidden model_width dmodel nembd",
+    "embedding_size hidden model_width dmodel nembd w",
     "depth": "depth n_layer n_layers num_layers num_hidden_layers layers nlayers nlayer",
     "parameters": "parameters params n_params num_params num_parameters n_parameters param_count parameter_count model_size "
     "non_embedding_params n",
