@@ -20,7 +20,7 @@ from hptransfer.laws.plot import Along, Plot, stacked
 
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss
 FEWEST = 15  # points of a curve, or there is no curve: of the 20 that our trainer takes a warm-up may have some
-BLOCKS = 10  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
+BLOCKS = 5  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
 SHOWN, PLACES = 7, 100  # runs of a figure, and points of each
 HIGHEST = 1.25  # loss that a figure shows, over the highest final one
 
@@ -29,7 +29,7 @@ class ScheduleLaw(Law):
     """A law of the loss along the curves of one model, batch and peak learning rate, fitted to ln loss by the Huber loss.
 
     The rows are points of curves, the loss after ``step`` steps of which the last had the learning rate ``lr``; those of a
-    warm-up are left out. Draws weigh blocks of a tenth of a curve, whose points err together. Such laws always prefer a higher
+    warm-up are left out. Draws weigh fifths of a curve, whose points err together. Such laws always prefer a higher
     peak and more steps at LR 0: a fit and what is predicted must have one peak, and steps after the LR has reached 0 are neither
     fitted nor predicted.
     """

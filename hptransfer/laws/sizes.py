@@ -98,9 +98,7 @@ class SizeLaw(Law):
         if (highest := math.ceil(HIGHEST * len(table))) < TOLD:
             return result
         rest = table.filter(loss < np.sort(loss)[-highest])
-        without = {
-            name: float(value[0]) for name, value in self.named(self.solve(rest, rest["loss"].to_numpy()[None], best)).items()
-        }
+        without = self.named(self.solve(rest, rest["loss"].to_numpy()[None], best))
         return replace(result, notes=(*result.notes, *_influence(result.parameters, without, highest)))
 
     def free(self, ln_n: Array, ln_d: Array) -> list[int]:
