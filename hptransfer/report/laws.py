@@ -129,8 +129,9 @@ def _errors(examined: Examination, predictions: pl.DataFrame) -> tuple[Plot, ...
 
 
 def _scale(examined: Examination) -> Along | None:
-    """Along which column errors are shown: the scale of the law, or the first size that it reads."""
-    sizes = [column for column in examined.law.needs if column.kind == "size" and column.name in examined.table.columns]
+    """Along which column errors are shown: the scale of the law, or the first count or size that it reads."""
+    needed = [column for column in examined.law.needs if column.name in examined.table.columns]
+    sizes = [column for column in needed if column.kind in ("count", "size")]
     found = sorted(sizes, key=lambda column: column.name != examined.law.scale)
     return Along(found[0].name, found[0].what) if found else None
 

@@ -11,8 +11,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 import pytest
-from ladders import arms, checkpoints, curves
-from laws.test_members import TABLES
+from ladders import TABLES, arms, checkpoints, curves
 from report.pages import Elements
 from report.test_browser import Opened
 
