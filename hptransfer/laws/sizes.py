@@ -171,12 +171,12 @@ def asymptote(values: Array, fixed: float | None, table: pl.DataFrame) -> list[s
     return ["E may be 0: these runs do not show where the loss ends, and all else depends on it; the option E fixes it"]
 
 
-def _influence(named: Mapping[str, Interval], without: Mapping[str, float], count: int) -> list[str]:
-    """What a few runs decide by themselves: parameters that leave their 80 % interval without them."""
+def _influence(named: Mapping[str, Interval], without: Mapping[str, Array], count: int) -> list[str]:
+    """What a few runs decide by themselves: parameters that leave their 80 % interval without them (1,)."""
     left = [
         f"{name} from {one.value:.4g} to {moved:.4g}"
         for name, one in named.items()
-        if None not in (one.low, one.high) and not one.holds(moved := without[name])
+        if None not in (one.low, one.high) and not one.holds(moved := float(without[name][0]))
     ]
     return [f"without the {count} highest losses {', '.join(left)}: beyond the 80 % interval"] if left else []
 
