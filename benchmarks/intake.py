@@ -20,7 +20,7 @@ import polars as pl
 
 from hptransfer.cli import console
 from hptransfer.runs.sources.cells import with_numbers
-from hptransfer.runs.sources.source import read_source
+from hptransfer.runs.sources.source import SOURCES, read_source
 
 
 def runs(rows: int) -> pl.DataFrame:
@@ -79,6 +79,7 @@ def main() -> None:
         for name, (source, write) in FORMS.items():
             path = Path(folder) / name
             write(frame, path)
+            SOURCES.get(source)  # imports it
             start = time.process_time()
             raw, _ = read_source(str(path), source)
             read = time.process_time() - start

@@ -33,13 +33,13 @@ from hptransfer.base.errors import first_line
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import console
+from hptransfer.runs.sources.intake import intake
+from hptransfer.runs.sources.meanings import Asked
+from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.testing.worlds import KINDS, World, draw
 from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import heard_by
-from hptransfer.runs.sources.meanings import Asked
-from hptransfer.runs.sources.intake import intake
-from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.transfer.table import groups_of
 from hptransfer.transfer.target import bare_job, table_target
 

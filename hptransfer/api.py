@@ -77,14 +77,18 @@ def predict(
     widens with the noise between seeds, with disagreement among scales and with extrapolation.
 
     From a table
-        ``runs`` has one row for each finished run of one recipe, trained in one way: the path of a CSV, TSV, Parquet or JSONL
-        file, a frame of polars, pandas or Arrow, rows as dicts, or columns by name. Nothing is known but its columns:
+        ``runs`` has the runs of one recipe, trained in one way: a file (CSV, Excel, Parquet, JSON), the folder, storage or
+        address of a tracker (W&B, Optuna, Ray Tune, MLflow, TensorBoard), a frame of polars, pandas or Arrow, rows as dicts, or
+        columns by name. Nothing is known but its columns:
 
-        - ``scale``: the columns that say how large a run is (those that ``at`` names, else ``"width"``); at least two values.
-        - ``hp``: the columns that are predicted, in whatever units they have; the learning rate first. Values of a column
+        - ``scale``: the columns that say how large a run is (those that ``at`` names, else that of a usual
+          name: ``width``, ``d_model``, ...); at least two values.
+        - ``hp``: the columns that are predicted, in whatever units they have; the learning rate first
+          (``lr``, ``learning_rate``, ... where it is not said). Values of a column
           named ``log2_...``, ``log10_...`` or ``ln_...`` are logarithms already.
         - ``loss``: the column of final losses, in nats per token or any other positive unit. Missing, nan or infinite: that run
           diverged, which bounds the optimum from above. ``None``: every row is an optimum that somebody found.
+        - ``maximize``: the highest value of that column is the best, as of an accuracy; its rest is fitted.
         - ``where``: an SQL condition; only rows for which it holds count.
 
     From a store
@@ -167,7 +171,8 @@ def backtest(
         ``group``: the columns that tell apart what no fit may mix (of a store optimizer, parametrization, corpus, schedule,
         depth, horizon and batch_tokens). ``scale``: the columns of scale. ``hp``: one or two columns to predict; values of
         ``log2_...``, ``log10_...`` and ``ln_...`` are logarithms already. ``loss``: the final loss, in any positive unit;
-        missing or nan: diverged. ``where``: an SQL condition on the rows.
+        missing or nan: diverged. ``maximize``: the highest value is the best, as of an accuracy. ``where``: an SQL
+        condition on the rows.
         ``rules``: published laws to compare with, by name; of each hyperparameter SQL over the scales, as
         ``{"steplaw": {"lr": "1.79 * pow(N, -0.713) * pow(D, 0.307)"}}``.
 

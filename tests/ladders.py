@@ -1,4 +1,4 @@
-"""Tables for the laws that are not of size and horizon alone, whose truth is known."""
+"""Tables for laws, whose truth is known."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.curves import curves_of
 from hptransfer.laws.t2 import TrainToTest
+from hptransfer.testing.ladders import ladder, profiles
 
 _SUM = np.array([[np.log(0.2), np.log(60.0), np.log(300.0), np.log(1.5), 0.3, 0.3, 0.5]])
 _BETA = np.array([[np.log(480.0), np.log(2085.0), np.log(1.82), 0.348, 0.366, 3.2, 3.0, 1.0, 1.0, -0.5]])
@@ -63,3 +64,17 @@ def arms(noise: float = 0.0, seed: int = 0, sizes: int = 6) -> pl.DataFrame:
     rows = [{"arm": arm, "flops": c, "loss": e + a * c**-alpha} for arm, (e, a, alpha) in FRONTIERS.items() for c in flops]
     table = pl.DataFrame(rows).with_row_index("row")
     return table.with_columns(loss=table["loss"] * np.exp(noise * rng.standard_normal(len(table))))
+
+
+# One that each law can be fitted to.
+TABLES = {
+    "chinchilla": ladder(noise=0.002),
+    "skaling": ladder(noise=0.002),
+    "farseer": ladder(noise=0.002),
+    "isoflop": profiles(noise=0.002),
+    "envelope": ladder(noise=0.001, sizes=10, ratios=(2, 3, 5, 8, 12, 20, 30, 50, 80)),
+    "annealing": curves(noise=0.0005),
+    "multi-power": curves(noise=0.0005).filter(pl.col("run").is_in(["cosine", "two-stage"])),
+    "t2": checkpoints(approach=1, noise=0.001),
+    "progress": arms(noise=0.002),
+}

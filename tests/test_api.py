@@ -88,7 +88,7 @@ def test_without_a_target_the_optima_and_their_drift_are_told(rows) -> None:
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ({"hp": "learning_rate"}, "unknown column 'learning_rate'"),
+        ({"hp": "beta"}, "unknown column 'beta'"),
         ({"at": {"depth": 3}}, "unknown column 'depth'"),
         ({"at": {"width": -1}}, "does not give a positive value to each scale: width=VALUE"),
         ({"at": {"width": 2048}, "scale": ("width", "depth")}, "unknown column 'depth'"),

@@ -38,7 +38,7 @@ def mistake(capsys, command: str, *argv: str) -> str:
         (["--experiment", "missing.yaml"], "no file missing.yaml"),
         (["--set", "data.corpus=stdlb"], "unknown corpus 'stdlb'; did you mean 'stdlib'?"),
         (["--set", "data.corpus=no/such"], "corpus no/such: no such folder or file in "),
-        (["--set", "data.tokenizer=bpe"], "tokenizer bpe needs data.vocab, from 257 to 65536 entries (got None)"),
+        (["--set", "data.tokenizer=bpe"], "tokenizer bpe needs data.vocab, from 257 to 1048576 entries (got None)"),
         (["--set", "data.tokenizer=gpt2"], "tokenizer gpt2: No such file or directory (known: bytes, bpe, or the path of a"),
         (["--set", "model.dept=4"], "unknown key 'model.dept'; did you mean 'model.depth'?"),
         (["--set", "horizn.tokens=4"], "unknown key 'horizn'; did you mean 'horizon'?"),

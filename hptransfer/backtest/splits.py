@@ -58,11 +58,15 @@ class Hold:
             yield self.rows, partial(condition, text=self.rows)
         elif self.each:
             for value in sorted(group[self.each].drop_nulls().unique().to_list()):
-                yield f"{self.each} = {value}", partial(_equal, self.each, value)
+                yield f"{self.each} = {_told(value)}", partial(_equal, self.each, value)
         else:
             values = sorted(group[scale].drop_nulls().unique().to_list())
             for value in values[1 if self.nested else -2 : -1]:
-                yield f"{scale} > {value}", partial(_above, scale, value)
+                yield f"{scale} > {_told(value)}", partial(_above, scale, value)
+
+
+def _told(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _equal(column: str, value: Any, frame: pl.DataFrame) -> pl.Series:
@@ -155,7 +159,11 @@ def backtest_intake(found: Intake, hold: Hold, published: Mapping[str, Mapping[s
                     if cells := _held_out(name, words, group, held, found, rules, fits, notes.append):
                         splits.append(Split(name, words, tuple(cells)))
     if not splits:
-        raise UsageError("; ".join(failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes]))
+        raise UsageError(
+            "; ".join(
+                failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes[len(found.notes) :]]
+            )
+        )
     return Backtest(columns, tuple(splits), tuple(notes), tuple(failed))
 
 

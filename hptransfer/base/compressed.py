@@ -57,5 +57,5 @@ def plain_bytes(path: str | Path) -> Iterator[IO[bytes]]:
                     yield unpacked
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
         raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or first_line(error)}") from None

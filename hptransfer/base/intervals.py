@@ -30,7 +30,8 @@ class Interval(Frozen):
 
 def ends(value: float, draws: Array) -> tuple[float, float]:
     """The 80 % interval of draws (n,), stretched where it must be to hold the value."""
-    low, high = np.quantile(draws, [TAIL, 1 - TAIL]).tolist()
+    with np.errstate(invalid="ignore"):  # between two infinite draws
+        low, high = np.quantile(draws, [TAIL, 1 - TAIL]).tolist()
     return min(low, value), max(high, value)
 
 
@@ -39,7 +40,8 @@ def ends_of_each(draws: Array) -> Array:
     first draw is none."""
     result, said = np.full((2, draws.shape[1]), np.nan), np.isfinite(draws[0])
     if said.any():
-        result[:, said] = np.nanquantile(draws[:, said], [TAIL, 1 - TAIL], axis=0)
+        with np.errstate(invalid="ignore"):
+            result[:, said] = np.nanquantile(draws[:, said], [TAIL, 1 - TAIL], axis=0)
     return result
 
 

@@ -111,15 +111,28 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _store(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
-    parser.add_argument(
-        "--import", dest="table", metavar="FILE", help="CSV or Parquet, one row per run of the experiment; lr in base coordinates"
-    )
-    columns = (
-        "width, depth, tokens, batch_tokens, lr, weight_decay, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
-    )
-    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=f"the table's names for {columns}")
+    parser.add_argument("--import", dest="table", metavar="PLACE", help="what `import` takes in")
+    _columns(parser)
     parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
     parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
+
+
+def _columns(parser: argparse.ArgumentParser) -> None:
+    """The table's own names for ours."""
+    settings = "lr, weight_decay, weight_decay_coupled, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
+    names = f"the table's names for width, depth, tokens, batch_tokens, {settings}"
+    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=names)
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "place", metavar="PLACE", help="a table, tracker or storage, of runs of the experiment; lr in base coordinates"
+    )
+    parser.add_argument("--look", action="store_true", help="write nothing: say what each column is taken for, and what follows")
+    _columns(parser)
+    parser.add_argument("--maximize", action="store_true", help="look: the highest loss is the best, as of an accuracy")
+    options.source(parser)
+    options.common(parser)
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -201,7 +214,7 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--at", action="append", default=[], metavar="N=1e9,D=2e10", help="what to predict; repeatable")
     where.add_argument("--to", metavar="FILE", help="a table of what to predict, such as another schedule's steps")
-    options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/)")
+    options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/), and compare and series where it is given")
 
 
 # -- all commands ------------------------------------------------------------------------------------------------------
@@ -250,6 +263,12 @@ STAGES = {
             "what is in the store; import runs from a table; gather its files into one",
             _store,
             "hptransfer.store.command:main",
+        ),
+        Stage(
+            "import",
+            "take in runs that were trained elsewhere, from a table, tracker or storage; or only look at them",
+            _import,
+            "hptransfer.import.command:main",
         ),
         Stage("report", "one page with the answer and the evidence", _report, "hptransfer.report.command:main", ONE_THREAD),
         Stage(

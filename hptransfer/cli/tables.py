@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 
+from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.intake import Intake, intake
 from hptransfer.runs.sources.meanings import Asked, Columns, listed
 from hptransfer.runs.sources.reading import Rows, Table, read_rows
@@ -24,6 +26,14 @@ def read_table(args: argparse.Namespace, table: Table, *, scale: tuple[str, ...]
         args.loss,
     )
     return intake(rows, asked, maximize=args.maximize or None)
+
+
+def renamed(args: argparse.Namespace) -> dict[str, str]:
+    """The table's own names for ours, as ``--columns`` has them. Raises UsageError."""
+    pairs = [part.split("=", 1) for part in next(csv.reader([args.columns], skipinitialspace=True), []) if part.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
+    return {ours.strip(): theirs.strip() for ours, theirs in pairs}
 
 
 def columns_words(columns: Columns) -> str:

@@ -16,7 +16,8 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError("--write names no folder")
     experiment = load_experiment(args.experiment, args.set)
     found = write_corpus(experiment.data, Path(args.write))
-    console.print(f"corpus {found.corpus} ({found.tokenizer}, {found.vocab} entries, sha256 {found.sha256[:16]})")
+    key = f"text in {found.text}, " if found.text else ""
+    console.print(f"corpus {found.corpus} ({found.tokenizer}, {found.vocab} entries, {key}sha256 {found.sha256[:16]})")
     rows = [[split, f"{part.tokens:,}", "-" if part.bytes is None else f"{part.bytes:,}"] for split, part in found.splits.items()]
     table("written", ["split", "tokens", "bytes of text"], rows)
     finish(args, found.model_dump(mode="json"), written=[f"{args.write}/{name}" for name in found.files])

@@ -32,7 +32,16 @@ from hptransfer.experiment.model import ModelChoice
 from hptransfer.experiment.planned import planned
 from hptransfer.experiment.points import base_of, settings_of_ours, settings_of_program
 from hptransfer.experiment.program import Program, ProgramFiles, check_program
-from hptransfer.experiment.settings import DataSpec, EvaluationSpec, Horizon, Parametrization, Precision, ScheduleSpec
+from hptransfer.experiment.settings import (
+    MAX_VOCAB,
+    TEXT,
+    DataSpec,
+    EvaluationSpec,
+    Horizon,
+    Parametrization,
+    Precision,
+    ScheduleSpec,
+)
 from hptransfer.experiment.space import SearchSpace, load_space, program_space
 from hptransfer.optimizers import RECIPES, get_recipe
 from hptransfer.optimizers.rules.weight_decay import WeightDecayRule
@@ -42,12 +51,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 
 class DataChoice(Frozen):
-    """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSONL, Parquet or
+    """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSON, Parquet or
     ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
-    corpus: str = "stdlib"
-    tokenizer: str = Field("bytes", description="bytes, bpe (trained on the corpus), or the path of a tokenizer.json")
-    vocab: int | None = Field(None, gt=1, le=65536, description="entries of bpe, or of the tokenizer of .bin shards")
+    corpus: str = Field("stdlib", min_length=1)
+    text: str | None = Field(None, min_length=1, description="key or column of the text (text, else the one usual name there is)")
+    tokenizer: str = Field(
+        "bytes", min_length=1, description="bytes, bpe (trained on the corpus), or the path of a tokenizer.json"
+    )
+    vocab: int | None = Field(None, gt=1, le=MAX_VOCAB, description="entries of bpe, or of the tokenizer of .bin shards")
     max_bytes: int | None = Field(None, gt=0, description="how much training text is read, from the start")
 
     def names(self, data: DataSpec) -> bool:
@@ -56,6 +68,7 @@ class DataChoice(Frozen):
             (data.corpus, data.max_bytes) == (self.corpus, self.max_bytes)
             and data.tokenizer in (self.tokenizer, "shards")
             and self.vocab in (None, data.vocab)
+            and self.text in (None, data.text or TEXT)
         )
 
 

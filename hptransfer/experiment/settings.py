@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from hptransfer.base.frozen import Frozen
 
@@ -19,14 +19,27 @@ COUNTED: dict[ParameterConvention, tuple[str, ...]] = {  # the roles whose weigh
 }
 
 
+# More than any tokenizer has (Gemma's: 262,144).
+MAX_VOCAB = 1 << 20
+# Where a row of JSON or of a table has its text, unless another name is given.
+TEXT = "text"
+
+
 class DataSpec(Frozen):
-    """Identity of the data: two runs with the same ``sha256`` saw the same tokens."""
+    """Identity of the data: two runs with the same ``sha256`` saw the same tokens. ``text`` is the key or column of the text, if
+    that is not ``text``; else it is not written, so that records of the same data are the same as before there was the field."""
 
     corpus: str
     tokenizer: str
     sha256: str
     vocab: int
     max_bytes: int | None = None
+    text: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if (name, value) != ("text", None)}
 
 
 class Horizon(Frozen):

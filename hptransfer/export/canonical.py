@@ -50,7 +50,7 @@ class Sides(Frozen):
     right: bool
 
 
-class Weight(Frozen):
+class WeightNumbers(Frozen):
     """One kind of weight and its final numbers. ``d_in`` and ``d_out`` are its role's: an embedding (V, D) has d_in = V."""
 
     kind: str
@@ -70,7 +70,7 @@ class Optimizer(Frozen):
     recipe: str
     options: dict[str, Any]
     roles: dict[str, RoleNumbers]
-    weights: tuple[Weight, ...]
+    weights: tuple[WeightNumbers, ...]
     meaning: dict[str, str] = MEANING
 
     @property
@@ -267,10 +267,10 @@ def model_words(point: Point) -> dict[str, Any]:
     return words
 
 
-def _weight(kind: Kind) -> Weight:
+def _weight(kind: Kind) -> WeightNumbers:
     left, right = kind.sides
     numbers = kind.model_dump(include={"role", "d_out", "d_in", "count", "lr", "weight_decay", "epsilons"})
-    return Weight(kind=kind.name, sides=Sides(left=left, right=right), **numbers)
+    return WeightNumbers(kind=kind.name, sides=Sides(left=left, right=right), **numbers)
 
 
 def _training(job: Job) -> Training:

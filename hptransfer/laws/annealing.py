@@ -35,8 +35,7 @@ class Annealing(ScheduleLaw):
         """See `ScheduleLaw.ln_loss`."""
         ln_floor, ln_a, alpha, ln_c = theta.T[:, :, None]
         ln_area, momentum_area = features
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.log(np.exp(ln_floor) + np.exp(ln_a - alpha * ln_area) - np.exp(ln_c) * momentum_area))
+        return np.asarray(np.log(np.exp(ln_floor) + np.exp(ln_a - alpha * ln_area) - np.exp(ln_c) * momentum_area))
 
     def starts(self, features: Array, loss: Array) -> Array:
         """At each exponent what is linear, by least squares."""

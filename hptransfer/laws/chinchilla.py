@@ -31,7 +31,10 @@ class Chinchilla(SizeLaw):
     """
 
     name = "chinchilla"
-    summary = "L = E + A N^-alpha + B D^-beta, approach 3 of Hoffmann et al. as mended by Besiroglu et al."
+    summary = (
+        "L = E + A N^-alpha + B D^-beta, approach 3 of Hoffmann et al. as mended by Besiroglu et al.; "
+        "the best N goes as C^a, the best D as C^b"
+    )
     coefficients = ("a", "b", "e", "alpha", "beta")
 
     estimator: Literal["huber", "likelihood"] = "huber"

@@ -14,7 +14,7 @@ import polars as pl
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.meanings import names_of
-from hptransfer.runs.sources.reading import numbers, require_column, sql_column, wrong_cell
+from hptransfer.runs.sources.reading import labels, numbers, require_column, sql_column, wrong_cell
 from hptransfer.runs.sources.source import ROW
 
 if TYPE_CHECKING:
@@ -23,23 +23,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that laws know. ``kind``: a size is a positive number, a rate one that may be 0, a label is text. ``usual``: what
-    tables call it; ``least``: what the largest value is at least, unless it has a unit; ``otherwise``: SQL over the other columns
-    of the law, where a table has none."""
+    """A column that laws know. ``kind``: a count is 1 or more, a size a positive number, a rate may be 0, a label is text.
+    ``usual``: what tables call it; ``least``: what the largest value is at least, unless it has a unit; ``otherwise``: SQL over
+    the other columns of the law, where a table has none."""
 
     name: str
     what: str
-    kind: Literal["size", "rate", "label"] = "size"
+    kind: Literal["count", "size", "rate", "label"] = "size"
     usual: tuple[str, ...] = ()
     least: float = 0.0
     otherwise: str = ""
 
 
-N = Column("N", "parameters", usual=("params", "parameters", "n_params"), least=2e4)
-D = Column("D", "training tokens", usual=("tokens", "training_tokens", "horizon_tokens"), least=1e5)
-FLOPS = Column("flops", "training FLOPs", usual=("FLOPs", "compute", "C"), least=1e8, otherwise="6*N*D")
+N = Column("N", "parameters", "count", ("params", "parameters", "n_params"), least=2e4)
+D = Column("D", "training tokens", "count", ("tokens", "training_tokens", "horizon_tokens"), least=1e5)
+FLOPS = Column("flops", "training FLOPs", "count", ("FLOPs", "compute", "C"), least=1e8, otherwise="6*N*D")
 ARM = Column("arm", "what is compared", "label", otherwise="'all'")
 LOSS = Column("loss", "final loss, nats per token", usual=("val_loss", "final_loss", "eval_loss"))
+
+DIVERGED = 100.0  # nats per token: several times what a model that has learned nothing loses on any vocabulary
+EXTREME = 1e40  # above all numbers of all columns; positive ones are above its inverse
+# What runs have at least and at most, by far: beyond it one of the columns has another unit than the others.
+TOGETHER = {"D/N": (1e-4, 1e7), "flops/(N*D)": (1e-3, 1e5)}
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -59,8 +64,9 @@ def law_table(
     """The columns that a law needs of a table's rows, under its own names and with ``row``, and in words what was left out.
 
     ``scale``: expressions by the law's names, for those that the table calls otherwise; ``loss``: that of the loss. Rows without
-    a finite loss (runs that diverged), with an empty cell, or that repeat another are left out and counted. Rows ``to_predict``
-    need no loss. Raises UsageError, one line, for a column that is not there and a value that cannot be.
+    a finite loss or with one above `DIVERGED`, with an empty cell, or that repeat another are left out and counted. Rows
+    ``to_predict`` need no loss and are all kept. Raises UsageError, one line, for a column that is not there, a value that cannot
+    be, and counts in different units.
     """
     wanted = {column.name: column for column in (*law.needs, *([] if to_predict else [LOSS]))}
     for name in scale:
@@ -82,8 +88,9 @@ def law_table(
             )
         result = result.with_columns(sql_column(result, column.otherwise).alias(name))
     columns = [column for name, column in wanted.items() if name in result.columns]
-    table, notes = _cleaned(result.select(ROW, *(column.name for column in columns)), columns)
-    return table.rename({ROW: "row"}), notes
+    cleaned, notes = _cleaned(result.select(ROW, *(column.name for column in columns)), columns, to_predict)
+    _require_units(cleaned, columns)
+    return cleaned.rename({ROW: "row"}), notes
 
 
 def _values(frame: pl.DataFrame, column: Column, expression: str | None) -> pl.Series | None:
@@ -93,52 +100,81 @@ def _values(frame: pl.DataFrame, column: Column, expression: str | None) -> pl.S
     return next((frame[name] for name in (column.name, *column.usual) if name in frame.columns), None)
 
 
-def _cleaned(table: pl.DataFrame, columns: list[Column]) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _cleaned(table: pl.DataFrame, columns: list[Column], to_predict: bool) -> tuple[pl.DataFrame, tuple[str, ...]]:
     notes = []
-    for column in columns:
-        table = table.with_columns(_checked(table, column))
+    table = table.with_columns(_checked(table, column) for column in columns)
+    if empty := [column.name for column in columns if table[column.name].is_null().all()]:
+        loss = f", or none up to {DIVERGED:g}" if LOSS.name in empty else ""
+        raise UsageError(f"the table has no value in {', '.join(empty)}{loss}, of {len(table)} rows")
     named = [column.name for column in columns if column is not LOSS]
     lacking = table.select(pl.any_horizontal(pl.col(name).is_null() for name in named)).to_series()
     if lacking.any():
         notes.append(f"left out: {lacking.sum()} rows without a value in {', '.join(named)}")
         table = table.filter(~lacking)
     if LOSS in columns and (lost := table["loss"].is_null()).any():
-        notes.append(f"left out: {lost.sum()} runs without a finite loss, which diverged or did not finish")
+        notes.append(f"left out: {lost.sum()} runs without a finite loss up to {DIVERGED:g}, which diverged or did not finish")
         table = table.filter(~lost)
-    once = table.unique([column.name for column in columns], keep="first", maintain_order=True) if LOSS in columns else table
+    once = table if to_predict else table.unique([column.name for column in columns], keep="first", maintain_order=True)
     if len(once) < len(table):
         notes.append(f"left out: {len(table) - len(once)} rows that repeat another")
     if once.is_empty():
-        raise UsageError("the table has no row with a value in each column that the law needs")
-    for column in columns:
-        largest = float(once[column.name].max() or 0) if column.least else 0.0  # type: ignore[arg-type]
-        if largest < column.least:
-            raise UsageError(
-                f"{column.name} is at most {largest:g}, where a number of {column.what} is meant; with a unit, "
-                f"write --scale '{column.name}=1e9*...'"
-            )
+        raise UsageError(f"the table has no row with a value in each of {', '.join(column.name for column in columns)}")
+    if LOSS in columns and len(once) > 1 and once["loss"].n_unique() == 1:
+        raise UsageError(f"loss is {once['loss'][0]:g} in all {len(once)} rows: is it the right column?")
     return once, tuple(notes)
 
 
 def _checked(table: pl.DataFrame, column: Column) -> pl.Series:
     """The values of a column, null where there is none. Raises UsageError for one that cannot be."""
     if column.kind == "label":
-        return table[column.name].cast(pl.String)
-    values = numbers(table, column.name)
-    if column is not LOSS and (wrong := np.isinf(values)).any():
-        raise wrong_cell(table, column.name, int(wrong.argmax()), "is not finite")
-    wrong = values < 0 if column.kind == "rate" else values <= 0
-    if wrong.any():
-        raise wrong_cell(table, column.name, int(wrong.argmax()), "is negative" if column.kind == "rate" else "is not positive")
-    return pl.Series(column.name, np.where(np.isfinite(values), values, np.nan)).fill_nan(None)
+        return labels(table, column.name)
+    values, is_rate = numbers(table, column.name), column.kind == "rate"
+    if column is LOSS:
+        values = np.where(values > DIVERGED, np.nan, values)
+    checks = {
+        "is negative" if is_rate else "is not positive": values < 0 if is_rate else values <= 0,
+        "is not finite": np.isinf(values),
+        "is too small or too large for any run": (values > EXTREME) | ((values > 0) & (values < 1 / EXTREME)),
+    }
+    for what, wrong in checks.items():
+        if wrong.any():
+            raise wrong_cell(table, column.name, int(wrong.argmax()), what)
+    return pl.Series(column.name, values).fill_nan(None)
+
+
+def _require_units(table: pl.DataFrame, columns: list[Column]) -> None:
+    """Raises UsageError where counts cannot be numbers of what they count, or not of the same runs."""
+    for column in columns:
+        if column.kind != "count":
+            continue
+        values = table[column.name].to_numpy()
+        if values.max() < column.least:
+            raise UsageError(
+                f"{column.name} is at most {values.max():g}, where a number of {column.what} is meant; with a unit, "
+                f"write --scale '{column.name}=1e9*...'"
+            )
+        if (wrong := values < 1).any():
+            raise wrong_cell(table, column.name, int(wrong.argmax()), f"is less than 1, where a number of {column.what} is meant")
+    for expression, (low, high) in TOGETHER.items():
+        if not {*re.findall(r"\w+", expression)} <= {*table.columns}:
+            continue
+        values = sql_column(table, expression).to_numpy()
+        if (wrong := (values < low) | (values > high)).any():
+            k = int(wrong.argmax())
+            raise UsageError(
+                f"row {table['row'][k]}: {expression} is {values[k]:.3g}, which no run has: one of them has another unit"
+            )
 
 
 def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFrame, str]:
     """Of a sweep the row with the lowest loss for each combination of the columns ``by``, and in words what that does: the lowest
-    of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there."""
+    of many noisy runs is below what one more run would reach. Raises UsageError for a column that is not there, and where no
+    loss is finite."""
     for name in (*by, loss):
         require_column(frame, name)
     finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, ROW)
+    if finished.is_empty():
+        raise UsageError(f"the table has no row with a finite {loss}")
     cells = finished.group_by(list(by), maintain_order=True)
     found = cells.agg(runs=pl.len(), above=pl.col(loss).slice(1, 1).first() / pl.col(loss).first() - 1)
     runs, above = found["runs"].to_numpy(), found["above"].drop_nulls().to_numpy()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -19,7 +19,7 @@ from hptransfer.experiment import Experiment, load_experiment
 from hptransfer.experiment.membership import Members, members
 from hptransfer.laws import LAWS
 from hptransfer.laws.columns import assignments, law_table, lowest, training_flops
-from hptransfer.laws.compare import FEW, Rank, compare
+from hptransfer.laws.compare import FEW, compare
 from hptransfer.laws.counts import count
 from hptransfer.laws.curves import STEP, curve_table
 from hptransfer.laws.examination import Examination, examine, held_out_table, predicted_intervals
@@ -31,6 +31,10 @@ from hptransfer.runs import Store
 from hptransfer.runs.sources.reading import read_rows
 from hptransfer.trainers import resolve
 from hptransfer.transfer.axes import cell_words
+
+if TYPE_CHECKING:
+    from hptransfer.report.document import Document
+    from hptransfer.report.frames import Frames
 
 COMPARED = ("chinchilla", "skaling", "farseer")
 
@@ -73,22 +77,28 @@ def _members(args: argparse.Namespace) -> tuple[Experiment, Members]:
 def _series(args: argparse.Namespace) -> None:
     """Whether the training curves of an arm's sizes cross, each at its best run."""
     experiment, found = _members(args)
-    rows: list[dict[str, Any]] = []
-    for arm, runs in found.searched.items():
-        curves = {cell_words(one.point.scales): curve_of(one) for one in best_runs(experiment, runs)}
-        rows += [{"arm": arm} | asdict(pair) for pair in curve_pairs(curves)]
-    shown = [
-        [
-            *(row[name] for name in ("arm", "smaller", "larger")),
-            "share no FLOPs" if row["flops"] is None else f"{plain(row['flops'][0])} to {plain(row['flops'][1])}",
-            "-" if row["flops"] is None else "no" if row["crossing"] is None else f"at {plain(row['crossing'])} FLOPs",
-            "-" if row["apart"] is None else f"{row['apart']:.2%}",
-        ]
-        for row in rows
-    ]
+    curves = {
+        arm: {cell_words({name: one.point.scales[name] for name in experiment.searched_cells[0]}): curve_of(one) for one in best}
+        for arm, runs in found.searched.items()
+        if (best := best_runs(experiment, runs))
+    }
+    pairs = {arm: curve_pairs(found) for arm, found in curves.items()}
+    shown = [{"arm": arm} | one.words for arm, found in pairs.items() for one in found]
     title = f"{experiment.name}: training curves of the best run of each size, where two have the same FLOPs"
-    cli.table(title, ["arm", "smaller", "larger", "FLOPs", "cross", "apart at least"], shown)
-    cli.finish(args, {"experiment": experiment.name, "pairs": rows})
+    cli.table(title, [*(shown[0] if shown else ())], [[*row.values()] for row in shown])
+    written = []
+    if args.output:
+        from hptransfer.report.series import series_page
+
+        written = _written(args.output, *series_page(experiment, curves, pairs, **_origin(args)))
+    rows = [{"arm": arm} | asdict(one) for arm, found in pairs.items() for one in found]
+    cli.finish(args, {"experiment": experiment.name, "pairs": rows}, written=written)
+
+
+def _written(folder: str, document: Document, frames: Frames) -> list[str]:
+    from hptransfer.report.build import write_page  # altair takes a second
+
+    return write_page(Path(folder), "law.md", document, frames)
 
 
 def _law(args: argparse.Namespace) -> Law:
@@ -101,6 +111,8 @@ def _law(args: argparse.Namespace) -> Law:
 def _examined(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Examination:
     frame, notes = _lowest(args, frame)
     found = examine(frame, _law(args), scale, args.loss, args.hold_out)
+    if "N" in found.table.columns and (args.convention or not args.table):
+        notes.append(f"N counts the parameters by the convention {args.convention or 'all'}")
     return replace(found, notes=(*notes, *found.notes))
 
 
@@ -194,15 +206,23 @@ def _value(text: str) -> float | str:
 
 
 def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
-    from hptransfer.report.build import write_page  # altair takes a second
     from hptransfer.report.laws import law_page
 
     found = _examined(args, frame, scale)
-    folder = Path(args.output or f"reports/law-{found.law.name}")
     _say(found, _budgets(args))
-    source = str(args.table or f"{args.experiment}, store {args.store}")
-    written = write_page(folder, "law.md", *law_page(source, found, _budgets(args)))
+    about = "" if args.table else load_experiment(args.experiment, args.set).description
+    document, frames = law_page(_source(args), found, _budgets(args), about, **_origin(args))
+    written = _written(args.output or f"reports/law-{found.law.name}", document, frames)
     cli.finish(args, found.as_dict(_budgets(args)), written=written)
+
+
+def _source(args: argparse.Namespace) -> str:
+    """What was read, in words."""
+    return Path(args.table).name if args.table else f"experiment {args.experiment}"
+
+
+def _origin(args: argparse.Namespace) -> dict[str, str]:
+    return {"table": args.table} if args.table else {"experiment": args.experiment, "store": args.store}
 
 
 def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
@@ -215,24 +235,22 @@ def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     frame, lowered = _lowest(args, frame)
     tables = {law.name: held_out_table(frame, law, scale, args.loss, args.hold_out) for law in laws}
     ranks = compare(laws, {name: table for name, (table, _) in tables.items()})
-    rows = [[one.law, *_errors(one)] for one in ranks]
     held = next(iter(tables.values()))[0]["held_out"]
-    title = f"{held.sum()} of {len(held)} rows held out ({args.hold_out or 'the largest scale'}); error relative to the loss"
-    cli.table(title, ["law", "mean error", "largest", "more than the best", "told apart"], rows)
+    held_out = f"{held.sum()} of {len(held)} rows held out ({args.hold_out or 'the largest scale'})"
+    cli.table(f"{held_out}; error relative to the loss", [*ranks[0].words], [[*one.words.values()] for one in ranks])
     notes = dict.fromkeys([*lowered, *(note for _, found in tables.values() for note in found)])
     if held.sum() < FEW:
         notes[f"{held.sum()} rows held out are few: what is told apart here may not be elsewhere"] = None
-    _tell(notes)
+    _tell(f"{one.law} is refused: {one.refusal}" for one in ranks if one.refusal)
+    _tell([*notes, *(f"{one.law}: {note}" for one in ranks for note in one.notes)])
+    written = []
+    if args.output:
+        from hptransfer.report.laws import comparison_page
+
+        written = _written(args.output, *comparison_page(_source(args), held_out, ranks, [*notes], **_origin(args)))
     ranked = [asdict(one) | {"more": one.more and one.more.model_dump()} for one in ranks]
-    cli.finish(args, {"held_out": int(held.sum()), "points": len(held), "laws": ranked, "notes": list(notes)})
-
-
-def _errors(one: Rank) -> list[str]:
-    if one.mean_relative_error is None or one.max_relative_error is None:
-        return [f"refused: {one.refusal}", "-", "-", "-"]
-    more = "-" if one.more is None else f"{one.more.value:.3%} ({ends(one.more, '{:.3%}'.format)})"
-    told = "best" if one.more is None else "yes" if one.is_told_apart else "no"
-    return [f"{one.mean_relative_error:.3%}", f"{one.max_relative_error:.3%}", more, told]
+    result = {"held_out": int(held.sum()), "points": len(held), "laws": ranked, "notes": [*notes]}
+    cli.finish(args, result, written=written)
 
 
 def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:

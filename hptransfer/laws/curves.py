@@ -17,7 +17,7 @@ from hptransfer.laws.columns import Column
 from hptransfer.runs.record import Record
 
 RUN = Column("run", "which curve a row is of", "label", usual=("schedule", "run_id"), otherwise="'all'")
-STEP = Column("step", "optimizer steps done", usual=("steps", "iteration"))
+STEP = Column("step", "optimizer steps done", "count", ("steps", "iteration"))
 LR = Column("lr", "learning rate of the step", "rate", usual=("learning_rate",))
 SAME_PEAK = 0.05  # relative, by which peaks of one family may differ: logged rows may miss the top of a curve
 LATEST = 0.25  # of a curve, where its first row may be: what the LR was before is not known
@@ -86,11 +86,11 @@ class Curve:
         first it rises in a line over ``warmup`` steps, and then is what it is there.
         """
         place, lr = rows["place"].to_numpy(), rows["lr"].to_numpy()
-        step = np.round(rows["step"].to_numpy()).astype(np.int64)
-        if step[-1] > LONGEST:
+        if (last := float(rows["step"][-1])) > LONGEST:
             raise CheckFailed(
-                f"run {name} goes to step {step[-1]:.3g}, which may be tokens: say --scale 'step=tokens/N', of N tokens a step"
+                f"run {name} goes to step {last:.3g}, which may be tokens: say --scale 'step=tokens/N', of N tokens a step"
             )
+        step = np.round(rows["step"].to_numpy()).astype(np.int64)
         if step[0] > LATEST * step[-1]:
             raise CheckFailed(
                 f"run {name} begins at step {step[0]} of {step[-1]}: a law of schedules needs the learning rate from the start on"

@@ -29,6 +29,7 @@ def stopped_early(slope: Slope, starts: Array, rates: Array, *, steps: int, pati
         return np.concatenate(list(pool.map(part, range(0, len(starts), size))))
 
 
+@np.errstate(all="ignore")  # a fit whose numbers end stays at its best
 def _descend(slope: Slope, starts: Array, fits: slice, rates: Array, steps: int, patience: int) -> Array:
     theta = starts[fits].copy()
     best, lowest, calm = theta.copy(), np.full(len(theta), math.inf), np.zeros(len(theta), dtype=int)

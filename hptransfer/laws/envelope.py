@@ -12,7 +12,7 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array
 from hptransfer.laws.columns import FLOPS, D, N
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
 from hptransfer.laws.least import line
 
 PLACES = 400  # of compute, at equal steps of its logarithm (the paper takes 1,500)
@@ -20,19 +20,20 @@ FEWEST = 5  # sizes: two of them are the ends, whose own optimum is not seen
 
 
 class Envelope(Law):
-    """At each compute the size whose curve is lowest there, and power laws of compute through these sizes and their tokens.
+    """At each compute the size whose loss would be lowest there, and power laws of compute through these sizes and their tokens.
 
-    A row is a point of a training curve, or the end of a run; the rows of one N are one curve, its lowest loss so far. Where the
-    smallest or the largest size is the best nothing is known of the optimum, and the place does not count. Draws leave out sizes
-    as a bootstrap does and have the noise anew that a parabola through each curve leaves: the intervals are wide, and held 79 to
-    100 of 100 truths. Losses in mid-schedule are higher than those of runs that end there: give the ends of runs of several
-    horizons where there are such.
+    A row is a point of a training curve, or the end of a run; the rows of one N are one curve, its lowest loss so far. The best
+    size is at the vertex of the parabola through the lowest curve and its two neighbours: sizes of a ladder are far apart, and
+    the paper's choice of one of them errs by steps. Where the smallest or the largest size is the best nothing is known of the
+    optimum, and the place does not count. Draws are parabolas through each curve with the noise anew that these leave. Losses in
+    mid-schedule are higher than those of runs that end there: give the ends of runs of several horizons where there are such.
     """
 
     name = "envelope"
-    summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.)"
+    summary = "the lowest curve at each compute (approach 1 of Hoffmann et al.); the best N goes as C^a, the best D as C^b"
     needs = (FLOPS, N, D)
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> EnvelopeFitted:
         """See `Law.fit`."""
         require_spread(table, self.name, 2 * FEWEST, N=FEWEST)
@@ -42,10 +43,8 @@ class Envelope(Law):
         freedom = sum(max(0, len(one.rough) - 3) for one in curves)
         noise = math.sqrt(sum(float((one.rough**2).sum()) for one in curves) / max(1, freedom))
         rng = np.random.default_rng(self.seed)
-        lines = [_lines(places, curves)]
-        for _ in range(self.draws):
-            kept = np.unique(rng.integers(len(curves), size=len(curves)))
-            lines.append(_lines(places, [curves[k].drawn(noise, rng) for k in kept]))
+        drawn = (_lines(places, [one.drawn(noise, rng) for one in curves]) for _ in range(self.draws))
+        lines = [_lines(places, curves), *drawn]
         if not np.isfinite(lines[0]).all():
             raise CheckFailed("law envelope: no size between the smallest and the largest is the best over a range of compute")
         found = np.array(lines)
@@ -72,7 +71,7 @@ class _Curve:
 
     def drawn(self, noise: float, rng: np.random.Generator) -> _Curve:
         """With other noise in place of its own."""
-        return replace(self, ln_loss=self.ln_loss + noise * rng.standard_normal(len(self.rough)))
+        return replace(self, ln_loss=self.ln_loss - self.rough + noise * rng.standard_normal(len(self.rough)))
 
     def at(self, places: Array) -> tuple[Array, Array]:
         """The lowest ln loss so far, infinite beyond the ends, and ln tokens."""
@@ -85,13 +84,19 @@ def _lines(places: Array, curves: Sequence[_Curve]) -> list[float]:
     """Value at the middle of the places and slope of ln N, then of ln D, along ln compute; nan where sizes do not turn over."""
     loss, ln_d = (np.array(part) for part in zip(*(one.at(places) for one in curves), strict=True))
     ln_n, best = np.array([one.ln_n for one in curves]), loss.argmin(axis=0)
-    inside = (best > 0) & (best < len(curves) - 1) & np.isfinite(loss.min(axis=0))
-    if len(set(best[inside])) < 2:
+    at = np.flatnonzero((best > 0) & (best < len(curves) - 1))
+    three = best[at] + np.array([[-1], [0], [1]])
+    seen = np.isfinite(loss[three, at]).all(axis=0)
+    at, three = at[seen], three[:, seen]
+    if len(set(best[at])) < 2:
         return [np.nan] * 4
+    x, y, d = ln_n[three], loss[three, at], ln_d[three, at]
+    slopes = np.diff(y, axis=0) / np.diff(x, axis=0)
+    vertex = (x[0] + x[1]) / 2 - slopes[0] * (x[2] - x[0]) / (2 * (slopes[1] - slopes[0]))
     found = []
-    for values in (ln_n[best], ln_d[best, np.arange(len(best))]):
-        at, slope = line(places[inside], values[None, inside])
-        found += [float(at[0] + slope[0] * (places.mean() - places[inside].mean())), float(slope[0])]
+    for values in (vertex, d[1] + (d[2] - d[0]) / (x[2] - x[0]) * (vertex - x[1])):
+        middle, slope = line(places[at], values[None])
+        found += [float(middle[0] + slope[0] * (places.mean() - places[at].mean())), float(slope[0])]
     return found
 
 
@@ -106,6 +111,7 @@ class EnvelopeFitted(Fitted):
         """Nothing: an envelope says which size is best and not what its loss is."""
         return np.full((1 + self.law.draws, len(table)), np.nan)
 
+    @quiet
     def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws."""
         found = []

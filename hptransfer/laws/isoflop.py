@@ -3,7 +3,7 @@ approach 2; arXiv 2512.05620, figure 13)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import CheckFailed
-from hptransfer.base.intervals import Array
+from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import within
 from hptransfer.laws.columns import ARM, FLOPS, D, N, groups
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
 from hptransfer.laws.least import line
 from hptransfer.laws.plot import Plot
 
@@ -33,7 +33,10 @@ class IsoFlop(Law):
     """
 
     name = "isoflop"
-    summary = "a parabola of the loss in tokens per parameter at each compute budget (approach 2 of Hoffmann et al.)"
+    summary = (
+        "a parabola of the loss in tokens per parameter at each compute budget (approach 2 of Hoffmann et al.); "
+        "the best N goes as C^a, the best D as C^b"
+    )
     needs = (FLOPS, N, D, ARM)
     scale = "flops"
     loss_optional = True
@@ -45,8 +48,10 @@ class IsoFlop(Law):
         *_, largest = groups(table, "flops", SAME_BUDGET)
         return pl.Series("held_out", table["flops"].to_numpy() >= largest["flops"].to_numpy().min())
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> IsoFlopFitted:
         """See `Law.fit`."""
+        require_spread(table, self.name, FEWEST)
         rng = np.random.default_rng(self.seed)
         arms = {str(name[0]): rows for name, rows in table.partition_by("arm", as_dict=True, maintain_order=True).items()}
         found = {name: self._arm(name, rows, rng) for name, rows in arms.items()}
@@ -60,9 +65,7 @@ class IsoFlop(Law):
             named[f"{name}/{first}.tokens_per_parameter"] = ratio
         notes = tuple(f"{name}: {note}" if len(found) > 1 else note for name, arm in found.items() for note in arm.notes)
         parameters = intervals(named)
-        ratios = ((name, within(parameters[f"{name}/{first}.tokens_per_parameter"])) for name in others)
-        findings = tuple(f"{name} is best at {ratio} times the tokens per parameter of {first}." for name, ratio in ratios)
-        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=findings, arms=found)
+        return IsoFlopFitted(self, parameters, len(table), notes=notes, findings=_findings(found, parameters), arms=found)
 
     def _arm(self, name: str, rows: pl.DataFrame, rng: np.random.Generator) -> Profiles:
         if "loss" not in rows.columns:
@@ -79,6 +82,20 @@ class IsoFlop(Law):
             raise CheckFailed(f"law isoflop needs {FEWEST} or more sizes at a budget; arm {name}: {'; '.join(notes)}")
         fit = _joint if self.fit_by == "joint" and len(budgets) > 1 else _apart
         return fit(name, budgets, self.draws, rng, notes)
+
+
+def _findings(arms: Mapping[str, Profiles], parameters: Mapping[str, Interval]) -> tuple[str, ...]:
+    """The best tokens per parameter of every arm, and their ratios to those of the first."""
+    first, *others = arms
+    found = []
+    for name, arm in arms.items():
+        ratio = within(parameters[f"{name}.tokens_per_parameter" if others else "tokens_per_parameter"])
+        over = f", the geometric mean over {count} budgets" if (count := len(arm.flops)) > 1 else ""
+        found.append(f"{f'{name} is best' if others else 'Best'} at {ratio} tokens per parameter{over}.")
+    for name in others:
+        ratio = within(parameters[f"{name}/{first}.tokens_per_parameter"])
+        found.append(f"{name} is best at {ratio} times the tokens per parameter of {first}.")
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,7 @@ class IsoFlopFitted(Fitted):
 
     arms: dict[str, Profiles] = field(kw_only=True)
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Of budgets beyond the fitted ones by the power laws of the vertex, its loss and the curvature."""
         result = np.full((1 + self.law.draws, len(table)), np.nan)
@@ -142,6 +160,7 @@ class IsoFlopFitted(Fitted):
             result[:, rows] = np.exp(ln_loss) + np.exp(ln_curvature) * apart**2
         return result
 
+    @quiet
     def optimal(self, flops: Sequence[float]) -> tuple[ComputeOptimum, ...]:
         """On the power laws of the only arm; none where there are several, or one budget."""
         if len(self.arms) > 1:
@@ -169,8 +188,7 @@ def _apart(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.
     kept, ratio, loss, curvature = [], [], [], []
     for one, design, drawn in zip(budgets, designs, losses, strict=True):
         bend, slope, level = np.linalg.lstsq(design, drawn.T, rcond=None)[0]
-        with np.errstate(all="ignore"):
-            at = np.where(bend > 0, -slope / (2 * bend), np.nan)
+        at = np.where(bend > 0, -slope / (2 * bend), np.nan)
         vertex = at + one.ln_ratio.mean()
         if not one.ln_ratio.min() <= vertex[0] <= one.ln_ratio.max():
             low, high = np.exp([one.ln_ratio.min(), one.ln_ratio.max()])
@@ -205,11 +223,12 @@ def _joint(name: str, budgets: Sequence[BudgetRuns], draws: int, rng: np.random.
     curvature = bend[:, None] + bend_along[:, None] * (ln_flops - centre)
     if (curvature[0] <= 0).any():
         raise CheckFailed(f"law isoflop: arm {name}: the loss does not turn in tokens per parameter")
-    with np.errstate(all="ignore"):
-        at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
+    at = -(slope[:, None] + slope_along[:, None] * (ln_flops - centre)) / (2 * np.where(curvature > 0, curvature, np.nan))
     for k, one in enumerate(budgets):
-        if not one.ln_ratio.min() <= at[0, k] + middle <= one.ln_ratio.max():
-            notes.append(f"budget {one.flops:.3g}: the vertex is outside its sizes, by what the other budgets show")
+        low, high = np.exp([one.ln_ratio.min(), one.ln_ratio.max()])
+        if not low <= np.exp(at[0, k] + middle) <= high:
+            turns = f"the loss does not turn between {low:.3g} and {high:.3g} tokens per parameter"
+            notes.append(f"budget {one.flops:.3g}: {turns}; its optimum is beyond them, by what the other budgets show")
     return _profiles(budgets, at + middle, np.stack(levels, 1) - curvature * at**2, curvature, notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from hptransfer.base.intervals import Array, Interval, ends
 from hptransfer.laws.columns import Column
 from hptransfer.laws.plot import Plot
 
+quiet = np.errstate(all="ignore")  # draws may lie where a form has no number: `interval` knows what these mean
 HELD_OUT = 0.1  # of the rows, where nobody says which are held out: those of the largest scale
 
 
@@ -92,14 +94,19 @@ class Fitted(ABC):
 
 
 def intervals(named: Mapping[str, Array]) -> dict[str, Interval]:
-    """The 80 % intervals of parameters (1 + draws,) by name, the fit's own value first."""
+    """The 80 % intervals of parameters (1 + draws,) by name, the fit's own value first. Raises CheckFailed where the fit has no
+    finite one."""
+    for name, values in named.items():
+        if not np.isfinite(values[0]):
+            raise CheckFailed(f"these rows do not say {name}: the fit takes it to {values[0]:g}")
     return {name: interval(values) for name, values in named.items()}
 
 
 def interval(values: Array) -> Interval:
-    """The 80 % interval of (1 + draws,), the fit's own value first. Draws that are no number are left out."""
-    value, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
-    low, high = ends(value, draws) if len(draws) else (None, None)
+    """The 80 % interval of (1 + draws,), the fit's own value first. Draws that are no number are left out; an end beyond which a
+    tenth of them is infinite is none."""
+    value, draws = float(values[0]), values[1:][~np.isnan(values[1:])]
+    low, high = (end if math.isfinite(end) else None for end in (ends(value, draws) if len(draws) else (math.nan, math.nan)))
     return Interval(value=value, low=low, high=high)
 
 

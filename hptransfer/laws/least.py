@@ -39,19 +39,21 @@ def fit_many(
 ) -> tuple[Array, Array]:
     """The parameters (fits, p) that minimise sum weight * huber(form - y) from each of ``starts`` (fits, p); the minima (fits,).
 
-    ``y`` (n,), ``weights`` (fits, n), 1 unless given. Damped Gauss-Newton steps (Levenberg, Marquardt) with the weights of
-    iteratively reweighted least squares; a step that does not lower the objective is taken back. A fit that meets no finite
-    number stays where it was, with an infinite minimum. ``slopes``: the derivatives (fits, n, p) of the form, by differences
-    where there are none. The fits are shared among as many threads as there are cores.
+    ``y`` (n,), or (fits, n) where each fit has its own; ``weights`` (fits, n), 1 unless given. Damped Gauss-Newton steps
+    (Levenberg, Marquardt) with the weights of iteratively reweighted least squares; a step that does not lower the objective is
+    taken back. A fit that meets no finite number stays where it was, with an infinite minimum. ``slopes``: the derivatives
+    (fits, n, p) of the form, by differences where there are none. The fits are shared among as many threads as there are cores.
     """
-    every = np.ones((1, len(y))) if weights is None else weights
-    size = max(1, min(CHUNK // len(y), math.ceil(len(starts) / CORES)))
+    count, points = len(starts), y.shape[-1]
+    y, every = (np.broadcast_to(one, (count, points)) for one in (y, 1.0 if weights is None else weights))
+    size = max(1, min(CHUNK // points, math.ceil(count / CORES)))
 
     def part(i: int) -> tuple[Array, Array]:
-        return _fit(form, y, starts[i : i + size], every if len(every) == 1 else every[i : i + size], threshold, settled, slopes)
+        own = slice(i, i + size)
+        return _fit(form, y[own], starts[own], every[own], threshold, settled, slopes)
 
     with ThreadPoolExecutor(CORES) as pool:
-        parts = list(pool.map(part, range(0, len(starts), size)))
+        parts = list(pool.map(part, range(0, count, size)))
     return np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts])
 
 
@@ -59,7 +61,6 @@ def _fit(
     form: Form, y: Array, starts: Array, weights: Array, threshold: float, settled: float, slopes: Form | None
 ) -> tuple[Array, Array]:
     found, count = starts.copy(), len(starts)
-    weights = np.broadcast_to(weights, (count, len(y)))
     with np.errstate(all="ignore"):
         residual = form(found) - y
         value = _objective(residual, weights, threshold)
@@ -68,8 +69,8 @@ def _fit(
             at = np.flatnonzero(active)
             if not len(at):
                 break
-            theta, r, w = found[at], residual[at], weights[at]
-            slope = jacobian(form, theta, r + y) if slopes is None else np.nan_to_num(slopes(theta), posinf=0.0, neginf=0.0)
+            theta, r, w, target = found[at], residual[at], weights[at], y[at]
+            slope = jacobian(form, theta, r + target) if slopes is None else np.nan_to_num(slopes(theta), posinf=0.0, neginf=0.0)
             pull = w * np.minimum(1.0, threshold / np.maximum(np.abs(r), 1e-300))  # reweighted
             normal = np.einsum("fnp,fn,fnq->fpq", slope, pull, slope, optimize=True)
             gradient = np.einsum("fnp,fn->fp", slope, pull * r)
@@ -78,7 +79,7 @@ def _fit(
             normal += np.einsum("fp,pq->fpq", damping[at, None] * scale, np.eye(theta.shape[1]))
             step = _solved(normal, gradient)
             tried = theta - step
-            new = form(tried) - y
+            new = form(tried) - target
             reached = _objective(new, w, threshold)
             better = reached < value[at]
             gain = (value[at] - reached) / np.maximum(value[at], 1e-300)

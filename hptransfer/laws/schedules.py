@@ -12,14 +12,15 @@ import polars as pl
 
 from hptransfer.base.errors import CheckFailed
 from hptransfer.base.intervals import Array, ends_of_each
+from hptransfer.laws.bootstrap import weighted
 from hptransfer.laws.curves import LR, RUN, SAME_PEAK, STEP, Curve, curves_of
-from hptransfer.laws.law import Fitted, Law, intervals
+from hptransfer.laws.law import Fitted, Law, intervals, quiet
 from hptransfer.laws.least import DRAWN, SETTLED, fit_many, jacobian
 from hptransfer.laws.plot import Along, Plot, stacked
 
 THRESHOLD = 1e-3  # of the Huber loss on residuals of ln loss
 FEWEST = 15  # points of a curve, or there is no curve: of the 20 that our trainer takes a warm-up may have some
-BLOCKS = 10  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
+BLOCKS = 5  # of a curve that the bootstrap weighs as one: neighbours on a curve err together
 SHOWN, PLACES = 7, 100  # runs of a figure, and points of each
 HIGHEST = 1.25  # loss that a figure shows, over the highest final one
 
@@ -28,7 +29,7 @@ class ScheduleLaw(Law):
     """A law of the loss along the curves of one model, batch and peak learning rate, fitted to ln loss by the Huber loss.
 
     The rows are points of curves, the loss after ``step`` steps of which the last had the learning rate ``lr``; those of a
-    warm-up are left out. Draws weigh blocks of a tenth of a curve, whose points err together. Such laws always prefer a higher
+    warm-up are left out. Draws weigh fifths of a curve, whose points err together. Such laws always prefer a higher
     peak and more steps at LR 0: a fit and what is predicted must have one peak, and steps after the LR has reached 0 are neither
     fitted nor predicted.
     """
@@ -88,6 +89,7 @@ class ScheduleLaw(Law):
             "what it predicts is a model's output",
         )
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> ScheduleFitted:
         """See `Law.fit`."""
         warmup = self.risen(table)
@@ -115,21 +117,20 @@ class ScheduleLaw(Law):
 
     def _drawn(self, curves: Sequence[Curve], residual: Array, best: Array) -> Array:
         """Coefficients (draws, p) of the bootstrap: fits to bins of rows, which have the mean of their residuals."""
-        rng, first, whiches, weights = np.random.default_rng(self.seed), 0, [], []
         binned = [one.binned() for one in curves]
-        blocks = BLOCKS * len(curves)
-        variance = blocks / (blocks - len(self.coefficients))  # residuals of a fit are smaller than errors are
-        for _, which in binned:
-            sizes = np.bincount(which)
-            block = np.arange(len(sizes)) * BLOCKS // len(sizes)
-            weights.append(rng.gamma(1 / variance, variance, (self.draws, BLOCKS))[:, block] * sizes)
-            whiches.append(first + which)
-            first += len(sizes)
-        place = np.concatenate(whiches)
+        places, blocks, bins = [], [], 0
+        for k, (_, which) in enumerate(binned):
+            count = int(which[-1]) + 1
+            places.append(bins + which)
+            blocks.append(k * BLOCKS + np.arange(count) * BLOCKS // count)
+            bins += count
+        place = np.concatenate(places)
+        size = np.bincount(place)
         features = self.features([one for one, _ in binned])
-        mean = np.bincount(place, residual) / np.bincount(place)
-        loss = np.exp(self.ln_loss(best[None], features)[0] + mean)
-        return self.solved(features, loss, np.concatenate(weights, axis=1), best)
+        loss = np.exp(self.ln_loss(best[None], features)[0] + np.bincount(place, residual) / size)
+        slopes = self.slopes(best[None], features)[0] * np.sqrt(size)[:, None]
+        weights = weighted(slopes, np.concatenate(blocks), self.draws, np.random.default_rng(self.seed))
+        return self.solved(features, loss, weights * size, best)
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class ScheduleFitted(Fitted):
     peak: float
     warmup: int
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """Whole curves. Raises CheckFailed where the table's peak is not that of the fit. nan in a warm-up, and after LR 0."""
         curves = [*curves_of(table, self.warmup).values()]

@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from hptransfer.base.intervals import Array
+from hptransfer.base.words import known, percent, plain
 from hptransfer.runs.record import Record
 
 Curve = Sequence[tuple[float, float]]  # (FLOPs, loss), FLOPs ascending
@@ -30,6 +31,14 @@ class CurvePair:
     flops: tuple[float, float] | None
     crossing: float | None
     apart: float | None
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Its line of a table."""
+        shared = "share no FLOPs" if self.flops is None else f"{plain(self.flops[0])} to {plain(self.flops[1])}"
+        cross = "-" if self.flops is None else "no" if self.crossing is None else f"at {plain(self.crossing)} FLOPs"
+        named = {"smaller": self.smaller, "larger": self.larger, "FLOPs": shared, "cross": cross}
+        return named | {"apart at least": known(self.apart, percent)}
 
 
 def curve_pairs(curves: Mapping[str, Curve]) -> list[CurvePair]:

@@ -17,13 +17,14 @@ from scipy.special import betaln
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import Array, Interval
 from hptransfer.base.words import plain
+from hptransfer.laws.bootstrap import weighted
 from hptransfer.laws.chinchilla import Chinchilla, linear_amplitudes
 from hptransfer.laws.columns import Column, D, N, ln_of
-from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, require_spread
-from hptransfer.laws.least import DRAWN, fit_many
+from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval, intervals, quiet, require_spread
+from hptransfer.laws.least import DRAWN, fit_many, jacobian
 from hptransfer.laws.plot import Along, Plot, stacked
 
-K = Column("k", "samples per question", usual=("samples",))
+K = Column("k", "samples per question", "count", ("samples",))
 LM_LOSS = Column("lm_loss", "loss in pretraining, nats per token (approach 2)", "rate", otherwise="0*N")
 EXPONENTS = (0.15, 0.4, 0.8)  # that fits of approach 1 start from
 SLOPES, SPREADS = (2.0, 5.0, 12.0), (0.0, 2.0)  # that fits of approach 2 start from
@@ -58,6 +59,7 @@ class TrainToTest(Law):
     approach: Literal[1, 2] = 1
     inference_flops: float | None = Field(None, gt=0, description="FLOPs that may be spent on a token that is served, 2 N k")
 
+    @quiet
     def fit(self, table: pl.DataFrame) -> TrainToTestFitted:
         """See `Law.fit`."""
         require_spread(table, self.name, 10, N=3, D=3, k=3)
@@ -68,9 +70,9 @@ class TrainToTest(Law):
             raise CheckFailed("law t2: approach 2 needs the pretraining loss of every row: say --scale 'lm_loss=...'")
         ln_n, ln_d, ln_k = ln_of(table, "N", "D", "k")
         y = np.log(table["loss"].to_numpy())
-        weights = np.random.default_rng(self.seed).exponential(size=(self.draws, count))[:, checkpoint.ravel()]
+        checkpoint = checkpoint.ravel()
         if self.approach == 2:
-            y, weights = np.concatenate([y, np.log(table["lm_loss"].to_numpy())]), np.tile(weights, 2)
+            y, checkpoint = np.concatenate([y, np.log(table["lm_loss"].to_numpy())]), np.tile(checkpoint, 2)
 
         def form(theta: Array) -> Array:
             found = self.ln_loss(theta, ln_n, ln_d, ln_k)
@@ -79,6 +81,8 @@ class TrainToTest(Law):
         starts = self._starts(table, ln_n, ln_d, ln_k)
         found, minima = fit_many(form, y, starts)
         best = found[minima.argmin()]
+        slopes = jacobian(form, best[None], form(best[None]))[0]
+        weights = weighted(slopes, checkpoint, self.draws, np.random.default_rng(self.seed))
         drawn, _ = fit_many(form, y, np.tile(best, (self.draws, 1)), weights=weights, settled=DRAWN)
         theta = np.vstack([best, drawn])
         fitted = TrainToTestFitted(self, intervals(self._named(theta)), len(table), theta=theta)
@@ -142,10 +146,12 @@ class TrainToTestFitted(Fitted):
     law: TrainToTest
     theta: Array
 
+    @quiet
     def predict(self, table: pl.DataFrame) -> Array:
         """-ln pass@k."""
         return np.exp(self.law.ln_loss(self.theta, *ln_of(table, "N", "D", "k")))
 
+    @quiet
     def best(self, train_flops: float, inference_flops: float) -> Budgeted:
         """What is best under both budgets: 6 N D FLOPs of training, 2 N k for each token served.
 

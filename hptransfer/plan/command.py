@@ -20,7 +20,7 @@ from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
 from hptransfer.experiment.membership import Members, members
 from hptransfer.experiment.space import SearchSpace
-from hptransfer.plan.cost import Cost, Rate, Stage, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
+from hptransfer.plan.cost import Cost, PlanLine, Rate, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
 from hptransfer.plan.hardware import Speed, given, named, recorded
 from hptransfer.plan.simulate import PUBLIC, Expectation, Scenario, SurfaceShape, expect, shape_of, studies_of
 from hptransfer.runs import Job, Record, Store
@@ -157,7 +157,7 @@ def _planned(arm: Arm, experiment: Experiment, studies: Sequence[Study], inputs:
     return Planned(arm, experiment.space(arm), studies[0].first_look, tuple(study.job for study in studies), target)
 
 
-def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate, *, survival: bool) -> list[Stage]:
+def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rate, *, survival: bool) -> list[PlanLine]:
     """Its searches, its validation, and of a baseline the ladder where there is something to compare with; with ``survival`` the
     same in the searched cells."""
     name, settings, trials = one.arm.name, experiment.validation, experiment.search.trials
@@ -166,14 +166,14 @@ def _stages(one: Planned, arms: Sequence[Arm], experiment: Experiment, rate: Rat
     def cell(job: Job) -> dict[str, int]:
         return {scale: int(job.point[scale]) for scale in scales if scale in job.point.scales}
 
-    stages = [Stage(name, "search", cell(job), cost_of(job, trials, rate)) for job in one.searched]
-    stages.append(Stage(name, "validation", cell(one.target), validation_cost(one.target, settings, rate)))
+    stages = [PlanLine(name, "search", cell(job), cost_of(job, trials, rate)) for job in one.searched]
+    stages.append(PlanLine(name, "validation", cell(one.target), validation_cost(one.target, settings, rate)))
     is_baseline = any(experiment.baseline_of(arm) == one.arm for arm in arms if arm != one.arm)
     if is_baseline:
-        stages.append(Stage(name, "ladder", cell(one.target), ladder_cost(one.target, settings, rate, resolve)))
+        stages.append(PlanLine(name, "ladder", cell(one.target), ladder_cost(one.target, settings, rate, resolve)))
     for job in one.searched if survival else ():
         cost = survival_cost(job, settings, rate, resolve, is_baseline=is_baseline)
-        stages.append(Stage(name, "survival", cell(job), cost))
+        stages.append(PlanLine(name, "survival", cell(job), cost))
     return stages
 
 
@@ -245,12 +245,12 @@ def _plain(value: Any) -> str:
     return f"[{','.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple) else str(value)
 
 
-def _named(stage: Stage) -> dict[str, Any]:
+def _named(stage: PlanLine) -> dict[str, Any]:
     further = {"cell": stage.cell} if len(stage.cell) > 1 else {}
     return {"arm": stage.arm, "stage": stage.stage, "width": stage.cell["width"], **further}
 
 
-def _row(stage: Stage) -> list[Any]:
+def _row(stage: PlanLine) -> list[Any]:
     return [stage.arm, stage.stage, *stage.cell.values(), *_numbers(stage.cost)]
 
 

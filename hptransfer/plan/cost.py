@@ -31,7 +31,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlanLine:
     """A line of the plan."""
 
     arm: str

@@ -1,36 +1,29 @@
-"""The page of a law: what was fitted, its optima, what it gets wrong, and what the law shows of itself."""
+"""The page of a law: what was fitted, its optima, what it gets wrong, and what the law shows of itself; and that of several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import polars as pl
 
 from hptransfer.base.intervals import Array, ends_of_each
 from hptransfer.base.words import ends, listing, percent, plain, within
-from hptransfer.experiment.arm import colour_of_place
 from hptransfer.laws.columns import training_flops
+from hptransfer.laws.compare import Rank
 from hptransfer.laws.examination import Examination
 from hptransfer.laws.law import ComputeOptimum, Fitted
 from hptransfer.laws.plot import Along, Plot, stacked
-from hptransfer.report.charts import Axis, Series, draw, linear_axis, log_axis
-from hptransfer.report.document import Document, Figure, Section, Table
-from hptransfer.report.figures import known_of
+from hptransfer.report.document import Document, Section, Table
 from hptransfer.report.frames import Frames
-from hptransfer.report.palette import shades
+from hptransfer.report.plots import figure_of
 from hptransfer.validate.sentences import Verdict
 
 PLACES = 30  # of compute, at which a figure asks for the optimum
 MOST, FEW = 1500, 40  # dots of a figure; held-out ones that each show their interval
-OFTEN = 1e5  # from which a number on an axis has a unit, or an exponent
-UNIT = "replace(format(datum.value, '.3~s'), 'G', 'B')"
-EXPONENT = "replace(format(datum.value, '.1~e'), '+', '')"
 TOLD = ("predicted", "predicted_low", "predicted_high")
-MARGIN = 0.04  # beyond the outermost marks, of the length of an axis
 MODEL = "What a law says of runs that nobody made is a model's output, and no measurement."
 OPTIMA = "The size and the horizon of the lowest loss at a training compute, with 80 % intervals."
 COUNTED = ("flops", "count", "low", "high")
@@ -38,9 +31,12 @@ OPTIMUM = "Diamonds are the budgets asked for, bands 80 % intervals. Dashed: bey
 ERRORS = "Bars are 80 % intervals of the law, which hold no noise of a run; they are left out where many rows are held out."
 
 
-def law_page(source: str, examined: Examination, budgets: tuple[float, ...] = ()) -> tuple[Document, Frames]:
-    """The page of a law that was fitted to a table, and the tables behind its figures. ``source``: the table's name; ``budgets``:
-    training FLOPs whose optimum is asked for, by default those of `Examination.budgets`."""
+def law_page(
+    source: str, examined: Examination, budgets: tuple[float, ...] = (), about: str = "", /, **origin: str
+) -> tuple[Document, Frames]:
+    """The page of a law that was fitted to a table, and the tables behind its figures. ``source``: the name of what was read;
+    ``budgets``: training FLOPs whose optimum is asked for, by default those of `Examination.budgets`; ``about``: what the
+    rows are of, in a sentence; ``origin``: where they are from, by what it is."""
     fitted, law, optimal = examined.fitted, examined.law, examined.optimal(budgets)
     seen = examined.table if examined.blind is fitted else examined.table.with_columns(held_out=False)
     parameters = pl.DataFrame(
@@ -51,20 +47,18 @@ def law_page(source: str, examined: Examination, budgets: tuple[float, ...] = ()
     plots = [*own, *best, *errors]
     frames = {"parameters": parameters, "predictions": predictions} | {plot.name: plot.frame for plot in plots}
     sections = (
-        Section("law", "What the law shows", figures=tuple(map(_figure, own))),
-        Section(
-            "optimum", "Compute-optimal models", OPTIMA, tuple(map(_figure, best)), tuple(filter(None, [_optimum_table(optimal)]))
-        ),
+        Section("law", "What the law shows", figures=tuple(map(figure_of, own))),
+        Section("optimum", "Compute-optimal models", OPTIMA, tuple(map(figure_of, best)), _optimum_tables(optimal)),
         _held_out(examined, errors),
-        _origin(source, examined),
+        _origin(examined, origin),
     )
     counted = f"{fitted.points:,} rows are fitted" + f", {len(seen) - fitted.points:,} are held out" * (examined.blind is fitted)
-    lead = (law.summary, f"{Path(source).name}: {counted}. Intervals are 80 %. {MODEL}")
+    lead = (*filter(None, [about]), f"{law.name}: {law.summary}.", f"{source}: {counted}. Intervals are 80 %. {MODEL}")
     overview = Table.of(
         {"parameter": name, "value": plain(one.value, 4), "80 % interval": ends(one, lambda end: plain(end, 4))}
         for name, one in fitted.parameters.items()
     )
-    title = f"{law.name}: {Path(source).name}"
+    title = f"{law.name}: {source}"
     verdicts = tuple(_verdicts(examined, optimal))
     return Document(title, lead, overview, verdicts, (), tuple(filter(None, sections)), caveats=examined.notes), frames
 
@@ -81,8 +75,11 @@ def _held_out_words(examined: Examination) -> str:
     held = examined.held_out
     if held.mean_relative_error is None or held.max_relative_error is None:
         return f"Nothing is held out: {held.reason}."
-    wrong = f"{percent(held.mean_relative_error)} of the loss on average, by {percent(held.max_relative_error)} at most"
-    return f"A fit without the {held.rows:,} rows with {held.where} is wrong about them by {wrong}."
+    mean, largest = percent(held.mean_relative_error), percent(held.max_relative_error)
+    if held.rows == 1:
+        return f"A fit without the row with {held.where} is off by {mean} of the loss there."
+    rows = f"the {held.rows:,} rows with {held.where}"
+    return f"A fit without {rows} is off by {mean} of the loss there on average, {largest} at most."
 
 
 # -- what every law has ------------------------------------------------------------------------------------------------
@@ -132,8 +129,9 @@ def _errors(examined: Examination, predictions: pl.DataFrame) -> tuple[Plot, ...
 
 
 def _scale(examined: Examination) -> Along | None:
-    """Along which column errors are shown: the scale of the law, or the first size that it reads."""
-    sizes = [column for column in examined.law.needs if column.kind == "size" and column.name in examined.table.columns]
+    """Along which column errors are shown: the scale of the law, or the first count or size that it reads."""
+    needed = [column for column in examined.law.needs if column.name in examined.table.columns]
+    sizes = [column for column in needed if column.kind in ("count", "size")]
     found = sorted(sizes, key=lambda column: column.name != examined.law.scale)
     return Along(found[0].name, found[0].what) if found else None
 
@@ -166,8 +164,8 @@ def _along_compute(optima: Sequence[ComputeOptimum], look: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=types)
 
 
-def _optimum_table(optimal: tuple[ComputeOptimum, ...]) -> Table:
-    return Table.of(
+def _optimum_tables(optimal: tuple[ComputeOptimum, ...]) -> tuple[Table, ...]:
+    table = Table.of(
         {"FLOPs": plain(one.flops)}
         | {
             words: within(value)
@@ -175,6 +173,7 @@ def _optimum_table(optimal: tuple[ComputeOptimum, ...]) -> Table:
         }
         for one in optimal
     )
+    return (table,) if table else ()
 
 
 def _held_out(examined: Examination, errors: tuple[Plot, ...]) -> Section:
@@ -182,64 +181,43 @@ def _held_out(examined: Examination, errors: tuple[Plot, ...]) -> Section:
     if held.coverage_80 is not None:
         inside = f"{held.coverage_80:.0%} of the held-out losses are inside the 80 % interval, which holds no noise of a run."
         terms.append(("Coverage", inside))
-    figures = tuple(map(_figure, errors))
+    figures = tuple(map(figure_of, errors))
     return Section("held-out", "What is held out, and the errors", _held_out_words(examined), figures, terms=tuple(terms))
 
 
-def _origin(source: str, examined: Examination) -> Section:
+def _origin(examined: Examination, origin: Mapping[str, str]) -> Section:
     law = examined.law
-    terms = [("Table", source), ("Rows", f"{len(examined.table):,}"), ("Columns", listing([column.name for column in law.needs]))]
     options = {name: value for name, value in law.model_dump().items() if value is not None}
-    terms += [
-        ("Law", law.name),
-        (
-            "Options of the fit",
-            ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in options.items()),
-        ),
-    ]
-    return Section("provenance", "Provenance", "Where the numbers come from.", terms=tuple(terms))
+    words = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in options.items()]
+    columns = listing([column.name for column in law.needs])
+    return provenance(**origin, rows=f"{len(examined.table):,}", columns=columns, law=law.name, options=", ".join(words))
 
 
-# -- plots as charts ---------------------------------------------------------------------------------------------------
+def provenance(**origin: str) -> Section:
+    """Where the numbers of a page come from, by what it is."""
+    terms = tuple((name.capitalize(), words) for name, words in origin.items())
+    return Section("provenance", "Provenance", "Where the numbers come from.", terms=terms)
 
 
-def _figure(plot: Plot) -> Figure:
-    """A law's plot as every page has its charts."""
-    frame, x, y = plot.frame, plot.x, plot.y
-    titled = {"series": ("of", ""), x.column: (x.title, ".4~g"), y.column: (y.title, ".4~g")} | dict(plot.tips)
-    aside = pl.col("look") == "basin"
-    along = [*known_of(frame, x.column), *_ends(frame.filter(aside))]
-    up = [*known_of(frame, y.column), *_ends(frame.filter(~aside))]
-    ends = {name: (words, ".4~g") for name, words in (("low", "80 % from"), ("high", "to")) if name in frame.columns}
-    chart = draw(frame, _axis(x, along), _axis(y, up), _series(frame), " ".join([*titled, *ends]), titled | ends, height=320)
-    return Figure(plot.name, plot.title, plot.note, chart)
+# -- several laws ------------------------------------------------------------------------------------------------------
 
 
-def _ends(frame: pl.DataFrame) -> list[float]:
-    return [value for name in ("low", "high") if name in frame.columns for value in known_of(frame, name)]
+def comparison_page(
+    source: str, held_out: str, ranks: Sequence[Rank], notes: Sequence[str], /, **origin: str
+) -> tuple[Document, Frames]:
+    """The page of laws that were compared, and their errors as a table. ``held_out``: which rows are, in words; ``notes``: what
+    must be said of all of them; ``origin``: where the rows are from, by what it is."""
+    lead = (f"{source}: {held_out}. Errors are relative to the loss, intervals 80 %. {MODEL}",)
+    own = tuple((one.law, note) for one in ranks for note in one.notes)
+    sections = (*([Section("notes", "What must be said of each fit", terms=own)] if own else []), provenance(**origin))
+    frame = pl.DataFrame([asdict(one) for one in ranks], infer_schema_length=None).drop("more", "notes")
+    verdicts = tuple(map(_ranked, ranks))
+    table = Table.of(one.words for one in ranks)
+    return Document(f"Laws compared: {source}", lead, table, verdicts, (), sections, caveats=tuple(notes)), {"laws": frame}
 
 
-def _axis(along: Along, values: list[float]) -> Axis:
-    """With plain numbers, or millions and billions; FLOPs with exponents."""
-    low, high = min(values), max(values)
-    labels: dict[str, Any] = {}
-    if high >= OFTEN:
-        labels["labelExpr"] = EXPONENT if "FLOPs" in along.title else UNIT
-    if along.is_log:
-        return log_axis(along.column, along.title, values, least=1.0, margin=max(1.02, (high / low) ** MARGIN), **labels)
-    margin = MARGIN * (high - low) or 1.0
-    return linear_axis(along.column, along.title, low - margin, high + margin, **labels)
-
-
-def _series(frame: pl.DataFrame) -> Series:
-    """A hue and a mark for each family, in shades where it has several series."""
-    family = "family" if "family" in frame.columns else "series"
-    named = frame.filter(pl.col("series").is_not_null()).unique("series", keep="first", maintain_order=True)
-    families = named[family].unique(maintain_order=True).to_list()
-    names, hues, marks = [], [], []
-    for place, one in enumerate(families):
-        own = named.filter(pl.col(family) == one)["series"].to_list()
-        names += own
-        hues += shades(colour_of_place(place), len(own))
-        marks += [place] * len(own)
-    return Series(tuple(names), tuple(hues), tuple(marks) if len(families) > 1 else (), field="series")
+def _ranked(one: Rank) -> Verdict:
+    if one.mean_relative_error is None:
+        return Verdict(text=f"{one.law} is refused: {one.refusal}.")
+    told = ", the least" if one.more is None else "" if one.is_told_apart else ", which is not told apart from the least"
+    return Verdict(text=f"{one.law} is off by {percent(one.mean_relative_error)} of the loss on average{told}.")

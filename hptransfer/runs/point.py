@@ -58,6 +58,14 @@ class Point(Frozen):
         return self.at(init_seed=self.init_seed + number, data_seed=self.data_seed + number)
 
 
+def horizon_words(point: Point) -> str:
+    """A horizon's policy and value."""
+    horizon = point.settings["horizon"]
+    if horizon["policy"] == "tpp":
+        return f"{horizon['tpp']:g} tokens per parameter ({horizon['convention']})"
+    return f"{point['tokens']} tokens"
+
+
 class Kind(Frozen):
     """One kind of weight and its final numbers: nothing is left to scale.
 

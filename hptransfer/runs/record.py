@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import polars as pl
 
 from hptransfer.base.frozen import Frozen
-from hptransfer.runs.point import Job, Point
+from hptransfer.runs.point import Job, Point, horizon_words
 
 SCHEMA_VERSION = 2
 
@@ -106,6 +107,20 @@ class Record(Frozen):
         }
         tuned = {name: point.hyperparameters.get(name) for name in ("lr", "weight_decay", "embedding_lr_ratio")}
         return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
+
+    def described(self) -> dict[str, Any]:
+        """`row` with what else tells runs apart: corpus, schedule and horizon in words, further scales and hyperparameters."""
+        point, row = self.point, self.row()
+        further = {name: value for name, value in (point.scales | point.hyperparameters).items() if name not in row}
+        return (
+            row
+            | further
+            | {
+                "corpus": self.job.constants.get("corpus"),
+                "schedule": json.dumps(point.settings.get("schedule")),
+                "horizon": horizon_words(point) if "horizon" in point.settings else None,
+            }
+        )
 
 
 # Columns of `Record.row` that an outcome has under the same name, and the types of all: a frame without rows has them too.

@@ -175,7 +175,7 @@ class Store:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            self._set_aside(name, error)
+            self.set_aside(name, error)
             return None
 
     def gathered(self, name: str) -> list[str]:
@@ -204,7 +204,7 @@ class Store:
             try:
                 self._parts[name] = pl.read_parquet(self.files.read(name))
             except pl.exceptions.PolarsError as error:
-                self._set_aside(name, error)
+                self.set_aside(name, error)
                 return None
         return self._parts[name]
 
@@ -227,7 +227,8 @@ class Store:
             f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"
         )
 
-    def _set_aside(self, name: str, error: Exception) -> None:
+    def set_aside(self, name: str, error: Exception) -> None:
+        """What becomes of a file that is no record: it is moved, and said."""
         why = " ".join(str(error).split())[:120]
         kept = f"damaged/{name.rsplit('/', 1)[-1]}"
         moved = self.files.move(name, kept)

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from hptransfer.testing.hosts import check_host
     from hptransfer.testing.laws import check_law
     from hptransfer.testing.recipes import check_recipe
+    from hptransfer.testing.sources import check_source
     from hptransfer.testing.trainers import check_trainer
 
-__all__ = ["check_family", "check_host", "check_law", "check_recipe", "check_trainer"]
+__all__ = ["check_family", "check_host", "check_law", "check_recipe", "check_source", "check_trainer"]
 
 _HOMES = {
     "check_family": "families",
     "check_host": "hosts",
     "check_law": "laws",
     "check_recipe": "recipes",
+    "check_source": "sources",
     "check_trainer": "trainers",
 }
 

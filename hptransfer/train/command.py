@@ -10,11 +10,10 @@ from hptransfer.base.commands import command
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Resources, load_experiment
-from hptransfer.experiment.settings import DataSpec
 from hptransfer.plan.hardware import peak
 from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.runs.curves import tokens_to_loss
-from hptransfer.trainers.ours.data.corpus import open_corpus
+from hptransfer.trainers import trainer_of
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import choice
 from hptransfer.transfer.prediction import Prediction
@@ -39,8 +38,7 @@ def main(args: argparse.Namespace) -> None:
     _say_what_is_planned(job, prediction, source, store)
     record = store.get(job.run_id)
     if record is None:
-        data = DataSpec.model_validate(job.point.settings["data"])
-        open_corpus(data).require(data)  # workers would find out only after a start-up
+        trainer_of(job.point).prepare(job, Path.cwd())  # workers would find out only after a start-up
         record = _train(job, store, args)
     else:
         console.print(f"run {job.run_id} is in the store: nothing is trained")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from hptransfer.base.refusals import Refusal, Refused
-from hptransfer.runs.point import Job, Number, Point
+from hptransfer.runs.point import Job, Number, Point, horizon_words
 from hptransfer.transfer.axes import cell_words, logarithm
 from hptransfer.transfer.group import Group
 from hptransfer.transfer.prediction import Check
@@ -55,14 +55,6 @@ def refuse_failed(checks: Sequence[Check], name: str) -> None:
     for check in checks:
         if check.required and not check.ok:
             raise Refused(Refusal.of("precondition", name=name, check=check.name, detail=check.detail))
-
-
-def horizon_words(point: Point) -> str:
-    """A horizon's policy and value."""
-    horizon = point.settings["horizon"]
-    if horizon["policy"] == "tpp":
-        return f"{horizon['tpp']:g} tokens per parameter ({horizon['convention']})"
-    return f"{point['tokens']} tokens"
 
 
 def _scales(group: Group, points: Sequence[Point], target: Job | None) -> Check:

@@ -15,7 +15,6 @@ from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.mixtures import mixtures
 from hptransfer.runs.sources.reading import condition, require_column
 from hptransfer.runs.sources.source import ROW
-from hptransfer.transfer.checks import horizon_words
 from hptransfer.transfer.group import Group
 
 
@@ -42,7 +41,5 @@ def _frame(records: Iterable[Record]) -> pl.DataFrame:
     rows = []
     for members in alike.values():
         for record in Group("", members).used:
-            settings = record.point.settings
-            words = {"corpus": record.job.constants.get("corpus"), "schedule": json.dumps(settings.get("schedule"))}
-            rows.append(record.row() | words | {"horizon": horizon_words(record.point)})
+            rows.append(record.described())
     return pl.DataFrame(rows, infer_schema_length=None).with_row_index(ROW)

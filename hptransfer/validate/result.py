@@ -7,6 +7,7 @@ from typing import Literal
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.base.survival import SurvivalVerdict
 from hptransfer.base.words import ends, times
 
 Axis = Literal["tokens", "flops", "flops_with_optimizer", "wall_clock"]
@@ -87,7 +88,7 @@ class TargetRun(Frozen):
     failed: bool = False
 
 
-class Size(Frozen):
+class AtSize(Frozen):
     """Both arms at one model size, at the best of their searches or, at the held-out width, at their predictions.
 
     ``multiplier`` is what the baseline's curve over sizes gives, ln compute piecewise linear in ln loss (arXiv 2512.05620,
@@ -115,7 +116,7 @@ class Speedup(Frozen):
     compute_multiplier: dict[Axis, Multiplier]
     law: Multiplier | None
     within_run: Multiplier | None
-    sizes: tuple[Size, ...]
+    sizes: tuple[AtSize, ...]
     trend: Interval | None
 
     @property
@@ -137,9 +138,6 @@ class AtScale(Frozen):
     def is_measured(self) -> bool:
         """Whether the multiplier and both ends of its interval lie inside the ladder."""
         return self.multiplier.bracketed and None not in (self.multiplier.low, self.multiplier.high)
-
-
-SurvivalVerdict = Literal["holds", "grows", "shrinks", "cannot_tell"]
 
 
 class Survival(Frozen):

@@ -14,18 +14,17 @@ import numpy as np
 
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
+from hptransfer.base.survival import FLAT, slope_interval, verdict_of
 from hptransfer.experiment import ValidationSettings
-from hptransfer.validate.result import AtScale, Survival, SurvivalVerdict
+from hptransfer.validate.result import AtScale, Survival
 from hptransfer.validate.speedup import Array, Spent, compute_multiplier, ladder_multipliers
 
-FLAT = 0.03  # slope of ln multiplier in ln compute within which a multiplier holds: 30 times the compute move it by 10 %
-LEVEL = 0.90  # of the slope's interval
 MARGIN, MOST_SEEDS = 0.2, 100  # in counting seeds; more of them are no plan
 FEWEST = 3  # scales at which the ladder brackets
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScaleRuns:
     """One scale: the baseline's ladder of horizons and the challenger there, ``cost`` in FLOPs of the challenger's run."""
 
     width: int
@@ -34,7 +33,7 @@ class Measured:
     is_held_out: bool = False
 
 
-def survival(scales: Sequence[Measured], *, seed: int = 0) -> Survival:
+def survival(scales: Sequence[ScaleRuns], *, seed: int = 0) -> Survival:
     """The verdict over scales, those whose multiplier has both ends of its interval inside the ladder. The 90 % interval of the
     slope is from the losses' noise, and wider by what the multipliers scatter about the line beyond it (Birge, Phys. Rev. 40,
     207, 1932)."""
@@ -74,18 +73,7 @@ def _slope(x: Array, y: Array) -> tuple[Interval, float]:
     value = float(slopes[0])
     residual = y[0] - np.average(y[0], weights=weight) - value * centred
     birge = max(1.0, math.sqrt(float(np.sum(weight * residual**2)) / (len(x) - 2)))
-    low, high = np.quantile(slopes[1:] - value, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) * birge
-    return Interval(value=value, low=value + min(0.0, float(low)), high=value + max(0.0, float(high))), birge
-
-
-def verdict_of(slope: Interval) -> SurvivalVerdict:
-    """What a slope of ln multiplier in ln compute with its interval says; one without two ends tells nothing."""
-    assert slope.low is not None and slope.high is not None
-    if slope.low >= -FLAT and slope.high <= FLAT:
-        return "holds"
-    if slope.low > 0:
-        return "grows"
-    return "shrinks" if slope.high < 0 else "cannot_tell"
+    return slope_interval(value, value + birge * (slopes[1:] - value)), birge
 
 
 def to_tell(found: Survival, settings: ValidationSettings) -> ValidationSettings | None:

@@ -18,9 +18,9 @@ from hptransfer.validate.configurations import Configuration, Pace, Records, pac
 from hptransfer.validate.foretold import foretell
 from hptransfer.validate.protocol import Protocol, has_ladder
 from hptransfer.validate.regret import regret_by_probes
-from hptransfer.validate.result import Axis, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
+from hptransfer.validate.result import AtSize, Axis, SeedNoise, Speedup, Survival, TargetRun, Validation
 from hptransfer.validate.speedup import Spent, compute_multiplier, over_sizes, power_law, trend, within_run
-from hptransfer.validate.survival import Measured, survival
+from hptransfer.validate.survival import ScaleRuns, survival
 
 
 def verdict(
@@ -138,7 +138,7 @@ def _speedup(name: str, baseline: str, protocol: Protocol, records: Records) -> 
         law=power_law(ladders["flops"], own.spent(around[0], "flops")) if "flops" in ladders else None,
         within_run=within_run(ladders["tokens"][0], curve) if "tokens" in ladders else None,
         sizes=tuple(
-            Size(
+            AtSize(
                 width=width,
                 parameters=ours[width].parameters,
                 flops=ours[width].spent.cost,
@@ -159,7 +159,7 @@ def _survival(name: str, protocol: Protocol, searched: Sequence[Protocol], recor
     return survival([one for one in found if one])
 
 
-def _measured(name: str, protocol: Protocol, records: Records, *, is_held_out: bool) -> Measured | None:
+def _measured(name: str, protocol: Protocol, records: Records, *, is_held_out: bool) -> ScaleRuns | None:
     """The baseline's ladder and a challenger at one scale, in FLOPs; None where a run diverged or its compute is unknown."""
     baseline = protocol.yardstick
     assert baseline is not None
@@ -171,7 +171,7 @@ def _measured(name: str, protocol: Protocol, records: Records, *, is_held_out: b
         return None
     if not own.knows("flops", around[:1]) or not other.knows("flops", ladder):
         return None
-    return Measured(
+    return ScaleRuns(
         width=int(prediction.point["width"]),
         ladder=[other.spent(one, "flops") for one in ladder],
         challenger=own.spent(around[0], "flops"),

@@ -27,7 +27,7 @@ LOGGED = {25: 0.0011022, 100: 0.0014248, 400: 0.0016798}
 
 
 def read(size: int, fitted: tuple[str, ...]):
-    return read_rows(CURVES, f"model_M = {size}").frame, f"schedule not in {fitted}"
+    return read_rows(CURVES).where(f"model_M = {size}").frame, f"schedule not in {fitted}"
 
 
 def by_run(table: pl.DataFrame, predicted: np.ndarray) -> pl.DataFrame:
@@ -195,10 +195,11 @@ def test_curves_that_say_nothing_are_refused():
 
 @pytest.mark.slow
 def test_intervals_hold_truths_where_errors_go_on():
-    """Errors that neighbours share over five points, in blocks of nine: 69 to 76 % of 200 were held. A standard error is 4 %."""
+    """Errors that neighbours share over five points, in blocks of eighteen: 74 to 76 % of 100 were held, in blocks of nine 68 to
+    76 %. A standard error is 4 %."""
     truth, held = dict(zip(("L0", "A", "alpha", "C"), (2.9, 0.6, 0.75, 0.45), strict=True)), 0
     assert np.exp(ANNEALED[0, 0]) == pytest.approx(2.9)
     for seed in range(100):
         found = Annealing(draws=200).fit(curves(noise=0.001, seed=seed)).parameters
         held += sum(found[name].low <= value <= found[name].high for name, value in truth.items())
-    assert 0.63 <= held / 400 <= 0.88
+    assert 0.67 <= held / 400 <= 0.85

@@ -6,8 +6,8 @@ import pytest
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.chinchilla import Chinchilla
 from hptransfer.laws.columns import assignments, law_table
-from hptransfer.testing.ladders import TRUTH, ladder, runs
 from hptransfer.runs.sources.reading import read_rows
+from hptransfer.testing.ladders import TRUTH, ladder, runs
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
 needs_data = pytest.mark.skipif(not EPOCH.exists(), reason="the public measurements are not beside this checkout")

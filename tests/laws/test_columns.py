@@ -1,4 +1,3 @@
-import polars as pl
 import pytest
 
 from hptransfer.base.errors import UsageError
@@ -58,8 +57,8 @@ def test_what_is_left_out_is_said(columns, said):
         ({"loss": [3.0, -2.9, 2.8]}, "row 1: loss -2.9 is not positive"),
         ({"params": [0.1, 0.2, 0.4]}, "N is at most 0.4, where a number of parameters is meant"),
         ({"params": [1e8, float("inf"), 4e8]}, "row 1: N inf is not finite"),
-        ({"params": ["125M", "350M", "1B"]}, "expression|not a number"),
-        ({"loss": [None, None, None]}, "no row with a value"),
+        ({"params": ["small", "350M", "1B"]}, "expression|not a number"),
+        ({"loss": [None, None, None]}, "no value in loss"),
     ],
     ids=["negative", "zero", "negative loss", "units", "infinite", "words", "nothing"],
 )
@@ -72,7 +71,7 @@ def test_a_value_that_cannot_be_is_one_line(columns, message):
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ("N=params", "needs D .training tokens.; the table has row, params, flops, loss: say --scale 'D=...'"),
+        ("N=params", "needs D .training tokens.; the table has params, flops, loss: say --scale 'D=...'"),
         ("M=params", "unknown column of law chinchilla 'M'"),
         ("N", "is not NAME=COLUMN"),
         ("N=parms,D=flops", "parms"),
@@ -85,6 +84,6 @@ def test_a_scale_that_is_not_there_is_one_line(scale, message):
 
 
 def test_rows_to_predict_need_no_loss():
-    table = pl.DataFrame({"N": [1e9, 1e9], "D": [2e10, 2e10]}).with_row_index("row")
+    table = read_rows({"N": [1e9, 1e9], "D": [2e10, 2e10]}).frame
     found, _ = law_table(table, Chinchilla, {}, None, to_predict=True)
     assert len(found) == 2

@@ -1,10 +1,11 @@
 import json
 
+import polars as pl
 import pytest
 
 from hptransfer import cli
 from hptransfer.cli import perform
-from hptransfer.testing.ladders import TRUTH, ladder
+from hptransfer.testing.ladders import TRUTH, ladder, profiles
 
 
 @pytest.fixture
@@ -57,3 +58,27 @@ def test_a_mistake_is_one_line(table, capsys, argv, says):
     assert stopped.value.code == 2
     assert len(lines) == 1
     assert says in lines[0]
+
+
+def test_what_is_compared_has_its_notes_and_a_page(table, tmp_path, capsys):
+    page = tmp_path / "page"
+    laws = ["compare", "chinchilla,skaling", "--table", table, "--scale", "N=params,D=flops/(6*params)", "--json"]
+    perform("laws", [*laws, "--output", str(page)])
+    told = capsys.readouterr()
+    notes = {one["law"]: one["notes"] for one in json.loads(told.out)["laws"]}
+    assert any("estimator" in note for note in notes["chinchilla"])
+    text = (page / "law.md").read_text()
+    assert all(" ".join(note.split()[:4]) in " ".join(text.split()) for found in notes.values() for note in found)
+    assert (page / "tables" / "laws.csv").is_file()
+
+
+def test_a_column_of_a_table_may_be_the_arms(tmp_path, capsys):
+    """Profiles of one law, and of half its tokens per parameter, told apart by their corpus."""
+    code = profiles(noise=1e-4).drop("arm", "row")
+    prose = code.with_columns(N=pl.col("N") * 2**0.5, D=pl.col("D") / 2**0.5)
+    parts = [part.with_columns(corpus=pl.lit(name)) for name, part in (("code", code), ("prose", prose))]
+    pl.concat(parts).write_csv(tmp_path / "runs.csv")
+    table = ["--table", str(tmp_path / "runs.csv"), "--scale", "arm=corpus"]
+    perform("laws", ["fit", "isoflop", *table, "--option", "draws=100", "--json"])
+    ratio = json.loads(capsys.readouterr().out)["parameters"]["prose/code.tokens_per_parameter"]
+    assert ratio["low"] < ratio["value"] < ratio["high"] and ratio["value"] == pytest.approx(0.5, rel=0.02)

@@ -11,8 +11,8 @@ from hptransfer.laws.compare import compare
 from hptransfer.laws.envelope import Envelope
 from hptransfer.laws.farseer import Farseer
 from hptransfer.laws.skaling import Skaling
-from hptransfer.testing.ladders import ladder
 from hptransfer.runs.sources.reading import read_rows
+from hptransfer.testing.ladders import ladder
 
 STEPS = Path(__file__).parents[2] / "../shared/data/steplaw_dense.csv"
 
@@ -30,6 +30,8 @@ def test_the_law_that_is_wrong_is_told_apart():
     assert found[1].is_told_apart
     assert found[1].more.low > 0
     assert found[1].mean_relative_error > 10 * found[0].mean_relative_error
+    assert any("E is fixed at 2.2" in note for note in found[1].notes)
+    assert not any("fixed" in note for note in found[0].notes)
 
 
 def test_laws_that_are_both_right_are_not_told_apart():

@@ -50,7 +50,9 @@ def test_the_papers_vertices(optimizer, mean):
 
 
 def test_the_ratio_of_two_arms_is_from_the_same_draws():
-    found = IsoFlop().fit(figure_13("adamw", "muon")).parameters
+    fitted = IsoFlop().fit(figure_13("adamw", "muon"))
+    assert len(fitted.findings) == 3 and "muon is best at 0.769" in fitted.findings[2]
+    found = fitted.parameters
     ratio = found["muon/adamw.tokens_per_parameter"]
     assert ratio.value == pytest.approx(7.364 / 9.585, rel=0.01)
     assert ratio.low < ratio.value < ratio.high < 1

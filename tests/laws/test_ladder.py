@@ -14,7 +14,9 @@ from synthetic import make_experiment
 
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.membership import members
+from hptransfer.laws.columns import law_table
 from hptransfer.laws.curves import curve_table
+from hptransfer.laws.isoflop import IsoFlop
 from hptransfer.laws.ladder import SCHEMA, best_runs, ladder
 from hptransfer.laws.series import curve_of
 from hptransfer.runs import CurvePoint, Job, Record
@@ -81,6 +83,34 @@ def test_where_the_bowl_has_no_minimum_between_the_runs_the_best_run_counts(expe
     assert found["loss"].to_list() == losses
     few = ladder(experiment, members(searched(experiment, factors=(1.0, 2.0)), experiment, resolve))
     assert set(few["loss_of"]) == {"best run"} and few["noise"].null_count() == 4
+
+
+def test_an_arm_may_be_a_corpus() -> None:
+    """Two ladders that differ in their corpus, whose best tokens per parameter are 40 and 20: one isoFLOP fit has their ratio."""
+    best = {"code": 40.0, "prose": 20.0}
+    experiment = make_experiment(
+        model={"head_dim": 16, "depth": 2},
+        widths=[16, 32, 48, 64],
+        budgets=[2e11, 4e11],
+        horizon=None,
+        target_width=128,
+        target={"tokens": 10**7 // 1024 * 1024},
+        arms={"code": {"optimizer": "adamw"}, "prose": {"optimizer": "adamw", "data.corpus": "prose"}},
+        optimizers=[],
+        baseline="code",
+    )
+    runs = []
+    for arm, ratio in best.items():
+        data = DATA.model_copy(update={"corpus": experiment.under(experiment.arm(arm)).data.corpus})
+        for place, cell in enumerate(experiment.searched_cells):
+            job = resolve(experiment.point(experiment.arm(arm), data, **cell, lr=0.02, weight_decay=1e-3))
+            apart = math.log(job.point["tokens"] / job.parameters / ratio)
+            runs.append(record_of(job, 2.0 + 0.02 * apart**2 + 1e-4 * math.sin(9 * place)))
+    told = ladder(experiment, members(runs, experiment, resolve))
+    assert told["arm"].to_list() == ["code"] * 8 + ["prose"] * 8
+    table, _ = law_table(told.with_row_index("row"), IsoFlop, {}, None)
+    ratio = IsoFlop(draws=100, fit_by="joint").fit(table).parameters["prose/code.tokens_per_parameter"]
+    assert ratio.value == pytest.approx(0.5, rel=0.05) and ratio.low < ratio.value < ratio.high < 0.7
 
 
 def test_a_cell_without_a_finished_run_has_no_row(experiment) -> None:

@@ -33,5 +33,12 @@ def test_a_start_without_a_number_does_not_spoil_the_others():
     assert found[1, 0] == pytest.approx(3.0)
 
 
+def test_each_fit_may_have_losses_of_its_own():
+    x = np.linspace(1, 2, 10)
+    slopes = np.array([[0.5], [2.0], [3.0]])
+    found, _ = fit_many(lambda theta: theta[:, :1] * x, slopes * x, np.ones((3, 1)))
+    assert found == pytest.approx(slopes)
+
+
 def test_huber_is_a_parabola_and_then_a_line():
     assert huber(np.array([0.5, -0.5, 3.0]), 1.0) == pytest.approx([0.125, 0.125, 2.5])

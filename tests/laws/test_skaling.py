@@ -7,8 +7,8 @@ import pytest
 from hptransfer.base.errors import CheckFailed
 from hptransfer.laws.columns import assignments, law_table
 from hptransfer.laws.skaling import Skaling
-from hptransfer.testing.ladders import ladder, runs
 from hptransfer.runs.sources.reading import read_rows
+from hptransfer.testing.ladders import ladder, runs
 
 EPOCH = Path(__file__).parents[2] / "../shared/data/chinchilla_epoch.csv"
 
@@ -77,7 +77,7 @@ def test_an_asymptote_that_the_runs_do_not_show_is_said():
 @pytest.mark.skipif(not EPOCH.exists(), reason="the public measurements are not beside this checkout")
 def test_chinchillas_runs():
     """As computed apart from this code, without the four runs below .4 tokens per parameter."""
-    frame = read_table(EPOCH, "flops / (6 * params * params) >= 0.4")
+    frame = read_rows(EPOCH).where("flops / (6 * params * params) >= 0.4").frame
     rows = law_table(frame, Skaling, assignments("N=params,D=flops/(6*params)"), "loss")[0]
     found = Skaling(draws=100).fit(rows).parameters
     expected = {"k": 0.757, "E": 1.759, "alpha": 0.431, "beta": 0.445}

@@ -30,7 +30,7 @@ from hptransfer.transfer.prediction import (
     default_path,
 )
 from hptransfer.validate.coordinates import CoordinateCheck
-from hptransfer.validate.result import Kind, Multiplier, SeedNoise, Size, Speedup, TargetRun, Validation
+from hptransfer.validate.result import AtSize, Kind, Multiplier, SeedNoise, Speedup, TargetRun, Validation
 from hptransfer.validate.results import Results
 from hptransfer.validate.standing import protocols
 
@@ -280,10 +280,10 @@ def _target_runs(run: Callable[..., TargetRun], optimizer: str, lr: float) -> tu
     )
 
 
-def _size(experiment: Experiment, optimizer: str, width: int) -> Size:
+def _size(experiment: Experiment, optimizer: str, width: int) -> AtSize:
     made = job(experiment, optimizer, width, BEST_LR[optimizer])
     beyond = width == experiment.target_width
-    return Size(
+    return AtSize(
         width=width,
         parameters=made.parameters,
         flops=made.flops,

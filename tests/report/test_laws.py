@@ -11,14 +11,14 @@ import altair as alt
 import numpy as np
 import polars as pl
 import pytest
-from ladders import arms, checkpoints, curves
-from laws.test_members import TABLES
+from ladders import TABLES, arms, checkpoints, curves
 from report.pages import Elements
 from report.test_browser import Opened
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import Array
 from hptransfer.cli import perform
+from hptransfer.experiment import Experiment
 from hptransfer.laws import LAWS
 from hptransfer.laws.annealing import Annealing
 from hptransfer.laws.chinchilla import Chinchilla
@@ -28,10 +28,12 @@ from hptransfer.laws.isoflop import IsoFlop
 from hptransfer.laws.law import Fitted, Law, intervals
 from hptransfer.laws.plot import Along, Plot
 from hptransfer.laws.progress import AlgorithmicProgress
+from hptransfer.laws.series import curve_pairs
 from hptransfer.laws.t2 import TrainToTest
 from hptransfer.report import render
 from hptransfer.report.document import Document
 from hptransfer.report.laws import law_page
+from hptransfer.report.series import series_page
 from hptransfer.testing.ladders import TRUTH, ladder, profiles
 
 if TYPE_CHECKING:
@@ -228,6 +230,21 @@ def test_more_served_tokens_buy_samples() -> None:
     rows = page(examine(checkpoints(1), TrainToTest(draws=100), {}))[1]["budgets"]
     samples = [row["count"] for row in looks(rows, "line") if row["series"] == "samples"]
     assert samples[-1] > samples[0] >= 1
+
+
+def test_the_page_of_a_series_says_what_crosses(experiment: Experiment) -> None:
+    compute = [1e9 * 2**place for place in range(6)]
+    small = [(c, 3.0 - 0.01 * place) for place, c in enumerate(compute)]
+    curves = {"adamw": {"width 16": small, "width 32": [(c, loss + 0.1) for c, loss in small[3:]]}}
+    curves["muon"] = {"width 16": small, "width 32": [(c, 3.1 - 0.05 * place) for place, c in enumerate(compute)]}
+    document, frames = series_page(experiment, curves, {arm: curve_pairs(found) for arm, found in curves.items()}, experiment="a")
+    apart, crossing = (verdict.text for verdict in document.verdicts)
+    assert "adamw: no two curves cross" in apart and "muon: width 16 and width 32 cross" in crossing
+    (figure,) = document.figures
+    assert {row["series"] for row in figure.chart["data"]["values"]} == {f"{a}, width {w}" for a in curves for w in (16, 32)}
+    assert frames["pairs"]["cross"].to_list()[0] == "no" and len(frames["training-curves"]) == 21
+    without, _ = series_page(experiment, {}, {})
+    assert not without.figures
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
 from hptransfer.report import sweeps
 from hptransfer.report.sweeps import Swept
+from hptransfer.runs.sources.intake import Intake, intake
+from hptransfer.runs.sources.meanings import Asked
+from hptransfer.runs.sources.reading import read_rows
 from hptransfer.transfer import table
 from hptransfer.transfer.decision import predict_group
-from hptransfer.runs.sources.meanings import Asked
-from hptransfer.runs.sources.intake import Intake, intake
-from hptransfer.runs.sources.reading import read_rows
 from hptransfer.transfer.target import bare_job, table_target
 
 BEST = 0.01

@@ -83,9 +83,13 @@ def test_rows_say_the_cell_that_they_are_of(folder: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["imported"] == 3
     points = [record.point for record in Store("runs").records().values()]
     assert sorted((point["width"], point["tokens"]) for point in points) == rows
-    for columns, message in (((), "--columns tokens=ITS_NAME"), (("--columns", "tokens=width"), "tokens 64 is none of")):
-        with pytest.raises(UsageError, match=message):
-            store("--import", "cells.csv", *columns, *sets)
+    rows[0] = (64, 1000)
+    pl.DataFrame([{"width": w, "D": d, "lr": 0.01, "loss": 2.0} for w, d in rows]).write_csv("cells.csv")
+    with pytest.raises(UsageError, match="tokens 1000 is none of"):
+        store("--import", "cells.csv", *sets)
+    pl.DataFrame([{"width": w, "lr": 0.01, "loss": 2.0} for w, _ in rows[1:]]).write_csv("cells.csv")
+    with pytest.raises(UsageError, match="--columns tokens=ITS_NAME"):
+        store("--import", "cells.csv", *sets)
 
 
 def test_the_same_table_again_adds_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,12 +116,12 @@ def test_listing_and_compaction(folder: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        ({}, (), "runs.csv has no column 'width'; name the one that holds it: --columns width=ITS_NAME"),
+        ({}, (), "may be torch's, of which a step takes lr * wd, or independent of lr"),
         ({}, ("--columns", "width=d_modle"), "runs.csv: column 'd_modle'; did you mean 'd_model'?"),
         ({}, ("--columns", "d_model"), "--columns 'd_model' is not a list"),
         ({}, ("--columns", "widht=d_model"), "unknown --columns 'widht'"),
-        ({"lr": -1.0}, COLUMNS, "runs.csv row 5: lr -1.0 is not a positive number"),
-        ({"loss": -1.0}, COLUMNS, "runs.csv row 5: loss -1 is not positive"),
+        ({"lr": -1.0}, COLUMNS, "runs.csv row 5: lr -1.0 is negative"),
+        ({"loss": -1.0}, COLUMNS, "runs.csv row 5: loss -1.0 is not a positive loss"),
         ({"d_model": 100}, COLUMNS, "runs.csv row 5: width 100 is none of the experiment's, [64, 128]"),
         ({"optimizer": "moun"}, COLUMNS, "runs.csv row 5: unknown recipe 'moun'; did you mean 'muon'?"),
         ({"parametrization": "mupp"}, COLUMNS, "runs.csv row 5: parametrization 'mupp'"),
@@ -148,5 +152,5 @@ def test_replicates_need_a_seed(folder: Path) -> None:
 
 
 def test_no_file_is_one_line(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.csv cannot be read"):
+    with pytest.raises(UsageError, match=r"none\.csv: no such file"):
         store("--import", "none.csv")

@@ -7,7 +7,18 @@ import pytest
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal
 from hptransfer.validate.pairs import Pair
-from hptransfer.validate.result import AtScale, Axis, Kind, Multiplier, SeedNoise, Size, Speedup, Survival, TargetRun, Validation
+from hptransfer.validate.result import (
+    AtScale,
+    AtSize,
+    Axis,
+    Kind,
+    Multiplier,
+    SeedNoise,
+    Speedup,
+    Survival,
+    TargetRun,
+    Validation,
+)
 from hptransfer.validate.sentences import Verdict, against_verdict, prediction_verdict, speed_verdict, survival_verdict
 
 DASH = "\N{EN DASH}"
@@ -22,7 +33,7 @@ def bound(sign: str, value: float, p: float | None = None, low: float | None = N
     return Multiplier(value=value, low=low, high=high, bracketed=False, bound=sign, p_value=p)
 
 
-def speedup(multipliers: dict[Axis, Multiplier], sizes: tuple[Size, ...] = ()) -> Speedup:
+def speedup(multipliers: dict[Axis, Multiplier], sizes: tuple[AtSize, ...] = ()) -> Speedup:
     return Speedup(compute_multiplier=multipliers, law=None, within_run=None, sizes=sizes, trend=None)
 
 
@@ -142,7 +153,7 @@ def test_the_headline_is_compute_with_the_optimizers_own_where_it_is_known() -> 
 
 def test_without_other_horizons_sizes_are_all_there_is_to_compare_over() -> None:
     numbers = {"flops": 1.0, "baseline_loss": 2.0, "loss": 1.9, "multiplier": measured(1.3, 1.2, 1.4, 0.001)}
-    verdict = speed_verdict("patched", "plain", "width 64", speedup({}, (Size(width=64, parameters=1, **numbers, law=None),)))
+    verdict = speed_verdict("patched", "plain", "width 64", speedup({}, (AtSize(width=64, parameters=1, **numbers, law=None),)))
     assert "Over model sizes" in verdict.text and "1.30x" in verdict.text and "width 64" in verdict.text
     assert verdict.tone == "good"
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.multipliers import draw_world
 from hptransfer.experiment import ValidationSettings
 from hptransfer.validate.speedup import Spent
-from hptransfer.validate.survival import Measured, survival, to_tell
+from hptransfer.validate.survival import ScaleRuns, survival, to_tell
 
 SEEDS, LADDER = 3, (0.5, 1.0, 2.0)
 SETTINGS = ValidationSettings(seeds=SEEDS, ladder=(0.5, 2.0))
@@ -19,7 +19,7 @@ COMPUTE = tuple(np.geomspace(1.0, 30.0, 4))  # three searched scales and the hel
 TUNING = 0.0003  # mean regret of a fitted optimum, relative: it lowers no loss
 
 
-def measured(rng: np.random.Generator, *, slope: float, noise: float, multiplier: float = 1.25) -> list[Measured]:
+def measured(rng: np.random.Generator, *, slope: float, noise: float, multiplier: float = 1.25) -> list[ScaleRuns]:
     """A world at every scale: losses of the baseline's ladder and of the challenger, each a mean over seeds, with the noise that
     they themselves and the search's replicates say."""
     found = []
@@ -35,7 +35,7 @@ def measured(rng: np.random.Generator, *, slope: float, noise: float, multiplier
             return Spent(cost * compute, drawn, seen * loss / math.sqrt(SEEDS), freedom)
 
         ladder = [spent(horizon, world.loss(horizon) * (1 + tuned[0]), len(LADDER)) for horizon in LADDER]
-        found.append(Measured(int(64 * compute**0.25), ladder, spent(1.0, world.loss(factor) * (1 + tuned[1]), 1)))
+        found.append(ScaleRuns(int(64 * compute**0.25), ladder, spent(1.0, world.loss(factor) * (1 + tuned[1]), 1)))
     return found
 
 
@@ -86,7 +86,7 @@ def test_more_seeds_tell_as_often_as_not_where_that_is_what_is_advised() -> None
 def test_a_scale_that_is_not_bracketed_does_not_count() -> None:
     scales = measured(np.random.default_rng(0), slope=0.0, noise=0.001)
     far = scales[-1]
-    unbracketed = Measured(far.width, far.ladder, Spent(far.challenger.cost, 0.5, 0.001, 5), is_held_out=True)
+    unbracketed = ScaleRuns(far.width, far.ladder, Spent(far.challenger.cost, 0.5, 0.001, 5), is_held_out=True)
     found = survival([*scales[:2], unbracketed])
     assert found.reason is not None and found.reason.values["bracketed"] == 2
     assert [one.multiplier.bracketed for one in found.scales] == [True, True, False]

@@ -18,6 +18,8 @@ Mark = Literal[".", ","]
 
 # What stands for an empty cell, lower case. nan is not among them: it is a number that is none, which a run that diverged has.
 EMPTY = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "na", "n/a", "#n/a", "<na>", "null", "none")
+TEXT = (pl.String, pl.Categorical, pl.Enum)
+SAMPLE = 10_000  # cells of each column that show what its marks are
 MULTIPLIERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}  # powers of ten
 
 _NUMBER = (
@@ -51,12 +53,12 @@ class Numbers:
 
 def decimal_mark(table: Iterable[pl.Series]) -> Mark | None:
     """The decimal mark that a table's columns of numbers show beyond doubt; None where none does, or where they differ."""
-    columns = [column.str.strip_chars() for column in table if column.dtype == pl.String]
+    columns = [column for column in table if column.dtype == pl.String]
     if not any(column.str.contains(",", literal=True).any() for column in columns):
         return None
     found: set[str] = set()
     for column in columns:
-        cells = column.unique()
+        cells = column.drop_nulls().head(SAMPLE).str.strip_chars()
         if (cells.str.contains(_NUMBER) | _is_empty(cells)).all():
             found |= set(_parts(cells)["shape"].drop_nulls().unique())
     comma, point = bool(found & _COMMA_IS_DECIMAL), bool(found & _POINT_IS_DECIMAL)
@@ -68,13 +70,13 @@ def read_numbers(column: pl.Series, mark: Mark | None = None) -> Numbers:
     readings, where a mark may be decimal or between thousands."""
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return Numbers(column.cast(pl.Float64), pl.repeat(False, len(column), dtype=pl.Boolean, eager=True))
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+    if column.dtype not in TEXT:
         return Numbers(pl.repeat(None, len(column), dtype=pl.Float64, eager=True), column.is_not_null())
     text = column.cast(pl.String).str.strip_chars()
     empty = _is_empty(text)
     values = _plain(text)
     marked = mark == "," or text.str.contains(r",|\..*\.").any()  # then what looks plain may have another reading
-    rest = text.filter(~empty if marked else ~empty & values.is_null()).unique()
+    rest = text.filter(~empty if marked else ~empty & values.is_null()).unique(maintain_order=True)
     if not rest.is_empty():
         read = _values(column.name, rest, mark)
         values = text.replace_strict(rest, read, default=None if marked else values, return_dtype=pl.Float64)
@@ -88,17 +90,29 @@ def numbers_of(column: pl.Series, mark: Mark | None = None) -> pl.Series | None:
 
 
 def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """A table with each column of text that reads as numbers as numbers, and all others as they were: also those whose marks
-    may mean two things, which `read_numbers` refuses when they are asked for."""
+    """A table with each column of text that reads as numbers as numbers; in a column of numbers and words, what only the table's
+    decimal mark makes clear is written as programs do. A column that `read_numbers` refuses without the table too stays as it is,
+    until it is asked for. Raises UsageError for one that it would misread."""
     mark = decimal_mark(frame)
-    columns = []
-    for column in frame.iter_columns():
+    return pl.DataFrame([_settled(column, mark) for column in frame.iter_columns()])
+
+
+def _settled(column: pl.Series, mark: Mark | None) -> pl.Series:
+    if column.dtype not in TEXT:
+        return column
+    try:
+        numbers = read_numbers(column, mark)
+    except UsageError as refused:
         try:
-            found = numbers_of(column, mark) if column.dtype in (pl.String, pl.Categorical, pl.Enum) else None
+            read_numbers(column)
         except UsageError:
-            found = None
-        columns.append(column if found is None else found)
-    return pl.DataFrame(columns)
+            return column
+        raise refused from None
+    if not numbers.words.any():
+        return numbers.values
+    text = column.cast(pl.String)
+    misread = numbers.values.is_not_null() & _plain(text.str.strip_chars()).ne_missing(numbers.values)
+    return pl.select(pl.when(misread).then(numbers.values.cast(pl.String)).otherwise(text).alias(column.name)).to_series()
 
 
 def _is_empty(text: pl.Series) -> pl.Series:

@@ -28,9 +28,9 @@ def raw_of(
 ) -> Raw:
     """What a table holds: ``columns`` as they were read, whatever their names, and for each row its place, which is its `ROW`.
     Raises UsageError where there are no rows."""
-    if not len(rows):
-        raise UsageError(f"{place} holds no rows")
     parts = [part for column in columns for part in unnested(column) if part.name.strip() or part.null_count() < len(part)]
+    if not len(rows) or not parts:
+        raise UsageError(f"{place} holds no rows")
     names, twins = _apart([part.name for part in parts])
     frame = pl.DataFrame(
         [pl.Series(ROW, rows, dtype=pl.Int64), *(part.alias(name) for part, name in zip(parts, names, strict=True))]
@@ -49,17 +49,17 @@ def _apart(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of columns, none twice and none empty, and notes on those that were: the second ``loss`` is ``loss (2)``, and the
     third column is ``column 3`` where it has none."""
     given = [one_line(name) or f"column {place}" for place, name in enumerate(names, start=1)]
-    taken, found = set(given), list[str]()
+    free, taken, found = set(given), set[str](), list[str]()
+    others: dict[str, list[str]] = {}
     for name in given:
-        number, own = 2, name
-        while own in found:
-            own = f"{name} ({number})" if f"{name} ({number})" not in taken else own
-            number += 1
+        own, number = name, 2
+        while own in taken or (own != name and own in free):
+            own, number = f"{name} ({number})", number + 1
+        taken.add(own)
         found.append(own)
-    notes = []
-    for name in dict.fromkeys(name for name in given if given.count(name) > 1):
-        others = [own for own, first in zip(found, given, strict=True) if first == name and own != name]
-        notes.append(
-            f"column {name!r} is there {given.count(name)} times: the others are {listing([repr(own) for own in others])}"
-        )
-    return found, notes
+        if own != name:
+            others.setdefault(name, []).append(own)
+    return found, [
+        f"{len(more) + 1} columns are called {name!r}: the first stays so, then {listing([repr(own) for own in more])}"
+        for name, more in others.items()
+    ]

@@ -15,13 +15,13 @@ from hptransfer.base.compressed import without_compression
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.cells import decimal_mark
 from hptransfer.runs.sources.columns import raw_of
-from hptransfer.runs.sources.contents import start_of, text_of
+from hptransfer.runs.sources.contents import HEAD, start_of, text_of
 from hptransfer.runs.sources.source import Raw
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 SAMPLE = 200  # rows that a dialect is told by
-_DECLARED = re.compile(r'"?sep=(.)"?\r?\n')  # the first line, as Excel reads it
+_DECLARED = re.compile(r'"?sep=([,;\t| ])"?\r?\n')  # the first line, as Excel reads it
 _RULE = re.compile(r"\s*:?-+:?\s*")  # below the header of a table in Markdown
 
 Row = tuple[int, list[str]]  # the line that it ends on, and its cells
@@ -50,7 +50,7 @@ class CsvRows:
         text, packing = text_of(place)
         if not text.strip():
             raise UsageError(f"{place} is empty")
-        separator, _ = _separator(text[: 1 << 16])
+        separator, _ = _separator(text[:HEAD])
         table = _parse(place, text, separator)
         _refuse_chart(place, table.names)
         columns = table.columns()
@@ -95,7 +95,7 @@ def _parse(place: str, text: str, separator: str) -> _Table:
             table.cells.extend(row)
             table.lines.append(line)
     elif aside:
-        table.notes.append(f"{len(aside)} rows that begin with # are left out, the first on line {aside[0][0]}")
+        table.notes.append(f"left out as comments: {len(aside)} of as many cells as the header, the first on line {aside[0][0]}")
     return table
 
 
@@ -146,16 +146,18 @@ def _separator(text: str) -> tuple[str, bool]:
     """What stands between cells at the start of a text, and whether it does so evenly: in every row as often."""
     if declared := _DECLARED.match(text):
         return declared[1], True
-    best, agreed = ",", (False, 0.0, 0)
+    best, agreed = ",", (False, 0.0, 0, 0)
     for separator in SEPARATORS:
         rows = [row for _, row in islice(_rows("", text, separator, strict=False), SAMPLE) if not row[0].startswith("#")]
         if len(rows) < 2 or (width := len(rows[0])) < 2:
             continue
+        rows = rows[:-1] if len(rows) > 2 else rows  # the start of a file may end anywhere
         if separator == " " and (agreed[0] or not all(any(map(_is_number, row)) for row in rows[1:])):
             continue
         fit = sum(len(row) == width for row in rows) / len(rows)
-        if (fit == 1, fit, width) > agreed:
-            best, agreed = separator, (fit == 1, fit, width)
+        found = fit == 1, fit, width, sum(map(_is_number, chain.from_iterable(rows)))
+        if found > agreed:
+            best, agreed = separator, found
     return best, agreed[0]
 
 

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,7 +52,7 @@ def tables(place: str) -> frozenset[str]:
                 return frozenset(inspect(engine).get_table_names())
             finally:
                 engine.dispose()
-    except (SQLAlchemyError, ImportError, UsageError):
+    except (SQLAlchemyError, ImportError, OSError, UsageError):
         return frozenset()
 
 
@@ -60,8 +60,8 @@ def tables(place: str) -> frozenset[str]:
 def opened(place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """URL and options of SQLAlchemy's ``create_engine`` that read a database. Raises UsageError where a file is none.
 
-    A SQLite file is opened read-only. One whose writer has not finished (a journal lies beside it) is read from a copy: SQLite
-    would have to write to make it whole.
+    A SQLite file is opened read-only. One with a journal beside it, of a writer that goes on or that died, is read from a copy:
+    SQLite would have to write to make it whole.
     """
     if not place.startswith("sqlite") and is_url(place):
         yield place, {}
@@ -69,15 +69,32 @@ def opened(place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     path = sqlite_file(place)
     if path is None:
         raise UsageError(f"{place}: no such SQLite database")
-    beside = [Path(f"{path}{suffix}") for suffix in ("-wal", "-journal")]
-    unfinished = [file for file in beside if file.is_file() and file.stat().st_size]
-    if not unfinished:
+    if not _unfinished(path):
         yield "sqlite://", {"creator": lambda: _connected(path, _immutable(path))}
         return
     with tempfile.TemporaryDirectory() as folder:
-        for file in (path, *unfinished):
-            shutil.copyfile(file, Path(folder) / file.name)
-        yield "sqlite://", {"creator": lambda: sqlite3.connect(Path(folder) / path.name, check_same_thread=False)}
+        copy = _copied(path, Path(folder))
+        yield "sqlite://", {"creator": lambda: sqlite3.connect(copy, check_same_thread=False)}
+
+
+def _unfinished(path: Path) -> dict[Path, tuple[int, int]]:
+    """The journals beside a SQLite file that hold something, with what changes when they are written to."""
+    stats = {file: file.stat() for suffix in ("-wal", "-journal") if (file := Path(f"{path}{suffix}")).is_file()}
+    return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items() if stat.st_size}
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """A copy of the file with its journals, of a moment in which none was written to. Raises UsageError where there is none."""
+    for _ in range(5):
+        before = path.stat().st_mtime_ns, _unfinished(path)
+        with suppress(FileNotFoundError):  # a journal that is done with goes
+            for file in (path, *before[1]):
+                shutil.copyfile(file, folder / file.name)
+            if before == (path.stat().st_mtime_ns, _unfinished(path)):
+                return folder / path.name
+        for file in folder.iterdir():
+            file.unlink()
+    raise UsageError(f"{path} is being written to all the time; read a copy of it")
 
 
 def _connected(path: Path, immutable: bool) -> sqlite3.Connection:
@@ -104,7 +121,7 @@ def rows(place: str, query: str) -> list[tuple[Any, ...]]:
                     return [tuple(row) for row in connection.execute(text(query))]
             finally:
                 engine.dispose()
-    except (SQLAlchemyError, ImportError, sqlite3.Error) as error:
+    except (SQLAlchemyError, ImportError, OSError) as error:
         raise cannot_be_read(place, error) from None
 
 

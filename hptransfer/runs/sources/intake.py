@@ -47,13 +47,25 @@ def intake(rows: Rows, asked: Asked, *, maximize: bool | None = None) -> Intake:
     Raises UsageError in one line: what is wrong, where, and what to do."""
     if rows.frame.is_empty():
         raise UsageError(f"{rows.place} has no rows")
+    try:
+        return _taken_in(rows, asked, maximize)
+    except UsageError as error:
+        words = str(error)
+        if words.startswith(rows.place):
+            raise
+        raise UsageError(f"{rows.place}{' ' if words.startswith('row ') else ': '}{words}") from None
+
+
+def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     columns = find_columns(rows.frame, rows.roles, asked)
     notes = list(rows.notes)
     frame = _last_steps(rows, rows.frame, columns, notes)
     frame = _finished(rows, frame, columns, notes)
     for name in (*columns.scale, *columns.hp):
         frame = frame.with_columns(_sizes(frame, name, notes))
-    if columns.loss:
+    if columns.loss is None:
+        _check_optima(rows, frame, columns)
+    else:
         frame = as_loss(frame, columns, rows.maximize if maximize is None else maximize, notes)
     frame = _complete_rows(rows, frame, columns, notes)
     frame = _as_long_as_most(rows, frame, columns, notes)
@@ -248,6 +260,16 @@ def _complete_rows(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: lis
     if kept.is_empty():
         raise UsageError(f"{rows.place}: no row has a value in each of {', '.join(named)}")
     return kept
+
+
+def _check_optima(rows: Rows, frame: pl.DataFrame, columns: Columns) -> None:
+    """Raises UsageError where rows that are taken for optima are a sweep: several values at most cells."""
+    several = frame.group_by([*columns.group, *columns.scale]).agg(pl.struct(columns.hp).n_unique()).to_series(-1)
+    if (several > 2).sum() * 2 > len(several):
+        others = ", ".join(name for name in names_of(frame) if name not in columns.named)
+        raise UsageError(
+            f"{rows.place}: no column of a usual name for the loss, and rows are no optima; name it with --loss: {others}"
+        )
 
 
 def _say_coupled(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.words import listing
 from hptransfer.runs.sources.columns import raw_of
 from hptransfer.runs.sources.contents import start_of, text_of
-from hptransfer.runs.sources.nested import DEPTH, column_of, columns_of
+from hptransfer.runs.sources.rows import MOST_DEPTH, column_of, columns_of, flat
 from hptransfer.runs.sources.source import Raw
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -41,8 +41,8 @@ class JsonRows:
         text, packing = text_of(place)
         if not text.strip():
             raise UsageError(f"{place} is empty")
-        lines = text.split("\n")
-        if _is_object(next(line for line in lines if line.strip())):
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        if len(lines) > 1 and _is_object(lines[0][1]):
             rows, objects, notes = _by_line(place, lines)
             return raw_of(place, columns_of(objects), rows, ", ".join(["JSON, an object a line", *packing]), notes)
         try:
@@ -57,27 +57,20 @@ class JsonRows:
 SOURCE = JsonRows()
 
 
-def _by_line(place: str, lines: Sequence[str]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
-    """The objects of a file that has one on each line, with their lines; the last, where a job still writes it, may be cut."""
-    last = max(number for number, line in enumerate(lines, start=1) if line.strip())
+def _by_line(place: str, lines: Sequence[tuple[int, str]]) -> tuple[list[int], list[dict[str, Any]], list[str]]:
+    """The objects of a file that has one on each line, `flat`, with their lines; the last may be cut by a job that writes."""
     rows, objects = list[int](), list[dict[str, Any]]()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if number == last:
-                return (
-                    rows,
-                    objects,
-                    [f"line {number}, the last, is no whole JSON object and is left out: is it still being written?"],
-                )
+            if number == lines[-1][0]:
+                return rows, objects, [f"line {number}, the last, is no whole object and is left out: is it still being written?"]
             raise UsageError(f"{place} line {number} is no JSON: {_why(error)}") from None
         if not isinstance(found, dict):
             raise UsageError(f"{place} line {number} holds {_kind(found)}, where the lines before it hold an object each")
         rows.append(number)
-        objects.append(found)
+        objects.append(flat(found))
     return rows, objects, []
 
 
@@ -85,7 +78,7 @@ def _columns(place: str, whole: Any) -> tuple[list[pl.Series], str]:
     """The columns of a whole document, and how it holds them. Raises UsageError where it has no rows, or more
     than one list of them."""
     if _are_objects(whole):
-        return columns_of(whole), "a list of objects"
+        return _of_objects(whole), "a list of objects"
     if not isinstance(whole, dict):
         raise UsageError(f"{place} holds {_kind(whole)}, and not an object for each run")
     if isinstance(whole.get("columns"), list) and isinstance(whole.get("data"), list):  # pandas' "split", and a table of W&B
@@ -100,14 +93,18 @@ def _columns(place: str, whole: Any) -> tuple[list[pl.Series], str]:
     if len(lists) > 1:
         raise UsageError(f"{place} has several lists of objects, {listing(sorted(lists))}; keep the one that is of runs")
     if lists:
-        return columns_of(next(iter(lists.values()))), f"a list of objects under {next(iter(lists))!r}"
+        return _of_objects(next(iter(lists.values()))), f"a list of objects under {next(iter(lists))!r}"
     if len(values) > 1 and all(isinstance(value, dict) and value and value.keys() == values[0].keys() for value in values):
         if all(key.isdigit() for key in values[0]):  # pandas, by its index
             return [column_of(name, list(value.values())) for name, value in whole.items()], "an object for each column"
         if all(key.isdigit() for key in whole):
-            return columns_of(values), "an object for each row"
-        return columns_of({"name": name, **value} for name, value in whole.items()), "an object for each name"
-    return columns_of([whole]), "one object"
+            return _of_objects(values), "an object for each row"
+        return _of_objects({"name": name, **value} for name, value in whole.items()), "an object for each name"
+    return _of_objects([whole]), "one object"
+
+
+def _of_objects(objects: Iterable[Mapping[str, Any]]) -> list[pl.Series]:
+    return columns_of([flat(found) for found in objects])
 
 
 def _split(place: str, names: list[Any], rows: list[Any]) -> list[pl.Series]:
@@ -123,7 +120,7 @@ def _lists(whole: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[An
     for key, value in whole.items():
         if _are_objects(value):
             yield f"{prefix}{key}", value
-        elif isinstance(value, dict) and prefix.count(".") < DEPTH:
+        elif isinstance(value, dict) and prefix.count(".") < MOST_DEPTH:
             yield from _lists(value, f"{prefix}{key}.")
 
 

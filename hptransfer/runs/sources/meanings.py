@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.runs.sources.names import is_maximised, loss_rank, meaning, plain
+from hptransfer.runs.sources.names import SETTING, is_maximised, loss_rank, meaning, plain
 from hptransfer.runs.sources.source import ROW, Role
 
 SCALES = ("width", "parameters", "depth", "tokens")  # what is looked for where no scale is said, the first that differs
@@ -56,7 +56,7 @@ def find_columns(frame: pl.DataFrame, roles: Mapping[Role, str], asked: Asked) -
     hp = asked.hp if asked.hp is not None else (_only(frame, "lr", "--hp"),)
     loss = asked.loss
     if loss is None:
-        loss = roles.get("loss") or _loss(frame, (*asked.group, *scale, *hp))
+        loss = roles.get("loss") or find_loss(frame, (*asked.group, *scale, *hp))
     found = Columns(
         tuple(column_called(frame, name) for name in asked.group),
         tuple(column_called(frame, name) for name in scale),
@@ -111,7 +111,11 @@ def _scale(frame: pl.DataFrame) -> str:
 def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     """The column with that meaning; of several, the one that differs between rows."""
     found = [name for name in names_of(frame) if meaning(name) == what]
+    if not found and what == "lr":  # of one optimizer, or a multiple: muon_lr, lr_mult
+        found = [name for name in names_of(frame) if "lr" in plain(name).split("_")]
     if len(found) > 1:
+        # A metric of the same name is the last value of a schedule.
+        found = [name for name in found if SETTING.match(name)] or found
         varying = _varying(frame)
         found = [name for name in found if name in varying] or found[:1]
     if len({tuple(frame[name].to_list()) for name in found}) == 1:
@@ -121,7 +125,7 @@ def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     raise UsageError(f"no column of a usual name for {what}; name it with {option}: {_all(frame)}")
 
 
-def _loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
+def find_loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
     """The column of losses: the best rank that is there; of a metric to be maximised only where there is no loss. None where
     every row is an optimum."""
     names = [name for name in names_of(frame) if name not in taken]

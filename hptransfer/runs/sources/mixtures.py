@@ -30,7 +30,9 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
         if what in IDENTITY and (groups[name] > 1).any():
             mixed.append(name)
             values = _values(frame[name].unique(maintain_order=True).to_list())
-            notes.append(f"{name}: {values} in one group; --group '{name}' tells them apart, --where keeps one")
+            notes.append(
+                f"{name}: {values} in one group of {len(frame):,} runs; --group '{name}' tells them apart, --where keeps one"
+            )
         elif points and _recurs(frame, name, point):
             values = _values(frame[name].unique(maintain_order=True).to_list())
             words = f"{name}: differs ({values}) at equal {', '.join(point)} ({points:,} settings of {len(frame):,} runs)"

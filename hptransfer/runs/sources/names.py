@@ -7,18 +7,19 @@ import re
 from functools import cache
 
 # Prefixes by which trackers say that a column is a setting or a result, and last words that say nothing of what is set.
-TRACKERS = re.compile(
-    r"^(?:params?|config|user_attrs|system_attrs|hparams?|hyperparameters?|args|cfg|summary|metrics?|data)[_./]"
+SETTING = re.compile(
+    r"^(?:params?|config|(?:study_)?user_attrs|system_attrs|hparams?|hyperparameters?|args|cfg|settings)[_./]"
 )
+TRACKERS = re.compile(rf"{SETTING.pattern}|^(?:summary|metrics?|data)[_./]")
 EMPTY_WORDS = ("name", "type", "value", "class", "kind", "_target_", "class_path")
 
 # Names of what is meant, in lower case and with `_` between words.
 USUAL = {
     "lr": "lr learning_rate learningrate peak_lr max_lr base_lr peak_learning_rate max_learning_rate base_learning_rate lr_max "
-    "lr_peak muon_lr adam_lr adamw_lr matrix_lr lr_mult lr_multiplier",
+    "lr_peak lr_multiplier eta",
     "weight_decay": "weight_decay wd weightdecay decay weight_decay_coupled weight_decay_independent",
     "width": "width d_model hidden_size n_embd n_embed hidden_dim model_dim dim d_embed embed_dim embedding_dim emb_dim "
-    "embedding_size hidden model_width dmodel nembd",
+    "embedding_size hidden model_width dmodel nembd w",
     "depth": "depth n_layer n_layers num_layers num_hidden_layers layers nlayers nlayer",
     "parameters": "parameters params n_params num_params num_parameters n_parameters param_count parameter_count model_size "
     "non_embedding_params n",

@@ -40,6 +40,7 @@ class OptunaStorage:
 
     def read(self, place: str) -> Raw:
         import optuna
+        from optuna.exceptions import OptunaError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -48,8 +49,8 @@ class OptunaStorage:
                 studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
                 rows = [_row(study, trial) for study in studies for trial in study.get_trials(deepcopy=False)]
                 ways = {tuple(study.directions): study.study_name for study in studies if study.get_trials(deepcopy=False)}
-        except (SQLAlchemyError, ImportError, ValueError, KeyError, OSError) as error:
-            raise databases.cannot_be_read(place, error) from None
+        except (SQLAlchemyError, OptunaError, ImportError, ValueError, KeyError, OSError) as error:
+            raise databases.cannot_be_read(place, error.__cause__ or error) from None
         if not rows:
             raise UsageError(f"{databases.shown(place)}: no trial in {len(names)} studies of Optuna")
         add_named(rows, [row["study"] for row in rows])
@@ -60,7 +61,7 @@ class OptunaStorage:
             roles["step"] = "step"
         if len(ways) == len(single) == 1 and "value" in frame.columns:
             roles["loss"] = "value"
-        notes = ()
+        notes: tuple[str, ...] = ()
         if len(single) > 1:
             notes = (f"studies look for opposite ends of their value: {' and '.join(sorted(ways.values()))}",)
         maximize = single.pop().name == "MAXIMIZE" if len(ways) == len(single) == 1 else None
@@ -80,6 +81,7 @@ def _is_journal(place: str) -> bool:
 @contextmanager
 def _opened(place: str) -> Iterator[BaseStorage]:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     if databases.is_url(place) or databases.sqlite_file(place):
         with databases.opened(place) as (url, options):
@@ -92,7 +94,7 @@ def _opened(place: str) -> Iterator[BaseStorage]:
                 storage.engine.dispose()
     elif _is_journal(place):
         # Reading takes no lock: that is what appending does.
-        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(place))
+        yield optuna.storages.JournalStorage(JournalFileBackend(place))
     else:
         raise UsageError(f"{place}: neither a database nor a journal file of Optuna")
 

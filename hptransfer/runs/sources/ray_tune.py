@@ -20,8 +20,9 @@ _OWN = {
 
 
 class RayTune:
-    """An experiment's folder, or that of one trial. Columns are ``config.…`` and the metrics as they were reported, nested ones by
-    dots. A trial that Ray's scheduler stopped early has Ray's word for one that finished: its ``training_iteration`` says it."""
+    """An experiment's folder, or that of one trial. Columns are ``config.…`` and the metrics as they were reported, nested ones
+    by dots. A trial that Ray's scheduler stopped early has Ray's word for one that finished: its ``training_iteration`` says
+    it."""
 
     name = "ray"
 
@@ -92,7 +93,7 @@ class _Trial:
         self._status = state.get("status")
 
     def row(self) -> dict[str, Any]:
-        metrics = {name: value for name, value in self.last.items() if name not in _OWN and not name.startswith("config/")}
+        metrics = {name: value for name, value in self.last.items() if name not in _OWN and not name.startswith("config.")}
         return {"trial_id": self._name, "state": self._word()} | flat(self.config, "config.") | flat(metrics)
 
     def _word(self) -> str | None:

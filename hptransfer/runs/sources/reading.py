@@ -13,6 +13,7 @@ import polars as pl
 from hptransfer.base.errors import UsageError, first_line, unknown
 from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.cells import read_numbers, with_numbers
+from hptransfer.runs.sources.databases import shown
 from hptransfer.runs.sources.meanings import names_of
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.source import ROW, Raw, Role, read_source
@@ -58,13 +59,13 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
     one line for what cannot be read."""
     if isinstance(table, str | Path):
         raw, why = read_source(str(table), source)
-        place = str(table)
+        place = shown(str(table))
     else:
         raw, why, place = _in_memory(table), "", "table in memory"
     kept = (*text, *(name for role, name in raw.roles.items() if role in ("run", "state")))
     cells = raw.frame.select(name for name in names_of(raw.frame) if name not in kept and meaning(name) not in ("run", "state"))
     read = with_numbers(cells)
-    changed = [_whole(read[name]) for name in read.columns if read[name].dtype != cells[name].dtype]
+    changed = [_whole(read[name]) if read[name].dtype != cells[name].dtype else read[name] for name in read.columns]
     return Rows(raw.frame.with_columns(changed), place, raw.what, why, raw.roles, raw.maximize, raw.notes)
 
 
@@ -111,10 +112,23 @@ def require_column(frame: pl.DataFrame, name: str) -> pl.Series:
 def numbers(frame: pl.DataFrame, name: str) -> Array:
     """A column's numbers (rows,); nan where a cell is empty. Raises UsageError for a cell that is no number, and for
     cells that could be two."""
-    read = read_numbers(frame[name])
+    read = read_numbers(_single_values(frame, name))
     if read.words.any():
         raise wrong_cell(frame, name, int(read.words.arg_max() or 0), "is not a number")
     return read.values.fill_null(math.nan).to_numpy()
+
+
+def labels(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column as text; null where a cell is empty. Raises UsageError for a column of neither text nor numbers."""
+    return _single_values(frame, name).cast(pl.String)
+
+
+def _single_values(frame: pl.DataFrame, name: str) -> pl.Series:
+    """A column whose cells are one value each. Raises UsageError for another."""
+    column = frame[name]
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
+        raise UsageError(f"column {name} has values of the kind {column.dtype}, where each is one number or text")
+    return column
 
 
 def wrong_cell(frame: pl.DataFrame, name: str, row: int, what: str) -> UsageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
@@ -89,4 +90,6 @@ def read_source(place: str, source: str | None = None) -> tuple[Raw, str]:
         member = SOURCES.get(name)
         if why := member.sniff(place):
             return member.read(place), f"source {name}: {why}"
-    raise UsageError(f"{place}: no file, folder or storage that is known; --source forces one of {', '.join(SOURCES.names())}")
+    if "://" not in place and not Path(place).exists():
+        raise UsageError(f"{place}: no such file or folder")
+    raise UsageError(f"{place} cannot be read as anything that is known; --source forces one of {', '.join(SOURCES.names())}")

@@ -33,7 +33,8 @@ class WandbApi:
         except ImportError:
             raise missing(place, "wandb", "wandb") from None
         entity, project, sweep = named.groups()
-        wandb.setup(wandb.Settings(silent=True))  # neither prints nor asks for a key
+        # It neither prints nor asks for a key, and gives up within seconds where there is no network: else it tries for hours.
+        wandb.setup(wandb.Settings(silent=True, x_graphql_retry_max=2))
         try:
             asked = {"sweep": sweep} if sweep else None
             runs = wandb.Api(timeout=TIMEOUT_SECONDS).runs(f"{entity}/{project}", filters=asked, per_page=500, lazy=False)
@@ -47,8 +48,8 @@ class WandbApi:
             ]
         except (wandb.Error, ValueError, OSError) as error:
             raise UsageError(
-                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY, or"
-                " `wandb login`); without them give a local wandb folder, or the runs table as CSV"
+                f"{place}: Weights & Biases did not answer ({first_line(error)}). It needs the network and a key (WANDB_API_KEY "
+                "or `wandb login`); without them give a local wandb folder, or the runs table as CSV"
             ) from None
         if not rows:
             raise UsageError(f"{place}: the project has no run that this key may see")

@@ -7,6 +7,7 @@ buffers. wandb's own reader became part of a program that only sends what it rea
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from hptransfer.runs.sources.source import Raw, Role
 
 _MAGIC = b":W&B"
 _HEADER, _CHUNK, _BLOCK = 7, struct.Struct("<IHB"), 32768
+# As JSON that W&B's server sends has them.
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
@@ -49,10 +52,10 @@ class WandbRuns:
 
 
 def row_of(about: Mapping[str, Any], config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric under
-    its own name. Tables, images and histograms are left out."""
+    """A run's row: ``id``, ``name``, ``state`` and what else W&B says of it, ``config.…``, and the last value of each metric
+    under its own name. Tables, images and histograms are left out."""
     metrics = {
-        name: value
+        name: _NOT_FINITE.get(value, value) if isinstance(value, str) else value
         for name, value in summary.items()
         if (name == "_step" or not name.startswith("_")) and not (isinstance(value, Mapping) and "_type" in value)
     }
@@ -89,8 +92,8 @@ class _Run:
         except ImportError:
             raise missing(place, "wandb", "wandb") from None
         self.about: dict[str, Any] = {}
-        self.config: dict[str, Any] = {}
-        self.summary: dict[str, Any] = {}
+        self.config: dict[str, str] = {}  # as JSON texts: of a metric's thousands the last is parsed
+        self.summary: dict[str, str] = {}
         self.exit_code: int | None = None
         self.is_preempted = self.is_damaged = False
         try:
@@ -125,12 +128,13 @@ class _Run:
     def row(self) -> dict[str, Any]:
         """A run without an exit is one that goes on, or that was killed: the log does not tell."""
         ended = "finished" if self.exit_code == 0 else "preempted" if self.is_preempted else "failed"
-        return row_of(self.about | {"state": "running" if self.exit_code is None else ended}, self.config, self.summary)
+        config, summary = ({name: parsed(text) for name, text in said.items()} for said in (self.config, self.summary))
+        return row_of(self.about | {"state": "running" if self.exit_code is None else ended}, config, summary)
 
 
-def _update(values: dict[str, Any], items: Iterable[Any]) -> None:
+def _update(values: dict[str, str], items: Iterable[Any]) -> None:
     for item in items:
-        values[item.key or ".".join(item.nested_key)] = parsed(item.value_json)
+        values[item.key or ".".join(item.nested_key)] = item.value_json
 
 
 class _Damaged(Exception):

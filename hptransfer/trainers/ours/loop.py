@@ -51,10 +51,10 @@ def train(
     With a ``store``, the run resumes from its checkpoint there and the record is added to it (by rank 0). Divergence is a
     state of the record, never an exception. A ``claim`` is shown at every step that the work goes on. ``device``: this
     process's accelerator, or the CPU where it has none. ``strategy`` and ``accumulation`` are `World`'s: they change how a run
-    is computed, not which run it is. Raises UsageError when ``corpus`` is not the one of ``spec`` or the batch does not divide,
+    is computed, not which run it is. Raises UsageError when ``corpus`` does not fit ``spec`` or the batch does not divide,
     and ClaimLost when another process has taken the run over.
     """
-    corpus.require(spec.data)
+    corpus.require(spec.data, spec.model.context)
     world = World.current(device or machine.default_device(), strategy, accumulation)
     world.check(spec.batch_sequences, spec.precision)
     torch.set_num_threads(threads)

@@ -33,7 +33,7 @@ class Ours:
         batch = sizes("batch_tokens") if "batch_tokens" in one.scales else f"{one.batch_sequences} x {model.context}"
         return (
             f"depth {sizes('depth')}, {model.of.summary(model.config)}, context {model.context}; "
-            f"corpus {data.corpus} ({data.tokenizer}, sha256 {data.sha256[:16]}), "
+            f"corpus {data.corpus} ({data.tokenizer}, {f'text in {data.text}, ' if data.text else ''}sha256 {data.sha256[:16]}), "
             f"batch {batch} tokens, horizon {sizes('tokens') or per_parameter} tokens"
         )
 
@@ -42,7 +42,7 @@ class Ours:
 
     def prepare(self, job: Job, folder: Path) -> None:
         data = DataSpec.model_validate(job.point.settings["data"])
-        open_corpus(data).require(data)
+        open_corpus(data).require(data, job.point.settings["model"]["context"])
 
     def train(self, job: Job, place: Place) -> Record:
         import torch

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import cache_home
 from hptransfer.experiment import DataChoice
-from hptransfer.experiment.settings import DataSpec
+from hptransfer.experiment.settings import TEXT, DataSpec
 from hptransfer.trainers.ours.data.cache import fill, read_cached
 from hptransfer.trainers.ours.data.documents import Source, file_source
-from hptransfer.trainers.ours.data.files import CorpusFiles, find_files
-from hptransfer.trainers.ours.data.hugging_face import PREFIX, dataset_source
+from hptransfer.trainers.ours.data.files import PREFIX, CorpusFiles, find_files
+from hptransfer.trainers.ours.data.hugging_face import dataset_source
 from hptransfer.trainers.ours.data.shards import Tokens, read_shard
 from hptransfer.trainers.ours.data.tokenizer import TokenBytes, identify_tokenizer
 
@@ -26,12 +28,16 @@ class Corpus:
     val: tuple[Tokens, ...]
     token_bytes: TokenBytes | None
 
-    def require(self, asked: DataSpec) -> None:
-        """Raises UsageError unless these are the tokens that a run asks for."""
+    def require(self, asked: DataSpec, context: int) -> None:
+        """Raises UsageError unless these are the tokens that a run asks for, and enough for its context."""
         if self.spec.sha256 != asked.sha256:
             raise UsageError(
                 f"corpus {asked.corpus} here has sha256 {self.spec.sha256[:16]}, the run asks for {asked.sha256[:16]}: other data"
             )
+        if (longest := max(map(len, self.train))) <= context:
+            raise UsageError(f"corpus {asked.corpus} has {longest} training tokens; a context of {context} needs more in a shard")
+        if max(map(len, self.val)) < 2:
+            raise UsageError(f"corpus {asked.corpus}: its val split has no two tokens, of which one could be predicted")
 
 
 def identify(choice: DataChoice | DataSpec) -> DataSpec:
@@ -64,16 +70,16 @@ def open_corpus(spec: DataSpec) -> Corpus:
 def _resolve(choice: DataChoice | DataSpec) -> tuple[DataSpec, CorpusFiles | Source]:
     """The identity, and where shards or documents are."""
     name = choice.corpus
-    source = dataset_source(name) if name.startswith(PREFIX) else find_files(name)
+    source = dataset_source(name, choice.text) if name.startswith(PREFIX) else find_files(name)
     if isinstance(source, CorpusFiles):
         if source.kind == "shards":
             return _shards_spec(choice, source), source
-        source = file_source(source)
+        source = file_source(source, choice.text)
     tokenizer, vocab = identify_tokenizer(choice.tokenizer, choice.vocab)
-    seen = f"text {source.identity} {tokenizer} {vocab} {choice.max_bytes}"
-    sha256 = hashlib.sha256(seen.encode()).hexdigest()
-    spec = DataSpec(corpus=name, tokenizer=choice.tokenizer, sha256=sha256, vocab=vocab, max_bytes=choice.max_bytes)
-    return spec, source
+    key = None if source.key == TEXT else source.key
+    seen = f"text {source.identity} {tokenizer} {vocab} {choice.max_bytes}{f' {key}' if key else ''}"
+    known = choice.model_dump(include={"corpus", "tokenizer", "max_bytes"})
+    return DataSpec(**known, sha256=hashlib.sha256(seen.encode()).hexdigest(), vocab=vocab, text=key), source
 
 
 def _cached(spec: DataSpec) -> Corpus | None:
@@ -87,8 +93,8 @@ def _shards_spec(choice: DataChoice | DataSpec, files: CorpusFiles) -> DataSpec:
     name = choice.corpus
     if choice.vocab is None:
         raise UsageError(f"corpus {name}: token shards do not say their vocabulary; set data.vocab")
-    if choice.tokenizer not in ("bytes", "shards") or choice.max_bytes:
-        raise UsageError(f"corpus {name} is token shards, tokenized already: data.tokenizer and data.max_bytes are for text")
+    if choice.tokenizer not in ("bytes", "shards") or choice.max_bytes or choice.text:
+        raise UsageError(f"corpus {name} is token shards, tokenized already: of data.* only vocab is said of them")
     for split, found in (("train", files.train), ("val", files.val)):
         if not found:
             raise UsageError(f"corpus {name}: no .bin file with {split!r} in its name")
@@ -96,8 +102,15 @@ def _shards_spec(choice: DataChoice | DataSpec, files: CorpusFiles) -> DataSpec:
 
 
 def _shards(spec: DataSpec, files: CorpusFiles) -> Corpus:
-    """Token shards as they are."""
+    """Token shards as they are. They are looked through for a token beyond the vocabulary, once: the cache knows which were."""
     train, val = (tuple(read_shard(path) for path in paths) for paths in (files.train, files.val))
-    if (largest := int(max(shard[: 1 << 20].max() for shard in (*train, *val)))) >= spec.vocab:
-        raise UsageError(f"corpus {spec.corpus}: token {largest} does not fit a vocabulary of {spec.vocab}")
+    seen = cache_home() / f"shards-{spec.sha256[:16]}-{spec.vocab}.seen"
+    if not seen.exists():
+        for shard in (*train, *val):
+            for start in range(0, len(shard), 1 << 24):
+                if (largest := int(shard[start : start + (1 << 24)].max())) >= spec.vocab:
+                    raise UsageError(f"corpus {spec.corpus}: token {largest} does not fit a vocabulary of {spec.vocab}")
+        with suppress(OSError):  # a cache that cannot be written costs time alone
+            seen.parent.mkdir(parents=True, exist_ok=True)
+            seen.touch()
     return Corpus(spec, train, val, token_bytes=None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import os
 import re
 import sysconfig
@@ -11,17 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hptransfer.base.errors import UsageError, unknown
+import pyarrow as pa
 
-Kind = Literal["shards", "text", "jsonl", "parquet"]
+from hptransfer.base.errors import UsageError, first_line, unknown
+from hptransfer.trainers.ours.data.shards import is_shard
+
+Kind = Literal["shards", "text", "json", "parquet"]
 
 SUFFIXES: dict[str, Kind] = {
     ".bin": "shards",
-    ".jsonl": "jsonl",
+    **dict.fromkeys((".jsonl", ".ndjson", ".json.gz", ".json.bz2", ".json.zst"), "json"),
     ".parquet": "parquet",
     **dict.fromkeys((".txt", ".md", ".rst", ".tex", ".py"), "text"),
 }
+# These may be a corpus or what is said of one: they are looked into, in a folder only where it has no file of the kinds above.
+UNSURE = ("", ".json")
 COMPRESSIONS = (".gz", ".bz2", ".zst")
+# Begins the name of a Hugging Face dataset.
+PREFIX = "hf:"
 ENDS_BYTES = 1 << 20
 
 
@@ -37,6 +46,9 @@ class CorpusFiles:
 
 def find_files(name: str) -> CorpusFiles:
     """The files of ``stdlib``, of a folder (with the folders in it, hidden ones left out), or one file.
+
+    What a file is says its suffix. One that is named is looked into where that says nothing; so are, in a folder without any that
+    does, files without suffix and ``.json``.
 
     A file whose path inside the folder has the word ``val`` (valid, validation) is validation; of the others those with the word
     ``train``, where there are any, are training. Where none says so, the last of nanochat's ``shard_*.parquet`` is validation.
@@ -56,7 +68,7 @@ def find_files(name: str) -> CorpusFiles:
         raise UsageError(f"corpus {name}: no such folder or file in {Path.cwd()}")
     else:
         raise unknown("corpus", name, ["stdlib"])
-    kind, paths = _of_one_kind(name, paths)
+    kind, paths = _of_one_kind(name, paths, named=path.is_file())
     train, val = _split(kind, root, paths)
     return CorpusFiles(kind, train, val, fingerprint(root, (*train, *val)))
 
@@ -83,19 +95,48 @@ def says(name: str, split: str) -> bool:
 
 
 def _kind(path: Path) -> Kind | None:
-    inner = path.with_suffix("") if path.suffix in COMPRESSIONS else path
-    kind = SUFFIXES.get(inner.suffix)
+    inner = _inner(path)
+    kind = SUFFIXES.get("".join(path.suffixes[-2:])) or SUFFIXES.get(inner.suffix)
     return None if inner != path and kind in ("shards", "parquet") else kind
 
 
-def _of_one_kind(name: str, paths: Sequence[Path]) -> tuple[Kind, list[Path]]:
+def _inner(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix in COMPRESSIONS else path
+
+
+def _looked_into(path: Path) -> Kind | None:
+    """What a file is by its first bytes."""
+    try:
+        with io.BufferedReader(pa.input_stream(path)) as file:
+            head = file.read(1 << 12)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path} cannot be read: {first_line(error)}") from None
+    if _inner(path) == path and (head.startswith(b"PAR1") or is_shard(head)):
+        return "shards" if is_shard(head) else "parquet"
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return None
+    if not text.strip() or "\0" in text:
+        return None
+    return "json" if re.match(r'\ufeff?\s*(\[\s*)?\{\s*("|\})', text) else "text"
+
+
+def _of_one_kind(name: str, paths: Sequence[Path], named: bool) -> tuple[Kind, list[Path]]:
     kinds = {path: kind for path in paths if (kind := _kind(path)) is not None}
+    if not kinds:
+        unsure = [path for path in paths if named or _inner(path).suffix in UNSURE]
+        kinds = {path: kind for path in unsure if (kind := _looked_into(path)) is not None}
     if len(set(kinds.values())) > 1:
         # A data set's own description is none of its documents.
         kinds = {path: kind for path, kind in kinds.items() if path.stem.lower() not in ("readme", "license")}
     found = sorted(set(kinds.values()))
     if not found:
-        raise UsageError(f"corpus {name}: no file of a known kind ({', '.join(SUFFIXES)})")
+        if named:
+            raise UsageError(f"corpus {name} is neither UTF-8 text nor JSON, Parquet or a token shard")
+        if any(path.suffix == ".arrow" for path in paths):
+            raise UsageError(f"corpus {name} was saved by the package datasets: name it {PREFIX}{name}")
+        raise UsageError(f"corpus {name}: no file of a known kind ({', '.join(SUFFIXES)}; .json or no suffix)")
     if len(found) > 1:
         raise UsageError(f"corpus {name} mixes files of several kinds ({', '.join(found)}); put one kind in a folder of its own")
     return found[0], list(kinds)

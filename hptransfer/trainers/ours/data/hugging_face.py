@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hptransfer.base.errors import UsageError, first_line
-from hptransfer.trainers.ours.data.documents import TEXT, Source, as_document
-from hptransfer.trainers.ours.data.files import fingerprint, says
+from hptransfer.experiment.settings import TEXT
+from hptransfer.trainers.ours.data.documents import Source
+from hptransfer.trainers.ours.data.files import PREFIX, fingerprint, says
+from hptransfer.trainers.ours.data.rows import Row, find_key, texts
 
-PREFIX = "hf:"
 
-
-def dataset_source(name: str) -> Source:
+def dataset_source(name: str, key: str | None = None) -> Source:
     """The documents of ``hf:NAME`` or ``hf:NAME:CONFIG``. NAME is a folder (made by ``save_to_disk``, or one that
     ``load_dataset`` reads) or a dataset of the hub. Its split named validation is that; without one, documents of ``train`` are.
+    ``key`` is the column of the text, looked for where it is not given.
 
     Raises UsageError in one line when the package ``datasets`` is absent, or the dataset is, or a split or column.
     """
@@ -42,22 +43,22 @@ def dataset_source(name: str) -> Source:
     if train is None:
         raise UsageError(f"corpus {name} has no split named train (its splits: {', '.join(splits)})")
 
-    def rows(split: str) -> Iterator[bytes]:
+    def rows(split: str) -> Iterator[Row]:
         return _rows(f"corpus {name}, split {split}", splits[split])
 
-    return Source(f"{identity} {config}", lambda: rows(train), None if val is None else lambda: rows(val))
+    if key is None:  # without a look at rows, of which the first may be far away, where the columns are known
+        key = TEXT if TEXT in (splits[train].column_names or ()) else find_key(next(rows(train), ("", None)))
+    column = key
+    of_val = None if val is None else lambda: texts(rows(val), column)
+    return Source(f"{identity} {config}", lambda: texts(rows(train), column), of_val, column)
 
 
 def _folder_identity(folder: Path) -> str:
     return fingerprint(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def _rows(where: str, dataset: Any) -> Iterator[bytes]:
+def _rows(where: str, dataset: Any) -> Iterator[Row]:
     try:
-        for row in dataset:
-            if TEXT not in row:
-                raise UsageError(f"{where} has no column {TEXT!r} (its columns: {', '.join(row)})")
-            if text := as_document(row[TEXT], where):
-                yield text
+        yield from ((where, row) for row in dataset)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{where} cannot be read: {first_line(error)}") from None

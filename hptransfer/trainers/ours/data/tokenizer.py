@@ -6,8 +6,9 @@ Each document is opened by the end-of-text token, as in llm.c's shards, so that 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,19 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from hptransfer.base.errors import UsageError
-from hptransfer.trainers.ours.data.shards import MAX_VOCAB, Tokens
+from hptransfer.experiment.settings import MAX_VOCAB
+from hptransfer.trainers.ours.data.shards import Tokens, token_type
+from hptransfer.trainers.ours.data.tokenizer_files import (
+    SPACE,
+    Spelling,
+    of_byte_level,
+    read_content,
+    read_tokenizer,
+    spell,
+    what_normalizes,
+)
+
+_LOG = logging.getLogger(__name__)
 
 TokenBytes = npt.NDArray[np.int32]
 
@@ -29,6 +42,8 @@ BPE_PROCEDURE = 1
 # Training text that a BPE is trained on: more makes little difference and takes a GB of memory per 25 MB.
 BPE_BYTES = 50_000_000
 MIN_BPE_VOCAB = 257
+# What a tokenizer must give back before anything is read: one that lowers case or drops spaces is known by it.
+PROBE = b"A Quick  brown Fox,\n\tjumps over 12 (lazy) dogs\n\n"
 
 
 class Tokenizer(Protocol):
@@ -57,41 +72,34 @@ class ByteTokenizer:
 
 
 class LibraryTokenizer:
-    """A byte-level tokenizer of the `tokenizers` library. Special tokens that the text spells out are text."""
+    """A tokenizer of the `tokenizers` library that keeps every byte. Special tokens that the text spells out are text."""
 
-    def __init__(self, library: tokenizers.Tokenizer, name: str) -> None:
-        if not isinstance(library.decoder, decoders.ByteLevel):
-            found = type(library.decoder).__name__ if library.decoder else "none"
-            raise UsageError(f"{name} is not byte-level (its decoder: {found}), so that its tokens' bytes are not known")
+    def __init__(self, library: tokenizers.Tokenizer, spelling: Spelling, name: str) -> None:
         self.name = name
         self.library = library
+        self.adds_space = False
         library.no_padding()
         library.no_truncation()
         library.encode_special_tokens = True
         end = next((token for token in END_TOKENS if library.token_to_id(token) is not None), END_OF_TEXT)
         library.add_special_tokens([end])
         self._end = library.token_to_id(end)
-        ids = library.get_vocab(with_added_tokens=True)
-        self.token_bytes: TokenBytes = np.zeros(max(ids.values()) + 1, dtype=np.int32)
-        for token, number in ids.items():
-            self.token_bytes[number] = len(token)  # its alphabet has one character for each byte
-        for number, added in library.get_added_tokens_decoder().items():
-            self.token_bytes[number] = 0 if added.special else len(added.content.encode())
-        if missing := set(pre_tokenizers.ByteLevel.alphabet()) - ids.keys():
-            raise UsageError(f"{name} has no token for {len(missing)} of the 256 bytes: text would be lost")
-        if len(self.token_bytes) > MAX_VOCAB:
-            raise UsageError(f"{name} has {len(self.token_bytes)} entries with its end of text; uint16 tokens allow {MAX_VOCAB}")
+        if (entries := max(library.get_vocab(with_added_tokens=True).values()) + 1) > MAX_VOCAB:
+            raise UsageError(f"{name} has {entries:,} entries with its end of text; at most {MAX_VOCAB:,} are taken")
+        self._spelled = spell(library, spelling)
+        self.token_bytes: TokenBytes = np.array([len(text) for text in self._spelled], dtype=np.int32)
+        if missing := 256 - len({text for text in self._spelled if len(text) == 1}):
+            raise UsageError(f"{name} has no token for {missing} of the 256 bytes: text would be lost")
 
     @classmethod
     def load(cls, path: str) -> LibraryTokenizer:
-        """From a ``tokenizer.json``; where it has no end of text, one is added. Raises UsageError when it cannot be used."""
-        try:
-            library = tokenizers.Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"tokenizer {path}: {error.strerror} (known: bytes, bpe, or the path of a tokenizer.json)") from None
-        except Exception as error:  # the library raises nothing narrower
-            raise UsageError(f"tokenizer {path} is not a tokenizer.json: {error}") from None
-        return cls(library, f"tokenizer {path}")
+        """From a ``tokenizer.json``; where it has no end of text, one is added. One that puts a space before each text does not
+        here. Raises UsageError when it cannot be used."""
+        found = read_tokenizer(path)
+        tokenizer = cls(found.library, found.spelling, f"tokenizer {path}")
+        tokenizer.adds_space = found.adds_space
+        tokenizer.encode([PROBE])
+        return tokenizer
 
     @classmethod
     def train(cls, documents: Iterable[bytes], vocab: int) -> LibraryTokenizer:
@@ -108,21 +116,27 @@ class LibraryTokenizer:
         library.train_from_iterator((document.decode() for document in documents), trainer)
         if (found := library.get_vocab_size()) < vocab:
             raise UsageError(f"tokenizer bpe: the training text gives {found} entries, not data.vocab {vocab}; lower it")
-        return cls(library, "tokenizer bpe")
+        return cls(library, of_byte_level, "tokenizer bpe")
 
     def encode(self, documents: Sequence[bytes]) -> Tokens:
         encodings = self.library.encode_batch_fast([document.decode() for document in documents], add_special_tokens=False)
-        parts = [np.array([self._end, *encoding.ids]) for encoding in encodings]
-        for document, tokens in zip(documents, parts, strict=True):
-            if (kept := int(self.token_bytes[tokens].sum())) != len(document):
-                normalizer = self.library.normalizer
-                hint = f"; remove its normalizer {type(normalizer).__name__}" if normalizer else ""
-                start = document[:40].decode(errors="ignore")
-                raise UsageError(
-                    f"{self.name} changes text, so that bits per byte would be wrong: {len(document)} bytes became {kept} "
-                    f"in the document that begins {start!r}{hint}"
-                )
-        return np.concatenate(parts).astype(np.uint16)
+        parts = []
+        for document, encoding in zip(documents, encodings, strict=True):
+            ids = encoding.ids
+            if (text := b"".join(map(self._spelled.__getitem__, ids))) != document:
+                raise self._changes(document, text)
+            parts.append(np.array([self._end, *ids], dtype=token_type(len(self._spelled))))
+        return np.concatenate(parts)
+
+    def _changes(self, document: bytes, text: bytes) -> UsageError:
+        """What to say of a document that would come back as ``text``."""
+        same = next((i for i, (was, now) in enumerate(zip(document, text, strict=False)) if was != now), len(text))
+        at = max(0, same - 10)
+        before, after = (each[at : at + 40].decode(errors="ignore") for each in (document, text))
+        hint = f"; look at its {normalizing}" if (normalizing := what_normalizes(self.library)) else ""
+        if SPACE in before and SPACE not in after:
+            hint = f"; {SPACE!r} is how it writes a space, so that a text cannot have it"
+        return UsageError(f"{self.name} changes text, so that bits per byte would be wrong: {before!r} became {after!r}{hint}")
 
 
 def identify_tokenizer(name: str, vocab: int | None) -> tuple[str, int]:
@@ -136,14 +150,26 @@ def identify_tokenizer(name: str, vocab: int | None) -> tuple[str, int]:
         if vocab is None or not MIN_BPE_VOCAB <= vocab <= MAX_VOCAB:
             raise UsageError(f"tokenizer bpe needs data.vocab, from {MIN_BPE_VOCAB} to {MAX_VOCAB} entries (got {vocab})")
         return f"bpe {BPE_PROCEDURE} {vocab}", vocab
-    found = len(LibraryTokenizer.load(name).token_bytes)
+    sha256 = hashlib.sha256(read_content(name)).hexdigest()
+    found = _entries(name, sha256)
     if vocab is not None and vocab < found:
         raise UsageError(f"data.vocab {vocab}: tokenizer {name} has {found} entries with its end of text; leave data.vocab out")
-    return f"file {hashlib.sha256(Path(name).read_bytes()).hexdigest()}", vocab or found
+    return f"file {sha256}", vocab or found
+
+
+@cache
+def _entries(name: str, sha256: str) -> int:
+    """Of a tokenizer whose file has that content: one of 128,000 takes seconds to load, and is asked for by every arm."""
+    return len(LibraryTokenizer.load(name).token_bytes)
 
 
 def make_tokenizer(name: str, vocab: int, training: Iterable[bytes]) -> Tokenizer:
     """The tokenizer ``bytes``, ``bpe`` (trained on the documents ``training``), or that of a ``tokenizer.json``."""
     if name == "bytes":
         return ByteTokenizer()
-    return LibraryTokenizer.train(training, vocab) if name == "bpe" else LibraryTokenizer.load(name)
+    if name == "bpe":
+        return LibraryTokenizer.train(training, vocab)
+    tokenizer = LibraryTokenizer.load(name)
+    if tokenizer.adds_space:
+        _LOG.info("tokenizer %s puts a space before each text: left out here, as no text has that byte", name)
+    return tokenizer

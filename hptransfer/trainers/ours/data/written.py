@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,19 +29,22 @@ class Part(Frozen):
 
 
 class WrittenCorpus(Frozen):
-    """What ``corpus.json`` says: the identity of the tokens, and the files beside it."""
+    """What ``corpus.json`` says: the identity of the tokens, their type in the ``.bin`` files, and the files beside it."""
 
     corpus: str
     tokenizer: str
     sha256: str
     vocab: int
+    text: str | None = None
+    dtype: Literal["uint16", "uint32"]
     splits: dict[Split, Part]
     files: tuple[str, ...]
 
 
 def write_corpus(choice: DataChoice, folder: Path) -> WrittenCorpus:
-    """Write ``train.bin`` and ``val.bin`` (uint16 after a header of 1,024 bytes, as llm.c and modded-nanogpt read them), of bytes
-    ``train.txt`` and ``val.txt`` too, of a BPE its ``tokenizer.json``. Raises UsageError where the folder holds anything else."""
+    """Write ``train.bin`` and ``val.bin`` (uint16 after a header of 1,024 bytes, as llm.c and modded-nanogpt read them; uint32
+    where the tokenizer has more than 65,536 entries, as llm.c's for Llama 3), of bytes ``train.txt`` and ``val.txt`` too, of a
+    BPE its ``tokenizer.json``. Raises UsageError where the folder holds anything else."""
     if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there and was not written by this command: nothing of it is overwritten; name another")
     corpus = load_corpus(choice)
@@ -61,7 +65,8 @@ def write_corpus(choice: DataChoice, folder: Path) -> WrittenCorpus:
             files.append(tokenizer.name)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from None
-    known_as = spec.model_dump(include={"corpus", "tokenizer", "sha256", "vocab"})
-    written = WrittenCorpus(**known_as, splits=splits, files=(*files, ABOUT))
+    known_as = spec.model_dump(include={"corpus", "tokenizer", "sha256", "vocab", "text"})
+    dtype = corpus.train[0].dtype.name
+    written = WrittenCorpus(**known_as, dtype=dtype, splits=splits, files=(*files, ABOUT))
     replace(folder / ABOUT, written.model_dump_json(indent=1) + "\n")
     return written

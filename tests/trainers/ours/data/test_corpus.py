@@ -1,4 +1,6 @@
+import gzip
 import hashlib
+import json
 import os
 import sysconfig
 from pathlib import Path
@@ -10,6 +12,8 @@ from trainers.ours.data.conftest import DOCUMENTS, write_jsonl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import DataChoice
+from hptransfer.experiment.settings import DataSpec
+from hptransfer.trainers.ours.data.batches import batch
 from hptransfer.trainers.ours.data.corpus import identify, load_corpus, open_corpus
 from hptransfer.trainers.ours.data.shards import write_shard
 
@@ -19,7 +23,7 @@ def load(corpus: object, **kwargs):
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(cache, tmp_path) -> Path:
     for name, first in (("a_train_0.bin", 0), ("a_train_1.bin", 10), ("a_val_0.bin", 20)):
         write_shard(tmp_path / name, np.arange(first, first + 10, dtype=np.uint16))
     return tmp_path
@@ -142,6 +146,105 @@ def test_a_folder_of_shards(folder) -> None:
     assert load(folder, vocab=30).spec.sha256 != loaded.spec.sha256
 
 
+CASES = Path(__file__).parents[3] / "cases" / "corpora"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "size"),
+    [("c4", None, 38_547), ("content.jsonl", "content", 38_547), ("nd.ndjson", None, 38_547), ("text8like.txt", None, 40_000)],
+)
+def test_corpora_that_people_have(cache, name: str, key: str | None, size: int) -> None:
+    """C4's folder, text under another key, NDJSON, and text8's one line: all of the text, in two splits."""
+    corpus = load(CASES / name)
+    assert corpus.spec.text == key and len(corpus.train) == len(corpus.val) == 1
+    assert sum(int(corpus.token_bytes[shards[0]].sum()) for shards in (corpus.train, corpus.val)) == size
+
+
+def test_the_key_of_the_text_is_part_of_the_data(cache, tmp_path, monkeypatch) -> None:
+    texts = {name: [f"{name} number {i} of many" for i in range(200)] for name in ("content", "summary")}
+    rows = [dict(zip(texts, pair, strict=True)) for pair in zip(*texts.values(), strict=True)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, named, other = load(path), load(path, text="content"), load(path, text="summary")
+    assert found.spec == named.spec != other.spec and found.spec.sha256 != other.spec.sha256
+    chosen = {key: DataChoice(corpus=str(path), text=key).names(found.spec) for key in (None, "content", "summary", "text")}
+    assert chosen == {None: True, "content": True, "summary": False, "text": False}
+    monkeypatch.setenv("HPTRANSFER_CACHE", str(tmp_path / "another node"))
+    assert np.array_equal(open_corpus(DataSpec.model_validate_json(other.spec.model_dump_json())).train[0], other.train[0])
+
+
+def lines(count: int) -> str:
+    return "".join(f"line {i}: the quick brown fox, число {i * i}\n" for i in range(count))
+
+
+def jsonl(count: int) -> str:
+    return "".join(json.dumps({"text": f"{i}: quick brown fox {i * i}", "id": i}) + "\n" for i in range(count))
+
+
+@pytest.mark.parametrize(
+    ("files", "sha256", "tokens"),
+    [
+        ({"a.txt": lines(3000), "b.md": lines(20), "LICENSE": "x", "meta.json": "{}"}, "02db7081013a8dbf", "e339d1a8579d0d33"),
+        ({"train.txt": "the quick brown fox " * 500, "val.txt": "jumps over " * 500}, "1ea36a20c573fa35", "f3d05f9b92505df6"),
+        (
+            {
+                "a.jsonl": jsonl(200),
+                "b.jsonl.gz": gzip.compress(jsonl(90).encode(), mtime=0),
+                "info.json": '{"a":1}',
+                "README.md": "x",
+            },
+            "fa9c2411e860c6e1",
+            "175b65bba6bb3eae",
+        ),
+    ],
+    ids=["text", "one line each", "jsonl"],
+)
+def test_what_was_read_before_is_the_same_data(cache, tmp_path, files, sha256: str, tokens: str) -> None:
+    """Identities and tokens as they were before other keys, long lines and 32 bits: of the commit 57bfe6a."""
+    (tmp_path / "corpus").mkdir()
+    for name, content in files.items():
+        (tmp_path / "corpus" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    corpus, seen = load(tmp_path / "corpus"), hashlib.sha256()
+    for shard in (*corpus.train, *corpus.val):
+        seen.update(shard.astype("<u2").tobytes())
+    seen.update(corpus.token_bytes.tobytes())
+    assert (corpus.spec.sha256[:16], seen.hexdigest()[:16]) == (sha256, tokens)
+    assert corpus.spec.model_dump().keys() == {"corpus", "tokenizer", "sha256", "vocab", "max_bytes"}
+
+
+def test_shards_of_four_bytes_a_token(cache, tmp_path) -> None:
+    for name in ("train.bin", "val.bin"):
+        write_shard(tmp_path / name, np.arange(127_000, 128_000, dtype=np.uint32))
+    corpus = load(tmp_path, vocab=128_256)
+    inputs, targets = batch(corpus.train, seed=0, step=0, sequences=4, context=8)
+    assert inputs.min() >= 127_000 and (targets - inputs == 1).all()
+    with pytest.raises(UsageError, match="token 127999 does not fit a vocabulary of 127500"):
+        load(tmp_path, vocab=127_500)
+
+
+def test_a_token_far_into_a_shard_is_looked_at_once(cache, tmp_path) -> None:
+    tokens = np.zeros(3 << 20, dtype=np.uint16)
+    write_shard(tmp_path / "val.bin", tokens)
+    write_shard(tmp_path / "train.bin", tokens)
+    load(tmp_path, vocab=30)
+    tokens[-(1 << 20) - 1] = 99  # neither end, which identify the file
+    write_shard(tmp_path / "train.bin", tokens)
+    load(tmp_path, vocab=30)
+    with pytest.raises(UsageError, match="token 99 does not fit a vocabulary of 31"):
+        load(tmp_path, vocab=31)
+
+
+def test_a_corpus_that_is_too_short_for_its_context(cache, folder) -> None:
+    corpus = load(folder, vocab=30)
+    corpus.require(corpus.spec, 9)
+    with pytest.raises(UsageError, match="has 10 training tokens; a context of 10 needs more"):
+        corpus.require(corpus.spec, 10)
+    write_shard(folder / "a_val_0.bin", np.arange(1, dtype=np.uint16))
+    corpus = load(folder, vocab=30)
+    with pytest.raises(UsageError, match="val split has no two tokens"):
+        corpus.require(corpus.spec, 9)
+
+
 @pytest.mark.parametrize("token", [30, 65535])
 @pytest.mark.parametrize("name", ["a_train_1.bin", "a_val_0.bin"])
 def test_a_token_beyond_the_vocabulary_is_refused(folder, name: str, token: int) -> None:
@@ -153,8 +256,8 @@ def test_a_token_beyond_the_vocabulary_is_refused(folder, name: str, token: int)
 def test_shards_that_are_no_corpus(folder) -> None:
     with pytest.raises(UsageError, match=r"set data\.vocab"):
         load(folder)
-    for choice in ({"tokenizer": "bpe"}, {"max_bytes": 10}):
-        with pytest.raises(UsageError, match=r"tokenized already: data\.tokenizer and data\.max_bytes are for text"):
+    for choice in ({"tokenizer": "bpe"}, {"max_bytes": 10}, {"text": "content"}):
+        with pytest.raises(UsageError, match=r"tokenized already: of data\.\* only vocab"):
             load(folder, vocab=300, **choice)
     (folder / "a_val_0.bin").write_bytes(b"")
     with pytest.raises(UsageError, match=r"a_val_0\.bin is not a token shard"):

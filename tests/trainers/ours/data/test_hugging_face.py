@@ -51,7 +51,7 @@ def test_max_bytes_stops_the_stream(cache, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("columns", "split", "says"),
     [
-        ({"body": ["x"]}, "train", "split train has no column 'text' (its columns: body)"),
+        ({"title": ["x"]}, "train", "split train has no 'text' (it has title)"),
         ({"text": [["x"]]}, "train", "split train: text is of type list, not a string"),
         ({"text": ["x"]}, "test", "has no split named train (its splits: test)"),
     ],
@@ -72,3 +72,13 @@ def test_without_the_package_one_line_says_what_to_install(cache, tmp_path, monk
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UsageError, match=r"needs the package datasets: pip install 'hptransfer\[hf\]'"):
         load(tmp_path)
+
+
+def test_the_column_of_the_text_is_found_or_named(cache, tmp_path) -> None:
+    columns = {"content": DOCUMENTS, "raw": [text.upper() for text in DOCUMENTS]}
+    datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "saved"))
+    found, named = load(tmp_path / "saved"), load(tmp_path / "saved", text="raw")
+    assert (found.spec.text, named.spec.text) == ("content", "raw")
+    assert found.spec.sha256 != named.spec.sha256
+    assert b"quick brown" in found.train[0].astype(np.uint8).tobytes()
+    assert b"QUICK BROWN" in named.train[0].astype(np.uint8).tobytes()

@@ -7,12 +7,30 @@ from hptransfer.base.errors import UsageError
 from hptransfer.trainers.ours.data.shards import HEADER_BYTES, read_shard, write_shard
 
 TOKENS = np.array([0, 1, 255, 256, 50256, 65535], dtype=np.uint16)
+MANY = np.array([0, 65535, 65536, 128255, (1 << 32) - 1], dtype=np.uint32)
 
 
 @pytest.fixture
 def shard(tmp_path):
     write_shard(tmp_path / "train.bin", TOKENS)
     return tmp_path / "train.bin"
+
+
+def test_four_bytes_a_token_are_llm_cs_for_llama_3(tmp_path) -> None:
+    write_shard(tmp_path / "train.bin", MANY)
+    found, content = read_shard(tmp_path / "train.bin"), (tmp_path / "train.bin").read_bytes()
+    assert isinstance(found, np.memmap) and found.dtype == np.uint32 and found.tolist() == MANY.tolist()
+    assert np.frombuffer(content[:1024], dtype="<i4").tolist() == [20240801, 7, 5, *[0] * 253]
+    assert content[1024:] == MANY.astype("<u4").tobytes()
+    (tmp_path / "train.bin").write_bytes(content[:-2])
+    with pytest.raises(UsageError, match=r"holds 4 tokens, but its header says 5"):
+        read_shard(tmp_path / "train.bin")
+
+
+def test_more_tokens_than_a_header_counts(tmp_path) -> None:
+    with pytest.raises(UsageError, match="more than its header can count"):
+        write_shard(tmp_path / "train.bin", np.broadcast_to(np.uint16(0), 1 << 31))
+    assert not list(tmp_path.iterdir())
 
 
 def test_tokens_come_back(shard) -> None:
@@ -56,10 +74,12 @@ def test_a_damaged_shard_is_named(shard, damage, message: str) -> None:
 
 def test_a_shard_is_written_whole_or_not_at_all(shard) -> None:
     class Broken:
+        dtype = TOKENS.dtype
+
         def __len__(self) -> int:
             return 9
 
-        def astype(self, dtype: str):
+        def astype(self, dtype: np.dtype):
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -114,19 +115,128 @@ def test_a_bpe_that_the_text_does_not_fill() -> None:
 
 
 def test_a_tokenizer_that_changes_text_is_refused(tmp_path) -> None:
-    lower = library()
-    lower.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
-    tokenizer = LibraryTokenizer.load(saved(tmp_path, lower))
+    plain = library()
+    plain.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+    tokenizer = LibraryTokenizer.load(saved(tmp_path, plain))
     assert len(tokenizer.encode([b"plain text is not changed"])) > 1
-    with pytest.raises(UsageError, match=r"9 bytes became 7 in the document that begins 'cafés é'; remove its normalizer Seq"):
+    says = r"'cafés é' became 'cafes e'; look at its normalizer \(NFD, StripAccents\) and pre-tokenizer \(ByteLevel\)"
+    with pytest.raises(UsageError, match=says):
         tokenizer.encode([b"plain", "cafés é".encode()])
-    prefix = LibraryTokenizer.load(saved(tmp_path, library(add_prefix_space=True)))
-    with pytest.raises(UsageError, match=r"4 bytes became 5 in the document that begins 'text'$"):
-        prefix.encode([b"text"])
+    composed = library()
+    composed.normalizer = normalizers.NFC()  # Qwen's
+    tokenizer = LibraryTokenizer.load(saved(tmp_path, composed))
+    assert tokenizer.token_bytes[tokenizer.encode(["caf\u00e9".encode()])].sum() == 5
+    with pytest.raises(UsageError, match="changes text"):
+        tokenizer.encode(["cafe\u0301".encode()])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalizer": normalizers.Lowercase()},
+        {"normalizer": normalizers.Replace("o", "0")},
+        {"normalizer": normalizers.Strip()},
+        {"pre_tokenizer": pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(False)])},
+    ],
+    ids=["lower case", "as many bytes", "strip", "spaces"],
+)
+def test_one_that_always_changes_text_is_known_before_text_is_read(tmp_path, change) -> None:
+    found = library()
+    for name, value in change.items():
+        setattr(found, name, value)
+    with pytest.raises(UsageError, match="changes text, so that bits per byte would be wrong"):
+        identify_tokenizer(saved(tmp_path, found), None)
+
+
+def test_dropout_is_refused(tmp_path) -> None:
+    path = saved(tmp_path, library())
+    told = json.loads(Path(path).read_text())
+    told["model"]["dropout"] = 0.1
+    Path(path).write_text(json.dumps(told))
+    with pytest.raises(UsageError, match="drops merges at random"):
+        identify_tokenizer(path, None)
+
+
+CASES = Path(__file__).parents[3] / "cases" / "tok"
+
+
+@pytest.mark.parametrize(("name", "adds_space"), [("seq_bytelevel", False), ("prefix_space", True), ("llama2like", True)])
+def test_tokenizers_that_people_have(name: str, adds_space: bool) -> None:
+    """Byte-level inside a Sequence; byte-level, and SentencePiece's with byte fallback, that put a space before a text."""
+    tokenizer = LibraryTokenizer.load(str(CASES / f"{name}.json"))
+    assert tokenizer.adds_space is adds_space
+    texts = [text for text in TEXTS if b"\xe2\x96\x81" not in text] + [b"</s> <s> <0x0A> \n  x", b"   ", b"it's"]
+    tokens = tokenizer.encode(texts)
+    assert int(tokenizer.token_bytes[tokens].sum()) == sum(map(len, texts))
+    known = tokenizer.library
+    for text in texts[:20]:
+        part = tokenizer.encode([text])[1:].tolist()
+        decoded = known.decode(part, skip_special_tokens=False)
+        # The decoder of a tokenizer that puts a space there takes it away.
+        assert decoded == text.decode().removeprefix(" " if name == "llama2like" else "")
+    assert {
+        tokenizer.token_bytes[known.token_to_id(token)] for token in ("</s>", "<|endoftext|>") if known.token_to_id(token)
+    } == {0}
+
+
+def test_a_fallback_writes_a_space_that_a_text_cannot_have(tmp_path) -> None:
+    tokenizer = LibraryTokenizer.load(str(CASES / "llama2like.json"))
+    with pytest.raises(UsageError, match="'▁' is how it writes a space"):
+        tokenizer.encode(["a bar ▁▂▃".encode()])
+
+
+def pairs_of_bytes() -> tokenizers.Tokenizer:
+    """65,792 entries: a merge for every two bytes, those that begin with an o last."""
+    order = sorted(ALPHABET, key=lambda character: (character == "o", character))
+    merges = [(first, second) for first in order for second in order]
+    entries = [*ALPHABET, *(first + second for first, second in merges)]
+    found = tokenizers.Tokenizer(models.BPE({entry: i for i, entry in enumerate(entries)}, merges))
+    found.pre_tokenizer, found.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return found
+
+
+def test_a_vocabulary_above_two_bytes(tmp_path) -> None:
+    path = saved(tmp_path, pairs_of_bytes())
+    tokenizer = LibraryTokenizer.load(path)
+    assert identify_tokenizer(path, None)[1] == len(tokenizer.token_bytes) == 65_793
+    tokens = tokenizer.encode([*TEXTS, b"oo"])
+    assert tokens.dtype == np.uint32 and 65_535 < tokens[-1] < tokens[-2] == 65_792
+    assert int(tokenizer.token_bytes[tokens].sum()) == sum(map(len, TEXTS)) + 2
+
+
+# Begun as files of the packages sentencepiece 0.2.3 and tiktoken 0.14.0 begin.
+PIECES = b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02\n\x0c\n\x03<s>\x15\0\0\0\0\x18\x03\n\n\n\x03\xe2\x96\x81\x15\x13%\xd4\xbf"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PIECES, "is a SentencePiece model; transformers' AutoTokenizer"),
+        (b"IQ== 0\nIg== 1\nIw== 2\n", "is a list of ranks of tiktoken; "),
+        (b"#version: 0.2\n\xc4\xa0 t\n", "is a list of merges (merges.txt)"),
+        (b"[PAD]\n[UNK]\nthe\n", "is WordPiece's vocabulary (vocab.txt)"),
+        (b'{"config": {"pattern": "x"}, "vocab": [{"rank": 0, "token_bytes": "AA=="}]}', "is Mistral's tekken.json"),
+        (b'{"tokenizer_class": "GPT2Tokenizer"}', "is a tokenizer_config.json; name the tokenizer.json beside it"),
+        (b'{"!": 0, "a": 1}', "is a vocabulary (vocab.json)"),
+        (b'{"model": "x"}', "is not a tokenizer.json: it has no 'model'"),
+        (b"[" * 100_000, "is not a tokenizer.json: maximum recursion"),
+        (b"\xff\xfe\0", "is not a tokenizer.json: "),
+    ],
+)
+def test_other_files_are_named_for_what_they_are(tmp_path, content: bytes, says: str) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    with pytest.raises(UsageError, match=re.escape(f"tokenizer {tmp_path / 'tokenizer.model'} {says}")) as caught:
+        identify_tokenizer(str(tmp_path / "tokenizer.model"), None)
+    assert "\n" not in str(caught.value)
 
 
 def word_level() -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+
+
+def fallback_without_some_bytes() -> tokenizers.Tokenizer:
+    entries = [*(f"<0x{byte:02X}>" for byte in range(200)), "a"]
+    return tokenizers.Tokenizer(models.BPE({entry: i for i, entry in enumerate(entries)}, [], byte_fallback=True))
 
 
 def without_some_bytes() -> tokenizers.Tokenizer:
@@ -136,7 +246,7 @@ def without_some_bytes() -> tokenizers.Tokenizer:
 
 
 def too_large() -> tokenizers.Tokenizer:
-    entries = {**{letter: i for i, letter in enumerate(ALPHABET)}, **{f"entry{i}": i for i in range(256, 65536)}}
+    entries = {**{letter: i for i, letter in enumerate(ALPHABET)}, "a very distant one": 1 << 20}
     found = tokenizers.Tokenizer(models.BPE(entries, []))
     found.decoder = decoders.ByteLevel()
     return found
@@ -145,9 +255,10 @@ def too_large() -> tokenizers.Tokenizer:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (word_level, "is not byte-level (its decoder: none)"),
+        (word_level, "is not byte-level and has no byte fallback (its model: WordLevel, its decoder: none)"),
+        (fallback_without_some_bytes, "has no token for 56 of the 256 bytes"),
         (without_some_bytes, "has no token for 56 of the 256 bytes"),
-        (too_large, "has 65537 entries with its end of text; uint16 tokens allow 65536"),
+        (too_large, "has 1,048,577 entries with its end of text; at most 1,048,576 are taken"),
     ],
 )
 def test_a_tokenizer_that_cannot_be_used(tmp_path, make, says: str) -> None:
@@ -160,9 +271,9 @@ def test_a_tokenizer_that_cannot_be_used(tmp_path, make, says: str) -> None:
     ("name", "vocab", "says"),
     [
         ("bytes", 512, "data.vocab 512: bytes have 256 values"),
-        ("bpe", None, "tokenizer bpe needs data.vocab, from 257 to 65536 entries (got None)"),
-        ("bpe", 256, "to 65536 entries (got 256)"),
-        ("bpe", 65537, "to 65536 entries (got 65537)"),
+        ("bpe", None, "tokenizer bpe needs data.vocab, from 257 to 1048576 entries (got None)"),
+        ("bpe", 256, "to 1048576 entries (got 256)"),
+        ("bpe", 1048577, "to 1048576 entries (got 1048577)"),
         ("bp", None, "tokenizer bp: No such file or directory (known: bytes, bpe, or the path of a tokenizer.json)"),
         (".", None, "tokenizer .: Is a directory"),
         (__file__, None, "is not a tokenizer.json: "),

@@ -1,0 +1,4 @@
+from hptransfer.cli import run_stage
+
+if __name__ == "__main__":
+    run_stage("import")
