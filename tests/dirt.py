@@ -67,8 +67,8 @@ def _cells(column: Column, good: pl.DataFrame, row: int) -> Iterator[Dirt]:
         refused = (where,) if column.kind in ("count", "size") else None
         yield Dirt(f"{name} {word} in a row", _put(good, name, row, value), refused=refused)
     words = good[name].cast(pl.String).to_list()
-    words[row] = "12B"
-    yield Dirt(f"{name} a word in a row", good.with_columns(pl.Series(name, words)), refused=(where, "12B"))
+    words[row] = "many"
+    yield Dirt(f"{name} a word in a row", good.with_columns(pl.Series(name, words)), refused=(where, "many"))
 
 
 def _columns(column: Column, good: pl.DataFrame) -> Iterator[Dirt]:

@@ -38,6 +38,7 @@ def weighted(slopes: Array, group: NDArray[np.intp], draws: int, rng: np.random.
     its leverage, the largest eigenvalue of its block of the projection on the slopes. With a variance of 1 / (1 - leverage)^2
     draws vary as the jackknife over groups does (CR3: MacKinnon, Nielsen and Webb, J. Econometrics 232, 272, 2023), or more.
     """
+    slopes = np.nan_to_num(slopes, posinf=0.0, neginf=0.0)  # where a fit has run off, nothing is known of what a row says
     left, size, _ = np.linalg.svd(slopes / np.maximum(np.abs(slopes).max(axis=0), 1e-300), full_matrices=False)
     told = left[:, size > SAME * size[0]]
     blocks = (told[group == k] for k in range(group.max() + 1))

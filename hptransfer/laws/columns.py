@@ -58,6 +58,11 @@ def assignments(text: str) -> dict[str, str]:
     return found
 
 
+def numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table with `ROW`, which one that was made in memory lacks."""
+    return frame if ROW in frame.columns else frame.with_row_index(ROW)
+
+
 def law_table(
     frame: pl.DataFrame, law: type[Law], scale: Mapping[str, str], loss: str | None, *, to_predict: bool = False
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -72,6 +77,7 @@ def law_table(
     for name in scale:
         if name not in wanted:
             raise unknown(f"column of law {law.name}", name, wanted)
+    frame = numbered(frame)
     result = frame.select(ROW)
     for name, column in wanted.items():
         expression = loss if column is LOSS else scale.get(name)
@@ -162,7 +168,7 @@ def _require_units(table: pl.DataFrame, columns: list[Column]) -> None:
         if (wrong := (values < low) | (values > high)).any():
             k = int(wrong.argmax())
             raise UsageError(
-                f"row {table['row'][k]}: {expression} is {values[k]:.3g}, which no run has: one of them has another unit"
+                f"row {table[ROW][k]}: {expression} is {values[k]:.3g}, which no run has: one of them has another unit"
             )
 
 
@@ -172,6 +178,7 @@ def lowest(frame: pl.DataFrame, by: Sequence[str], loss: str) -> tuple[pl.DataFr
     loss is finite."""
     for name in (*by, loss):
         require_column(frame, name)
+    frame = numbered(frame)
     finished = frame.filter(pl.Series(numbers(frame, loss)).is_finite()).sort(loss, ROW)
     if finished.is_empty():
         raise UsageError(f"the table has no row with a finite {loss}")

@@ -14,7 +14,7 @@ import polars as pl
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.base.intervals import Array, Interval, ends_of_each
 from hptransfer.base.words import plain
-from hptransfer.laws.columns import law_table, training_flops
+from hptransfer.laws.columns import law_table, numbered, training_flops
 from hptransfer.laws.law import ComputeOptimum, Fitted, Law, interval
 from hptransfer.runs.sources.reading import condition
 from hptransfer.runs.sources.source import ROW
@@ -104,6 +104,7 @@ def held_out_table(
     frame: pl.DataFrame, law: Law, scale: Mapping[str, str], loss: str | None = None, hold_out: str | None = None
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """What `law_table` reads, with ``held_out``: the rows for which the SQL condition holds, else those of the largest scale."""
+    frame = numbered(frame)
     table, notes = law_table(frame, type(law), scale, loss)
     notes = (*notes, *_sweeps(law, table))
     if hold_out is None:

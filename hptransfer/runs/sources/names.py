@@ -7,9 +7,7 @@ import re
 from functools import cache
 
 # Prefixes by which trackers say that a column is a setting or a result, and last words that say nothing of what is set.
-SETTING = re.compile(
-    r"^(?:params?|config|(?:study_)?user_attrs|system_attrs|hparams?|hyperparameters?|args|cfg|settings)[_./]"
-)
+SETTING = re.compile(r"^(?:params?|config|(?:study_)?user_attrs|system_attrs|hparams?|hyperparameters?|args|cfg|settings)[_./]")
 TRACKERS = re.compile(rf"{SETTING.pattern}|^(?:summary|metrics?|data)[_./]")
 EMPTY_WORDS = ("name", "type", "value", "class", "kind", "_target_", "class_path")
 
