@@ -38,6 +38,7 @@ class Call:
 
 
 TINY = ("--experiment", "tiny.yaml")
+OWN = ("--columns", "weight_decay=weight_decay")
 SWEEP = ("--at", "width=1024", "--table")
 # Right calls of every command: what is wrong is put into one of them.
 RIGHT: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -47,12 +48,20 @@ RIGHT: dict[str, tuple[tuple[str, ...], ...]] = {
     "backtest": (("sweep.csv",), ("sweep.parquet",), ("sweep.jsonl",)),
     "validate": (TINY, (*TINY, "--predictions", world.PREDICTION)),
     "train": ((*TINY, "--prediction", world.PREDICTION), (*TINY, "--optimizer", "muon")),
-    "store": (TINY, (*TINY, "--store", "gathered"), (*TINY, "--compact"), (*TINY, "--import", "own.csv", "--store", "other")),
-    "import": (("own.csv", *TINY, "--store", "other"), ("own.csv", "--look"), ("sweep.csv", "--look")),
+    "store": (
+        TINY,
+        (*TINY, "--store", "gathered"),
+        (*TINY, "--compact"),
+        (*TINY, "--import", "own.csv", "--store", "other", *OWN),
+    ),
+    "import": (("own.csv", *TINY, "--store", "other", *OWN), ("own.csv", "--look"), ("sweep.csv", "--look")),
     "report": (TINY, (*TINY, "--store", "gathered"), (*TINY, "--predictions", world.PREDICTION)),
     "data": ((*TINY, "--write", "corpus"),),
     "coordcheck": ((*TINY, "--optimizer", "muon", "--widths", "16", "32"),),
-    "laws": (("fit", "chinchilla", "--table", "laws.csv"), ("predict", "chinchilla", "--table", "laws.csv", "--at", "N=1e9,D=2e10")),
+    "laws": (
+        ("fit", "chinchilla", "--table", "laws.csv"),
+        ("predict", "chinchilla", "--table", "laws.csv", "--at", "N=1e9,D=2e10"),
+    ),
     "export": ((*TINY, "--prediction", world.PREDICTION, "--target", "all"), (*TINY, "--optimizer", "muon")),
     "convert": (("--from", "torch.original", "--to", "dion.spectral_norm", "--shape", "64x32", "--lr", "0.02"),),
 }
@@ -130,7 +139,9 @@ def _key_by_option(draw: random.Random) -> Call:
     command, key = draw.choice(EXPERIMENTS), draw.choice(list(schema.keys()))
     kind, text, refused = draw.choice(list(schema.wrong_yaml(key)))
     right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
-    return Call(command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, "refuse" if refused else None, (text, key, "--set"))
+    return Call(
+        command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, "refuse" if refused else None, (text, key, "--set")
+    )
 
 
 def _key_in_file(draw: random.Random) -> Call:
@@ -148,7 +159,15 @@ def _key_in_file(draw: random.Random) -> Call:
         inner[last + "x" if kind == "misspelt" else last] = "PLACE"
         (folder / "tiny.yaml").write_text(yaml.safe_dump(data, sort_keys=False, width=10**9).replace("PLACE", text), "utf-8")
 
-    return Call(command, right, f"YAML {key}", kind, "refuse" if refused else None, (text, key, key.rpartition(".")[2], "tiny.yaml"), prepare)
+    return Call(
+        command,
+        right,
+        f"YAML {key}",
+        kind,
+        "refuse" if refused else None,
+        (text, key, key.rpartition(".")[2], "tiny.yaml"),
+        prepare,
+    )
 
 
 def _damaged_yaml(draw: random.Random) -> Call:
@@ -200,12 +219,32 @@ def damage_file(path: Path, damage: str, draw: random.Random) -> None:
 READERS = {  # commands that read a table, its columns, those that must be right
     ("transfer", *SWEEP): ("sweep", ("lr", "width")),
     ("backtest",): ("sweep", ("lr", "width")),
-    ("import", *TINY, "--store", "other"): ("own", ("lr", "width", "loss")),
+    ("import", *TINY, "--store", "other", *OWN): ("own", ("lr", "width", "loss")),
     ("import", "--look"): ("own", ()),
     ("laws", "fit", "chinchilla", "--table"): ("laws", ("N", "D", "loss")),
 }
-COLUMNS = {"sweep": ("model", "width", "lr", "seed", "loss"), "own": ("optimizer", "width", "lr", "weight_decay", "loss", "seed"), "laws": ("N", "D", "loss")}
-NO_POSITIVE = {"null", "word", "zero", "negative", "nan", "inf", "empty", "1 MB", "unicode", "newline", "path", "markup", "list", "mapping", "surrogate"}
+COLUMNS = {
+    "sweep": ("model", "width", "lr", "seed", "loss"),
+    "own": ("optimizer", "width", "lr", "weight_decay", "loss", "seed"),
+    "laws": ("N", "D", "loss"),
+}
+NO_POSITIVE = {
+    "null",
+    "word",
+    "zero",
+    "negative",
+    "nan",
+    "inf",
+    "empty",
+    "1 MB",
+    "unicode",
+    "newline",
+    "path",
+    "markup",
+    "list",
+    "mapping",
+    "surrogate",
+}
 
 
 def _table(draw: random.Random) -> Call:
@@ -225,10 +264,20 @@ def _table(draw: random.Random) -> Call:
         rows = pl.read_csv(folder / f"{table}.csv").to_dicts()
         for row in rows if every else rows[3:4]:
             row[column] = deepcopy(VALUES.get(kind))
-        write_table(folder / name, [{key: value for key, value in row.items() if kind != "missing" or key != column} for row in rows])
+        write_table(
+            folder / name, [{key: value for key, value in row.items() if kind != "missing" or key != column} for row in rows]
+        )
 
     shown = VALUES.get(kind)
-    return Call(reader[0], _placed(reader, name), f"{form} column {column}{'' if every else ', one row'}", kind, "refuse" if refused else None, (column, str(shown), name), prepare)
+    return Call(
+        reader[0],
+        _placed(reader, name),
+        f"{form} column {column}{'' if every else ', one row'}",
+        kind,
+        "refuse" if refused else None,
+        (column, str(shown), name),
+        prepare,
+    )
 
 
 def _placed(reader: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -273,7 +322,15 @@ def _damaged_table(draw: random.Random) -> Call:
             damage_file(folder / name, damage, random.Random(seed))
 
     refused = damage not in ("cut", "flipped", "not UTF-8", "UTF-16") or (damage == "cut" and form == "parquet")
-    return Call(reader[0], _placed(reader, name), f"{form} file", damage, "refuse" if refused else None, (name, name.split(".")[0]), prepare)
+    return Call(
+        reader[0],
+        _placed(reader, name),
+        f"{form} file",
+        damage,
+        "refuse" if refused else None,
+        (name, name.split(".")[0]),
+        prepare,
+    )
 
 
 # -- stored files ------------------------------------------------------------------------------------------------------
@@ -305,7 +362,9 @@ def changed(data: Any, path: tuple[Any, ...], kind: str) -> str:
 def _stored(draw: random.Random) -> Call:
     command = draw.choice(STORE_READERS)
     folder_name = draw.choice(("runs", "runs", "runs", "predictions", "studies", "claims"))
-    kind = draw.choice([*VALUES, "missing", "cut", "flipped", "empty", "list", "zeros", "not UTF-8", "brackets", "folder", "name"])
+    kind = draw.choice(
+        [*VALUES, "missing", "cut", "flipped", "empty", "list", "zeros", "not UTF-8", "brackets", "folder", "name"]
+    )
     seed = draw.random()
 
     def prepare(folder: Path) -> None:
@@ -322,7 +381,9 @@ def _stored(draw: random.Random) -> Call:
         else:
             data = json.loads(path.read_text())
             places = list(leaves(data))
-            path.write_text(changed(data, own.choice(places), kind) if places else "null", encoding="utf-8", errors="surrogatepass")
+            path.write_text(
+                changed(data, own.choice(places), kind) if places else "null", encoding="utf-8", errors="surrogatepass"
+            )
 
     right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
     goes_on = folder_name == "runs" and command in ("plan", "transfer", "store", "report")
@@ -331,7 +392,9 @@ def _stored(draw: random.Random) -> Call:
 
 def _gathered(draw: random.Random) -> Call:
     command, seed = draw.choice(STORE_READERS), draw.random()
-    kind = draw.choice(("flipped", "flipped", "flipped", "cut", "empty", "null record", "wrong record", "no column", "wrong type", "zeros"))
+    kind = draw.choice(
+        ("flipped", "flipped", "flipped", "cut", "empty", "null record", "wrong record", "no column", "wrong type", "zeros")
+    )
 
     def prepare(folder: Path) -> None:
         import polars as pl

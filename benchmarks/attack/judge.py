@@ -85,7 +85,7 @@ def perform(call: Call, right: Path, folder: Path) -> Came:
     """What comes of a call in ``folder``, a copy of ``right`` that is made for it."""
     home, out, err = folder / "home", folder / "out", folder / "err"
     shutil.copytree(right, home)
-    call.prepare(home)
+    prepare(call, home)
     began = time.monotonic()
     process = forked(lambda: _work(call, home, out, err))
     over = None
@@ -103,11 +103,25 @@ def perform(call: Call, right: Path, folder: Path) -> Came:
     return Came(code, out.read_text(errors="replace") if out.exists() else "", said, over, time.monotonic() - began)
 
 
+def prepare(call: Call, home: Path) -> None:
+    """Do to the folder what the call is about. Raises SystemExit where that fails, which is no fault of the command."""
+
+    def work() -> int:
+        os.chdir(home)
+        call.prepare(home)
+        return 0
+
+    if os.waitpid(forked(work), 0)[1]:
+        raise SystemExit(f"{call.command} {call.where}, {call.kind}: what is wrong could not be made")
+
+
 def _work(call: Call, home: Path, out: Path, err: Path) -> int:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.chdir(home)
-    held = next(int(line.split()[1]) << 10 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    held = next(
+        int(line.split()[1]) << 10 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")
+    )
     resource.setrlimit(resource.RLIMIT_DATA, (held + BYTES, held + BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

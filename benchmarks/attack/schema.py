@@ -130,7 +130,9 @@ def keys() -> dict[str, TypeAdapter[Any]]:
 
 def _keys(before: str, model: type[BaseModel]) -> Iterator[tuple[str, TypeAdapter[Any]]]:
     for name, field in model.model_fields.items():
-        inner = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        inner = [
+            one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type) and issubclass(one, BaseModel)
+        ]
         if inner and name != "trainer":
             yield from _keys(f"{before}{name}.", inner[0])
         elif f"{before}{name}" != "model.config":

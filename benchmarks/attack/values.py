@@ -31,7 +31,21 @@ TEXTS = {
     "markup": "<script>alert(1)</script>",
 }
 # Kinds that no number is.
-NO_NUMBER = {"empty", "word", "nan", "inf", "too large", "long", "300 letters", "unicode", "newline", "not UTF-8", "path", "shell", "markup"}
+NO_NUMBER = {
+    "empty",
+    "word",
+    "nan",
+    "inf",
+    "too large",
+    "long",
+    "300 letters",
+    "unicode",
+    "newline",
+    "not UTF-8",
+    "path",
+    "shell",
+    "markup",
+}
 
 # What a cell of a table or a value of stored JSON can be, by kind.
 VALUES: dict[str, Any] = {
@@ -98,4 +112,14 @@ YAML = {
     "control": '"\\0\\e[31m"',
 }
 # Of any key of an experiment: it is no YAML, or nothing that may be built.
-NO_YAML = {"no date", "tag", "object", "holds itself", "mapping that holds itself", "aliases", "brackets", "closed brackets", "open"}
+NO_YAML = {
+    "no date",
+    "tag",
+    "object",
+    "holds itself",
+    "mapping that holds itself",
+    "aliases",
+    "brackets",
+    "closed brackets",
+    "open",
+}

@@ -65,7 +65,9 @@ def make(folder: Path) -> None:
                 outcome |= {"optimizer_wall_seconds": 0.1, "evaluation_wall_seconds": 0.1}
                 outcome |= {"peak_memory_bytes": 1, "optimizer_state_bytes": 1}
                 store.add(Record(job=job, outcome=Outcome.model_validate(outcome)))
-                own.append({"optimizer": arm.optimizer, "width": width, "lr": lr, "weight_decay": 1e-3, "loss": loss, "seed": place})
+                own.append(
+                    {"optimizer": arm.optimizer, "width": width, "lr": lr, "weight_decay": 1e-3, "loss": loss, "seed": place}
+                )
     store.decide("tiny", {"embedding_lr_ratio": 1.0})
     pl.DataFrame(own).write_csv("own.csv")
     gathered = Store("gathered")
