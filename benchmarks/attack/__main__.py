@@ -2,10 +2,10 @@
 
     python -m benchmarks.attack [--calls 3000] [--seed 0] [--call NUMBER] [--words WORD]
 
-One thing of a right call is wrong: a value of an option, of a key of the experiment, of a column, of a stored file; missing, null, of
-another type, 0, -1, nan, inf, 2^64, empty, 1 MB, cut, flipped and more. What must be refused is said by the schema of what
-takes it, never guessed. A fault is a traceback, more than 30 s of the processor or 2 GB, a refusal that did not come, one of
-several lines or without what it is about, an answer that is no JSON, a file of the user's that is written over. Ray is not
+One thing of a right call is wrong: a value of an option, of a key of the experiment, of a column, of a stored file; missing,
+null, of another type, 0, -1, nan, inf, 2^64, empty, 1 MB, cut, flipped and more. What must be refused is said by the schema of
+what takes it, never guessed. A fault is a traceback, more than 30 s of the processor or 2 GB, a refusal that did not come, one
+of several lines or without what it is about, an answer that is no JSON, a file of the user's that is written over. Ray is not
 started: a call that would is one that was accepted. Exit code 1 where there is a fault. ``--call`` does one again and shows it.
 """
 
@@ -18,13 +18,14 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.attack import world
 from benchmarks.attack.calls import Call, call, right_calls
-from benchmarks.attack.judge import REACHED, Came, faults, forked, perform, preload
+from benchmarks.attack.judge import REACHED, Came, Fault, faults, forked, perform, preload
 
-SHOWN = 5  # cases of each fault
+Table = dict[tuple[str, str], Counter[str]]
 
 
 def main() -> int:
@@ -33,24 +34,38 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--call", type=int, metavar="NUMBER", help="do this one, and show what it says")
     options.add_argument("--words", default="", help="only calls of whose command, place and kind this is a part")
+    options.add_argument("--shown", type=int, default=5, help="cases of each fault (5)")
     args = options.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = "1"
     preload()
     with tempfile.TemporaryDirectory(prefix="hptransfer-attack-") as name:
-        folder, right = Path(name), Path(name) / "right"
+        folder = Path(name)
         os.environ["HPTRANSFER_CACHE"] = str(folder / "cache")
-        right.mkdir()
-        _build(right, folder / "build.log")
+        right = _build(folder)
         if args.call is not None:
-            return _one(call(args.seed, args.call), right, folder)
-        chosen = ((number, call(args.seed, number)) for number in range(args.calls))
-        asked = {number: one for number, one in chosen if args.words in f"{one.command} {one.where} {one.kind}"}
-        return _all(asked, args.seed, right, folder)
+            return _show(call(args.seed, args.call), right)
+        _require_right(right)
+        table: Table = defaultdict(Counter)
+        cases: dict[str, list[str]] = defaultdict(list)
+        for number in range(args.calls):
+            one = call(args.seed, number)
+            if args.words not in f"{one.command} {one.where} {one.kind}":
+                continue
+            _, found = _come(one, right)
+            count = table[one.command, one.where.split()[0]]
+            count.update(["calls", *(["must be refused"] if one.must == "refuse" else []), *(fault for fault, _ in found)])
+            for fault, words in found:
+                again = f"python -m benchmarks.attack --seed {args.seed} --call {number}"
+                cases[fault].append(f"{one.command} {one.where}, {one.kind}: {words}\n    {_words(one)}\n    {again}")
+        _print(table, cases, args.shown)
+    return int(bool(cases))
 
 
-def _build(right: Path, log: Path) -> None:
+def _build(folder: Path) -> Path:
     """The right folder, made in a process of its own. Raises SystemExit where it cannot be made."""
+    right, log = folder / "right", folder / "log"
+    right.mkdir()
 
     def work() -> int:
         for number in (1, 2):
@@ -61,20 +76,12 @@ def _build(right: Path, log: Path) -> None:
 
     if os.waitpid(forked(work), 0)[1]:
         raise SystemExit(f"the right folder cannot be made:\n{log.read_text()}")
+    return right
 
 
-def _one(one: Call, right: Path, folder: Path) -> int:
-    came, found = _come(one, right, folder)
-    print(
-        f"{one.where}, {one.kind}, must {one.must}\n$ {_words(one)}\n{came.out}{came.err}exit {came.code}, {came.seconds:.1f} s"
-    )
-    for fault, words in found:
-        print(f"FAULT {fault}: {words}")
-    return int(bool(found))
-
-
-def _come(one: Call, right: Path, folder: Path) -> tuple[Came, list[tuple[str, str]]]:
-    place = folder / "call"
+def _come(one: Call, right: Path) -> tuple[Came, list[Fault]]:
+    """What comes of a call, and what is wrong with it."""
+    place = right.parent / "call"
     place.mkdir()
     try:
         came = perform(one, right, place)
@@ -83,36 +90,27 @@ def _come(one: Call, right: Path, folder: Path) -> tuple[Came, list[tuple[str, s
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _all(asked: dict[int, Call], seed: int, right: Path, folder: Path) -> int:
-    _require_right(right, folder)
-    table: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    cases: dict[str, list[str]] = defaultdict(list)
-    for number, one in asked.items():
-        came, found = _come(one, right, folder)
-        count = table[one.command, one.where.split()[0]]
-        count["calls"] += 1
-        count["must be refused"] += one.must == "refuse"
-        for fault, words in found:
-            count[fault] += 1
-            cases[fault].append(
-                f"{one.command} {one.where}, {one.kind}: {words}\n    {_words(one)}\n    --seed {seed} --call {number}"
-            )
-    _print(table, cases)
-    return int(bool(cases))
-
-
-def _require_right(right: Path, folder: Path) -> None:
+def _require_right(right: Path) -> None:
     """Raises SystemExit where a right call is not accepted: what is wrong with the others would not be all that is."""
     failing = []
     for one in right_calls():
-        came, found = _come(one, right, folder)
+        came, found = _come(one, right)
         if found or came.code not in (0, REACHED):
             failing.append(f"{_words(one)}: exit {came.code}\n{came.err[-600:]}")
     if failing:
         raise SystemExit("right calls fail:\n" + "\n".join(failing))
 
 
-def _print(table: dict[tuple[str, str], Counter[str]], cases: dict[str, list[str]]) -> None:
+def _show(one: Call, right: Path) -> int:
+    came, found = _come(one, right)
+    print(f"{one.where}, {one.kind}: must {one.must or 'end well'}\n$ {_words(one)}\n{came.out}{came.err}")
+    print(f"exit {came.code}, {came.seconds:.1f} s")
+    for fault, words in found:
+        print(f"FAULT {fault}: {words}")
+    return int(bool(found))
+
+
+def _print(table: Table, cases: Mapping[str, list[str]], shown: int) -> None:
     names = ["calls", "must be refused", *cases]
     print(f"{'command':12}{'what is wrong':24}" + "".join(f"{name:>17}" for name in names))
     for (command, where), count in sorted(table.items()):
@@ -121,13 +119,15 @@ def _print(table: dict[tuple[str, str], Counter[str]], cases: dict[str, list[str
     print(f"{'all':36}" + "".join(f"{total[name]:17,}" for name in names))
     for fault, found in cases.items():
         print(f"\n{fault}: {len(found)}")
-        for text in found[: SHOWN if "-v" not in sys.argv else None]:
+        for text in found[:shown]:
             print(f"  {text}")
 
 
 def _words(one: Call) -> str:
-    words = shlex.join(word if len(word) < 200 else f"{word[:60]}...({len(word)})" for word in (one.command, *one.argv))
-    return ascii(f"hptransfer {words}")[1:-1] if not words.isprintable() else f"hptransfer {words}"
+    """The call as it is typed; long words are cut."""
+    words = [word if len(word) < 200 else f"{word[:60]}...({len(word)})" for word in (one.command, *one.argv)]
+    typed = f"hptransfer {shlex.join(words)}"
+    return typed if typed.isprintable() else ascii(typed)[1:-1]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from benchmarks.attack import schema, world
-from benchmarks.attack.values import NO_YAML, VALUES, YAML
+from benchmarks.attack.values import VALUES, YAML
 from hptransfer.cli import Parser
 from hptransfer.cli.stages import STAGES
 
@@ -35,6 +35,10 @@ class Call:
     must: Must
     names: tuple[str, ...] = ()
     prepare: Callable[[Path], None] = field(default=lambda folder: None)
+
+
+def _must(refused: bool) -> Must:
+    return "refuse" if refused else None
 
 
 TINY = ("--experiment", "tiny.yaml")
@@ -126,7 +130,7 @@ def _option(draw: random.Random) -> Call:
     several = draw.choice((1, 2)) if option.nargs == "+" else 1
     argv = _with(option, _without(command, right, option), text, several)
     where = option.option_strings[0] if option.option_strings else schema.placeholder(option)
-    return Call(command, argv, where, kind, "refuse" if refused else None, (text, where, where.strip("-"), option.dest))
+    return Call(command, argv, where, kind, _must(refused), (text, where, where.strip("-"), option.dest))
 
 
 # -- YAML --------------------------------------------------------------------------------------------------------------
@@ -139,9 +143,7 @@ def _key_by_option(draw: random.Random) -> Call:
     command, key = draw.choice(EXPERIMENTS), draw.choice(list(schema.keys()))
     kind, text, refused = draw.choice(list(schema.wrong_yaml(key)))
     right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
-    return Call(
-        command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, "refuse" if refused else None, (text, key, "--set")
-    )
+    return Call(command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, _must(refused), (text, key, "--set"))
 
 
 def _key_in_file(draw: random.Random) -> Call:
@@ -164,7 +166,7 @@ def _key_in_file(draw: random.Random) -> Call:
         right,
         f"YAML {key}",
         kind,
-        "refuse" if refused else None,
+        _must(refused),
         (text, key, key.rpartition(".")[2], "tiny.yaml"),
         prepare,
     )
@@ -185,7 +187,7 @@ def _damaged_yaml(draw: random.Random) -> Call:
             path.write_bytes(Path(__file__).parents[2].joinpath("search_spaces/muon.yaml").read_bytes())
         damage_file(path, damage, random.Random(seed))
 
-    return Call(command, right, name, damage, "refuse" if refused else None, (name,), prepare)
+    return Call(command, right, name, damage, _must(refused), (name,), prepare)
 
 
 def damage_file(path: Path, damage: str, draw: random.Random) -> None:
@@ -253,7 +255,7 @@ def _table(draw: random.Random) -> Call:
     form = draw.choice(("csv", "parquet", "jsonl"))
     column, every = draw.choice(COLUMNS[table]), draw.random() < 0.5
     kind = draw.choice([*(one for one in VALUES if one != "nested"), "missing"])
-    refused = every and column in needed and (kind in NO_POSITIVE or kind == "missing" and column != "loss")
+    refused = every and column in needed and (kind in NO_POSITIVE or (kind == "missing" and column != "loss"))
     if column == "loss" and reader[0] == "laws" and kind in ("missing", "null"):
         refused = True
     name = f"wrong.{form}"
@@ -274,7 +276,7 @@ def _table(draw: random.Random) -> Call:
         _placed(reader, name),
         f"{form} column {column}{'' if every else ', one row'}",
         kind,
-        "refuse" if refused else None,
+        _must(refused),
         (column, str(shown), name),
         prepare,
     )
@@ -327,7 +329,7 @@ def _damaged_table(draw: random.Random) -> Call:
         _placed(reader, name),
         f"{form} file",
         damage,
-        "refuse" if refused else None,
+        _must(refused),
         (name, name.split(".")[0]),
         prepare,
     )
@@ -448,13 +450,13 @@ def _prediction(draw: random.Random) -> Call:
         path.write_text(changed(data, own.choice(places), kind), encoding="utf-8", errors="surrogatepass")
 
     refused = kind != "flipped"
-    return Call(reader[0], (*reader[1:], "p.json"), "a prediction", kind, "refuse" if refused else None, ("p.json",), prepare)
+    return Call(reader[0], (*reader[1:], "p.json"), "a prediction", kind, _must(refused), ("p.json",), prepare)
 
 
 def _differs(data: Any, path: tuple[Any, ...], kind: str) -> bool:
     for key in path:
         data = data[key]
-    return kind in ("missing", "nested") or json.dumps(data) != json.dumps(VALUES[kind]) and data != VALUES[kind]
+    return kind in ("missing", "nested") or (json.dumps(data) != json.dumps(VALUES[kind]) and data != VALUES[kind])
 
 
 MAKERS: dict[Callable[[random.Random], Call], float] = {
@@ -468,4 +470,3 @@ MAKERS: dict[Callable[[random.Random], Call], float] = {
     _gathered: 0.7,
     _prediction: 1.5,
 }
-assert NO_YAML <= set(YAML)

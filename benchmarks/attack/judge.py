@@ -24,9 +24,9 @@ CPU_SECONDS, WALL_SECONDS, BYTES = 30, 120, 2 << 30
 TRACEBACK, REACHED = 70, 71
 SHOWN = 40  # characters of a value that a message must have
 MODULES = (
-    "ray", "torch", "altair", "rich.table", "polars", "scipy.optimize", "optuna", "pyarrow.parquet", "hptransfer.coordcheck.measure",
-    "hptransfer.coordcheck.own", "hptransfer.search.tuner", "hptransfer.validate.stage", "hptransfer.trainers.ours.launch",
-    "hptransfer.report.laws", "hptransfer.report.series",
+    "ray", "torch", "altair", "rich.table", "polars", "scipy.optimize", "optuna", "pyarrow.parquet",
+    "hptransfer.coordcheck.measure", "hptransfer.coordcheck.own", "hptransfer.search.tuner",
+    "hptransfer.validate.stage", "hptransfer.trainers.ours.launch", "hptransfer.report.laws", "hptransfer.report.series",
 )  # fmt: skip
 
 
@@ -53,9 +53,10 @@ def preload() -> None:
 
     for name in (*MODULES, *(one.main.partition(":")[0] for one in STAGES.values())):
         importlib.import_module(name)
+    import ray
+
     import hptransfer.coordcheck.measure as measure
     import hptransfer.coordcheck.own as own
-    import ray
 
     def reached(*_: object, **__: object) -> NoReturn:
         raise Reached
@@ -135,7 +136,10 @@ def _work(call: Call, home: Path, out: Path, err: Path) -> int:
         return REACHED
 
 
-def faults(call: Call, came: Came, home: Path) -> list[tuple[str, str]]:
+Fault = tuple[str, str]  # what is wrong, and the words for it
+
+
+def faults(call: Call, came: Came, home: Path) -> list[Fault]:
     """What is wrong with what came of a call, as (fault, words); empty where nothing is."""
     if came.over:
         return [("over a limit", came.over)]

@@ -41,7 +41,7 @@ MORE = {
     "FILE": ("missing.json", ".", "notes.txt", "sweep.parquet", "sweep.csv/x"),
     "PLACE": ("missing.csv", "empty", "notes.txt.gz", "sweep.csv/x"),
     "TABLE": ("missing.csv", "empty", "notes.txt.gz", "sweep.csv/x"),
-    "SQL": ("no_such > 1", "width >", "width > 1 AND", "'", "width > 'a", "1; drop", "(" * 3000, "lr", "SELECT 1", "width > NULL"),
+    "SQL": ("no_such > 1", "width >", "width > 1 AND", "'", "width > 'a", "1; drop", "(" * 3000, "lr", "SELECT 1"),
     "A,B": ("lr,lr", "no_such", ",,no_such", "lr,no_such"),
     "N[,D]": ("width,width", "no_such", "model"),
     "A[,B]": ("lr,lr", "no_such", "model"),
@@ -50,8 +50,10 @@ MORE = {
         "width=nan", "width=inf", "width=0", "width=-1", "width=abc", "width=", "width", "xyz=3", "width=64,width=128", "=1",
         "width=1e400", "width=64,,", f"width={TEXTS['5,000 digits']}",
     ),
-    "N=1e9,D=2e10": ("N=nan,D=1e9", "N=0,D=1e9", "N=-1,D=1e9", "N=1e9", "N=,D=1", "xyz=1", "N=1e9,N=2e9", "N=abc,D=1e9", "N=inf,D=1e9"),
-    "NAME:HP=SQL[;HP=SQL]": ("x", "x:", "x:lr", "x:lr=", ":lr=1", "x:lr='abc'", "x:no_such=1", "x:lr=no_such", "x:lr=width >", "x:lr=0/0"),
+    "N=1e9,D=2e10": ("N=nan,D=1e9", "N=0,D=1e9", "N=-1,D=1e9", "N=1e9", "N=,D=1", "xyz=1", "N=1e9,N=2e9", "N=abc,D=1e9"),
+    "NAME:HP=SQL[;HP=SQL]": (
+        "x", "x:", "x:lr", "x:lr=", ":lr=1", "x:lr='abc'", "x:no_such=1", "x:lr=no_such", "x:lr=width >", "x:lr=0/0",
+    ),
     "C[,C]": ("0", "-1", "nan", "inf", "1e20,abc", ","),
     "NAME=VALUE": ("x", "x=1", "=1", "x=[[["),
     "lr=NAME,...": ("lr", "lr=no_such", "no_such=lr", "=lr", "lr=lr,lr=width", 'lr="a'),
@@ -136,9 +138,9 @@ def _keys(before: str, model: type[BaseModel]) -> Iterator[tuple[str, TypeAdapte
         if inner and name != "trainer":
             yield from _keys(f"{before}{name}.", inner[0])
         elif f"{before}{name}" != "model.config":
-            kind = field.annotation
+            kind: Any = field.annotation
             for bound in field.metadata:
-                kind = Annotated[kind, bound]  # type: ignore[assignment]
+                kind = Annotated[kind, bound]
             config = None if inner else ConfigDict(allow_inf_nan=False, extra="forbid")
             yield f"{before}{name}", TypeAdapter(kind, config=config)
 

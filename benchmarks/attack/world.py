@@ -90,7 +90,7 @@ def make(folder: Path) -> None:
     for arm in experiment.compared:
         perform("transfer", ["--experiment", "tiny.yaml", "--optimizer", arm.name])
     prediction = json.loads(Path(PREDICTION).read_text())
-    store.register_prediction(prediction["job"]["run_id"] if "run_id" in prediction["job"] else "0" * 16, prediction)
+    store.register_prediction(prediction["job"].get("run_id", "0" * 16), prediction)
 
 
 def _bowl(width: int, power: int) -> float:
