@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from hptransfer import cli
 from hptransfer.backtest.evaluate import HeldOut, calibration, pooled
 from hptransfer.backtest.splits import STORE_GROUP, Backtest, Hold, backtest_intake
@@ -16,7 +18,7 @@ from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, backtested
 from hptransfer.runs import Store
 from hptransfer.runs.sources.intake import Intake
-from hptransfer.runs.sources.meanings import Columns
+from hptransfer.runs.sources.meanings import Columns, listed
 from hptransfer.transfer.cost import LOST
 from hptransfer.transfer.frame import intake_of_records
 from hptransfer.transfer.table import groups_of
@@ -26,6 +28,8 @@ def main(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised."""
     if bool(args.table) == bool(args.store):
         raise UsageError("give a table or --store, one of them")
+    if args.store:
+        cli.refuse_unheeded(args, "with --store, whose columns are known", "source", "maximize")
     found = read_table(args, args.table) if args.table else _of_store(args)
     cli.console.print(f"backtest of {found.place}: {len(found.frame)} runs, {columns_words(found.columns)}")
     hold = Hold(rows=args.hold_out, each=args.leave_one_out, nested=args.nested)
@@ -43,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _of_store(args: argparse.Namespace) -> Intake:
     store = Store(args.store)
-    group, scale, hp = (cli.names(text or "") for text in (args.group, args.scale, args.hp))
+    group, scale, hp = (listed(pl.DataFrame(), text) for text in (args.group, args.scale, args.hp))
     columns = Columns(group or STORE_GROUP, scale or ("width",), hp or ("lr",), args.loss or "loss")
     return intake_of_records(store.require_records().values(), f"store {store.location}", columns, args.where)
 

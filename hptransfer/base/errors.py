@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 2_000  # characters: of a value of a megabyte both ends are enough
+
 
 class HptransferError(Exception):
     """Base of every error that a user can cause: one line that says what is wrong, where, and what to do. ``exit_code`` is what a
     command that meets it ends with."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(short_line(message))
 
 
 class UsageError(HptransferError):
@@ -21,6 +26,17 @@ class CheckFailed(HptransferError):
     """The input was fine and a check on it failed, such as an optimum on the edge of its grid: exit code 1."""
 
     exit_code = 1
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks and control characters, whoever wrote it."""
+    return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
+
+
+def short_line(text: object) -> str:
+    """The same, no longer than a message may be."""
+    line, half = one_line(text), LONGEST_MESSAGE // 2
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:half]} ... {line[-half:]}"
 
 
 def first_line(error: BaseException) -> str:

@@ -119,11 +119,6 @@ def within_percent(interval: Interval) -> str:
     return f"{percent(interval.value)} ({percent_ends(interval)})"
 
 
-def one_line(text: object) -> str:
-    """Text without line breaks and control characters, whoever wrote it."""
-    return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
-
-
 def listing(items: Sequence[object]) -> str:
     """1, 2 and 3."""
     words = [str(item) for item in items]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from hptransfer.base.jsons import to_json
 
 if TYPE_CHECKING:
     import rich.console
@@ -60,4 +61,4 @@ def finish(
     if next_command:
         console.print(f"next:    {next_command}")
     if args.json:
-        print(json.dumps(result))
+        print(to_json(result))

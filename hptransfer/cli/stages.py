@@ -42,9 +42,13 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_mutually_exclusive_group()
     hardware = "a100, h100, h200, b200, l40s, rtx4090, mi300x, cpu"
     speed.add_argument("--hardware", metavar="NAME", help=f"{hardware} (that of the runs in the store, else cpu)")
-    speed.add_argument("--flops-per-second", type=float, metavar="X", help="model FLOP/s that you measured on one device")
-    parser.add_argument("--utilization", type=float, default=0.4, metavar="SHARE", help="of the peak that training reaches (0.4)")
-    parser.add_argument("--devices", type=int, metavar="N", help="devices at once (1; of CPUs the cores of this machine)")
+    speed.add_argument(
+        "--flops-per-second", type=options.positive, metavar="X", help="model FLOP/s that you measured on one device"
+    )
+    peak = "of --hardware's peak that training reaches (0.4)"
+    parser.add_argument("--utilization", type=options.share, metavar="SHARE", help=peak)
+    at_once = "devices at once (1; of CPUs the cores of this machine)"
+    parser.add_argument("--devices", type=options.count, metavar="N", help=at_once)
 
 
 def _search(parser: argparse.ArgumentParser) -> None:
@@ -58,22 +62,22 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     options.arms(parser)
     options.width(parser, "target width (the experiment's)")
-    parser.add_argument("--tokens", type=int, metavar="N", help="tokens of the target run (the experiment's horizon)")
-    parser.add_argument("--batch-tokens", type=int, metavar="N", help="batch of the target run in tokens (the experiment's)")
-    parser.add_argument(
-        "--at", metavar="width=W,depth=L,tokens=D", help="the target's scales at once (those of the experiment); a table's own"
-    )
+    tokens, batch = "tokens of the target run (the experiment's horizon)", "batch of the target run in tokens (the experiment's)"
+    parser.add_argument("--tokens", type=options.count, metavar="N", help=tokens)
+    parser.add_argument("--batch-tokens", type=options.count, metavar="N", help=batch)
+    options.at(parser, "the target's scales at once (those of the experiment); a table's own")
     options.output(parser, "PATH", "prediction file (predictions/<experiment>/<arm>-<width>.json)")
     parser.add_argument("--rule", choices=("base", "last", "powerlaw"), help="take a simple rule's values in place of the fit's")
     parser.add_argument("--force", action="store_true", help="predict where a precondition is missing; the check still fails")
     table = parser.add_argument_group("from a table instead of the store")
-    table.add_argument("--table", metavar="PLACE", help="a table, tracker or storage of runs; `import --look` says what is there")
+    place = "a table, tracker or storage of runs; `import --look` says what is there"
+    table.add_argument("--table", type=options.path, metavar="PLACE", help=place)
     options.columns(table)
     options.page(table)
 
 
 def _backtest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", nargs="?", metavar="TABLE", help="a table, tracker or storage of runs")
+    parser.add_argument("table", type=options.path, nargs="?", metavar="TABLE", help="a table, tracker or storage of runs")
     options.store(parser, "the runs of a store instead")
     options.columns(parser, group_help=" (store: optimizer,...)")
     parser.add_argument(
@@ -101,17 +105,20 @@ def _validate(parser: argparse.ArgumentParser) -> None:
 def _train(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     options.prediction(parser, width_help="width to train at (the prediction's)")
+    options.at(parser, "other scales to train at, with the values transferred (the prediction's)")
     options.workers(parser, "data-parallel workers, each with a GPU if any (1)")
     parser.add_argument("--strategy", choices=("ddp", "fsdp"), default="ddp", help="whole models, or sharded by FSDP2 (ddp)")
-    parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="parts a worker takes its batch in (1)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs of each worker (1)")
-    parser.add_argument("--failures", type=int, default=3, metavar="N", help="times that dead workers are started again (3)")
-    parser.add_argument("--target-loss", type=float, metavar="NATS", help="say after how many tokens (the experiment's)")
+    parser.add_argument("--accumulate", type=options.count, default=1, metavar="N", help="parts a worker takes its batch in (1)")
+    parser.add_argument("--threads", type=options.count, default=1, metavar="N", help="CPUs of each worker (1)")
+    again = "times that dead workers are started again (3)"
+    parser.add_argument("--failures", type=options.count_or_none, default=3, metavar="N", help=again)
+    after = "say after how many tokens (the experiment's)"
+    parser.add_argument("--target-loss", type=options.positive, metavar="NATS", help=after)
 
 
 def _store(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
-    parser.add_argument("--import", dest="table", metavar="PLACE", help="what `import` takes in")
+    parser.add_argument("--import", dest="table", type=options.path, metavar="PLACE", help="what `import` takes in")
     _columns(parser)
     parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
     parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
@@ -121,12 +128,15 @@ def _columns(parser: argparse.ArgumentParser) -> None:
     """The table's own names for ours."""
     settings = "lr, weight_decay, weight_decay_coupled, embedding_lr_ratio, seed, loss, arm, optimizer, parametrization"
     names = f"the table's names for width, depth, tokens, batch_tokens, {settings}"
-    parser.add_argument("--columns", default="", metavar="lr=NAME,...", help=names)
+    parser.add_argument("--columns", metavar="lr=NAME,...", help=names)
 
 
 def _import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "place", metavar="PLACE", help="a table, tracker or storage, of runs of the experiment; lr in base coordinates"
+        "place",
+        type=options.path,
+        metavar="PLACE",
+        help="a table, tracker or storage, of runs of the experiment; lr in base coordinates",
     )
     parser.add_argument("--look", action="store_true", help="write nothing: say what each column is taken for, and what follows")
     _columns(parser)
@@ -148,16 +158,20 @@ def _report(parser: argparse.ArgumentParser) -> None:
 
 def _data(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
-    parser.add_argument("--write", metavar="DIR", required=True, help="a new folder, or one that this has written before")
+    parser.add_argument(
+        "--write", type=options.path, metavar="DIR", required=True, help="a new folder, or one that this has written before"
+    )
 
 
 def _coordcheck(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     options.arms(parser, "arm, or recipe (the experiment's only one)")
     options.widths(parser, "(32 to 512)", default=[32, 64, 128, 256, 512])
-    parser.add_argument("--lr", type=float, metavar="LR", help="in base coordinates (a quarter of the tuned one)")
-    parser.add_argument("--steps", type=int, nargs="+", default=[3, 10, 50], metavar="T", help="(3 10 50; up to 10 are judged)")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="the median is taken over them (5)")
+    quarter = "in base coordinates (a quarter of the tuned one)"
+    parser.add_argument("--lr", type=options.positive, metavar="LR", help=quarter)
+    judged = "(3 10 50; up to 10 are judged)"
+    parser.add_argument("--steps", type=options.count, nargs="+", default=[3, 10, 50], metavar="T", help=judged)
+    parser.add_argument("--seeds", type=options.count, default=5, metavar="N", help="the median is taken over them (5)")
     parser.add_argument("--option", action="append", default=[], metavar="a.b=c", help="option of the recipe; repeatable")
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help="of a width: a model of yours in place of the experiment's")
     parser.add_argument("--role", action="append", default=[], metavar="REGEX=ROLE", help="of parameters of --model; repeatable")
@@ -175,7 +189,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     options.prediction(parser)
     trainers = "torchtitan, torchtitan-main, deepspeed, olmo-core, nanochat, megatron-lm, levanter"
     hosts = f"json, torch, transformers, lightning, litgpt, {trainers}"
-    parser.add_argument("--target", default="json", metavar="HOST[,HOST]", help=f"{hosts}, or all (json)")
+    parser.add_argument("--target", type=options.names, default="json", metavar="HOST[,HOST]", help=f"{hosts}, or all (json)")
     parser.add_argument("--list", action="store_true", help="which host can say this prediction, and why another cannot")
     options.output(parser, "FOLDER", "a folder for each host goes in it (exports/..., as the prediction in predictions/...)")
 
@@ -184,8 +198,9 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", metavar="NAME", help="the implementation that the LR is of, as torch.original")
     parser.add_argument("--to", dest="target", metavar="NAME", help="the one that is to take it, as dion.spectral_norm")
     parser.add_argument("--shape", nargs="+", metavar="4096x1024", help="of a weight matrix, d_out x d_in; one or several")
-    parser.add_argument("--lr", type=float, metavar="LR", help="learning rate of its matrices")
-    parser.add_argument("--weight-decay", type=float, metavar="WD", help="weight decay, to be converted with it")
+    parser.add_argument("--lr", type=options.positive, metavar="LR", help="learning rate of its matrices")
+    decay = "weight decay, to be converted with it"
+    parser.add_argument("--weight-decay", type=options.not_negative, metavar="WD", help=decay)
     parser.add_argument("--list", action="store_true", help="what implementations there are, each with its formula and source")
     options.as_json(parser)
 
@@ -194,26 +209,33 @@ def _laws(parser: argparse.ArgumentParser) -> None:
     actions = ("fit", "predict", "plot", "compare", "sensitivity", "series")
     parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
     laws = "chinchilla, isoflop, envelope, farseer, skaling, annealing, multi-power, t2, progress"
-    parser.add_argument("law", nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
+    parser.add_argument("law", type=options.names, nargs="?", metavar="LAW[,LAW]", help=f"{laws}; several to compare")
     options.common(parser)
     rows = "one row per run, or per step of a law of curves (the experiment's cells in the store)"
-    parser.add_argument("--table", metavar="PLACE", help=f"a table, tracker or storage, {rows}")
+    parser.add_argument("--table", type=options.path, metavar="PLACE", help=f"a table, tracker or storage, {rows}")
     parser.add_argument(
-        "--scale", default="", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
+        "--scale", metavar="N=COLUMN,D=SQL", help="the law's columns in the table's: 'N=params,D=flops/(6*params)'"
     )
     parser.add_argument("--loss", metavar="COLUMN", help="final loss; empty or nan: diverged (loss)")
     options.source(parser)
     parser.add_argument("--hold-out", metavar="SQL", help="rows that are predicted and not fitted (a check on the largest scale)")
-    parser.add_argument("--lowest", metavar="A,B", help="of a sweep, the row of the lowest loss for each value of these columns")
+    each = "of a sweep, the row of the lowest loss for each value of these columns"
+    parser.add_argument("--lowest", type=options.names, metavar="A,B", help=each)
     conventions = "all, non_embedding, matrices_and_readout, standard, best_fit"
     parser.add_argument("--convention", metavar="NAME", help=f"how parameters are counted: {conventions}")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the law; repeatable")
     parser.add_argument(
-        "--flops", metavar="C[,C]", help="training budgets whose optimum is asked for (decades from the largest run)"
+        "--flops",
+        type=options.positives,
+        default=(),
+        metavar="C[,C]",
+        help="training budgets whose optimum is asked for (decades from the largest run)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--at", action="append", default=[], metavar="N=1e9,D=2e10", help="what to predict; repeatable")
-    where.add_argument("--to", metavar="FILE", help="a table of what to predict, such as another schedule's steps")
+    where.add_argument(
+        "--to", type=options.path, metavar="FILE", help="a table of what to predict, such as another schedule's steps"
+    )
     options.output(parser, "FOLDER", "of the page that plot writes (reports/law-LAW/), and compare and series where it is given")
 
 

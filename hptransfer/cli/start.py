@@ -7,13 +7,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hptransfer
 from hptransfer.base.commands import PROGRAM, command
-from hptransfer.base.errors import HptransferError
+from hptransfer.base.errors import HptransferError, short_line
 from hptransfer.base.log import show_on_stderr
 from hptransfer.cli.completion import SHELLS, script
+from hptransfer.cli.options import text
 from hptransfer.cli.stages import STAGES, Stage, stage
 
 ABOUT = "Tune learning rate and weight decay at small width, know them at large width."
@@ -23,10 +24,14 @@ For completion by the shell: eval "$({PROGRAM} --print-completion bash)", in its
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, as all of hptransfer's are."""
+    """A parser whose mistakes are one line, as all of hptransfer's are. Values are lines of text unless an option says more."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", None, text)
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message} (see --help)", file=sys.stderr)
+        print(f"{self.prog}: {short_line(message)} (see --help)", file=sys.stderr)
         raise SystemExit(2)
 
 

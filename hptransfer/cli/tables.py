@@ -30,10 +30,13 @@ def read_table(args: argparse.Namespace, table: Table, *, scale: tuple[str, ...]
 
 def renamed(args: argparse.Namespace) -> dict[str, str]:
     """The table's own names for ours, as ``--columns`` has them. Raises UsageError."""
-    pairs = [part.split("=", 1) for part in next(csv.reader([args.columns], skipinitialspace=True), []) if part.strip()]
-    if any(len(pair) != 2 for pair in pairs):
+    pairs = [part.split("=", 1) for part in next(csv.reader([args.columns or ""], skipinitialspace=True), []) if part.strip()]
+    if any(len(pair) != 2 or not all(map(str.strip, pair)) for pair in pairs):
         raise UsageError(f"--columns {args.columns!r} is not a list such as lr=learning_rate,loss=val/loss")
-    return {ours.strip(): theirs.strip() for ours, theirs in pairs}
+    found = {ours.strip(): theirs.strip() for ours, theirs in pairs}
+    if len(found) < len(pairs) or len({*found.values()}) < len(pairs):
+        raise UsageError(f"--columns {args.columns!r} names a column twice")
+    return found
 
 
 def columns_words(columns: Columns) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +13,7 @@ from typing import Any, cast
 from hptransfer.base.commands import command
 from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
+from hptransfer.base.jsons import to_json
 from hptransfer.base.plugins import plugin_function
 from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.coordcheck.check import JUDGED_STEPS, TOLERANCE, CheckResult, Run, check
@@ -32,6 +31,7 @@ from hptransfer.validate.coordinates import CHECKS, check_file
 
 # At the tuned learning rate single seeds are erratic (DESIGN section 9).
 SHARE_OF_TUNED = 0.25
+MOST_SEEDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,13 @@ def _refuse_bad_numbers(args: argparse.Namespace) -> None:
         raise UsageError(f"--widths {' '.join(map(str, args.widths))} names a width twice")
     if len(args.widths) < 2:
         raise UsageError(f"--widths {args.widths[0]}: a slope needs two widths or more")
-    if min(args.steps) < 1:
-        raise UsageError(f"--steps {min(args.steps)} is not positive")
     if not set(args.steps).intersection(JUDGED_STEPS):
         judged = f"{JUDGED_STEPS.start} to {JUDGED_STEPS.stop - 1}"
         raise UsageError(f"--steps {' '.join(map(str, args.steps))}: none is from {judged}, which are the steps that are judged")
-    if args.seeds < 1:
-        raise UsageError(f"--seeds {args.seeds} is not positive")
-    if args.lr is not None and not 0 < args.lr < math.inf:
-        raise UsageError(f"--lr {number(args.lr)} is not a positive number")
+    if args.seeds > MOST_SEEDS:
+        raise UsageError(
+            f"--seeds {args.seeds} is more than {MOST_SEEDS}: each is a run at every width, and a median needs a few"
+        )
     if not args.model and (args.role or args.as_built):
         raise UsageError(f"{'--role' if args.role else '--as-built'} is of a model of yours: name it with --model")
 
@@ -284,6 +282,6 @@ def _write(output: Path, chart: str, summary: dict[str, Any]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(chart, encoding="utf-8")
-        output.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        output.with_suffix(".json").write_text(to_json(summary, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Sequence
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.cli import names
+from hptransfer.base.values import MOST
 from hptransfer.experiment.arm import Arm
+from hptransfer.experiment.cells import SCALES
 from hptransfer.experiment.experiment import Experiment, load_experiment
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import RECIPES
@@ -23,15 +24,15 @@ def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Exp
     that follow. Raises UsageError for a name of neither, and for an arm that is named twice.
     """
     experiment = load_experiment(args.experiment, [*args.set, *more])
-    kinds = _parametrizations(args.parametrization)
+    kinds = _parametrizations(args.parametrization or ())
     if args.optimizer is None:
         recipes = [_of(experiment, name, kind) for kind in kinds or experiment.parametrizations for name in experiment.optimizers]
         own = [experiment.arm(name) for name in experiment.arms]
         found = [*recipes, *(arm for arm in own if not kinds or arm.parametrization in kinds)]
     else:
-        found = [arm for name in names(args.optimizer) for arm in _named(experiment, name, kinds)]
+        found = [arm for name in args.optimizer for arm in _named(experiment, name, kinds)]
         if twice := [arm.name for arm in found if found.count(arm) > 1]:
-            raise UsageError(f"--optimizer {args.optimizer} names {twice[0]} twice")
+            raise UsageError(f"--optimizer {','.join(args.optimizer)} names {twice[0]} twice")
     arms = {arm.name: arm for arm in found}
     if not arms:
         raise UsageError("--optimizer and --parametrization name no arm")
@@ -44,6 +45,24 @@ def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Exp
     if new:
         args.set.append(f"arms={json.dumps(new)}")
     return experiment.model_copy(update={"arms": {**experiment.arms, **new}}), tuple(arms.values())
+
+
+def asked_scales(args: argparse.Namespace) -> dict[str, int]:
+    """The scales of the run that is asked for, as ``--at``, and the options of single ones, name them. Raises UsageError for one
+    that is none, or no whole number, and for one that two say."""
+    found: dict[str, int] = {}
+    for name, value in args.at.items():
+        if name not in SCALES:
+            raise unknown("scale", name, SCALES)
+        if not (float(value).is_integer() and value <= MOST):
+            raise UsageError(f"--at {name}={value:g}: {name} is no whole number up to {MOST}")
+        found[name] = int(value)
+    for name in SCALES:
+        if (own := getattr(args, name, None)) is not None:
+            if name in found:
+                raise UsageError(f"--at {name}={found[name]} says {name}, and so does --{name.replace('_', '-')} {own}")
+            found[name] = own
+    return found
 
 
 def arm_options(names: Iterable[str]) -> str:
@@ -59,7 +78,10 @@ def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]
     plain = {arm.name: arm for recipe in RECIPES.names() for kind in PARAMETRIZATIONS if (arm := Arm.of(recipe, kind))}
     if name not in known and name not in plain:
         raise unknown("arm or recipe", name, {*known, *RECIPES.names()})
-    return [known.get(name) or plain[name]]
+    arm = known.get(name) or plain[name]
+    if kinds and arm.parametrization not in kinds:
+        raise UsageError(f"--parametrization {','.join(kinds)} is not heeded by {name}, an arm under {arm.parametrization}")
+    return [arm]
 
 
 def _of(experiment: Experiment, recipe: str, kind: Parametrization) -> Arm:
@@ -68,8 +90,7 @@ def _of(experiment: Experiment, recipe: str, kind: Parametrization) -> Arm:
     return next((arm for arm in experiment.compared if arm.name == plain.name), plain)
 
 
-def _parametrizations(text: str | None) -> tuple[Parametrization, ...]:
-    found = tuple(dict.fromkeys(names(text or "")))
-    if wrong := [name for name in found if name not in PARAMETRIZATIONS]:
+def _parametrizations(names: Sequence[str]) -> tuple[Parametrization, ...]:
+    if wrong := [name for name in names if name not in PARAMETRIZATIONS]:
         raise unknown("parametrization", wrong[0], PARAMETRIZATIONS)
-    return found  # type: ignore[return-value]
+    return tuple(names)  # type: ignore[arg-type]

@@ -12,18 +12,21 @@ from hptransfer.base.files import replace
 from hptransfer.export.canonical import Canonical, canonical
 from hptransfer.export.host import Host
 from hptransfer.export.hosts import HOSTS
+from hptransfer.trainers import resolve
 from hptransfer.transfer import choice
 
 OURS = re.compile(r"(#!\S+\n)?\S+ .*: hptransfer \S+ for |\{\s*\"export_version\"")
 
+ALL = ("all",)
+
 
 def main(args: argparse.Namespace) -> int:
     """Read one prediction file; write the files of each host, or list which host can say what was predicted."""
-    asked = list(HOSTS.names()) if args.target == "all" or args.list else list(dict.fromkeys(cli.names(args.target)))
-    if not asked:
-        raise UsageError(f"--target {args.target!r} names no host; --list lists them")
+    asked = HOSTS.names() if args.target == ALL or args.list else args.target
     hosts = [HOSTS.get(name) for name in asked]
-    source, prediction = choice.chosen(args)
+    if args.prediction:
+        cli.refuse_unheeded(args, choice.ITS_OWN, "width")
+    source, prediction = choice.chosen(args, resolve)
     record = canonical(prediction)
     refused = {host.name: why for host in hosts if (why := host.refuse(record)) is not None}
     _say(record, source, hosts, refused)
@@ -51,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         },
         written=[str(path) for path in files],
     )
-    return 1 if refused and args.target != "all" else 0
+    return 1 if refused and args.target != ALL else 0
 
 
 def _say(record: Canonical, source: Path, hosts: list[Host], refused: dict[str, str]) -> None:

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "series":
         _series(args)
         return 0
-    frame, scale = _frame(args), assignments(args.scale)
+    frame, scale = _frame(args), assignments(args.scale or "")
     if args.convention:
         if "N" in scale:
             raise UsageError("--convention counts N, and --scale says it too; leave one out")
@@ -60,7 +60,7 @@ def _frame(args: argparse.Namespace) -> pl.DataFrame:
     if args.table:
         return read_rows(args.table, args.source).where(args.where).frame
     experiment, found = _members(args)
-    is_of_curves = bool(args.law) and any(STEP in LAWS.get(name).needs for name in cli.names(args.law))
+    is_of_curves = bool(args.law) and any(STEP in LAWS.get(name).needs for name in args.law)
     frame = curve_table(found.searched) if is_of_curves else ladder(experiment, found)
     if frame.is_empty():
         raise UsageError(
@@ -103,9 +103,10 @@ def _written(folder: str, document: Document, frames: Frames) -> list[str]:
 
 def _law(args: argparse.Namespace) -> Law:
     """The only law that is named, with its options."""
-    if not args.law:
-        raise UsageError(f"laws {args.action} needs the name of a law: {', '.join(LAWS.names())}")
-    return checked(LAWS.get(args.law), override({}, args.option, "--option"), f"law {args.law}")
+    if len(args.law or ()) != 1:
+        raise UsageError(f"laws {args.action} needs the name of one law: {', '.join(LAWS.names())}")
+    (name,) = args.law
+    return checked(LAWS.get(name), override({}, args.option, "--option"), f"law {name}")
 
 
 def _examined(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> Examination:
@@ -120,29 +121,14 @@ def _lowest(args: argparse.Namespace, frame: pl.DataFrame) -> tuple[pl.DataFrame
     """The best rows of sweeps, where that is asked for, and what must be said of them."""
     if not args.lowest:
         return frame, []
-    frame, note = lowest(frame, cli.names(args.lowest), args.loss or "loss")
+    frame, note = lowest(frame, args.lowest, args.loss or "loss")
     return frame, [note]
 
 
 def _fit(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
     found = _examined(args, frame, scale)
-    _say(found, _budgets(args))
-    cli.finish(args, found.as_dict(_budgets(args)))
-
-
-def _budgets(args: argparse.Namespace) -> tuple[float, ...]:
-    """Training FLOPs at which the optimum is asked for."""
-    return tuple(_number(text, "--flops") for text in cli.names(args.flops or ""))
-
-
-def _number(text: str, option: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UsageError(f"{option}: {text!r} is no positive number")
-    return value
+    _say(found, args.flops)
+    cli.finish(args, found.as_dict(args.flops))
 
 
 def _tell(notes: Iterable[str]) -> None:
@@ -209,11 +195,11 @@ def _plot(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) 
     from hptransfer.report.laws import law_page
 
     found = _examined(args, frame, scale)
-    _say(found, _budgets(args))
+    _say(found, args.flops)
     about = "" if args.table else load_experiment(args.experiment, args.set).description
-    document, frames = law_page(_source(args), found, _budgets(args), about, **_origin(args))
+    document, frames = law_page(_source(args), found, args.flops, about, **_origin(args))
     written = _written(args.output or f"reports/law-{found.law.name}", document, frames)
-    cli.finish(args, found.as_dict(_budgets(args)), written=written)
+    cli.finish(args, found.as_dict(args.flops), written=written)
 
 
 def _source(args: argparse.Namespace) -> str:
@@ -229,7 +215,7 @@ def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str
     """Laws by what they predict of the rows that are held out."""
     if args.option:
         raise UsageError("--option is of one law; compare takes the laws as they are")
-    laws = [LAWS.get(name)() for name in cli.names(args.law or ",".join(COMPARED))]
+    laws = [LAWS.get(name)() for name in args.law or COMPARED]
     if len(laws) < 2:
         raise UsageError(f"compare takes two laws or more, such as {','.join(COMPARED)}")
     frame, lowered = _lowest(args, frame)
@@ -257,7 +243,7 @@ def _sensitivity(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str,
     law, (frame, lowered) = _law(args), _lowest(args, frame)
     table, found = law_table(frame, type(law), scale, args.loss)
     notes = (*lowered, *found)
-    asked, measured = _budgets(args), training_flops(table)
+    asked, measured = args.flops, training_flops(table)
     flops = asked[0] if asked else math.nan if measured is None else float(measured.max())
     ratio, moved = sensitivity(law, table, flops)
     names = [name for name in moved[0].parameters if name not in ("A", "B")]

@@ -12,9 +12,8 @@ from functools import reduce
 from typing import Any
 
 from hptransfer.base.commands import command
-from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refused
-from hptransfer.cli import console, finish, number, selection, table
+from hptransfer.cli import console, finish, number, refuse_unheeded, selection, table
 from hptransfer.experiment import Experiment, SearchSettings
 from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
@@ -34,6 +33,8 @@ from hptransfer.transfer.target import arm_group
 from hptransfer.validate.protocol import Together, at_searched_scales
 from hptransfer.validate.standing import known_predictions, protocols, standing
 from hptransfer.validate.survival import to_tell
+
+UTILIZATION = 0.4  # of a device's peak, unless it is said
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class Planned:
 
 
 def main(args: argparse.Namespace) -> None:
-    _refuse_bad_numbers(args)
     experiment, arms = chosen_search(args)
     found = members(Store(args.store).records().values(), experiment, resolve)
     records = found.records
@@ -132,21 +132,14 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
-def _refuse_bad_numbers(args: argparse.Namespace) -> None:
-    if not 0 < args.utilization <= 1:
-        raise UsageError(f"--utilization {number(args.utilization)} is not a share above 0 and up to 1")
-    if args.devices is not None and args.devices < 1:
-        raise UsageError(f"--devices {args.devices} is not positive")
-    if args.flops_per_second is not None and not 0 < args.flops_per_second < float("inf"):
-        raise UsageError(f"--flops-per-second {number(args.flops_per_second)} is not a positive number")
-
-
 def _speed(args: argparse.Namespace, records: Sequence[Record]) -> tuple[Speed, int]:
     """The speed of one device, and how many there are."""
+    if not args.hardware:
+        refuse_unheeded(args, "without --hardware, whose peak it is a share of", "utilization")
     if args.flops_per_second is not None:
         speed = given(args.flops_per_second)
     elif args.hardware or not (timed := [one for one in records if one.outcome.flops and one.outcome.training_wall_seconds]):
-        speed = named(args.hardware or "cpu", args.utilization)
+        speed = named(args.hardware or "cpu", args.utilization or UTILIZATION)
     else:
         speed = recorded(timed)
     return speed, args.devices or ((os.cpu_count() or 1) if speed.per_core else 1)

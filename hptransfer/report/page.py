@@ -10,11 +10,11 @@ import polars as pl
 import yaml
 
 from hptransfer.base.commands import command
+from hptransfer.base.errors import one_line
 from hptransfer.base.words import (
     duration,
     ends,
     known,
-    one_line,
     percent,
     percent_ends,
     plain,

@@ -16,9 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hptransfer import __version__
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, one_line
 from hptransfer.base.files import cache_home, replace
-from hptransfer.base.words import one_line
 from hptransfer.report.charts import VEGALITE_VERSION, theme
 from hptransfer.report.document import Document, Table
 

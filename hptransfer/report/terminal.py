@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hptransfer import cli
-from hptransfer.base.words import one_line
+from hptransfer.base.errors import one_line
 from hptransfer.report.document import Document
 
 

@@ -17,6 +17,8 @@ GROUP = ("optimizer", "parametrization", "width", "state")
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised, and nothing is written then."""
+    if not args.table:
+        cli.refuse_unheeded(args, "without --import", "experiment", "set", "columns")
     store = Store(args.store)
     result: dict[str, object] = {"store": store.location}
     written = []

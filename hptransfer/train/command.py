@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 from hptransfer.base.commands import command
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.cli import console, finish, number, selection, table
 from hptransfer.experiment import Resources, load_experiment
+from hptransfer.experiment.choice import asked_scales
 from hptransfer.plan.hardware import peak
 from hptransfer.runs import CurvePoint, Job, Outcome, Record, Store
 from hptransfer.runs.curves import tokens_to_loss
 from hptransfer.trainers import trainer_of
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer import choice
+from hptransfer.transfer.axes import cell_words
+from hptransfer.transfer.hypotheses import assumed
 from hptransfer.transfer.prediction import Prediction
 
 
 def main(args: argparse.Namespace) -> None:
-    for name, least in {"workers": 1, "accumulate": 1, "threads": 1, "failures": 0}.items():
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name} {getattr(args, name)} is below {least}")
-    source, prediction = choice.chosen(args)
+    scales = asked_scales(args)
+    source, prediction = choice.chosen(args, resolve, heeded=("target_loss",))
     if not prediction.job or not prediction.job.run_id:
         raise UsageError(f"{source} is of a table: there is no run to train")
     if prediction.point.settings["trainer"] != "ours":
         export = command("export", "--prediction", shlex.quote(str(source)))
         raise UsageError(f"{source} is of a program: `{export}` has the command to run")
-    job = transferred(prediction, args.width or int(prediction.point["width"]))
+    job = transferred(prediction, scales)
     sequences = job.point["batch_tokens"] // job.point.settings["model"]["context"]
     if sequences % (args.workers * args.accumulate):
         asked = f"--workers {args.workers} x --accumulate {args.accumulate}"
         raise UsageError(f"{asked} does not divide the batch of {sequences} sequences")
-    store = Store(args.store)
+    store, experiment = Store(args.store), load_experiment(args.experiment, args.set)
     _say_what_is_planned(job, prediction, source, store)
     record = store.get(job.run_id)
     if record is None:
@@ -44,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         console.print(f"run {job.run_id} is in the store: nothing is trained")
     if record.loss is None:
         raise CheckFailed(f"run {job.run_id} {record.state}: {record.outcome.reason}")
-    target_loss = args.target_loss or load_experiment(args.experiment, args.set).target_loss
+    target_loss = args.target_loss or experiment.target_loss
     reached = tokens_to_loss(record.outcome.curve, target_loss) if target_loss else None
     _say_what_came_of_it(record, target_loss, reached)
     finish(
@@ -55,13 +58,37 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
-def transferred(prediction: Prediction, width: int) -> Job:
-    """The predicted run at a width: in base coordinates the LR moves by the exponent that the prediction used, and all else by
-    the rules. Raises UsageError where the model has no such width."""
+def transferred(prediction: Prediction, asked: Mapping[str, int]) -> Job:
+    """The predicted run at other scales: in base coordinates its hyperparameters move by the exponents that the prediction used,
+    along a scale that did not vary among its runs by the usual rule, and all else by the trainer's. Raises UsageError where the
+    model cannot have these scales."""
     point = prediction.point
-    if width != point["width"]:
-        point = point.at(width=width, lr=point["lr"] * (width / point["width"]) ** prediction.drift.used)
-    return resolve(point)
+    moved = {scale: value for scale, value in asked.items() if value != point[scale]}
+    if not moved:
+        return prediction.run
+    factors = dict.fromkeys(prediction.hyperparameters, 1.0)
+    for name, (scale, value) in product(factors, moved.items()):
+        factors[name] *= (value / point[scale]) ** _exponent(prediction, name, scale)
+    job = resolve(point.at(**moved, **{name: point[name] * factor for name, factor in factors.items()}))
+    for scale, value in moved.items():
+        near = job.point["batch_tokens"] if scale == "tokens" else 1  # tokens are whole batches
+        if abs(job.point[scale] - value) >= near:
+            raise UsageError(
+                f"--at {scale}={value}: the run's {scale} are {job.point[scale]}, which follow from its other settings"
+            )
+    return job
+
+
+def _exponent(prediction: Prediction, hyperparameter: str, scale: str) -> float:
+    """How a hyperparameter moves along a scale, in base coordinates. The weight decay rule is the trainer's."""
+    if any((drift.hyperparameter, drift.scale) == (hyperparameter, scale) for drift in prediction.drifts):
+        return prediction.exponent(hyperparameter, scale)
+    if hyperparameter != "lr":
+        return 0.0
+    if scale == "width":
+        return prediction.run.exponents.get("hidden", 0.0)
+    (rule,) = assumed(hyperparameter, scale)
+    return rule.exponent
 
 
 def _train(job: Job, store: Store, args: argparse.Namespace) -> Record:
@@ -79,15 +106,16 @@ def _train(job: Job, store: Store, args: argparse.Namespace) -> Record:
 
 
 def _say_what_is_planned(job: Job, prediction: Prediction, source: Path, store: Store) -> None:
-    point, target = job.point, prediction.point["width"]
+    point, target = job.point, prediction.point
     console.print(
         f"{source}: {prediction.name} at width {point['width']}, {number(job.parameters)} parameters; {point['tokens']} tokens "
         f"in {job.steps} steps of {point['batch_tokens']}; {number(job.flops)} FLOPs; store {store.location}"
     )
-    if point["width"] != target:
+    if moved := [scale for scale in point.scales if point[scale] != target[scale]]:
+        goes = ", ".join(f"{scale}^{number(_exponent(prediction, 'lr', scale))}" for scale in moved)
         console.print(
-            f"the prediction was made for width {target}: its LR goes on with width^{number(prediction.drift.used)} in base "
-            f"coordinates, its interval and checks speak about {target} alone"
+            f"the prediction was made for {cell_words({scale: target[scale] for scale in moved})}: its LR goes on with {goes} in "
+            "base coordinates, its interval and checks speak about its own run alone"
         )
     table(
         f"run {job.run_id}: final numbers",

@@ -11,17 +11,15 @@ from typing import Any
 
 from hptransfer import cli
 from hptransfer.base.commands import command
-from hptransfer.base.errors import UsageError, unknown
+from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.cli.tables import columns_words, read_table
-from hptransfer.experiment.cells import SCALES
-from hptransfer.experiment.choice import arm_options, chosen_arms
+from hptransfer.experiment.choice import arm_options, asked_scales, chosen_arms
 from hptransfer.experiment.membership import members
 from hptransfer.report.build import write_page
 from hptransfer.report.sweeps import Swept, predicted
 from hptransfer.runs import Job, Point, Store
-from hptransfer.runs.point import Number
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import cell_words
@@ -29,6 +27,10 @@ from hptransfer.transfer.decision import optima_alone, predict_group
 from hptransfer.transfer.group import Group, heard_by, run_ids
 from hptransfer.transfer.prediction import Prediction, default_path, is_prediction_file, write_prediction
 from hptransfer.transfer.target import arm_group, arm_target, bare_job, provenance, table_target
+
+# Options that are of one kind of runs alone.
+OF_A_STORE = ("store", "experiment", "set", "optimizer", "parametrization", "tokens", "batch_tokens")
+OF_A_TABLE = ("group", "scale", "hp", "loss", "maximize", "source", "where", "report")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class Question:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 where an optimum is on the edge of its sweep or a precondition fails; errors are raised."""
-    if args.report and not args.table:
-        raise UsageError("--report is the page of a --table; that of an experiment is `hptransfer report`")
+    if args.table:
+        cli.refuse_unheeded(args, "with --table", *OF_A_STORE, *(("width",) if args.at else ()))
+    else:
+        cli.refuse_unheeded(args, "without --table", *OF_A_TABLE)
     questions, refused = (_from_table(args), {}) if args.table else _from_store(args)
     others = heard_by([question.group for question in questions], questions[0].target) if args.table else {}
     predictions: dict[str, Prediction] = {}
@@ -102,7 +106,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _from_table(args: argparse.Namespace) -> list[Question]:
     """The groups of a table. The job of a prediction is its scales, and nothing else is known of it."""
-    at = _scales(args.at or ("" if args.width is None else f"width={args.width}"))
+    at = args.at or ({} if args.width is None else {"width": args.width})
     found = read_table(args, args.table, scale=tuple(at) or None)
     cli.console.print(f"{found.place}: {len(found.frame):,} runs; {columns_words(found.columns)}")
     for note in found.notes:
@@ -116,34 +120,10 @@ def _from_table(args: argparse.Namespace) -> list[Question]:
     return [Question(group, target, bare_job, file, source) for group in groups.values()]
 
 
-def _scales(text: str) -> dict[str, float]:
-    """Scales as ``--at`` has them. Raises UsageError."""
-    pairs = [part.rpartition("=") for part in cli.names(text)]
-    try:
-        return {name.strip(): float(value) for name, _, value in pairs}
-    except ValueError:
-        raise UsageError(f"--at {text!r} is not NAME=VALUE[,NAME=VALUE]") from None
-
-
-def _asked(args: argparse.Namespace) -> dict[str, Number]:
-    """The scales of the target run that the options name. Raises UsageError for what is no size, and for a scale that two say."""
-    found: dict[str, Number] = {}
-    short = {name: float(value) for name in SCALES if (value := getattr(args, name, None)) is not None}
-    for name, value in [*_scales(args.at or "").items(), *short.items()]:
-        if name not in SCALES:
-            raise unknown("scale", name, SCALES)
-        if name in found:
-            raise UsageError(f"--at {args.at!r} says {name}, and so does --{name.replace('_', '-')}")
-        if not (value > 0 and value.is_integer()):
-            raise UsageError(f"target {name} {value:g} is no positive whole number")
-        found[name] = int(value)
-    return found
-
-
 def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Refusal]]:
     """The arms of an experiment that are asked for, and why others have too few runs. Raises UsageError for one of these that
     was named."""
-    asked = _asked(args)
+    asked = asked_scales(args)
     experiment, arms = chosen_arms(args, [f"target_width={asked['width']}"] if "width" in asked else [])
     changes = {name: value for name, value in asked.items() if name != "width"}
     if args.output and len(arms) > 1:
@@ -190,9 +170,9 @@ def _next_command(args: argparse.Namespace, names: Sequence[str], written: Mappi
         return command("export", f"--prediction {file}") if file else None
     if not names:
         return None
-    asked = {name: value for name, value in _asked(args).items() if name != "width"}
+    asked = asked_scales(args)
+    width = f"--width {asked.pop('width')}" if "width" in asked else ""
     beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
-    width = f"--width {_asked(args)['width']}" if "width" in _asked(args) else ""
     given = f"--predictions {file}" if file else ""
     return command("validate", cli.selection(args), arm_options(names), width, beyond, given)
 

@@ -15,6 +15,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
+from hptransfer.base.jsons import to_json
 from hptransfer.base.refusals import Refusal
 from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.transfer.axes import cell_words
@@ -278,7 +279,7 @@ def write_prediction(prediction: Prediction, path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not is_prediction_file(path):
         raise UsageError(f"{path} is there and is no prediction file: it is not overwritten; choose another --output")
-    replace(path, json.dumps(prediction.model_dump(mode="json"), indent=1) + "\n")
+    replace(path, to_json(prediction.model_dump(mode="json"), indent=1) + "\n")
     return path
 
 

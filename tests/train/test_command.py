@@ -60,13 +60,13 @@ def command(capsys, *argv: str) -> tuple[int, dict, str]:
 
 def test_a_run_at_another_width_has_the_values_transferred(prediction: Prediction) -> None:
     job = prediction.run
-    assert transferred(prediction, 48) == job
-    wide = transferred(prediction, 96)
+    assert transferred(prediction, {"width": 48}) == job
+    wide = transferred(prediction, {"width": 96})
     assert wide.point["width"] == 96
     assert wide.point["lr"] == pytest.approx(job.point["lr"] * 2**prediction.drift.used)
     assert wide.weight_decay == pytest.approx(job.weight_decay / 2)
     with pytest.raises(UsageError, match=r"width 50: .*50 is not a multiple of head_dim 16"):
-        transferred(prediction, 50)
+        transferred(prediction, {"width": 50})
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from hptransfer.base.jsons import to_json
 from hptransfer.export.canonical import EXPORT_VERSION, Canonical
 
 FILE = "run.json"
@@ -21,7 +21,7 @@ class Json:
         return None
 
     def render(self, record: Canonical) -> dict[str, str]:
-        return {FILE: json.dumps(record.as_dict(), indent=1) + "\n"}
+        return {FILE: to_json(record.as_dict(), indent=1) + "\n"}
 
 
 JSON = Json()

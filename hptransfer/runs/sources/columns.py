@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from hptransfer.base.errors import UsageError
-from hptransfer.base.words import listing, one_line
+from hptransfer.base.errors import UsageError, one_line
+from hptransfer.base.words import listing
 from hptransfer.runs.sources.nested import unnested
 from hptransfer.runs.sources.source import ROW, Raw, Role
 

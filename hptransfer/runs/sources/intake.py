@@ -23,7 +23,8 @@ from hptransfer.runs.sources.reading import Rows, numbers, wrong_cell
 from hptransfer.runs.sources.source import ROW
 from hptransfer.runs.sources.states import NO_LOSS, State, state_of
 
-FULL = 0.9  # of the steps that most runs of a scale have: one that ended before was not finished
+FULL = 0.9  # of the steps that runs of a scale have: one that ended before was not finished
+SHARED = 0.2  # of the runs of a scale that end at a step for it to be the end
 COUPLED = 0.01  # an independent weight decay of this size halves a weight in 70 steps: it is meant per unit of learning rate
 
 
@@ -32,7 +33,7 @@ class Intake:
     """Runs in the normal form: one row for each, with numbers in the columns of scale, hyperparameters and loss.
 
     A loss is null where the run diverged, or where rows are optima. ``mixed``: columns by which runs of one group do not belong
-    together. ``taken``: what became of the rows, in numbers. ``notes``: what was left out or may be read in two ways.
+    together. ``notes``: what was left out or may be read in two ways.
     """
 
     place: str
@@ -68,7 +69,7 @@ def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     else:
         frame = as_loss(frame, columns, rows.maximize if maximize is None else maximize, notes)
     frame = _complete_rows(rows, frame, columns, notes)
-    frame = _as_long_as_most(rows, frame, columns, notes)
+    frame = _as_long_as_others(rows, frame, columns, notes)
     mixed = mixtures(frame, columns, notes)
     frame = _once(rows, frame, columns, mixed, notes)
     _say_coupled(frame, columns, notes)
@@ -92,6 +93,8 @@ def _last_steps(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[s
     if step is None or not frame[step].dtype.is_numeric():
         return frame
     run, seed = (column_of(rows, frame, what, columns) for what in ("run", "seed"))
+    if run:  # which may have its settings in its first row alone
+        frame = frame.with_columns(pl.col(name).fill_null(pl.col(name).drop_nulls().first().over(run)) for name in columns.named)
     # Without a name of its own a run is told by how it was trained.
     told = [run] if run else [name for name in names_of(frame) if _is_setting(name)]
     key = list(dict.fromkeys([*columns.named, *told, *([seed] if seed else [])]))
@@ -153,27 +156,29 @@ def _states(rows: Rows, frame: pl.DataFrame, columns: Columns) -> tuple[str, pl.
     return None
 
 
-def _as_long_as_most(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
-    """The runs that came as far as most of their scale; one that ended long before was stopped, whatever its loss."""
+def _as_long_as_others(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
+    """The runs that came as far as others of their scale: to the last step that several ended at. One that ended long before was
+    stopped, whatever its loss."""
     step = column_of(rows, frame, "step", columns)
     if step is None or not frame[step].dtype.is_numeric():
         return frame
     alike = [*columns.group, *columns.scale, *(n for n in names_of(frame) if meaning(n) in ("batch", "tokens") and n != step)]
     alike = list(dict.fromkeys(alike))
     finished = frame.filter(pl.col(columns.loss).is_not_null()) if columns.loss else frame
-    usual = finished.group_by([*alike, step]).len().with_columns(pl.col("len").sum().over(alike).alias("all"))
-    most = usual.filter(pl.col("len") * 2 > pl.col("all")).select(*alike, pl.col(step).alias("\0most"))
+    ends = finished.group_by([*alike, step]).len().with_columns(pl.col("len").sum().over(alike).alias("all"))
+    shared = ends.filter((pl.col("len") > 1) & (pl.col("len") > SHARED * pl.col("all")))
+    most = shared.group_by(alike).agg(pl.col(step).max().alias("\0end"))
     if most.is_empty():
         return frame
     joined = frame.join(most, on=alike, how="left", nulls_equal=True, maintain_order="left")
     has_loss = pl.col(columns.loss).is_not_null() if columns.loss else pl.lit(True)
-    short = joined.select((pl.col(step) < FULL * pl.col("\0most")) & has_loss).to_series().fill_null(False)
+    short = joined.select((pl.col(step) < FULL * pl.col("\0end")) & has_loss).to_series().fill_null(False)
     if short.any():
-        ends = joined.filter(short)
+        cut = joined.filter(short)
         notes.append(
-            f"{step}: left out {short.sum():,} runs that ended at {_span(ends[step])} of {_span(ends[chr(0) + 'most'])} steps"
+            f"{step}: left out {short.sum():,} runs that ended at {_span(cut[step])} of {_span(cut[chr(0) + 'end'])} steps"
         )
-    return joined.filter(~short).drop("\0most")
+    return joined.filter(~short).drop("\0end")
 
 
 def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str], notes: list[str]) -> pl.DataFrame:

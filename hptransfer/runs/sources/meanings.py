@@ -51,6 +51,9 @@ def listed(frame: pl.DataFrame, text: str | None) -> tuple[str, ...] | None:
 def find_columns(frame: pl.DataFrame, roles: Mapping[Role, str], asked: Asked) -> Columns:
     """The columns that are asked for, and those of usual names for what is not. Raises UsageError, with candidates, for a name
     that no column has, and where several could be meant."""
+    for option, names in (("scale", asked.scale), ("hp", asked.hp)):
+        if names is not None and not names:
+            raise UsageError(f"--{option} names no column; a prediction needs one: {_all(frame)}")
     _check_long(frame)
     scale = asked.scale if asked.scale is not None else (_scale(frame),)
     hp = asked.hp if asked.hp is not None else (_only(frame, "lr", "--hp"),)

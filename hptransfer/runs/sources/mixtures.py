@@ -23,6 +23,7 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
         return ()
     point = [*columns.group, *columns.scale, *columns.hp]
     at_point = frame.group_by(point).agg(pl.col(candidates).n_unique())
+    at_scale = frame.group_by([*columns.group, *columns.scale]).agg(pl.col(candidates).n_unique())
     groups = frame.group_by(list(columns.group) or pl.lit(0)).agg(pl.col(candidates).n_unique())
     mixed = []
     for name in candidates:
@@ -41,6 +42,11 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
                 notes.append(f"{words}; --scale or --hp names it, --where keeps one")
             else:
                 notes.append(f"{words}, and is not named; what it does counts as noise")
+        elif what in MOVES and what != "step" and (at_scale[name] > 1).any():
+            values = _values(frame[name].unique(maintain_order=True).to_list())
+            notes.append(
+                f"{name}: differs ({values}) at equal {', '.join(columns.scale)}, {len(frame):,} runs; --scale or --hp names it"
+            )
     return tuple(mixed)
 
 

@@ -22,4 +22,5 @@ NO_LOSS = ("diverged", "divergence", "exploded", "blew up", "unstable", "div", "
 
 def state_of(word: str) -> State | None:
     """The state that a word tells; None for one that is not known."""
-    return _STATES.get(word.strip().lower().replace(" ", "_").replace("-", "_").removeprefix("trialstate."))
+    own = word.strip().lower().replace(" ", "_").replace("-", "_").removeprefix("trialstate.")
+    return _STATES.get(own) or _STATES.get(own.partition("_by_")[0])  # CANCELLED by 1000, as Slurm has it

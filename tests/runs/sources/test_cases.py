@@ -101,7 +101,7 @@ ANSWERED = [
     ("13_neg.csv", f"--loss neg_loss --maximize {AT}", []),
     ("13_perplexity.csv", AT, []),
     ("28_comma_column.csv", f"--hp 'opt{{lr, wd}}' {AT}", []),
-    ("28_dup_columns.csv", AT, ["column 'loss' is there 2 times"]),
+    ("28_dup_columns.csv", AT, ["2 columns are called 'loss'"]),
 ]
 
 
