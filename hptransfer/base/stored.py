@@ -109,7 +109,8 @@ def require_plain(value: Any, where: str = "", depth: int = 0) -> None:
 
 
 def may_be_odd(content: bytes) -> bool:
-    """Whether a JSON text may hold a value that `from_json` refuses, its nesting aside: a fast look for what is parsed otherwise."""
+    """Whether a JSON text may hold a value that `from_json` refuses, its nesting aside: a fast look, for what is parsed
+    otherwise."""
     outline = content.translate(_OUTLINE)
     if any(part in content for part in _LITERAL) or any(_ends_a_number(outline, at, b"0") for at in _places(outline, _WHOLE)):
         return True
