@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from hptransfer.base.errors import UsageError, unknown
+from hptransfer.base.errors import UsageError, first_line, unknown
+from hptransfer.base.stored import MOST_YAML_BYTES, from_json, from_yaml, shown
+from hptransfer.base.words import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,10 +36,13 @@ def find_config(folder: str, name: str) -> Path:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8") as file:
+            data = from_yaml(file.read(MOST_YAML_BYTES + 1))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         hint = "; a value with braces, such as a command, is quoted within {...}" if "flow mapping" in str(error) else ""
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}{hint}") from None
+        raise UsageError(f"{path} is not YAML: {error}{hint}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path} does not hold a mapping of keys to values")
     return data
@@ -50,11 +54,11 @@ def override(data: dict[str, Any], assignments: Sequence[str], option: str = "--
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         if not equals or not dotted:
-            raise UsageError(f"{option} {assignment!r} is not of the form a.b=value")
+            raise UsageError(f"{option} {shown(assignment)} is not of the form a.b=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"{option} {assignment!r}: the value is not YAML") from None
+            value = from_yaml(text)
+        except ValueError as error:
+            raise UsageError(f"{option} {shown(assignment)}: the value is not YAML: {error}") from None
         data = merge(data, nested(dotted, value))
     return data
 
@@ -87,20 +91,27 @@ def checked(model: type[Model], data: Any, where: str) -> Model:
             known = first.get("ctx", {}).get("known") or _fields(model, first["loc"])
             raise UsageError(f"{where}: unknown key {dotted!r}{_nearest_key(first['loc'], known)}") from None
         message = first["msg"].removeprefix("Value error, ")
-        given = f" (got {first['input']!r})" if not isinstance(first["input"], dict | BaseModel) else ""
+        given = f" (got {shown(first['input'])})" if not isinstance(first["input"], dict | BaseModel) else ""
         raise UsageError(f"{where}: {dotted}: {message}{given}" if dotted else f"{where}: {message}") from None
 
 
 def read_json(model: type[Model], path: Path, command: str) -> Model:
     """The ``model`` in a JSON file that ``command`` writes. Raises UsageError, in one line, for a damaged file."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate(from_json(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{path} is damaged: {where}: {first['msg']}; make it with `{command}`") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: {fault(error)}; make it with `{command}`") from None
+
+
+def fault(error: ValueError) -> str:
+    """What is wrong with stored data, in one line; of a model's faults the first, with its place."""
+    if not isinstance(error, ValidationError):
+        return f"the file: {one_line(first_line(error))}"
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{shown(where)[1:-1] or 'the file'}: {one_line(first['msg'])}"
 
 
 def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> Sequence[str]:

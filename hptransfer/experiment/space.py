@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from hptransfer.base.config import checked, find_config, load_yaml, merge, nested
 from hptransfer.base.errors import UsageError, unknown
 from hptransfer.base.frozen import Frozen
+from hptransfer.base.stored import shown
 from hptransfer.experiment.program import Program
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import get_recipe
@@ -108,6 +109,9 @@ def load_space(recipe: str, parametrization: Parametrization, changes: Mapping[s
     for layer in (load_yaml(path) if path else {"recipe": recipe, **(given or {})}, changes):
         shared = {key: value for key, value in layer.items() if key != "parametrizations"}
         own = layer.get("parametrizations") or {}
+        for part in (own, *(own.values() if isinstance(own, dict) else ())):
+            if not isinstance(part, dict | None):
+                raise UsageError(f"{where}: parametrizations: {shown(part)} is no mapping of names to values")
         for name in own:
             if name not in PARAMETRIZATIONS:
                 raise unknown(f"{where}: parametrization", name, PARAMETRIZATIONS)

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import polars as pl
 
 from hptransfer.base.frozen import Frozen
+from hptransfer.base.stored import shown
 from hptransfer.runs.point import Job, Point, horizon_words
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+UNSEALED = 2  # the same without the digest of its text; read as it is
 
 State = Literal["complete", "diverged", "pruned", "failed"]
 
@@ -108,6 +110,16 @@ class Record(Frozen):
         tuned = {name: point.hyperparameters.get(name) for name in ("lr", "weight_decay", "embedding_lr_ratio")}
         return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
 
+    def require_row(self) -> None:
+        """Raises ValueError where `row` is none of `ROW_SCHEMA`: settings are whatever a trainer wrote."""
+        try:
+            row = self.row()
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"its settings are none: {error}") from None
+        for name, value in row.items():
+            if value is not None and not isinstance(value, PLAIN[ROW_SCHEMA[name]]):
+                raise ValueError(f"{name} {shown(value)} is of another type")
+
     def described(self) -> dict[str, Any]:
         """`row` with what else tells runs apart: corpus, schedule and horizon in words, further scales and hyperparameters."""
         point, row = self.point, self.row()
@@ -159,3 +171,4 @@ ROW_SCHEMA: dict[str, Any] = {
     "corpus": pl.String,
     "corpus_sha256": pl.String,
 }
+PLAIN: dict[Any, Any] = {pl.String: str, pl.Int64: int, pl.Float64: float | int}  # values of each type

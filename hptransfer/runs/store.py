@@ -1,7 +1,8 @@
 """A folder of run records on any file system that pyarrow reads.
 
 ``runs/<run_id>.json`` is one run: the name is the identity, so a double cannot exist. ``compact`` gathers the files into
-Parquet; readers take both. A damaged file is named, set aside under ``damaged/``, and the rest is read.
+Parquet; readers take both. A damaged file is named, set aside under ``damaged/``, and the rest is read: of a gathered file what
+is left of it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import json
 import logging
 import shlex
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-from pyarrow import parquet
 
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, first_line
-from hptransfer.base.files import Files, patiently
-from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, Record
+from hptransfer.base.files import Files, StoreUnreachable, patiently
+from hptransfer.base.stored import SEAL, from_json, mapping_from_json, may_be_odd, sealed, unsealed
+from hptransfer.runs.gathered import SCHEMA, from_parquet, gather, texts_in, to_frame, to_parquet
+from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Store:
     def add(self, record: Record) -> None:
         """Write one record, whole or not at all. A record of the same run is replaced. A store that is full or away is
         given a minute before that is an error."""
-        content = record.model_dump_json().encode()
+        content = sealed(record.model_dump_json()).encode()
         patiently(lambda: self.files.write(f"runs/{record.run_id}.json", content))
 
     def register_prediction(self, run_id: str, content: dict[str, Any]) -> None:
@@ -58,12 +60,27 @@ class Store:
 
     def registered_at(self, run_id: str) -> str | None:
         """When a prediction of that run was registered (UTC, ISO 8601), or None."""
-        name = f"predictions/{run_id}.json"
-        return str(json.loads(self.files.read(name))["registered_at"]) if self.files.exists(name) else None
+        registered = self.registered(f"predictions/{run_id}.json")
+        return None if registered is None else str(registered["registered_at"])
 
     def registered_predictions(self) -> list[dict[str, Any]]:
         """The content of every registered prediction."""
-        return [json.loads(self.files.read(name))["prediction"] for name in self.files.list("predictions", ".json")]
+        found = (self.registered(name) for name in self.files.list("predictions", ".json"))
+        return [registered["prediction"] for registered in found if registered is not None]
+
+    def registered(self, name: str) -> dict[str, Any] | None:
+        """A registered prediction with its time; None where there is none, or a damaged one, which is set aside."""
+        try:
+            found = mapping_from_json(self.files.read(name))
+            if not isinstance(found.get("prediction"), dict):
+                raise ValueError("it holds no prediction")
+            datetime.fromisoformat(str(found.get("registered_at")))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self.set_aside(name, error)
+            return None
+        return found
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
@@ -79,10 +96,10 @@ class Store:
         """What has been decided for a study, or None. Raises UsageError where the file is damaged."""
         name = f"studies/{study}.json"
         try:
-            return dict(json.loads(self.files.read(name)))
+            return mapping_from_json(self.files.read(name))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             why = first_line(error)
             raise UsageError(f"store {self.location}: {name} is damaged ({why}); without it, it is made again") from None
 
@@ -111,7 +128,7 @@ class Store:
             self.files.delete(f"runs/{run_id}.json")
         for name in self.part_names():
             part = self._part(name)
-            if part is not None and gone.intersection(part["run_id"]):
+            if gone.intersection(part["run_id"]):
                 self._write_part(part.filter(~pl.col("run_id").is_in(list(gone))))
                 self.files.delete(name)
 
@@ -126,16 +143,13 @@ class Store:
         names = self.files.list("runs", ".json")  # before reading: a run that comes in between stays a file
         parts = self.part_names()
         records = list(self.records().values())
-        frame = _to_frame(records).with_columns(pl.Series("record", [r.model_dump_json() for r in records], dtype=pl.String))
-        self._write_part(frame)
+        self._write_part(gather(records))
         for name in [*names, *parts]:
             self.files.delete(name)
         return len(records)
 
     def _write_part(self, frame: pl.DataFrame) -> None:
-        sink = pa.BufferOutputStream()
-        parquet.write_table(frame.to_arrow(), sink)
-        self.files.write(f"compact-{uuid.uuid4().hex[:12]}.parquet", sink.getvalue().to_pybytes())
+        self.files.write(f"compact-{uuid.uuid4().hex[:12]}.parquet", to_parquet(frame))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -143,19 +157,18 @@ class Store:
         """The record of one run, or None."""
         if (record := self._single(f"runs/{run_id}.json")) is not None:
             return record
-        gathered = self._compacted(["run_id", "record"]).filter(pl.col("run_id") == run_id)
-        return _Records(gathered, self._parse).get(run_id)
+        return _Records(self._gathered().filter(pl.col("run_id") == run_id), self._parse_gathered).get(run_id)
 
     def records(self) -> MutableMapping[str, Record]:
         """Every readable record by run_id; those that ``compact`` has gathered are parsed when they are asked for."""
         # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
         singles = self._singles()
-        return _Records(self._compacted(["run_id", "record"]), self._parse, singles)
+        return _Records(self._gathered(), self._parse_gathered, singles)
 
     def frame(self) -> pl.DataFrame:
         """One row per run; the columns are those of `Record.row`."""
-        singles = _to_frame(self._singles())
-        compacted = self._compacted(list(ROW_SCHEMA))
+        singles = to_frame(self._singles())
+        compacted = self._gathered().select(list(ROW_SCHEMA))
         return pl.concat([compacted.filter(~pl.col("run_id").is_in(singles["run_id"].to_list())), singles])
 
     def require_records(self) -> MutableMapping[str, Record]:
@@ -178,76 +191,114 @@ class Store:
             self.set_aside(name, error)
             return None
 
-    def gathered(self, name: str) -> list[str]:
-        """The records in one gathered file, each as JSON text."""
-        part = self._part(name)
-        return [] if part is None else part["record"].to_list()
-
     def part_names(self) -> list[str]:
         """The gathered files."""
         return [name for name in self.files.list("", ".parquet") if name.startswith("compact")]
 
-    def _compacted(self, columns: list[str]) -> pl.DataFrame:
-        """These columns of the gathered records, one row per run."""
+    def _gathered(self) -> pl.DataFrame:
+        """The gathered records, one row per run; ``part`` is the file that each is in."""
         while True:
             names = self.part_names()
             try:
-                parts = [part for name in names if (part := self._part(name)) is not None]
+                parts = [self._part(name).with_columns(part=pl.lit(name)) for name in names]
                 break
             except FileNotFoundError:  # merged into a new one by another process, which is there by now
                 continue
-        empty = pl.DataFrame(schema={name: ROW_SCHEMA.get(name, pl.String) for name in columns})
-        return pl.concat([empty, *(part.select(columns) for part in parts)]).unique("run_id", keep="last", maintain_order=True)
+        empty = pl.DataFrame(schema={**SCHEMA, "part": pl.String})
+        return pl.concat([empty, *parts]).unique("run_id", keep="last", maintain_order=True)
 
-    def _part(self, name: str) -> pl.DataFrame | None:
+    def _part(self, name: str) -> pl.DataFrame:
         if name not in self._parts:
+            content = self.files.read(name)
             try:
-                self._parts[name] = pl.read_parquet(self.files.read(name))
-            except pl.exceptions.PolarsError as error:
-                self.set_aside(name, error)
-                return None
+                self._parts[name] = from_parquet(content)
+            except ValueError as error:
+                self._parts[name] = self._rest_of(name, content, error)
         return self._parts[name]
+
+    def _rest_of(self, name: str, content: bytes, error: Exception) -> pl.DataFrame:
+        """What is readable of a gathered file whose columns are not to be trusted. A damaged one is set aside."""
+        texts, count = texts_in(content)
+        found = [record for text in texts if (record := self._readable(name, text)) is not None]
+        if not count:
+            self.set_aside(name, error)
+        elif len(found) < count or SEAL in content:  # else an earlier version's, whole, with columns of its own
+            self.set_aside(name, ValueError(f"{count - len(found)} of its {count} runs cannot be read"), found)
+        return gather(found)
+
+    def _readable(self, name: str, text: bytes) -> Record | None:
+        try:
+            return self._parse(name, text)
+        except ValueError:
+            return None
+
+    def _parse_gathered(self, part: str, run_id: str, text: str) -> Record | None:
+        """A record of a gathered file; None where it is none, and then the file is set aside and what else is in it kept."""
+        record = self._readable(part, text.encode())
+        if record is not None and record.run_id == run_id:
+            return record
+        if run_id in self._part(part)["run_id"]:
+            with suppress(FileNotFoundError):  # set aside already
+                self._parts[part] = self._rest_of(part, self.files.read(part), ValueError(f"run {run_id} cannot be read"))
+        return None
 
     def _parse(self, name: str, content: bytes) -> Record:
         """The record in ``content``. Raises UsageError for another schema and ValueError for anything that is no record."""
+        text = unsealed(content)
+        if may_be_odd(text):
+            from_json(text)
         try:
-            record = Record.model_validate_json(content)
-            if (version := record.schema_version) == SCHEMA_VERSION:
+            record = Record.model_validate_json(text)
+            if (version := record.schema_version) in (UNSEALED, SCHEMA_VERSION):
+                record.require_row()
                 return record
         except ValueError:
-            data = json.loads(content)
-            found = data.get("schema_version") if isinstance(data, dict) else None
-            if not isinstance(found, int) or found == SCHEMA_VERSION:
+            found = mapping_from_json(text).get("schema_version")
+            if not isinstance(found, int) or found in (UNSEALED, SCHEMA_VERSION):
                 raise
             version = found
-        if version < SCHEMA_VERSION:
+        if version < UNSEALED:
             hint = f"bring it up to date with `{command('store', '--store', shlex.quote(self.location), '--upgrade')}`"
-            raise UsageError(f"store {self.location}: {name} has schema {version}, older than {SCHEMA_VERSION}; {hint}")
+            raise UsageError(f"store {self.location}: {name} has schema {version}, older than {UNSEALED}; {hint}")
         raise UsageError(
             f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"
         )
 
-    def set_aside(self, name: str, error: Exception) -> None:
-        """What becomes of a file that is no record: it is moved, and said."""
+    def set_aside(self, name: str, error: Exception, rest: Sequence[Record] = ()) -> None:
+        """What becomes of a file that is damaged: it is moved, what is left of it is gathered anew, and that is said."""
         why = " ".join(str(error).split())[:120]
-        kept = f"damaged/{name.rsplit('/', 1)[-1]}"
-        moved = self.files.move(name, kept)
+        kept = f"damaged/{name.removeprefix('runs/').replace('/', '-')}"
+        try:
+            if rest:
+                self._write_part(gather([*rest]))
+            moved = self.files.move(name, kept)
+        except StoreUnreachable:
+            moved = False
         fate = f"moved to {kept}" if moved else "left where it is (the store cannot be written)"
         _LOG.warning("store %s: %s is damaged (%s); %s, the rest is read", self.location, name, why, fate)
 
 
 class _Records(MutableMapping[str, Record]):
-    """Records by run_id; those of a frame's column ``record`` are parsed when they are asked for."""
+    """Records by run_id; gathered ones are parsed when they are asked for. Those that cannot be are left out then."""
 
-    def __init__(self, gathered: pl.DataFrame, parse: Callable[[str, bytes], Record], singles: Iterable[Record] = ()) -> None:
+    def __init__(
+        self, gathered: pl.DataFrame, parse: Callable[[str, str, str], Record | None], singles: Iterable[Record] = ()
+    ) -> None:
         self._parse = parse
-        found: dict[str, Record | str] = dict(zip(gathered["run_id"], gathered["record"], strict=True))
+        found: dict[str, Record | tuple[str, str]] = dict(
+            zip(gathered["run_id"], zip(gathered["part"], gathered["record"], strict=True), strict=True)
+        )
         self._found = found | {record.run_id: record for record in singles}
 
     def __getitem__(self, run_id: str) -> Record:
         found = self._found[run_id]
-        if isinstance(found, str):
-            found = self._found[run_id] = self._parse("a gathered record", found.encode())
+        if isinstance(found, tuple):
+            part, text = found
+            record = self._parse(part, run_id, text)
+            if record is None:
+                del self._found[run_id]
+                raise KeyError(run_id)
+            found = self._found[run_id] = record
         return found
 
     def __contains__(self, run_id: object) -> bool:
@@ -260,11 +311,7 @@ class _Records(MutableMapping[str, Record]):
         del self._found[run_id]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return (run_id for run_id in list(self._found) if self.get(run_id) is not None)
 
     def __len__(self) -> int:
         return len(self._found)
-
-
-def _to_frame(records: Iterable[Record]) -> pl.DataFrame:
-    return pl.DataFrame([record.row() for record in records], schema=ROW_SCHEMA, orient="row")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from hptransfer.base.errors import HptransferError, UsageError
@@ -46,8 +47,8 @@ class _Untouched(Store):
         super().__init__(location)
         self.damaged: list[str] = []
 
-    def set_aside(self, name: str, error: Exception) -> None:
-        self.damaged.append(name)
+    def set_aside(self, name: str, error: Exception, rest: Sequence[Record] = ()) -> None:
+        self.damaged += [] if name in self.damaged else [name]
 
 
 def _row(record: Record) -> dict[str, object]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.stored import bounded_yaml
 from hptransfer.runs.sources.source import ROW
 
 # More than any configuration has: beyond that a file unfolds without end (aliases of YAML), or is no configuration.
@@ -101,7 +101,7 @@ def yaml_mapping(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file of plain values; empty where there is none, or one that is being written or holds objects of
     Python, which are never made."""
     try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        found = bounded_yaml(file.read_text())
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

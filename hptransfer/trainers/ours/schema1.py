@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
-from hptransfer.base.files import Files
-from hptransfer.runs.record import SCHEMA_VERSION, Record
+from hptransfer.base.errors import first_line
+from hptransfer.base.stored import mapping_from_json
+from hptransfer.runs.gathered import texts_in
+from hptransfer.runs.record import Record
 from hptransfer.runs.store import Store
 from hptransfer.trainers.ours.points import job_of
 from hptransfer.trainers.ours.spec import RunSpec
+
+_LOG = logging.getLogger(__name__)
 
 SAME = (  # fields of an outcome that schema 1 has by the same name
     *("state", "reason", "loss", "bits_per_byte", "curve", "steps", "tokens", "flops", "flops_optimizer"),
@@ -23,13 +28,14 @@ def upgrade(store: Store) -> int:
     there were. Each is written before its old form goes, so that it may be interrupted and run again."""
     files, count = store.files, 0
     for name in files.list("runs", ".json"):
-        count += _rewrite(store, files.read(name).decode())
+        count += _rewrite(store, name, files.read(name))
     for name in store.part_names():
-        for text in store.gathered(name):
-            count += _rewrite(store, text)
-        if count:
+        texts, _ = texts_in(files.read(name))
+        rewritten = sum(_rewrite(store, name, text) for text in texts)
+        if texts and rewritten == len(texts):
             files.delete(name)
-    _refile_predictions(files)
+        count += rewritten
+    _refile_predictions(store)
     return count
 
 
@@ -54,19 +60,26 @@ def record_of(old: dict[str, Any]) -> Record:
     return Record.model_validate({"job": job, "outcome": outcome, "versions": old.get("versions", {})})
 
 
-def _rewrite(store: Store, text: str) -> int:
-    old = json.loads(text)
-    if old.get("schema_version", SCHEMA_VERSION) >= SCHEMA_VERSION:
+def _rewrite(store: Store, name: str, text: bytes) -> int:
+    """How many records were rewritten: one, or none where it is of another schema; a damaged one stays for readers to name."""
+    try:
+        old = mapping_from_json(text)
+        if old.get("schema_version") != 1:
+            return 0
+        record = record_of(old)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _LOG.warning("store %s: a record in %s is not brought up to date: %s", store.location, name, first_line(error))
         return 0
-    store.add(record_of(old))
+    store.add(record)
     return 1
 
 
-def _refile_predictions(files: Files) -> None:
+def _refile_predictions(store: Store) -> None:
     """They were filed by their digest; what identifies a prediction is the run that it predicts."""
+    files = store.files
     for name in files.list("predictions", ".json"):
-        registered = json.loads(files.read(name))
-        if "spec" in registered["prediction"]:
+        registered = store.registered(name)
+        if registered is not None and "spec" in registered["prediction"]:
             run_id = RunSpec.model_validate(registered["prediction"].pop("spec")).run_id
             files.write(f"predictions/{run_id}.json", json.dumps(registered, indent=1).encode())
             files.delete(name)
