@@ -35,9 +35,9 @@ def rising_steps(table: pl.DataFrame) -> int:
     return int(cells.select((pl.col("loss").diff().over("N") >= 0).sum()).item())
 
 
-def differential(table: pl.DataFrame, loss: Array, ln_n0: float) -> tuple[Array, Array, Array]:
+def differential(table: pl.DataFrame, weights: Array, ln_n0: float) -> tuple[Array, Array, Array]:
     """The c, s and p (fits, 3) of `stretched` about ``ln_n0``: of ln exponent of D, ln amplitude at D = 1 and ln of the term
-    without D, by losses (fits, rows) of a table's rows.
+    without D. ``weights`` (fits, rows): the first is the fit, the others its draws.
 
     At each size the differences of the loss between neighbouring horizons give exponent and amplitude (their logarithms, a line);
     these give their powers of N, in turn the ones that leave the least of all differences; what they leave of the loss, a mean
@@ -47,7 +47,7 @@ def differential(table: pl.DataFrame, loss: Array, ln_n0: float) -> tuple[Array,
     usable = _usable(table)
     kept = table["N"].is_in(usable)
     pieces = _Pieces(table.filter(kept), ln_n0)
-    return _Fits(pieces, loss[:, kept.to_numpy()]).functions()
+    return _Fits(pieces, weights[:, kept.to_numpy()]).functions()
 
 
 def _usable(table: pl.DataFrame) -> list[float]:
@@ -68,6 +68,7 @@ class _Pieces:
     the size; ``first`` (steps,) are the cells with a longer horizon of the same size after them, ``step`` of ln D away."""
 
     def __init__(self, table: pl.DataFrame, ln_n0: float) -> None:
+        self.loss = table["loss"].to_numpy()
         self.cell = table.select(pl.struct("N", "D").rank("dense") - 1).to_series().to_numpy().astype(np.intp)
         cells = table.select("N", "D").unique().sort("N", "D")
         n, self.size = np.unique(cells["N"].to_numpy(), return_inverse=True)
@@ -78,19 +79,19 @@ class _Pieces:
 
 
 class _Fits:
-    """Fits side by side: exponent and amplitude (fits, sizes) of every size, logarithms, and how many runs each cell has."""
+    """Fits side by side: exponent and amplitude (fits, sizes) of every size, logarithms, and the weight that its runs have."""
 
-    def __init__(self, pieces: _Pieces, loss: Array) -> None:
+    def __init__(self, pieces: _Pieces, weights: Array) -> None:
         self.pieces = pieces
-        self.runs = np.bincount(pieces.cell)
-        self.loss = _sums(loss, pieces.cell) / self.runs
-        one, other = self.runs[pieces.first], self.runs[pieces.first + 1]
+        self.weight = _sums(weights, pieces.cell)
+        self.loss = _sums(weights * pieces.loss, pieces.cell) / np.maximum(self.weight, 1e-300)
+        one, other = self.weight[:, pieces.first], self.weight[:, pieces.first + 1]
         self.fall = self.loss[:, pieces.first] - self.loss[:, pieces.first + 1]
-        self.step_weight = one * other / (one + other)  # of a difference of two means
+        self.step_weight = one * other / np.maximum(one + other, 1e-300)  # of a difference of two means
         known = np.where(self.fall > 0, self.step_weight, 0.0)
         self.size_weight = _sums(known, pieces.own)
         ln_fall = np.log(np.where(self.fall > 0, self.fall, 1.0))
-        exponent = np.full((len(loss), len(pieces.apart)), 0.3)
+        exponent = np.full((len(weights), len(pieces.apart)), 0.3)
         for _ in range(STEADY):
             y = ln_fall - np.log(-np.expm1(-exponent[:, pieces.own] * pieces.step))
             level, slope = _lines(pieces.at, y, known, pieces.own)
@@ -112,8 +113,9 @@ class _Fits:
         pieces = self.pieces
         exponent, amplitude = (stretched(one, pieces.apart)[:, pieces.size] for one in found)
         rest = self.loss - np.exp(amplitude - np.exp(exponent) * pieces.ln_d)
-        mean = _sums(self.runs * rest, pieces.size) / np.bincount(pieces.size, self.runs)
-        return found[0], found[1], self._nearest(np.log(np.maximum(mean, LEAST * self.loss.min(axis=1, keepdims=True))))
+        weight = _sums(self.weight, pieces.size)
+        mean = _sums(self.weight * rest, pieces.size) / np.maximum(weight, 1e-300)
+        return found[0], found[1], self._nearest(np.log(np.maximum(mean, LEAST * pieces.loss.min())))
 
     def _nearest(self, values: Array) -> Array:
         """The function (fits, 3) that is nearest to values (fits, sizes)."""

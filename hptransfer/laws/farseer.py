@@ -29,6 +29,7 @@ NAMES = ("alpha", "beta", "gamma")
 FEW_SIZES = 6
 WORSE, EXACT = 2.0, 1e-4  # a piecewise fit as many times worse than the direct one is refused, from that error on
 STOPS = 0.97  # a power that a fit does not find goes to 1
+NARROWEST = 0.25  # shape of the weights of a bootstrap
 NO_POWER = 1e-6  # a power nearer to 0 has no numbers a and b of its own
 
 
@@ -78,19 +79,23 @@ class Farseer(SizeLaw):
             found.append([math.log(exponent), 0.0, 0.0, amplitude, rise, 0.0, floor, -slope, 0.0, n0, d0])
         return np.array(found)
 
-    def solve(self, table: pl.DataFrame, loss: Array, start: Array | None = None) -> Array:
+    def drawn(self, runs: int) -> Array:
+        """With a variance of n / (n - p): nine coefficients leave less in the residuals of n runs than was there. With a variance
+        of 1 the intervals held 66 to 76 of 100 truths."""
+        shape = max(1 - 9 / runs, NARROWEST)
+        return np.random.default_rng(self.seed).gamma(shape, 1 / shape, size=(self.draws, runs))
+
+    def solve(self, table: pl.DataFrame, weights: Array) -> Array:
         """See `SizeLaw.solve`."""
         if self.fit_by == "direct":
-            return super().solve(table, loss, start)
+            return super().solve(table, weights)
         middle = self.fixed(*ln_of(table, "N", "D"))
-        exponent, amplitude, floor = differential(table, loss, middle[9])
+        exponent, amplitude, floor = differential(table, weights, middle[9])
         own = np.exp(exponent[:, 0]) * middle[10]  # to D0 from D = 1
         amplitude = amplitude - np.stack([own, own * exponent[:, 1], np.zeros_like(own)], axis=1)
         parts = [np.column_stack([one[:, :2], np.arctanh(one[:, 2])]) for one in (exponent, amplitude, floor)]
-        theta = np.column_stack([*parts, np.tile([*middle.values()], (len(loss), 1))])
-        if start is not None:
-            return theta
-        error, direct = (self._error(one, table) for one in (theta, super().solve(table, loss)))
+        theta = np.column_stack([*parts, np.tile([*middle.values()], (len(weights), 1))])
+        error, direct = (self._error(one[:1], table) for one in (theta, super().solve(table, weights[:1])))
         if not error <= WORSE * direct + EXACT:
             raise CheckFailed(
                 f"the differential fit is off by {error:.2%} of the loss on the runs that it was fitted to, the direct fit by "

@@ -32,6 +32,14 @@ def test_both_of_epochs_estimators(estimator, expected):
 
 
 @needs_data
+def test_intervals_are_as_wide_as_epochs():
+    """They printed standard errors (arXiv 2404.10102, of 4,000 bootstraps); an 80 % interval of a normal is 2.56 of them."""
+    found = Chinchilla(draws=400).fit(epochs(240)).parameters
+    for name, printed in {"E": 0.03, "A": 124.58, "B": 1293.23, "alpha": 0.02, "beta": 0.02}.items():
+        assert 0.6 < (found[name].high - found[name].low) / 2.563 / printed < 1.4
+
+
+@needs_data
 def test_what_the_five_points_do_is_said():
     found = Chinchilla(draws=100).fit(epochs(245))
     assert found.parameters["beta"].value == pytest.approx(0.4530, abs=1e-3)
