@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, MutableMapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from hptransfer.base.errors import CheckFailed, HptransferError
+from hptransfer.base.files import patiently
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, ClaimLost, Claims, CurvePoint, Job, Record, Store
@@ -90,6 +91,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         super().__init__(metric="loss", mode="min")
         self._source, self._store, self._records, self._progress = source, store, records, progress
         self._resources, self._profile = resources, profile
+        self._address = store.uri, store.files.settle()
         self._session = uuid.uuid4().hex[:12]
         self._in_flight: dict[str, Job] = {}
         self._trials: dict[str, str] = {}  # run_id by trial
@@ -116,7 +118,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
             "run_id": job.run_id,
             "job": job.model_dump_json(),
             "plugins": loaded_plugins(),
-            "store": self._store.uri,
+            "store": self._address,
             "session": self._session,
             "dead": self.watchdog.dead.get(job.run_id, ""),
             "threads": self._resources.threads,
@@ -137,19 +139,23 @@ class _Searcher(Searcher):  # type: ignore[misc]
             self._waits, self._asked = not self._room, time.monotonic()
             return None
         self.watchdog.tick()  # with no trial in flight Tune does nothing but ask
+        try:
+            return self._found()
+        except HptransferError as error:  # said once what runs has ended; out of here Tune would end with its stack
+            self.failed = error
+            return None
+
+    def _found(self) -> Job | None:
+        """The first missing run that nobody trains. Takes what another command has finished."""
         found = True
         while found:
             found = self._waits = False
-            try:
-                with self._profile.proposing():
-                    missing = self._source.missing(self._records)
-            except HptransferError as error:  # said once what runs has ended; out of here Tune would end with its stack
-                self.failed = error
-                return None
+            with self._profile.proposing():
+                missing = self._source.missing(self._records)
             for job in missing:
                 if job.run_id in self._in_flight:
                     continue
-                if (record := self._store.get(job.run_id)) is not None:  # another command was quicker
+                if (record := patiently(partial(self._store.get, job.run_id))) is not None:  # another command was quicker
                     self._take(record)
                     found = True
                 elif self.watchdog.elsewhere(job.run_id):
@@ -179,7 +185,17 @@ class _Searcher(Searcher):  # type: ignore[misc]
             self._fail(run_id, outcome["error"])
         elif outcome.get("elsewhere"):
             self.watchdog.look()
-        elif (record := self._store.get(run_id)) is None:
+        else:
+            self._hear(run_id)
+
+    def _hear(self, run_id: str) -> None:
+        """Take the record that a trial has left in the store."""
+        try:
+            record = patiently(partial(self._store.get, run_id))
+        except HptransferError as error:  # out of here too
+            self._fail(run_id, str(error))
+            return
+        if record is None:
             self._fail(run_id, "its record is not in the store")
         else:
             self._take(record)
@@ -205,9 +221,9 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
 
 @cache
-def _store(uri: str) -> Store:
+def _store(uri: str, identity: str | None) -> Store:
     """An actor's store: what has been gathered there is read once for all of its trials."""
-    return Store(uri)
+    return Store(uri, identity)
 
 
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +233,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     if "gate" in config:
         wait(config)
         return outcome
-    store, began = _store(config["store"]), time.time()
+    store, began = _store(*config["store"]), time.time()
     outcome |= {"began": began, "pid": os.getpid()}
     try:
         load_plugins(config["plugins"])
@@ -229,7 +245,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
-            if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
+            if (record := patiently(partial(store.get, config["run_id"]))) is None:  # it may have finished until the claim was ours
 
                 def say(point: CurvePoint, claim: Claim = claim) -> None:
                     claim.say(f"step {point.step}" if point.val is None else f"step {point.step}, loss {point.val:.4f}")

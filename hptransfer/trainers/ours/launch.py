@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from hptransfer.base.errors import CheckFailed, last_line
+from hptransfer.base.files import patiently
 from hptransfer.base.plugins import load_plugins, loaded_plugins
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, Claims, CurvePoint, Job, Record, Store, Watch
@@ -55,7 +56,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
             train_loop_config={
                 "job": job.model_dump_json(),
                 "plugins": loaded_plugins(),
-                "store": store.uri,
+                "store": (store.uri, store.files.settle()),
                 "strategy": layout.strategy,
                 "accumulation": layout.accumulation,
                 "threads": layout.resources.threads,
@@ -85,7 +86,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
             points.shutdown()
     if other:
         raise CheckFailed(f"run {job.run_id} is trained by {other}; wait for it, or end it and run the same command again")
-    record = store.get(job.run_id)
+    record = patiently(lambda: store.get(job.run_id))
     if record is None:
         raise CheckFailed(f"run {job.run_id} ended under Ray Train without a record in {store.location}")
     return record
@@ -107,7 +108,7 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.trainers.ours.loop import train
 
     load_plugins(config["plugins"])
-    spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(config["store"]), config["points"]
+    spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(*config["store"]), config["points"]
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which collectives on objects use
@@ -116,7 +117,7 @@ def _worker(config: dict[str, Any]) -> str:
     other = of_first(other)
     with claim or nullcontext():
         # A restarted worker may find that the run had just finished.
-        if not other and not of_first(store.get(spec.run_id) is not None):
+        if not other and not of_first(patiently(lambda: store.get(spec.run_id)) is not None):
             train(
                 spec,
                 corpus,
