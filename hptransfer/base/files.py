@@ -245,9 +245,13 @@ class Files:
 
 
 def cache_home() -> Path:
-    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder."""
-    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "hptransfer"
+    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder. Raises UsageError where there is
+    no home."""
+    if not (home := os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")):
+        home = os.path.expanduser("~/.cache")
+        if home.startswith("~"):
+            raise UsageError("there is no home folder to keep a cache in (HOME is not set); name a folder with HPTRANSFER_CACHE")
+    return Path(home) / "hptransfer"
 
 
 def replace(path: Path, content: str) -> None:

@@ -16,6 +16,9 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A relative corpus path means the same in a trial as here.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# Ray fails where its user has no home, though nothing of ours is written there.
+if os.path.expanduser("~") == "~":
+    os.environ["HOME"] = "/"
 if os.environ.get("RAY_ADDRESS", "local") == "local":
     # A Ray of our own listens on localhost alone. Where it knows of clusters, it takes 127.0.0.1 for the machine's address.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +16,8 @@ import torch
 from hptransfer.base.errors import CheckFailed, last_line
 from hptransfer.base.files import patiently
 from hptransfer.base.plugins import load_plugins, loaded_plugins
+from hptransfer.base.processes import umask
+from hptransfer.base.scratch import scratch
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, Claims, CurvePoint, Job, Record, Store, Watch
 from hptransfer.trainers.ours.parallel import Strategy, of_first
@@ -50,7 +52,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
     listener = Thread(target=_listen, args=(points, on_point), daemon=True)
     session = uuid.uuid4().hex[:12]
     # Ray Train silently resumes a run of the same name, and its own state is disposable: a fresh name and folder each time.
-    with tempfile.TemporaryDirectory(prefix="hptransfer-train-", ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         trainer = TorchTrainer(
             _worker,
             train_loop_config={
@@ -63,6 +65,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
                 "session": session,
                 "hang_seconds": layout.resources.hang_seconds,
                 "points": points,
+                "umask": umask(),
             },
             scaling_config=ScalingConfig(
                 num_workers=layout.workers,
@@ -71,7 +74,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
             ),
             run_config=RunConfig(
                 name=f"{job.run_id}-{session}",
-                storage_path=folder,
+                storage_path=str(folder),
                 failure_config=FailureConfig(max_failures=layout.failures),
             ),
         )
@@ -107,6 +110,7 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.trainers.ours.data.corpus import open_corpus
     from hptransfer.trainers.ours.loop import train
 
+    os.umask(config["umask"])  # Ray's own is tighter: a store is for whom the command's user lets in
     load_plugins(config["plugins"])
     spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(*config["store"]), config["points"]
     rank, device = get_context().get_world_rank(), get_device()
