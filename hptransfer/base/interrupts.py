@@ -7,6 +7,7 @@ has swallowed it, and a second one ends the process at once.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ def leave() -> int:
     if _watched:
         end_descendants()
         remove_all()
+        atexit._run_exitfuncs()  # of libraries; all else that Python does at its end may wait for what has just been ended
         os._exit(130)
     return 130
 

@@ -1,7 +1,6 @@
 """The search: studies of small runs under Ray Tune, proposals by design or by Optuna, everything remembered in the store."""
 
 import os
-import secrets
 
 # Ray reads its environment when it is imported, which any module of this package may do first.
 # No usage report, and none of Tune's own tables, logs, hints and signal handling.
@@ -24,4 +23,4 @@ if os.environ.get("RAY_ADDRESS", "local") == "local":
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     # Others on the machine reach localhost too. Ray's own token would be a file that all may read, in a home that must exist.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(32).hex())
