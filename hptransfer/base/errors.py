@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import resource
 from collections.abc import Iterable
 
 LONGEST_MESSAGE = 2_000  # characters: of a value of a megabyte both ends are enough
@@ -47,6 +48,26 @@ def first_line(error: BaseException) -> str:
 def last_line(error: BaseException) -> str:
     """What an error that carries a stack trace comes down to."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
+# How those say it who are refused memory: torch, oneDNN, C++, the kernel.
+MEMORY = ("could not create a primitive", "can't allocate memory", "bad_alloc", "Cannot allocate memory", "out of memory")
+THREADS = ("can't start new thread", "Resource temporarily unavailable")
+
+
+def in_words(error: BaseException) -> str:
+    """What an error that nobody foresaw comes down to, in one line: with the limit of the machine that is behind it."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+    if isinstance(error, MemoryError) or any(words in said for words in MEMORY):
+        return f"no memory was left{_limit('RLIMIT_AS', 'v', 1 << 10)} ({said})"
+    if any(words in said for words in THREADS):
+        return f"no thread or process could be started{_limit('RLIMIT_NPROC', 'u', 1)} ({said})"
+    return said
+
+
+def _limit(name: str, option: str, unit: int) -> str:
+    limit = resource.getrlimit(getattr(resource, name))[0]
+    return "" if limit == resource.RLIM_INFINITY else f" under this shell's limit, `ulimit -{option}` {limit // unit}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

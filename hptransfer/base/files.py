@@ -15,6 +15,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
+from hptransfer.base.anchor import Anchor
 from hptransfer.base.errors import UsageError, first_line
 
 T = TypeVar("T")
@@ -33,9 +34,10 @@ BID_SECONDS = 60.0
 
 class Files:
     """Files by name below ``location``, a folder or URI. Readers see whole files only: a file is written under a temporary
-    name and renamed (on an object store, one PUT)."""
+    name and renamed (on an object store, one PUT). A folder that goes away is unreachable, and never made again: see `Anchor`.
+    ``identity``: that of the folder, as another process knows it."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, identity: str | None = None) -> None:
         self.location = str(location)
         try:
             if "://" in self.location:
@@ -47,11 +49,19 @@ class Files:
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
+        self._anchor = Anchor(self._root, identity) if self.is_local else None
+
+    def settle(self) -> str | None:
+        """Know the folder from now on, made where it is not there; its identity. None: an object store, which does not go."""
+        if self._anchor is None:
+            return None
+        with self._reaching("written"):
+            return self._anchor.identity
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of that name."""
         if self.is_local:
-            return os.path.isfile(self._path(name))
+            return os.path.isfile(self._path(name)) or self._lacks()
         with self._reaching("read"):
             return bool(self._fs.get_file_info(self._path(name)).type == fs.FileType.File)
 
@@ -65,7 +75,9 @@ class Files:
         with self._reaching("read"), suppress(FileNotFoundError):  # the folder came or went in this moment
             found = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
             names = {f"{folder}/{info.base_name}".lstrip("/"): f"{info.mtime_ns} {info.size}" for info in found}
-            return dict(sorted(names.items()))
+            if names:
+                return dict(sorted(names.items()))
+        self._lacks()
         return {}
 
     def stamp(self, name: str) -> str:
@@ -77,6 +89,7 @@ class Files:
                 return f"{status.st_mtime_ns} {status.st_size}"
             info = self._fs.get_file_info(self._path(name))
             return f"{info.mtime_ns} {info.size}" if info.type == fs.FileType.File else ""
+        self._lacks()
         return ""
 
     def read(self, name: str) -> bytes:
@@ -140,19 +153,35 @@ class Files:
     def move(self, name: str, to: str) -> bool:
         """Move a file; False where the file system refuses."""
         try:
-            self._make_parent(to)
-            self._fs.move(self._path(name), self._path(to))
-        except OSError:
+            with self._reaching("written"):
+                self._make_parent(to)
+                self._fs.move(self._path(name), self._path(to))
+        except (OSError, StoreUnreachable):
             return False
         return True
+
+    def make_folder(self, name: str) -> Path:
+        """A folder below a local root, for programs that write there by themselves."""
+        with self._reaching("written"):
+            return self._made(name)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
     def _make_parent(self, name: str) -> None:
         """An object store has no folders: pyarrow would write a marker for each, above the store too."""
-        if self._fs.type_name not in ("s3", "gcs", "abfs"):
+        if self.is_local:
+            self._made(name.rpartition("/")[0])
+        elif self._fs.type_name not in ("s3", "gcs", "abfs"):
             self._fs.create_dir(self._path(name).rsplit("/", 1)[0], recursive=True)
+
+    def _made(self, name: str) -> Path:
+        """A folder below the root; the root itself is not made here."""
+        path = Path(self._root)
+        for part in filter(None, name.split("/")):
+            path /= part
+            path.mkdir(exist_ok=True)
+        return path
 
     def _put(self, name: str, content: bytes) -> None:
         with self._fs.open_output_stream(self._path(name)) as stream:
@@ -191,12 +220,23 @@ class Files:
             Path(temporary).unlink(missing_ok=True)
         return True
 
+    def _lacks(self) -> bool:
+        """False, after a file was not found; StoreUnreachable where the whole folder has gone."""
+        if self._anchor:
+            with self._reaching("read"):
+                self._anchor.require()
+        return False
+
     @contextmanager
     def _reaching(self, done: str) -> Iterator[None]:
         """A file system that refuses is the user's to mend: one line. A file that is gone is the caller's business."""
         try:
+            if done == "written" and self._anchor:
+                self._anchor.settle()
+                self._anchor.require()
             yield
         except FileNotFoundError:
+            self._lacks()
             raise
         except (OSError, pa.ArrowInvalid) as error:
             why = getattr(error, "strerror", None) or first_line(error)
@@ -205,9 +245,13 @@ class Files:
 
 
 def cache_home() -> Path:
-    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder."""
-    home = os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "hptransfer"
+    """What can be made again is kept here: in HPTRANSFER_CACHE, else the user's cache folder. Raises UsageError where there is
+    no home."""
+    if not (home := os.environ.get("HPTRANSFER_CACHE") or os.environ.get("XDG_CACHE_HOME")):
+        home = os.path.expanduser("~/.cache")
+        if home.startswith("~"):
+            raise UsageError("there is no home folder to keep a cache in (HOME is not set); name a folder with HPTRANSFER_CACHE")
+    return Path(home) / "hptransfer"
 
 
 def replace(path: Path, content: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import hptransfer
+from hptransfer.base import interrupts
 from hptransfer.base.commands import PROGRAM, command
 from hptransfer.base.errors import HptransferError, short_line
 from hptransfer.base.log import show_on_stderr
@@ -36,7 +37,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The console script: ``hptransfer COMMAND ...``, or what there is. Ends the process with the command's exit code."""
+    """The console script: ``hptransfer COMMAND ...``, or what there is. Ends the process with the command's exit code. Only one
+    that is of this command alone, without ``argv``, gets signal handlers."""
+    if argv is None:
+        interrupts.watch()
     words = sys.argv[1:] if argv is None else list(argv)
     if words and not words[0].startswith("-"):
         run(lambda: perform(words[0], words[1:]))
@@ -45,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run_stage(name: str) -> NoReturn:
     """``python -m hptransfer.<name> ...``. Ends the process with the command's exit code."""
+    interrupts.watch()
     run(lambda: perform(name, sys.argv[1:]))
 
 
@@ -74,12 +79,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        code = 130
+        code = interrupts.leave()
     except BrokenPipeError:
         # The reader of our output went away; keep the interpreter from failing on its last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    interrupts.done()
     raise SystemExit(code)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hptransfer import cli
+from hptransfer.base import interrupts
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable, replace
 from hptransfer.base.words import listing
@@ -77,6 +78,7 @@ def follow(
     except KeyboardInterrupt:
         if last is None:
             raise
+        interrupts.heard()
         return last
 
 

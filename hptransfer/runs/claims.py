@@ -17,10 +17,10 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
 from hptransfer.base.errors import HptransferError
 from hptransfer.base.files import StoreUnreachable, patiently
+from hptransfer.base.processes import is_running, started
 from hptransfer.runs.store import Store
 
 BEAT_SECONDS = 5.0
@@ -33,7 +33,8 @@ class ClaimLost(HptransferError):
 @dataclass(frozen=True)
 class Holder:
     """Who trains a run. ``session``: the command that started it; ``node``: the Ray node it runs on; ``what``: the run in words;
-    ``beat``: the stamp of its last heartbeat, "" before the first."""
+    ``since``: when that process was started, as `started` says it; ``beat``: the stamp of its last heartbeat, "" before the
+    first."""
 
     run_id: str
     generation: int
@@ -43,6 +44,7 @@ class Holder:
     pid: int
     node: str
     what: str = ""
+    since: str = ""
     beat: str = ""
 
     @property
@@ -53,7 +55,7 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """Whether it ran on this machine and its process is gone. Elsewhere nothing can be said: False."""
-        return self.host == this_host() and not is_running(self.pid)
+        return self.host == this_host() and not is_running(self.pid, self.since)
 
 
 FIELDS = {field.name for field in fields(Holder)} - {"beat"}  # another version may write more
@@ -117,7 +119,8 @@ class Claims:
         if before and before.token and not ((session and before.session == session) or before.is_dead or before.pulse == dead):
             return None
         generation = before.generation + 1 if before else 0
-        mine = Holder(run_id, generation, uuid.uuid4().hex[:12], session, this_host(), os.getpid(), node, what=what)
+        pid, token = os.getpid(), uuid.uuid4().hex[:12]
+        mine = Holder(run_id, generation, token, session, this_host(), pid, node, what, started(pid))
         claim = Claim(self, mine, beat_seconds)
         return claim if patiently(lambda: self._files.create(_name(mine), _content(mine))) else None
 
@@ -187,20 +190,6 @@ class Watch:
             since = now
         self._seen[holder.run_id] = holder.pulse, since
         return now - since
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has that process; one that is dead and not yet reaped does not count."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-    except OSError:  # not Linux, or it went in this moment: seen at the next look
-        return True
 
 
 def this_host() -> str:

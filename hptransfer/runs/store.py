@@ -37,11 +37,14 @@ class Store:
     ``get(run_id)`` is one record. Reading needs no trainer and no torch: a copied folder is enough. A damaged file is set aside
     with a warning, and the rest is read; a store of another version is a `UsageError`.
 
+    From its first write on, or from the start of a search, a folder is known by a marker in it: one that goes away in between
+    (renamed, unmounted) is not made again but waited for, a minute long. ``identity``: that marker, as another process knows it.
+
     >>> hptransfer.Store("runs").frame().filter(polars.col("state") == "complete").sort("loss").head(3)
     """
 
-    def __init__(self, location: str | Path) -> None:
-        self.files = Files(location)
+    def __init__(self, location: str | Path, identity: str | None = None) -> None:
+        self.files = Files(location, identity)
         self.location, self.uri, self.is_local = self.files.location, self.files.uri, self.files.is_local
         self._parts: dict[str, pl.DataFrame] = {}  # gathered files by name: they never change
 

@@ -1,7 +1,6 @@
 """The search: studies of small runs under Ray Tune, proposals by design or by Optuna, everything remembered in the store."""
 
 import os
-import secrets
 
 # Ray reads its environment when it is imported, which any module of this package may do first.
 # No usage report, and none of Tune's own tables, logs, hints and signal handling.
@@ -16,9 +15,12 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A relative corpus path means the same in a trial as here.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# Ray fails where its user has no home, though nothing of ours is written there.
+if os.path.expanduser("~") == "~":
+    os.environ["HOME"] = "/"
 if os.environ.get("RAY_ADDRESS", "local") == "local":
     # A Ray of our own listens on localhost alone. Where it knows of clusters, it takes 127.0.0.1 for the machine's address.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     # Others on the machine reach localhost too. Ray's own token would be a file that all may read, in a home that must exist.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(32).hex())

@@ -39,7 +39,7 @@ class Spending:
         for study in self._studies.studies:
             study.refuse_broken(records)
         missing = self._studies.missing(records)
-        return [] if self._deadline is not None and time.time() >= self._deadline else missing
+        return [] if self._deadline is not None and time.monotonic() >= self._deadline else missing
 
     def spent(self, records: Mapping[str, Record]) -> str | None:
         """What is left undone for want of budget, in one line; None: nothing."""

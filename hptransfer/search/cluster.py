@@ -11,19 +11,23 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hptransfer.base.errors import UsageError, first_line
+from hptransfer.base.errors import UsageError, first_line, in_words
+from hptransfer.base.interrupts import held
+from hptransfer.base.processes import descendants, end, is_running, parent
+from hptransfer.base.scratch import scratch
 from hptransfer.experiment import Resources
 from hptransfer.runs import Holder, Store
-from hptransfer.runs.claims import is_running
 
 _LOG = logging.getLogger(__name__)
 
+LONGEST = 107 - len("/session_2026-11-27_00-00-00_000000_4194304/sockets/plasma_store")  # a socket's path: 107 bytes
+GRACE_SECONDS = 2.0  # that Ray's processes have to end by themselves
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
 
@@ -32,28 +36,68 @@ HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
 def cluster(store: Store) -> Iterator[None]:
     """The cluster of RAY_ADDRESS, or a Ray of our own on this machine that listens on localhost and ends with the block.
 
-    Within it SIGTERM ends the command as an interrupt does, and so does, in one line, a cluster that goes away.
+    Our own writes into a temporary folder that no other user reads, and leaves neither files nor processes behind. Within the
+    block a cluster that goes away ends the command in one line. Raises UsageError where there is none, or no store.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
-    own = {"_node_ip_address": "127.0.0.1"} if address == "local" else {}
-    before = signal.getsignal(signal.SIGTERM)  # `ray.init` installs its own
+    store.files.settle()
+    with _own_ray() if address == "local" else _ray_at(address):
+        ended = threading.Event()
+        threading.Thread(target=_watch_head, args=(store, address, ended), daemon=True).start()
+        try:
+            _refuse_unshared(store)
+            yield
+        finally:
+            ended.set()
+
+
+@contextmanager
+def _own_ray() -> Iterator[None]:
+    with scratch(LONGEST) as folder:
+        try:
+            own = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder), "include_dashboard": False}
+            try:
+                with held(), _umask(0o077):
+                    _connect("local", **own)
+            except (OSError, RuntimeError, ValueError, RayError) as error:
+                raise UsageError(f"Ray does not start on this machine: {in_words(error)}") from None
+            yield
+        finally:
+            with held():
+                started = descendants()
+                ray.shutdown()
+                end(started, after=GRACE_SECONDS)
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
     try:
-        _knock(address)
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if own else None, **own)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {first_line(error)}") from None
-    if main := threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    ended = threading.Event()
-    threading.Thread(target=_watch_head, args=(store, address, ended), daemon=True).start()
-    try:
-        _refuse_unshared(store)
         yield
     finally:
-        ended.set()
-        ray.shutdown()
-        if main:
-            signal.signal(signal.SIGTERM, before)
+        os.umask(before)
+
+
+@contextmanager
+def _ray_at(address: str) -> Iterator[None]:
+    try:
+        _knock(address)
+        with held():
+            _connect(address)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise UsageError(f"no Ray cluster at {address} (RAY_ADDRESS): {first_line(error)}") from None
+    try:
+        yield
+    finally:
+        with held():
+            ray.shutdown()
+
+
+def _connect(address: str, **own: Any) -> None:
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
+    except SystemExit:  # Ray's own way to end at SIGTERM
+        raise KeyboardInterrupt from None
 
 
 def _knock(address: str) -> None:
@@ -95,13 +139,14 @@ def is_dead(holder: Holder) -> bool:
     if not node["Alive"]:
         return True
     try:
-        return not ray.get(_on(holder.node, is_running).remote(holder.pid), timeout=10)
+        return not ray.get(_on(holder.node, is_running).remote(holder.pid, holder.since), timeout=10)
     except ray.exceptions.RayError:
         return False
 
 
 def kill(holder: Holder) -> None:
-    """Kill the process that holds a run, wherever it runs; a stopped one dies too."""
+    """Kill the process that holds a run, wherever it runs; a stopped one dies too. Whatever its claim says, nothing but a worker
+    of this cluster is killed."""
     _on(holder.node, _kill).remote(holder.pid)
 
 
@@ -111,7 +156,8 @@ def this_node() -> str:
 
 
 def _kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    if parent(pid) == os.getppid():  # the node's own process has started both
+        os.kill(pid, signal.SIGKILL)
 
 
 def _on(node: str, function: Any) -> Any:
@@ -134,10 +180,6 @@ def _room(node: dict[str, float], resources: Resources) -> int:
     if 0 < (share := demand.get("GPU", 0)) < 1:  # a trial's share lies on one GPU
         demand["GPU"] = 1 / int(1 / share + 1e-9)
     return min(int(node.get(name, 0) / value + 1e-9) for name, value in demand.items())
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _watch_head(store: Store, address: str, ended: threading.Event) -> None:
@@ -169,7 +211,6 @@ def _refuse_unshared(store: Store) -> None:
         return
     marker = Path(store.uri) / f"marker-{uuid.uuid4().hex}"
     try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError as error:
         raise UsageError(f"store {store.location} cannot be written: {error.strerror}") from None

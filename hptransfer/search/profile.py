@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_IMPORTED = time.time()
+_IMPORTED = time.monotonic()
 
 # What Ray and the order of proposals cost: a loop over the same runs on busy cores would spend none of it.
 RAY_AND_SCHEDULING = ("Ray start", "first actors", "idle cores", "shutdown")
@@ -29,7 +29,7 @@ class Profile:
 
     def mark(self, phase: str) -> None:
         """The phase that ends now."""
-        now = time.time()
+        now = time.monotonic()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
@@ -42,17 +42,16 @@ class Profile:
 
     def waiting(self, free: int) -> None:
         """From now on so many trials could run that nothing may be proposed for: it depends on what is running."""
-        now = time.time()
+        now = time.monotonic()
         self._waited += self._free * (now - self._since)
         self._free, self._since = free, now
 
     def trial(self, outcome: Mapping[str, Any]) -> None:
-        """Take in a trial: when it ``began`` by its node's clock, its ``seconds``, ``training`` and ``evaluation``, and the
-        ``pid`` of its actor."""
+        """Take in a trial that has ended now: its ``seconds``, ``training`` and ``evaluation``, and the ``pid`` of its actor."""
         self._actors |= {outcome["pid"]} if "pid" in outcome else set()
-        if self._first_trial is None and "began" in outcome:
-            self._first_trial = min(max(outcome["began"], self._last), time.time())
         seconds = outcome.get("seconds", 0.0)
+        if self._first_trial is None and seconds:
+            self._first_trial = max(self._last, time.monotonic() - seconds)
         training, evaluation = (min(seconds, outcome.get(name, 0.0)) for name in ("training", "evaluation"))
         self._work["training"] += training
         self._work["evaluation"] += evaluation
@@ -60,7 +59,7 @@ class Profile:
 
     def trials_ended(self, at_once: int) -> None:
         """The trials' phase ends now: until the first trial it was waiting, from then on ``at_once`` cores' worth of work."""
-        first = self._first_trial or time.time()
+        first = self._first_trial or time.monotonic()
         self._seconds["first actors"] = first - self._last
         self._last = first
         self.mark("trials")
@@ -81,9 +80,10 @@ class Profile:
 
 
 def process_start() -> float:
-    """When this process was started, by `time.time`; where the system does not say, when this module was imported."""
+    """When this process was started, by `time.monotonic`, which no change of the date moves; where the system does not say,
+    when this module was imported."""
     try:
         ticks = float(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19])
-        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+        return time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
         return _IMPORTED

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, MutableMapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
-from hptransfer.base.errors import CheckFailed, HptransferError
+from hptransfer.base.errors import CheckFailed, HptransferError, in_words
+from hptransfer.base.files import patiently
 from hptransfer.base.plugins import load_plugins, loaded_plugins
+from hptransfer.base.processes import umask
+from hptransfer.base.scratch import scratch
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, ClaimLost, Claims, CurvePoint, Job, Record, Store
 from hptransfer.runs.claims import BEAT_SECONDS
@@ -33,6 +37,10 @@ _LOG = logging.getLogger(__name__)
 # Of a run whose process dies or hangs; it goes on from its checkpoint each time, as a trial of its own. Tune's own restarts
 # end a trial whose death is reported twice, as that of a node may be.
 RESTARTS = 2
+
+# Tune hands the driver's credentials on in its actors' runtime_env, which Ray writes to its logs. On this machine actors have the
+# environment anyway; nodes of a cluster have one of their own.
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if re.search("KEY|SECRET|TOKEN", name)}
 
 
 class RunSource(Protocol):
@@ -63,11 +71,11 @@ def run_trials(
     require_slots(resources)
     searcher = _Searcher(source, store, records, progress, resources, profile or Profile())
     # Tune's own state is disposable: whatever matters is in the store by the time Tune hears of it.
-    with tempfile.TemporaryDirectory(prefix="hptransfer-tune-", ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         tuner = tune.Tuner(
             tune.with_resources(_trial, {name.lower(): value for name, value in resources.demand().items()}),
             tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, metric="loss", mode="min"),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[searcher.watchdog]),
+            run_config=tune.RunConfig(storage_path=str(folder), verbose=0, callbacks=[searcher.watchdog]),
         )
         logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # lists trials whose runs later ones have trained
         tuner.fit()
@@ -90,6 +98,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         super().__init__(metric="loss", mode="min")
         self._source, self._store, self._records, self._progress = source, store, records, progress
         self._resources, self._profile = resources, profile
+        self._address = store.uri, store.files.settle()
         self._session = uuid.uuid4().hex[:12]
         self._in_flight: dict[str, Job] = {}
         self._trials: dict[str, str] = {}  # run_id by trial
@@ -116,13 +125,14 @@ class _Searcher(Searcher):  # type: ignore[misc]
             "run_id": job.run_id,
             "job": job.model_dump_json(),
             "plugins": loaded_plugins(),
-            "store": self._store.uri,
+            "store": self._address,
             "session": self._session,
             "dead": self.watchdog.dead.get(job.run_id, ""),
             "threads": self._resources.threads,
             "gpus": self._resources.gpus,
             "hang_seconds": self._resources.hang_seconds,
             "folder": os.getcwd(),
+            "umask": umask(),
             "beat_seconds": min(BEAT_SECONDS, self._resources.hang_seconds / 10),
         }
 
@@ -137,19 +147,23 @@ class _Searcher(Searcher):  # type: ignore[misc]
             self._waits, self._asked = not self._room, time.monotonic()
             return None
         self.watchdog.tick()  # with no trial in flight Tune does nothing but ask
+        try:
+            return self._found()
+        except HptransferError as error:  # said once what runs has ended; out of here Tune would end with its stack
+            self.failed = error
+            return None
+
+    def _found(self) -> Job | None:
+        """The first missing run that nobody trains. Takes what another command has finished."""
         found = True
         while found:
             found = self._waits = False
-            try:
-                with self._profile.proposing():
-                    missing = self._source.missing(self._records)
-            except HptransferError as error:  # said once what runs has ended; out of here Tune would end with its stack
-                self.failed = error
-                return None
+            with self._profile.proposing():
+                missing = self._source.missing(self._records)
             for job in missing:
                 if job.run_id in self._in_flight:
                     continue
-                if (record := self._store.get(job.run_id)) is not None:  # another command was quicker
+                if (record := patiently(partial(self._store.get, job.run_id))) is not None:  # another command was quicker
                     self._take(record)
                     found = True
                 elif self.watchdog.elsewhere(job.run_id):
@@ -179,7 +193,17 @@ class _Searcher(Searcher):  # type: ignore[misc]
             self._fail(run_id, outcome["error"])
         elif outcome.get("elsewhere"):
             self.watchdog.look()
-        elif (record := self._store.get(run_id)) is None:
+        else:
+            self._hear(run_id)
+
+    def _hear(self, run_id: str) -> None:
+        """Take the record that a trial has left in the store."""
+        try:
+            record = patiently(partial(self._store.get, run_id))
+        except HptransferError as error:  # out of here too
+            self._fail(run_id, str(error))
+            return
+        if record is None:
             self._fail(run_id, "its record is not in the store")
         else:
             self._take(record)
@@ -205,9 +229,9 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
 
 @cache
-def _store(uri: str) -> Store:
+def _store(uri: str, identity: str | None) -> Store:
     """An actor's store: what has been gathered there is read once for all of its trials."""
-    return Store(uri)
+    return Store(uri, identity)
 
 
 def _trial(config: dict[str, Any]) -> dict[str, Any]:
@@ -217,8 +241,9 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     if "gate" in config:
         wait(config)
         return outcome
-    store, began = _store(config["store"]), time.time()
-    outcome |= {"began": began, "pid": os.getpid()}
+    store, began = _store(*config["store"]), time.monotonic()
+    outcome |= {"pid": os.getpid()}
+    os.umask(config["umask"])  # Ray's own is tighter: a store is for whom the command's user lets in
     try:
         load_plugins(config["plugins"])
         job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
@@ -229,7 +254,9 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
-            if (record := store.get(config["run_id"])) is None:  # it may have finished until the claim was ours
+            if (
+                record := patiently(partial(store.get, config["run_id"]))
+            ) is None:  # it may have finished until the claim was ours
 
                 def say(point: CurvePoint, claim: Claim = claim) -> None:
                     claim.say(f"step {point.step}" if point.val is None else f"step {point.step}, loss {point.val:.4f}")
@@ -243,5 +270,5 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     except HptransferError as error:
         outcome["error"] = str(error)
     except Exception as error:  # said in one line by the driver, instead of twice as a stack trace by Ray
-        outcome["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return outcome | {"seconds": time.time() - began}
+        outcome["error"] = in_words(error)
+    return outcome | {"seconds": time.monotonic() - began}

@@ -16,10 +16,10 @@ import pytest
 
 from benchmarks import fault_suite
 from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.base.processes import is_running
 from hptransfer.experiment import DataChoice, Experiment, Resources
 from hptransfer.experiment.arm import Arm
 from hptransfer.runs import Claims, Job, Store
-from hptransfer.runs.claims import is_running
 from hptransfer.search.cluster import cluster
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials

@@ -72,7 +72,6 @@ class Command:
 
     def train(self, job: Job, place: Place) -> Record:
         folder = run_folder(place.store, job.run_id)
-        folder.mkdir(parents=True, exist_ok=True)
         started_at, began = _first_start(folder), time.monotonic()
         heard, reasons, memory = _Heard(), [], 0
         for number in range(1, ATTEMPTS + 1):
@@ -116,10 +115,12 @@ class _Heard:
 
 
 def run_folder(store: Store, run_id: str) -> Path:
-    """The folder of a run: in the store where that is one, else on the node that trains it."""
+    """The folder of a run, made where it is not there: in the store where that is one, else on the node that trains it."""
     if store.is_local:
-        return Path(store.uri) / "folders" / run_id
-    return Path(tempfile.gettempdir()) / f"hptransfer-{hashlib.sha256(store.uri.encode()).hexdigest()[:12]}" / run_id
+        return store.files.make_folder(f"folders/{run_id}")
+    folder = Path(tempfile.gettempdir()) / f"hptransfer-{hashlib.sha256(store.uri.encode()).hexdigest()[:12]}" / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _first_start(folder: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -14,7 +14,10 @@ from typing import Any
 import torch
 
 from hptransfer.base.errors import CheckFailed, last_line
+from hptransfer.base.files import patiently
 from hptransfer.base.plugins import load_plugins, loaded_plugins
+from hptransfer.base.processes import umask
+from hptransfer.base.scratch import scratch
 from hptransfer.experiment import Resources
 from hptransfer.runs import Claim, Claims, CurvePoint, Job, Record, Store, Watch
 from hptransfer.trainers.ours.parallel import Strategy, of_first
@@ -49,19 +52,20 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
     listener = Thread(target=_listen, args=(points, on_point), daemon=True)
     session = uuid.uuid4().hex[:12]
     # Ray Train silently resumes a run of the same name, and its own state is disposable: a fresh name and folder each time.
-    with tempfile.TemporaryDirectory(prefix="hptransfer-train-", ignore_cleanup_errors=True) as folder:
+    with scratch() as folder:
         trainer = TorchTrainer(
             _worker,
             train_loop_config={
                 "job": job.model_dump_json(),
                 "plugins": loaded_plugins(),
-                "store": store.uri,
+                "store": (store.uri, store.files.settle()),
                 "strategy": layout.strategy,
                 "accumulation": layout.accumulation,
                 "threads": layout.resources.threads,
                 "session": session,
                 "hang_seconds": layout.resources.hang_seconds,
                 "points": points,
+                "umask": umask(),
             },
             scaling_config=ScalingConfig(
                 num_workers=layout.workers,
@@ -70,7 +74,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
             ),
             run_config=RunConfig(
                 name=f"{job.run_id}-{session}",
-                storage_path=folder,
+                storage_path=str(folder),
                 failure_config=FailureConfig(max_failures=layout.failures),
             ),
         )
@@ -85,7 +89,7 @@ def launch(job: Job, store: Store, layout: Layout | None = None, on_point: Calla
             points.shutdown()
     if other:
         raise CheckFailed(f"run {job.run_id} is trained by {other}; wait for it, or end it and run the same command again")
-    record = store.get(job.run_id)
+    record = patiently(lambda: store.get(job.run_id))
     if record is None:
         raise CheckFailed(f"run {job.run_id} ended under Ray Train without a record in {store.location}")
     return record
@@ -106,8 +110,9 @@ def _worker(config: dict[str, Any]) -> str:
     from hptransfer.trainers.ours.data.corpus import open_corpus
     from hptransfer.trainers.ours.loop import train
 
+    os.umask(config["umask"])  # Ray's own is tighter: a store is for whom the command's user lets in
     load_plugins(config["plugins"])
-    spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(config["store"]), config["points"]
+    spec, store, points = spec_of(Job.model_validate_json(config["job"]).point), Store(*config["store"]), config["points"]
     rank, device = get_context().get_world_rank(), get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which collectives on objects use
@@ -116,7 +121,7 @@ def _worker(config: dict[str, Any]) -> str:
     other = of_first(other)
     with claim or nullcontext():
         # A restarted worker may find that the run had just finished.
-        if not other and not of_first(store.get(spec.run_id) is not None):
+        if not other and not of_first(patiently(lambda: store.get(spec.run_id)) is not None):
             train(
                 spec,
                 corpus,

@@ -1,0 +1,103 @@
+"""Ctrl-C and SIGTERM at any moment of a command: one line, exit code 130, and nothing left behind.
+
+Python raises KeyboardInterrupt wherever it happens to be. In the middle of an import C extensions lose it or crash; while Ray
+starts or ends, half of its processes would stay. So it waits until such work is done (`held`), is raised again where somebody
+has swallowed it, and a second one ends the process at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hptransfer.base.processes import end_descendants
+from hptransfer.base.scratch import remove_all
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SOON = 0.05  # seconds until it is tried again, where it had to wait
+SWALLOWED = 5.0  # seconds after which one that was raised is raised again
+
+_watched = False
+_holds = 0
+_came = 0
+
+
+def watch() -> None:
+    """From now on this process, a command's own, ends so. What its parent had it ignore (``nohup``, ``&``) stays ignored."""
+    global _watched
+    _watched = True
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+    signal.signal(signal.SIGALRM, _interrupted)
+
+
+def heard() -> None:
+    """The interrupt that was raised has been heard: it ended a wait, and the command goes on."""
+    global _came
+    _came = 0
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def done() -> None:
+    """All is done and said: what comes now changes nothing."""
+    if _watched:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def leave() -> int:
+    """Say that the command was interrupted, and end its process with all that it has started. In a process that is not a
+    command's own only the exit code is returned."""
+    done()
+    print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+    if _watched:
+        end_descendants()
+        remove_all()
+        atexit._run_exitfuncs()  # of libraries; all else that Python does at its end may wait for what has just been ended
+        os._exit(130)
+    return 130
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """What must be done whole: an interrupt waits for the end of the block. Signal handlers that others set in it are undone."""
+    global _holds
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _holds += 1
+    try:
+        yield
+    finally:
+        _holds -= 1
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    global _came
+    if number != signal.SIGALRM:
+        _came += 1
+        if _came > 1:
+            leave()
+    waits = _holds or _is_importing(frame)
+    signal.setitimer(signal.ITIMER_REAL, SOON if waits else SWALLOWED)
+    if not waits:
+        raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
