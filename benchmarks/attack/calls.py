@@ -52,12 +52,7 @@ RIGHT: dict[str, tuple[tuple[str, ...], ...]] = {
     "backtest": (("sweep.csv",), ("sweep.parquet",), ("sweep.jsonl",)),
     "validate": (TINY, (*TINY, "--predictions", world.PREDICTION)),
     "train": ((*TINY, "--prediction", world.PREDICTION), (*TINY, "--optimizer", "muon")),
-    "store": (
-        TINY,
-        (*TINY, "--store", "gathered"),
-        (*TINY, "--compact"),
-        (*TINY, "--import", "own.csv", "--store", "other", *OWN),
-    ),
+    "store": ((), ("--store", "gathered"), ("--compact",), (*TINY, "--import", "own.csv", "--store", "other", *OWN)),
     "import": (("own.csv", *TINY, "--store", "other", *OWN), ("own.csv", "--look"), ("sweep.csv", "--look")),
     "report": (TINY, (*TINY, "--store", "gathered"), (*TINY, "--predictions", world.PREDICTION)),
     "data": ((*TINY, "--write", "corpus"),),
@@ -387,9 +382,16 @@ def _stored(draw: random.Random) -> Call:
                 changed(data, own.choice(places), kind) if places else "null", encoding="utf-8", errors="surrogatepass"
             )
 
-    right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
     goes_on = folder_name == "runs" and command in ("plan", "transfer", "store", "report")
-    return Call(command, right, f"a file of {folder_name}/", kind, "go on" if goes_on else None, (folder_name, "store"), prepare)
+    return Call(
+        command,
+        RIGHT[command][0],
+        f"a file of {folder_name}/",
+        kind,
+        "go on" if goes_on else None,
+        (folder_name, "store"),
+        prepare,
+    )
 
 
 def _gathered(draw: random.Random) -> Call:
@@ -421,8 +423,7 @@ def _gathered(draw: random.Random) -> Call:
             frame = frame.with_columns(pl.lit("abc").alias(own.choice(columns)))
         frame.with_columns(pl.Series("record", records)).write_parquet(path)
 
-    right = next(one for one in RIGHT[command] if "tiny.yaml" in one and "--store" not in one)
-    return Call(command, (*right, "--store", "gathered"), "a gathered file", kind, None, ("gathered",), prepare)
+    return Call(command, (*RIGHT[command][0], "--store", "gathered"), "a gathered file", kind, None, ("gathered",), prepare)
 
 
 PREDICTION_READERS = (

@@ -177,7 +177,7 @@ def _unclear(call: Call, came: Came) -> list[str]:
     if rest or len(starts) > 1:
         return [f"{len(rest) + len(starts)} lines: {lines[starts[0]][:80]} ... {rest[-1][:60] if rest else ''}"]
     line = lines[starts[-1]]
-    if len(line) > 2000:
+    if len(line) > 2100:
         return [f"{len(line)} characters: {line[:80]} ..."]
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", line):
         return [f"control characters: {line[:80]!r}"]

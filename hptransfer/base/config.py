@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hptransfer.base.errors import UsageError, first_line, unknown
+from hptransfer.base.errors import UsageError, first_line, one_line, unknown
 from hptransfer.base.stored import MOST_YAML_BYTES, from_json, from_yaml, shown
-from hptransfer.base.words import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
