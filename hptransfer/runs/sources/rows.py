@@ -69,7 +69,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[pl.Series]:
 
 def column_of(name: str, values: Sequence[Any]) -> pl.Series:
     """A column of numbers where all values are, of truth values where all are those, else of text; null where one is empty."""
-    kinds = {type(value) for value in values if value is not None}
+    name, kinds = _whole(name), {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return pl.Series(name, values, dtype=pl.Boolean)
     if kinds and kinds <= {int, float}:
@@ -78,7 +78,12 @@ def column_of(name: str, values: Sequence[Any]) -> pl.Series:
                 return pl.Series(name, values, dtype=dtype)
         return pl.Series(name, [None if value is None else _float(value) for value in values], dtype=pl.Float64)
     texts = [value if value is None or isinstance(value, str) else _text(value) for value in values]
-    return pl.Series(name, [text or None for text in texts], dtype=pl.String)
+    return pl.Series(name, [_whole(text) if text else None for text in texts], dtype=pl.String)
+
+
+def _whole(text: str) -> str:
+    """Text with a question mark for each half of a character, which JSON can have and no table."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _float(value: float) -> float:

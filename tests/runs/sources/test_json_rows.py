@@ -161,3 +161,9 @@ def test_what_is_not_taken(tmp_path: Path) -> None:
     assert SOURCE.sniff(write(tmp_path, "{lr},loss\n1,2\n", "runs.csv")) is None
     assert SOURCE.sniff(write(tmp_path, "", "runs.json")) is None and SOURCE.sniff(str(tmp_path)) is None
     assert "no such file" in refusal(str(tmp_path / "none.json"))
+
+
+def test_half_a_character_is_shown_as_a_question_mark(tmp_path: Path) -> None:
+    """JSON can have it; no table can."""
+    path = write(tmp_path, '{"lr": 1, "na\\ud800me": "a\\ud800b"}\n{"lr": 2, "na\\ud800me": null}\n', "runs.jsonl")
+    assert columns(path) == {"lr": [1, 2], "na?me": ["a?b", None]}
