@@ -58,6 +58,7 @@ def main() -> int:
             for fault, words in found:
                 again = f"python -m benchmarks.attack --seed {args.seed} --call {number}"
                 cases[fault].append(f"{one.command} {one.where}, {one.kind}: {words}\n    {_words(one)}\n    {again}")
+                print(f"{number} {fault}: {cases[fault][-1]}", file=sys.stderr, flush=True)
         _print(table, cases, args.shown)
     return int(bool(cases))
 

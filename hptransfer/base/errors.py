@@ -57,12 +57,20 @@ THREADS = ("can't start new thread", "Resource temporarily unavailable")
 
 def in_words(error: BaseException) -> str:
     """What an error that nobody foresaw comes down to, in one line: with the limit of the machine that is behind it."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+    said = one_line(f"{type(error).__name__}: {error}")[:400]
     if isinstance(error, MemoryError) or any(words in said for words in MEMORY):
         return f"no memory was left{_limit('RLIMIT_AS', 'v', 1 << 10)} ({said})"
     if any(words in said for words in THREADS):
         return f"no thread or process could be started{_limit('RLIMIT_NPROC', 'u', 1)} ({said})"
     return said
+
+
+def of_the_machine(error: BaseException) -> str | None:
+    """What an error comes down to, in one line, where the machine has refused memory, a thread or a file; None of any other."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return ": ".join(map(str, (*([error.filename] if error.filename else []), error.strerror)))
+    words = in_words(error)
+    return None if words.startswith(type(error).__name__) else words
 
 
 def _limit(name: str, option: str, unit: int) -> str:

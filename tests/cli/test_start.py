@@ -52,6 +52,9 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
         (CheckFailed("an optimum on the edge"), 1, "error: an optimum on the edge\n"),
         (UsageError("no such thing"), 2, "error: no such thing\n"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+        (OSError(28, "No space left on device", "/full/a.csv"), 1, "error: /full/a.csv: No space left on device\n"),
+        (OSError(24, "Too many open files"), 1, "error: Too many open files\n"),
+        (RuntimeError("x: can't allocate memory"), 1, "error: no memory was left (RuntimeError: x: can't allocate memory)\n"),
     ],
 )
 def test_exit_codes(
@@ -64,6 +67,15 @@ def test_exit_codes(
 
     monkeypatch.setattr("hptransfer.data.command.main", main)
     assert ended(capsys, "data", "--write", "folder") == (code, "", says)
+
+
+def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(args: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("hptransfer.data.command.main", main)
+    with pytest.raises(KeyError):
+        cli.main(["data", "--write", "folder"])
 
 
 def test_the_report_starts_with_one_thread_of_its_blas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
