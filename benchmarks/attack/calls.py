@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -61,9 +62,10 @@ RIGHT: dict[str, tuple[tuple[str, ...], ...]] = {
         ("fit", "chinchilla", "--table", "laws.csv"),
         ("predict", "chinchilla", "--table", "laws.csv", "--at", "N=1e9,D=2e10"),
     ),
-    "export": ((*TINY, "--prediction", world.PREDICTION, "--target", "all"), (*TINY, "--optimizer", "muon")),
+    "export": (("--prediction", world.PREDICTION, "--target", "all"), (*TINY, "--optimizer", "muon")),
     "convert": (("--from", "torch.original", "--to", "dion.spectral_norm", "--shape", "64x32", "--lr", "0.02"),),
 }
+PARTS = re.compile(r"[,=. ]+")
 JSON_SHARE = 0.3  # of calls with --json, whose answer is read
 
 
@@ -125,7 +127,9 @@ def _option(draw: random.Random) -> Call:
     several = draw.choice((1, 2)) if option.nargs == "+" else 1
     argv = _with(option, _without(command, right, option), text, several)
     where = option.option_strings[0] if option.option_strings else schema.placeholder(option)
-    return Call(command, argv, where, kind, _must(refused), (text, where, where.strip("-"), option.dest))
+    return Call(
+        command, argv, where, kind, _must(refused), (text, where, where.strip("-"), option.dest, *map(repr, PARTS.split(text)))
+    )
 
 
 # -- YAML --------------------------------------------------------------------------------------------------------------
@@ -427,7 +431,7 @@ def _gathered(draw: random.Random) -> Call:
 
 
 PREDICTION_READERS = (
-    ("export", *TINY, "--target", "all", "--prediction"),
+    ("export", "--target", "all", "--prediction"),
     ("train", *TINY, "--prediction"),
     ("validate", *TINY, "--predictions"),
     ("report", *TINY, "--predictions"),

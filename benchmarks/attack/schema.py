@@ -135,9 +135,9 @@ def _keys(before: str, model: type[BaseModel]) -> Iterator[tuple[str, TypeAdapte
         inner = [
             one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type) and issubclass(one, BaseModel)
         ]
-        if inner and name != "trainer":
+        if inner and name not in ("trainer", "config"):
             yield from _keys(f"{before}{name}.", inner[0])
-        elif f"{before}{name}" != "model.config":
+        elif name != "config":
             kind: Any = field.annotation
             for bound in field.metadata:
                 kind = Annotated[kind, bound]

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     asked = HOSTS.names() if args.target == ALL or args.list else args.target
     hosts = [HOSTS.get(name) for name in asked]
     if args.prediction:
-        cli.refuse_unheeded(args, choice.ITS_OWN, "width")
+        cli.refuse_unheeded(args, choice.ITS_OWN, "width", "experiment")
     source, prediction = choice.chosen(args, resolve)
     record = canonical(prediction)
     refused = {host.name: why for host in hosts if (why := host.refuse(record)) is not None}

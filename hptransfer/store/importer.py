@@ -201,14 +201,15 @@ def _cell(row: Mapping[str, Any], where: str, experiment: Experiment) -> dict[st
 
 def _arm(row: Mapping[str, Any], experiment: Experiment) -> Arm:
     """The arm that a row names, or that of its optimizer and parametrization."""
-    if row.get("arm") is not None:
-        return experiment.arm(str(row["arm"]))
-    if row.get("optimizer") is None and row.get("parametrization") is None:
+    said = {name: str(row[name]) for name in WORDS if row.get(name) is not None}  # a column of numbers is no text
+    if "arm" in said:
+        return experiment.arm(said["arm"])
+    if not said:
         return experiment.compared[0]
-    parametrization = row.get("parametrization") or experiment.parametrizations[0]
+    parametrization = said.get("parametrization", experiment.parametrizations[0])
     if parametrization not in PARAMETRIZATIONS:
         raise unknown("parametrization", parametrization, PARAMETRIZATIONS)
-    return Arm.of(get_recipe(row.get("optimizer") or experiment.compared[0].optimizer or "").name, parametrization)
+    return Arm.of(get_recipe(said.get("optimizer") or experiment.compared[0].optimizer or "").name, parametrization)
 
 
 def _record(job: Job, loss: float | None, source: str, imported_at: str) -> Record:

@@ -141,6 +141,12 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert not Path("runs").exists() or Store("runs").records() == {}
 
 
+def test_a_column_of_numbers_names_no_optimizer(folder: Path) -> None:
+    pl.read_csv("runs.csv").with_columns(pl.lit(12).alias("optimizer")).write_csv("runs.csv")
+    with pytest.raises(UsageError, match="row 2: unknown recipe '12'"):
+        store("--import", "runs.csv", *COLUMNS)
+
+
 def test_replicates_need_a_seed(folder: Path) -> None:
     rows = pl.read_csv("runs.csv").head(4).to_dicts()
     pl.DataFrame([*rows, rows[0] | {"loss": 2.5}]).write_csv("runs.csv")
