@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     found = read_table(args, args.table) if args.table else _of_store(args)
     cli.console.print(f"backtest of {found.place}: {len(found.frame)} runs, {columns_words(found.columns)}")
     hold = Hold(rows=args.hold_out, each=args.leave_one_out, nested=args.nested)
-    judged = backtest_intake(found, hold, dict(_published(text) for text in args.rule))
+    judged = backtest_intake(found, hold, _published(args.rule))
     for note in (*judged.notes, *judged.failed):
         cli.console.print(note)
     _print(judged)
@@ -52,13 +52,18 @@ def _of_store(args: argparse.Namespace) -> Intake:
     return intake_of_records(store.require_records().values(), f"store {store.location}", columns, args.where)
 
 
-def _published(text: str) -> tuple[str, dict[str, str]]:
-    """A rule from the command line: its name, and an SQL formula for each hyperparameter."""
-    name, colon, rest = text.partition(":")
-    parts = dict(part.split("=", 1) for part in rest.split(";") if "=" in part)
-    if not colon or not parts:
-        raise UsageError(f"--rule {text!r} is not NAME:HP=SQL[;HP=SQL]")
-    return name, {hp.strip(): formula for hp, formula in parts.items()}
+def _published(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Rules from the command line: by name, an SQL formula for each hyperparameter."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, _, rest = (word.strip() for word in text.partition(":"))
+        parts = [[word.strip() for word in part.partition("=")] for part in rest.split(";")]
+        if not name or not all(hp and formula for hp, _, formula in parts):
+            raise UsageError(f"--rule {text!r} is not NAME:HP=SQL[;HP=SQL]")
+        if name in found or len({hp for hp, *_ in parts}) < len(parts):
+            raise UsageError(f"--rule {text!r} says again what is said already: a rule and its hyperparameters have one formula")
+        found[name] = {hp: formula for hp, _, formula in parts}
+    return found
 
 
 def _print(found: Backtest) -> None:

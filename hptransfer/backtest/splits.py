@@ -21,7 +21,7 @@ from hptransfer.runs.sources.reading import condition, require_column, sql_colum
 from hptransfer.transfer import table
 from hptransfer.transfer.axes import from_ln, logarithm
 from hptransfer.transfer.checks import preconditions
-from hptransfer.transfer.forecast import Fit, fit_sweeps
+from hptransfer.transfer.forecast import NO_FIT, Fit, fit_sweep, fit_sweeps
 from hptransfer.transfer.group import sweep_of
 from hptransfer.transfer.siblings import siblings
 from hptransfer.transfer.simple import RULES
@@ -144,7 +144,7 @@ def backtest_intake(found: Intake, hold: Hold, published: Mapping[str, Mapping[s
     frame, columns = found.frame, found.columns
     if not columns.scale or not 1 <= len(columns.hp) <= 2:
         raise UsageError("a backtest has one scale or more, and one hyperparameter or two: regret is interpolated in so many")
-    rules = {**RULES, **{name: _rule(name, formulas, columns) for name, formulas in (published or {}).items()}}
+    rules = {**RULES, **{name: _rule(name, formulas, found) for name, formulas in (published or {}).items()}}
     groups = table.split_groups(frame, columns)
     hold.check(frame)
     splits, notes, failed = [], list(found.notes), list[str]()
@@ -179,7 +179,7 @@ class _Known:
         as its own, by what other groups say."""
         if words not in self._fits:
             sweeps = {name: sweep for name in self._groups if (sweep := self._sweep(name, rows)) is not None}
-            self._fits[words] = dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True))
+            self._fits[words] = _fitted(sweeps)
         return self._fits[words]
 
     def _sweep(self, name: str, rows: Rows) -> Sweep | None:
@@ -190,6 +190,16 @@ class _Known:
         return sweep if len(sweep.x) > 1 else None
 
 
+def _fitted(sweeps: Mapping[str, Sweep]) -> dict[str, Fit]:
+    """The fits of groups, together as far as that goes; a group that has none is left out."""
+    try:
+        return dict(zip(sweeps, fit_sweeps(list(sweeps.values())), strict=True))
+    except NO_FIT:
+        if len(sweeps) == 1:
+            return {}
+        return {name: fit for own, sweep in sweeps.items() for name, fit in _fitted({own: sweep}).items()}
+
+
 @contextmanager
 def _apart(words: str, failed: list[str]) -> Iterator[None]:
     """Keep what goes wrong in one part of a table from the others: the reason goes to ``failed``."""
@@ -197,21 +207,36 @@ def _apart(words: str, failed: list[str]) -> Iterator[None]:
         yield
     except UsageError as error:
         failed.append(f"{words}: {error}")
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+    except NO_FIT as error:
         failed.append(f"{words}: no fit, {type(error).__name__}: {first_line(error)}")
 
 
-def _rule(name: str, formulas: Mapping[str, str], columns: Columns) -> Forecaster:
-    """A published law: SQL over the scale columns for each hyperparameter, in the column's own terms."""
+def _rule(name: str, formulas: Mapping[str, str], found: Intake) -> Forecaster:
+    """A published law: SQL over the scale columns for each hyperparameter, in the column's own terms. Raises UsageError where it
+    is no number that the hyperparameter could have at a scale of the table."""
+    columns = found.columns
     if set(formulas) != set(columns.hp) or name in (*RULES, OURS):
         raise UsageError(f"rule {name!r} is to have a name of its own, and a formula for each of {', '.join(columns.hp)}")
 
     def rule(known: Sweep, x: Array) -> Array:
         scales = zip(columns.scale, x.tolist(), strict=True)
         frame = pl.DataFrame({scale: [from_ln(scale, value)] for scale, value in scales})
-        values = {hp: sql_column(frame, formula).cast(pl.Float64) for hp, formula in formulas.items()}
-        return np.array([logarithm(hp, values[hp][0]) for hp in columns.hp])
+        return np.array([values(frame, hp)[0] for hp in columns.hp])
 
+    def values(frame: pl.DataFrame, hp: str) -> list[float]:
+        told = sql_column(frame, formulas[hp])
+        try:
+            numbers = told.cast(pl.Float64, strict=False).fill_null(math.nan).to_list()
+        except pl.exceptions.PolarsError:  # of a kind that is never one
+            numbers = [math.nan]
+        for place, number in enumerate(numbers):
+            if not math.isfinite(number) or (number <= 0 and logarithm(hp, 1.0) == 0):
+                what = f"{hp}={formulas[hp]} is {told[place]!r}, no value of {hp}"
+                raise UsageError(f"rule {name!r}: {what}, at {frame.row(place, named=True)}")
+        return [logarithm(hp, number) for number in numbers]
+
+    for hp in columns.hp:
+        values(found.frame.select(columns.scale).unique(maintain_order=True), hp)
     return rule
 
 
@@ -234,7 +259,8 @@ def _held_out(
     if len(known.x) < 2 or len(judged.x) == 0:
         say(f"{words}: skipped, {len(known.x)} scales to fit and {len(judged.x)} to predict")
         return ()
-    return evaluate(fits()[name], judged, rules, siblings([fit for other, fit in fits().items() if other != name]))
+    own = fits().get(name) or fit_sweep(known)  # which says why there is none
+    return evaluate(own, judged, rules, siblings([fit for other, fit in fits().items() if other != name]))
 
 
 def _sweep(words: str, frame: pl.DataFrame, found: Intake, say: Callable[[str], None]) -> Sweep:

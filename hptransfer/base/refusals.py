@@ -20,6 +20,7 @@ WORDS = {
     "bounded": "{cell}: the best {hyperparameter} is bounded by divergence at {ceiling:.4g}, next to {end:.4g}, the highest that "
     "finished",
     "nothing_to_fit": "{name}: nothing to fit; {detail}",
+    "no_fit": "{name}: no fit can take these numbers ({why}); leave out what is far from the rest",
     "too_few_runs": "{name} has {complete} complete runs at {cell} and needs {needed}",
     "too_few_optima": "{name}: {optima} optima are too few to say how far they scatter; three is the least",
     # A hyperparameter that is not fitted.

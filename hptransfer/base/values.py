@@ -48,7 +48,10 @@ def count(value: str) -> int:
 
 def count_or_none(value: str) -> int:
     """A whole number from 0 to `MOST`."""
-    return 0 if _number(value) == 0 else count(value)
+    found = _number(value)
+    if not (0 <= found <= MOST and found.is_integer()):
+        raise ValueError(f"{value!r} is no whole number from 0 to {MOST}")
+    return int(found)
 
 
 def positive(value: str) -> float:
@@ -66,7 +69,10 @@ def positives(value: str) -> tuple[float, ...]:
 
 def not_negative(value: str) -> float:
     """A finite number, 0 or above."""
-    return 0.0 if _number(value) == 0 else positive(value)
+    found = _number(value)
+    if not 0 <= found < math.inf:
+        raise ValueError(f"{value!r} is no finite number, 0 or above")
+    return found
 
 
 def share(value: str) -> float:

@@ -62,8 +62,8 @@ def list_dialects(args: argparse.Namespace) -> None:
 def parse_shapes(texts: list[str]) -> list[Shape]:
     """Shapes as they are typed: ``4096x1024``, several apart by spaces or commas. Raises UsageError for any other text."""
     shapes = []
-    for text in (part for word in texts for part in word.split(",")):
-        if not (found := re.fullmatch(r"(\d{1,9})x(\d{1,9})", text)):
+    for text in (part for word in texts for part in word.split(",") if part.strip()):
+        if not (found := re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip())):
             raise UsageError(f"--shape {text!r} is not of the form d_out x d_in, such as 4096x1024")
         shapes.append((int(found[1]), int(found[2])))
     if not shapes:

@@ -30,6 +30,7 @@ DECAYS = ("weight_decay", "weight_decay_coupled")
 NUMBERS = (*SCALES, "lr", *DECAYS, "embedding_lr_ratio", "seed", "loss")
 WORDS = ("arm", "optimizer", "parametrization")
 REQUIRED = ("width", "lr")
+ABOVE_0 = ("lr", "embedding_lr_ratio")  # of a decay, and of a seed, 0 is a value
 OURS = {"run_id", "parametrization", "base_width"}  # columns by which a table is of hptransfer's own runs
 
 
@@ -80,7 +81,7 @@ def import_runs(
 
 def read_runs(place: str, renamed: Mapping[str, str], *, source: str | None = None, where: str | None = None) -> Intake:
     """A table's runs with its columns under the names of `NUMBERS` and `WORDS`. Raises UsageError."""
-    rows = read_rows(place, source).where(where)
+    rows = read_rows(place, source, text=[renamed.get(word, word) for word in WORDS]).where(where)
     frame = rows.frame
     for name in renamed:
         if name not in (*NUMBERS, *WORDS):
@@ -175,10 +176,11 @@ def _number(row: Mapping[str, Any], where: str, name: str, otherwise: float | No
     """A row's number; ``otherwise`` where the table has no such column, or no seed is said. Raises UsageError for one that is
     none."""
     value = row.get(name)
-    if name not in row or (name == "seed" and (value is None or math.isnan(value))):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name not in row or (name == "seed" and (value is None or (is_number and math.isnan(value)))):
         return otherwise or 0.0
-    if value is None or not math.isfinite(value) or value < low or (name == "lr" and value == 0):
-        told = "empty" if value is None else value
+    if not is_number or not math.isfinite(value) or value < low or (name in ABOVE_0 and value == 0):
+        told = "empty" if value is None else repr(value)
         raise UsageError(
             f"{where}: {name} {told} is not a positive number; fill it, leave the row out (--where), or drop the column"
         )
@@ -201,15 +203,15 @@ def _cell(row: Mapping[str, Any], where: str, experiment: Experiment) -> dict[st
 
 def _arm(row: Mapping[str, Any], experiment: Experiment) -> Arm:
     """The arm that a row names, or that of its optimizer and parametrization."""
-    said = {name: str(row[name]) for name in WORDS if row.get(name) is not None}  # a column of numbers is no text
-    if "arm" in said:
-        return experiment.arm(said["arm"])
-    if not said:
+    named, optimizer, kind = (None if row.get(name) is None else str(row[name]) for name in WORDS)
+    if named is not None:
+        return experiment.arm(named)
+    if optimizer is None and kind is None:
         return experiment.compared[0]
-    parametrization = said.get("parametrization", experiment.parametrizations[0])
+    parametrization = kind or experiment.parametrizations[0]
     if parametrization not in PARAMETRIZATIONS:
         raise unknown("parametrization", parametrization, PARAMETRIZATIONS)
-    return Arm.of(get_recipe(said.get("optimizer") or experiment.compared[0].optimizer or "").name, parametrization)
+    return Arm.of(get_recipe(optimizer or experiment.compared[0].optimizer or "").name, parametrization)
 
 
 def _record(job: Job, loss: float | None, source: str, imported_at: str) -> Record:

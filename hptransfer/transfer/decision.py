@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from hptransfer.base import intervals
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.intervals import REACH, Interval, from_logarithms
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Point
 from hptransfer.runs.sources.names import unit
 from hptransfer.transfer.axes import Dial, cell_words, from_ln
 from hptransfer.transfer.checks import one_cell, preconditions, refuse_failed
-from hptransfer.transfer.forecast import DRAWS
+from hptransfer.transfer.forecast import DRAWS, NO_FIT
 from hptransfer.transfer.group import Group, GroupFit, fit_group
 from hptransfer.transfer.hypotheses import FREE, Hypothesis
 from hptransfer.transfer.law import DriftLaw
@@ -49,9 +49,28 @@ def predict_group(
     ``target`` is the run to predict for; its hyperparameters are placeholders. ``resolve`` makes the job of the predicted
     point. ``rule``: a simple rule (`hptransfer.transfer.simple`) whose values are taken in place of the fit's; ``others``: what
     other groups say is usual. The order of the records does not matter, and the same records and seed give the same prediction.
-    Raises Refused where too few runs finished to fit, where an optimum is on the edge of its sweep or beyond, and, unless
-    ``force``, where a precondition fails without which no prediction is made (see `hptransfer.transfer.checks`).
+    Raises Refused where too few runs finished to fit, where an optimum is on the edge of its sweep or beyond, where no fit can
+    take the numbers, and, unless ``force``, where a precondition fails without which no prediction is made (see
+    `hptransfer.transfer.checks`).
     """
+    try:
+        return _predicted(group, target, resolve, draws, seed, force, rule, others, provenance)
+    except NO_FIT as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise Refused(Refusal.of("no_fit", name=group.name, why=why)) from error
+
+
+def _predicted(
+    group: Group,
+    target: Job | None,
+    resolve: Callable[[Point], Job],
+    draws: int,
+    seed: int,
+    force: bool,
+    rule: str | None,
+    others: Siblings | None,
+    provenance: dict[str, Any] | None,
+) -> Prediction:
     checks = preconditions(group, target)
     if not force:
         refuse_failed(checks, group.name)

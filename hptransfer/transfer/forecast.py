@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import QhullError
 
 from hptransfer.transfer.cost import Climb, climb_of
 from hptransfer.transfer.hypotheses import Hypothesis, hypotheses
@@ -15,6 +16,7 @@ from hptransfer.transfer.surface import MISFITS, Surface, fit_surfaces
 from hptransfer.transfer.sweep import Array, Sweep
 
 DRAWS = 1000
+NO_FIT = (ArithmeticError, ValueError, QhullError)  # what numbers that no fit can take come to
 
 Expected = Sequence[Sequence[Sequence[Hypothesis]]]  # of each hyperparameter along each scale
 

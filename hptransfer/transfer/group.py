@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from hptransfer.optimizers.rules.weight_decay import weight_decay_multiplier
 from hptransfer.runs.point import Job, Number
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import Dial, cell_words, dials, logarithm
-from hptransfer.transfer.forecast import DRAWS, Expected, Fit, fit_sweep
+from hptransfer.transfer.forecast import DRAWS, NO_FIT, Expected, Fit, fit_sweep
 from hptransfer.transfer.hypotheses import Hypothesis, assumed, hypotheses, in_width
 from hptransfer.transfer.law import DriftLaw, Line, Measured, fit_law, fit_line
 from hptransfer.transfer.runs import Runs
@@ -241,7 +242,10 @@ def heard_by(groups: Sequence[Group], target: Job | None) -> dict[str, Siblings 
     runs = [group for group in groups if not (group.optional or group.gives_optima)]
     if len(runs) < 2:
         return {}
-    fits = {group.name: group.fit(group.varying(target), group.hyperparameters)[0] for group in runs}
+    fits: dict[str, Fit | None] = {}
+    for group in runs:
+        with suppress(*NO_FIT):  # its own prediction is refused for it
+            fits[group.name] = group.fit(group.varying(target), group.hyperparameters)[0]
     return {name: siblings([fit for other, fit in fits.items() if fit and other != name]) for name in fits}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hptransfer.base import words
+from hptransfer.base.errors import one_line
 from hptransfer.base.intervals import Interval
 
 
@@ -31,7 +32,7 @@ from hptransfer.base.intervals import Interval
         (words.probability, 0.9999, "> 0.999"),
         (words.probability, 0.0312, "0.031"),
         (words.probability, 0.3, "0.30"),
-        (words.one_line, "a\nb\x1b[31m\u202ec", "a b [31m c"),
+        (one_line, "a\nb\x1b[31m\u202ec", "a b [31m c"),
     ],
 )
 def test_numbers_and_text_in_words(write, value: object, written: str) -> None:

@@ -32,7 +32,10 @@ def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str
         (["xyz"], f"error: unknown command 'xyz'; known: {', '.join(sorted(STAGES))}\n"),
         (["--verison"], "hptransfer: unrecognized arguments: --verison (see --help)\n"),
         (["--json", "store"], "hptransfer: unrecognized arguments: --json (see --help)\n"),
-        (["search", "--trials", "many"], "hptransfer search: argument --trials: invalid int value: 'many' (see --help)\n"),
+        (
+            ["search", "--trials", "many"],
+            "hptransfer search: argument --trials: 'many' is no whole number from 1 to 9007199254740992 (see --help)\n",
+        ),
         (["search", "--trails", "9"], "hptransfer search: unrecognized arguments: --trails 9 (see --help)\n"),
         (["data"], "hptransfer data: the following arguments are required: --write (see --help)\n"),
         (["backtest"], "error: give a table or --store, one of them\n"),

@@ -70,10 +70,10 @@ def test_all_dialects_are_listed(capsys) -> None:
         ([*WORDS, "9" * 5000 + "x4"], "is not of the form"),
         ([*WORDS, ","], "--shape names no shape"),
         ([*WORDS, "0x4"], "shape 0x4 has a dimension below 1"),
-        ([*WORDS, "4x4", "--lr", "0"], "the learning rate 0 is not a number above 0"),
-        ([*WORDS, "4x4", "--lr", "inf"], "the learning rate inf"),
+        ([*WORDS, "4x4", "--lr", "0"], "'0' is no finite number above 0"),
+        ([*WORDS, "4x4", "--lr", "inf"], "'inf' is no finite number above 0"),
         ([*WORDS, "4x4", "--from", "dion.spectral"], "did you mean 'dion.spectral_norm'"),
-        ([*WORDS, "4x4", "--weight-decay", "-1"], "the weight decay -1"),
+        ([*WORDS, "4x4", "--weight-decay", "-1"], "'-1' is no finite number, 0 or above"),
     ],
 )
 def test_a_mistake_is_one_line(capsys, argv: list[str], says: str) -> None:

@@ -33,7 +33,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def store(*arguments: str) -> int:
-    return perform("store", ["--experiment", "mine.yaml", *arguments])
+    chosen = ["--experiment", "mine.yaml"] if "--import" in arguments else []
+    return perform("store", [*chosen, *arguments])
 
 
 COLUMNS = ("--columns", "width=d_model,weight_decay=wd")

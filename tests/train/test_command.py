@@ -74,7 +74,7 @@ def test_a_run_at_another_width_has_the_values_transferred(prediction: Predictio
     [
         (["--workers", "3"], "--workers 3 x --accumulate 1 does not divide the batch of 4 sequences"),
         (["--workers", "2", "--accumulate", "4"], "--workers 2 x --accumulate 4 does not divide the batch of 4 sequences"),
-        (["--workers", "0"], "--workers 0 is below 1"),
+        (["--workers", "0"], "argument --workers: '0' is no whole number from 1"),
         (["--width", "50"], "width 50 is not a multiple of head_dim 16"),
         (["--prediction", "none.json"], "prediction none.json: No such file"),
     ],

@@ -71,6 +71,8 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
 
 def _whole(column: pl.Series) -> pl.Series:
     """Numbers that were text, as whole ones where all are."""
+    if not column.dtype.is_numeric():
+        return column
     is_whole = (column.is_null() | ((column.round() == column) & (column.abs() < 2.0**53))).all()
     return column.cast(pl.Int64) if is_whole else column
 
