@@ -12,7 +12,7 @@ from hptransfer.runs.sources.names import is_result, meaning
 # What one group of runs must share, whatever its points.
 IDENTITY = ("optimizer", "recipe", "parametrization", "corpus", "schedule", "family")
 # What moves the best hyperparameters, and mixes two sweeps where it differs at the same point.
-MOVES = ("width", "depth", "parameters", "tokens", "batch", "experts", "step")
+MOVES = ("width", "depth", "parameters", "tokens", "batch", "experts", "horizon", "step")
 
 
 def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[str, ...]:
