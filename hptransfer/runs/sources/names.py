@@ -21,9 +21,10 @@ USUAL = {
     "depth": "depth n_layer n_layers num_layers num_hidden_layers layers nlayers nlayer blocks n_blocks num_blocks",
     "parameters": "parameters params n_params num_params num_parameters n_parameters param_count parameter_count model_size "
     "non_embedding_params n",
-    "tokens": "tokens training_tokens train_tokens n_tokens num_tokens total_tokens horizon horizon_tokens max_tokens token_budget d",
-    "horizon": "max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps max_iters train_iters num_iters "
-    "n_iter n_iters max_iterations num_iterations epochs n_epochs num_epochs max_epochs num_train_epochs tpp tokens_per_param "
+    "tokens": "tokens training_tokens train_tokens n_tokens num_tokens total_tokens horizon horizon_tokens max_tokens "
+    "token_budget d",
+    "horizon": "max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps max_iters train_iters "
+    "num_iters n_iter n_iters max_iterations num_iterations epochs n_epochs num_epochs max_epochs num_train_epochs tpp tokens_per_param "
     "tokens_per_parameter",
     "experts": "experts n_experts num_experts",
     "embedding_lr_ratio": "embedding_lr_ratio",
@@ -48,8 +49,8 @@ _SAID = {
     r"(?:_num|_nr|_count)?|(?:num_|n_)?(?:steps|iterations|updates)(?:_(?:done|completed|run|taken|trained))?|num_updates|"
     r"(?:num_)?(?:input_)?(?:tokens|samples|examples)_(?:seen|processed|trained|consumed)|consumed_(?:train_)?(?:tokens|samples)|"
     r"progress|(?:fraction|percent)_(?:done|complete|completed)",
-    "batch": r"(?:(?:global|train|training|total|effective|per_device|device|local)_)*(?:batch|batch_?size|bs|bsz)(?:_size|_tokens)?|"
-    r"gbs|tokens_per_(?:batch|step|update)",
+    "batch": r"(?:(?:global|train|training|total|effective|per_device|device|local)_)*(?:batch|batch_?size|bs|bsz)"
+    r"(?:_size|_tokens)?|gbs|tokens_per_(?:batch|step|update)",
     "seed": r"(?:.*_)?seed",
 }
 _PATTERNS = {what: re.compile(pattern) for what, pattern in _SAID.items()}

@@ -13,16 +13,16 @@ from hptransfer.runs.sources.names import meaning, plain
 
 State = Literal["finished", "diverged", "unfinished", "failed"]
 
-# The worst first: of what a cell says in several words it counts. Of a failed run a loss that is not finite says that it diverged,
-# and a finite one nothing: it is of a step in between.
+# The worst first: of what a cell says in several words it counts. Of a failed run a loss that is not finite says that it
+# diverged, and a finite one nothing: it is of a step in between.
 WORDS: dict[State, str] = {
     "diverged": "diverged diverge divergence exploded blew_up blown_up unstable nan inf",
-    "failed": "failed fail failure error errored crashed crash oom out_of_memory memoryout aborted dead broken invalid unknown lost dnf "
-    "\u274c",
+    "failed": "failed fail failure error errored crashed crash oom out_of_memory memoryout aborted dead broken invalid unknown "
+    "lost dnf \u274c",
     "unfinished": "running run pending queued waiting scheduled paused suspended killed kill preempted preempting pruned stopped "
-    "cancelled canceled cancel interrupted timeout timed_out incomplete unfinished not in_progress resuming submitted false created "
-    "node_fail deadline out_of_time evicted early_stopped early_stop stopped_early early_stopping active starting stopping preparing "
-    "recovering reserved idle abandoned staged not_started new draft tbd todo \u23f3",
+    "cancelled canceled cancel interrupted timeout timed_out incomplete unfinished not in_progress resuming submitted false "
+    "created node_fail deadline out_of_time evicted early_stopped early_stop stopped_early early_stopping active starting stopping "
+    "preparing recovering reserved idle abandoned staged not_started new draft tbd todo \u23f3",
     "finished": "finished finish complete completed done success successful succeeded terminated ended ok true passed converged "
     "inactive published closed \u2705 \u2713 \u2714",
 }
@@ -33,7 +33,7 @@ MOST = 20  # words that a column of states has
 
 @cache
 def _words(text: str) -> str:
-    own = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.strip()).lower()
+    own = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text.strip()).lower()
     return re.sub(r"^(?:(?:trial|job|run)_?(?:state|status)|state|status)[._]", "", re.sub(r"[\s\-]+", "_", own))
 
 
