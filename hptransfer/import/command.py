@@ -15,6 +15,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.cli.tables import columns_words, renamed
 from hptransfer.runs.sources.intake import Intake, column_of, intake, state_columns
 from hptransfer.runs.sources.meanings import Asked, Columns, names_of
+from hptransfer.runs.sources.mixtures import IDENTITY
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.runs.store import Store
@@ -113,8 +114,9 @@ def _following(args: argparse.Namespace, found: Intake) -> str:
         *(["--source", args.source] if args.source else []),
         *(["--where", args.where] if args.where else []),
     ]
-    for option, names in {"--scale": columns.scale, "--hp": columns.hp}.items():
-        words += [option, ",".join(f'"{name}"' if "," in name else name for name in names)]
+    groups = tuple(name for name in found.mixed if meaning(name) in IDENTITY)
+    for option, names in {"--group": groups, "--scale": columns.scale, "--hp": columns.hp}.items():
+        words += [option, ",".join(f'"{name}"' if "," in name else name for name in names)] if names else []
     words += ["--loss", columns.loss] if columns.loss else []
     words += ["--maximize"] if args.maximize else []
     return command("transfer", shlex.join([*words, "--at", at]))

@@ -24,8 +24,8 @@ USUAL = {
     "tokens": "tokens training_tokens train_tokens n_tokens num_tokens total_tokens horizon horizon_tokens max_tokens "
     "token_budget d",
     "horizon": "max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps max_iters train_iters "
-    "num_iters n_iter n_iters max_iterations num_iterations epochs n_epochs num_epochs max_epochs num_train_epochs tpp tokens_per_param "
-    "tokens_per_parameter",
+    "num_iters n_iter n_iters max_iterations num_iterations epochs n_epochs num_epochs max_epochs num_train_epochs tpp "
+    "tokens_per_param tokens_per_parameter",
     "experts": "experts n_experts num_experts",
     "embedding_lr_ratio": "embedding_lr_ratio",
     "seed": "seed replicate replica repeat repetition rep",

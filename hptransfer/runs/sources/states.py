@@ -21,8 +21,8 @@ WORDS: dict[State, str] = {
     "lost dnf \u274c",
     "unfinished": "running run pending queued waiting scheduled paused suspended killed kill preempted preempting pruned stopped "
     "cancelled canceled cancel interrupted timeout timed_out incomplete unfinished not in_progress resuming submitted false "
-    "created node_fail deadline out_of_time evicted early_stopped early_stop stopped_early early_stopping active starting stopping "
-    "preparing recovering reserved idle abandoned staged not_started new draft tbd todo \u23f3",
+    "created node_fail deadline out_of_time evicted early_stopped early_stop stopped_early early_stopping active starting "
+    "stopping preparing recovering reserved idle abandoned staged not_started new draft tbd todo \u23f3",
     "finished": "finished finish complete completed done success successful succeeded terminated ended ok true passed converged "
     "inactive published closed \u2705 \u2713 \u2714",
 }

@@ -89,6 +89,18 @@ def test_a_column_that_says_the_same_or_nothing_is_not_asked_for(other: tuple[st
     assert read(rows, tmp_path, Asked(scale=("width",))).columns.scale == ("d_model",)
 
 
+@pytest.mark.parametrize("form", ["w{width}-lr{lr}", "d_model={width}_lr={lr}_seed=1", "adamw/width{width}/lr_{lr:.8e}"])
+def test_settings_that_only_the_names_of_runs_say(form: str, tmp_path: Path) -> None:
+    found = read([{"Name": form.format(**one), "val_loss": one["loss"]} for one in sweep()], tmp_path)
+    np.testing.assert_allclose(runs(found), PLAIN)
+    assert found.notes == ()
+
+
+def test_a_name_says_nothing_where_a_column_does(tmp_path: Path) -> None:
+    found = read([one | {"Name": f"w{2 * one['width']}-lr{10 * one['lr']}"} for one in sweep()], tmp_path)
+    np.testing.assert_allclose(runs(found), PLAIN)
+
+
 # -- logarithms --------------------------------------------------------------------------------------------------------
 
 
