@@ -10,7 +10,7 @@ import json
 import logging
 import shlex
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, ValuesView
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, patiently
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, Record
+from hptransfer.runs.sharing import Sharing, without_collector
 
 _LOG = logging.getLogger(__name__)
 
@@ -149,12 +150,14 @@ class Store:
     def records(self) -> MutableMapping[str, Record]:
         """Every readable record by run_id; those that ``compact`` has gathered are parsed when they are asked for."""
         # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
-        singles = self._singles()
+        with without_collector():
+            singles = [*map(Sharing(), self._singles())]
         return _Records(self._compacted(["run_id", "record"]), self._parse, singles)
 
     def frame(self) -> pl.DataFrame:
         """One row per run; the columns are those of `Record.row`."""
-        singles = _to_frame(self._singles())
+        with without_collector():
+            singles = _to_frame(self._singles())
         compacted = self._compacted(list(ROW_SCHEMA))
         return pl.concat([compacted.filter(~pl.col("run_id").is_in(singles["run_id"].to_list())), singles])
 
@@ -164,8 +167,8 @@ class Store:
             raise UsageError(f"store {self.location} is empty; run `{command('search')}` first, or name another with --store")
         return found
 
-    def _singles(self) -> list[Record]:
-        return [record for name in self.files.list("runs", ".json") if (record := self._single(name)) is not None]
+    def _singles(self) -> Iterator[Record]:
+        return (record for name in self.files.list("runs", ".json") if (record := self._single(name)) is not None)
 
     def _single(self, name: str) -> Record | None:
         """The record in a file of its own, or None where there is none: no such file, gathered by another process
@@ -240,14 +243,15 @@ class _Records(MutableMapping[str, Record]):
     """Records by run_id; those of a frame's column ``record`` are parsed when they are asked for."""
 
     def __init__(self, gathered: pl.DataFrame, parse: Callable[[str, bytes], Record], singles: Iterable[Record] = ()) -> None:
-        self._parse = parse
-        found: dict[str, Record | str] = dict(zip(gathered["run_id"], gathered["record"], strict=True))
+        self._parse, self._share = parse, Sharing()
+        self._texts = gathered["record"]
+        found: dict[str, Record | int] = {run_id: row for row, run_id in enumerate(gathered["run_id"])}
         self._found = found | {record.run_id: record for record in singles}
 
     def __getitem__(self, run_id: str) -> Record:
         found = self._found[run_id]
-        if isinstance(found, str):
-            found = self._found[run_id] = self._parse("a gathered record", found.encode())
+        if isinstance(found, int):
+            found = self._found[run_id] = self._share(self._parse("a gathered record", self._texts[found].encode()))
         return found
 
     def __contains__(self, run_id: object) -> bool:
@@ -264,6 +268,12 @@ class _Records(MutableMapping[str, Record]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def values(self) -> ValuesView[Record]:
+        with without_collector():
+            for run_id in self._found:
+                self[run_id]
+        return super().values()
 
 
 def _to_frame(records: Iterable[Record]) -> pl.DataFrame:
