@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks.attack import schema, world
 from benchmarks.attack.calls import Call, call, options
 from benchmarks.attack.judge import REACHED, TRACEBACK, Came, faults

@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # for dataclasses: what a store has by the million is small with slots
+
 
 class Frozen(BaseModel):
     """Frozen, no unknown keys, no infinite or undefined numbers."""

@@ -20,6 +20,7 @@ from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
 
 Resolve = Callable[[Point], Job]
+Alike = list[Record]  # runs that differ in what is tuned, their seeds and what came of them alone
 
 # Seeds from here on are of runs that measure a searched scale again: no search has them, and no prediction rests on them.
 REPEATED_SEED = 10_000
@@ -59,11 +60,11 @@ class Members:
 def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve) -> Members:
     """The runs that ``experiment`` makes, in the cells that it searches and at its target. Of several versions of what they read
     that of the newest run is taken: of the corpus for all arms, of a program's files for each."""
-    by_inputs: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if inputs := inputs_of(record.point):
-            by_inputs[inputs.model_dump_json()].append(record)
-    versions = [(inputs_of(found[0].point), found) for found in by_inputs.values()]
+    by_inputs: dict[str, list[Alike]] = defaultdict(list)
+    for alike in _alike([*records]):
+        if inputs := inputs_of(alike[0].point):
+            by_inputs[inputs.model_dump_json()].append(alike)
+    versions = [(inputs_of(found[0][0].point), found) for found in by_inputs.values()]
     programs = [arm for arm in experiment.compared if experiment.under(arm).trainer]
     ours: dict[str, list[Arm]] = {}  # by what they say of their data
     for arm in experiment.compared:
@@ -92,8 +93,20 @@ def inputs_of(point: Point) -> Inputs | None:
     return None if files is None else ProgramFiles(sha256=files)
 
 
+def _alike(records: Sequence[Record]) -> Iterable[Alike]:
+    """The runs that share scales and settings, those of a search apart from the repeated ones: what an arm is told by."""
+    texts: dict[int, str] = {}  # of settings, which the records of a store share
+    found: dict[tuple[Any, ...], Alike] = defaultdict(list)
+    for record in records:
+        point = record.point
+        if (text := texts.get(id(point.settings))) is None:
+            text = texts[id(point.settings)] = json.dumps(point.settings, sort_keys=True)
+        found[text, point.init_seed >= REPEATED_SEED, *point.scales.items()].append(record)
+    return found.values()
+
+
 def _newest(
-    arms: Sequence[Arm], experiment: Experiment, versions: Sequence[tuple[Inputs | None, list[Record]]], resolve: Resolve
+    arms: Sequence[Arm], experiment: Experiment, versions: Sequence[tuple[Inputs | None, list[Alike]]], resolve: Resolve
 ) -> Members:
     """The runs of some arms, which read the same, on the version of the newest one."""
     found = []
@@ -108,18 +121,18 @@ def _newest(
     return replace(newest, left_out=left_out)
 
 
-def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, records: Sequence[Record], resolve: Resolve) -> Members:
+def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, runs: Sequence[Alike], resolve: Resolve) -> Members:
     searched, held_out, repeated = {}, {}, {}
     for arm in arms:
         own = _ArmRuns(arm, experiment, inputs, resolve)
-        searched[arm.name] = _ordered(record for record in records if own.searches(record))
-        held_out[arm.name] = _ordered(record for record in records if own.tests(record))
-        repeated[arm.name] = _ordered(record for record in records if own.repeats(record))
+        searched[arm.name] = _ordered(alike for alike in runs if own.searches(alike[0]))
+        held_out[arm.name] = _ordered(alike for alike in runs if own.tests(alike[0]))
+        repeated[arm.name] = _ordered(alike for alike in runs if own.repeats(alike[0]))
     return Members({arm.name: inputs for arm in arms}, searched, held_out, repeated)
 
 
-def _ordered(records: Iterable[Record]) -> tuple[Record, ...]:
-    return tuple(sorted(records, key=lambda record: record.age))
+def _ordered(runs: Iterable[Alike]) -> tuple[Record, ...]:
+    return tuple(sorted((record for alike in runs for record in alike), key=lambda record: record.age))
 
 
 class _ArmRuns:
@@ -137,7 +150,6 @@ class _ArmRuns:
         self._target = at(experiment.target_cell)
         self._scales = tuple(experiment.searched_cells[0])
         self._searched = {self._cell(point): point for point in map(at, experiment.searched_cells)}
-        self._same: dict[tuple[str, tuple[tuple[str, Number], ...]], bool] = {}
 
     def _cell(self, point: Point) -> tuple[tuple[str, Number], ...]:
         return tuple((name, point.scales.get(name, 0)) for name in self._scales)
@@ -163,11 +175,8 @@ class _ArmRuns:
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and cell."""
-        key = json.dumps([record.point.scales, record.point.settings], sort_keys=True), self._cell(point)
-        if key not in self._same:
-            mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
-            self._same[key] = self._resolve(mine).run_id == record.run_id
-        return self._same[key]
+        mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
+        return self._resolve(mine).run_id == record.run_id
 
 
 def is_at(place: Point, point: Point) -> bool:

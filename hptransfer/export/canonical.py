@@ -269,7 +269,8 @@ def model_words(point: Point) -> dict[str, Any]:
 
 def _weight(kind: Kind) -> WeightNumbers:
     left, right = kind.sides
-    numbers = kind.model_dump(include={"role", "d_out", "d_in", "count", "lr", "weight_decay", "epsilons"})
+    names = ("role", "d_out", "d_in", "count", "lr", "weight_decay", "epsilons")
+    numbers = {name: getattr(kind, name) for name in names}
     return WeightNumbers(kind=kind.name, sides=Sides(left=left, right=right), **numbers)
 
 

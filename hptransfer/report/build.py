@@ -10,6 +10,7 @@ import polars as pl
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.files import replace
+from hptransfer.base.formulas import guarded
 from hptransfer.report import page, render
 from hptransfer.report.document import Document
 from hptransfer.report.frames import Frames, all_frames, run_table
@@ -19,7 +20,6 @@ from hptransfer.validate.summary import Summary, summarize
 FOLDERS = ("figures", "tables")
 OWN = ("report.md", "compare.md", "sweeps.md", "law.md")  # what tells kinds of reports apart, and names their figures
 FIGURE = re.compile(r"\]\((figures/[^/)]+\.svg)\)")
-FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that a spreadsheet would evaluate
 
 Files = dict[str, str]
 
@@ -59,9 +59,7 @@ def write_page(folder: Path, kind: str, document: Document, frames: Frames) -> l
 
 def csv(frame: pl.DataFrame) -> str:
     """A table whose text no spreadsheet takes for a formula, nor the names of its columns, which a trainer may give."""
-    texts = pl.col(pl.String)
-    guarded = frame.with_columns(pl.when(texts.str.contains(FORMULA)).then("'" + texts).otherwise(texts).name.keep())
-    return guarded.rename(lambda name: f"'{name}" if re.match(FORMULA, name) else name).write_csv()
+    return frame.with_columns(guarded(pl.col(pl.String))).rename(lambda name: guarded(pl.Series([name])).item()).write_csv()
 
 
 def require_folder(folder: Path, kind: str) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hptransfer.base.frozen import Frozen
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hptransfer.base.frozen import STRICT, Frozen
 from hptransfer.optimizers.rules.weight_decay import decay_between
 
 Number = int | float
@@ -66,7 +69,8 @@ def horizon_words(point: Point) -> str:
     return f"{point['tokens']} tokens"
 
 
-class Kind(Frozen):
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Kind:
     """One kind of weight and its final numbers: nothing is left to scale.
 
     ``role``: embedding, hidden, readout or vector; ``d_in`` and ``d_out`` are the role's (an embedding table (V, D) has d_in =
@@ -81,7 +85,7 @@ class Kind(Frozen):
     count: int
     lr: float
     weight_decay: float
-    epsilons: dict[str, float] = {}
+    epsilons: dict[str, float] = Field(default_factory=dict)
     sides: tuple[bool, bool] = (False, False)
 
 

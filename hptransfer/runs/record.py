@@ -6,8 +6,9 @@ import json
 from typing import Any, Literal
 
 import polars as pl
+from pydantic.dataclasses import dataclass
 
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import STRICT, Frozen
 from hptransfer.base.stored import shown
 from hptransfer.runs.point import Job, Point, horizon_words
 
@@ -17,7 +18,8 @@ UNSEALED = 2  # the same without the digest of its text; read as it is
 State = Literal["complete", "diverged", "pruned", "failed"]
 
 
-class CurvePoint(Frozen):
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class CurvePoint:
     """One place on the training curve. Losses in nats per token; ``schedule`` is the LR factor s(t) in [0, 1]. What the trainer
     does not tell is None."""
 

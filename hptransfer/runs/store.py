@@ -11,7 +11,7 @@ import json
 import logging
 import shlex
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence, ValuesView
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from hptransfer.base.files import Files, StoreUnreachable, patiently
 from hptransfer.base.stored import SEAL, from_json, mapping_from_json, may_be_odd, sealed, unsealed
 from hptransfer.runs.gathered import SCHEMA, from_parquet, gather, texts_in, to_frame, to_parquet
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
+from hptransfer.runs.sharing import Sharing, without_collector
 
 _LOG = logging.getLogger(__name__)
 
@@ -165,12 +166,14 @@ class Store:
     def records(self) -> MutableMapping[str, Record]:
         """Every readable record by run_id; those that ``compact`` has gathered are parsed when they are asked for."""
         # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
-        singles = self._singles()
+        with without_collector():
+            singles = [*map(Sharing(), self._singles())]
         return _Records(self._gathered(), self._parse_gathered, singles)
 
     def frame(self) -> pl.DataFrame:
         """One row per run; the columns are those of `Record.row`."""
-        singles = to_frame(self._singles())
+        with without_collector():
+            singles = to_frame(self._singles())
         compacted = self._gathered().select(list(ROW_SCHEMA))
         return pl.concat([compacted.filter(~pl.col("run_id").is_in(singles["run_id"].to_list())), singles])
 
@@ -180,8 +183,8 @@ class Store:
             raise UsageError(f"store {self.location} is empty; run `{command('search')}` first, or name another with --store")
         return found
 
-    def _singles(self) -> list[Record]:
-        return [record for name in self.files.list("runs", ".json") if (record := self._single(name)) is not None]
+    def _singles(self) -> Iterator[Record]:
+        return (record for name in self.files.list("runs", ".json") if (record := self._single(name)) is not None)
 
     def _single(self, name: str) -> Record | None:
         """The record in a file of its own, or None where there is none: no such file, gathered by another process
@@ -287,7 +290,7 @@ class _Records(MutableMapping[str, Record]):
     def __init__(
         self, gathered: pl.DataFrame, parse: Callable[[str, str, str], Record | None], singles: Iterable[Record] = ()
     ) -> None:
-        self._parse = parse
+        self._parse, self._share = parse, Sharing()
         found: dict[str, Record | tuple[str, str]] = dict(
             zip(gathered["run_id"], zip(gathered["part"], gathered["record"], strict=True), strict=True)
         )
@@ -301,7 +304,7 @@ class _Records(MutableMapping[str, Record]):
             if record is None:
                 del self._found[run_id]
                 raise KeyError(run_id)
-            found = self._found[run_id] = record
+            found = self._found[run_id] = self._share(record)
         return found
 
     def __contains__(self, run_id: object) -> bool:
@@ -318,3 +321,10 @@ class _Records(MutableMapping[str, Record]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def values(self) -> ValuesView[Record]:
+        with without_collector():
+            for run_id in list(self._found):
+                with suppress(KeyError):  # damaged: it is left out
+                    self[run_id]
+        return super().values()

@@ -13,6 +13,7 @@ import polars as pl
 
 from hptransfer.base.compressed import without_compression
 from hptransfer.base.errors import UsageError
+from hptransfer.base.formulas import unguarded
 from hptransfer.runs.sources.cells import decimal_mark
 from hptransfer.runs.sources.columns import raw_of
 from hptransfer.runs.sources.contents import HEAD, start_of, text_of
@@ -74,14 +75,15 @@ class _Table:
     def columns(self) -> list[pl.Series]:
         width = len(self.names)
         texts = [pl.Series(name, self.cells[place::width], dtype=pl.String) for place, name in enumerate(self.names)]
-        stripped = [text.str.strip_chars() for text in texts]
+        stripped = [unguarded(text.str.strip_chars()) for text in texts]
         return [text.set(text == "", None) for text in stripped]
 
 
 def _parse(place: str, text: str, separator: str) -> _Table:
     """The names of the columns and the rows below them. Raises UsageError that names the line."""
     rows = _rows(place, text, separator)
-    names, first = _header(place, rows)
+    header, first = _header(place, rows)
+    names = unguarded(pl.Series(header, dtype=pl.String)).to_list()
     table, aside = _Table(names, [], [], []), list[Row]()
     for line, row in chain(first, rows):
         if row[0].startswith("#"):

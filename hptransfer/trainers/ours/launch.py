@@ -99,7 +99,7 @@ def _listen(points: Any, on_point: Callable[[CurvePoint], None] | None) -> None:
     """Hand over points until there are no more."""
     while (point := points.get()) is not None:
         if on_point:
-            on_point(CurvePoint.model_validate_json(point))
+            on_point(point)
 
 
 def _worker(config: dict[str, Any]) -> str:
@@ -126,7 +126,7 @@ def _worker(config: dict[str, Any]) -> str:
                 spec,
                 corpus,
                 store=store,
-                reporter=(lambda point: points.put(point.model_dump_json())) if rank == 0 else None,
+                reporter=points.put if rank == 0 else None,
                 claim=claim,
                 threads=config["threads"],
                 device=device,

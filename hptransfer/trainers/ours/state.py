@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from hptransfer.runs import CurvePoint
@@ -59,9 +59,9 @@ class RunState:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
-        return vars(self) | {"curve": [point.model_dump() for point in self.curve]}
+        return vars(self) | {"curve": [asdict(point) for point in self.curve]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        curve = [CurvePoint.model_validate(point) for point in data["curve"]]
+        curve = [CurvePoint(**point) for point in data["curve"]]
         return cls(**{"clipped": None, "clipping_seconds": None} | data | {"curve": curve})
