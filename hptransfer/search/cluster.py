@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hptransfer.base.errors import UsageError, first_line, in_words
+from hptransfer.base.errors import UsageError, first_line, in_words, memory_limit
 from hptransfer.base.interrupts import held
 from hptransfer.base.processes import descendants, end, is_running, parent
 from hptransfer.base.scratch import scratch
@@ -59,8 +59,8 @@ def _own_ray() -> Iterator[None]:
             try:
                 with held(), _umask(0o077):
                     _connect("local", **own)
-            except (OSError, RuntimeError, ValueError, RayError) as error:
-                raise UsageError(f"Ray does not start on this machine: {in_words(error)}") from None
+            except Exception as error:  # Ray's own, of no kind of its own
+                raise UsageError(f"Ray does not start on this machine{memory_limit()}: {in_words(error)}") from None
             yield
         finally:
             with held():
