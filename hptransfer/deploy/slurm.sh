@@ -40,7 +40,7 @@ node=(--block --num-cpus="$SRUN_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:
 "${on_head[@]}" ray start --head --node-ip-address="$head_ip" --port="$port" --include-dashboard=false \
   --temp-dir="$private/ray" "${node[@]}" &
 steps=($!)
-trap 'kill "${steps[@]}" 2>/dev/null || true; wait; "${on_all[@]}" rm -rf "$private"' EXIT
+trap 'kill "${steps[@]}" 2>/dev/null || true; wait; "${on_all[@]}" rm -rf "$private" || true' EXIT
 
 until ray status > /dev/null 2>&1; do
   kill -0 "${steps[0]}" 2> /dev/null || { echo "no Ray on $head_node: its output is above" >&2; exit 1; }
