@@ -40,7 +40,7 @@ MEMORY = ("could not create a primitive", "can't allocate memory", "bad_alloc", 
 
 def in_words(error: BaseException) -> str:
     """What an error that nobody foresaw comes down to, in one line; want of memory by that name."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+    said = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:400])))
     if isinstance(error, MemoryError) or any(words in said for words in MEMORY):
         return f"no memory was left{memory_limit()} ({said})"
     return said
