@@ -8,9 +8,9 @@ has swallowed it, and a second one ends the process at once.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,8 @@ from types import FrameType
 
 from hptransfer.base.processes import end_descendants
 from hptransfer.base.scratch import remove_all
+
+_LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05  # seconds until it is tried again, where it had to wait
@@ -57,7 +59,7 @@ def leave() -> int:
     """Say that the command was interrupted, and end its process with all that it has started. In a process that is not a
     command's own only the exit code is returned."""
     done()
-    print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+    _LOG.error("interrupted; the same command goes on from here")
     if _watched:
         end_descendants()
         remove_all()
