@@ -74,7 +74,8 @@ class Files:
         selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True)
         with self._reaching("read"), suppress(FileNotFoundError):  # the folder came or went in this moment
             found = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
-            names = {f"{folder}/{info.base_name}".lstrip("/"): f"{info.mtime_ns} {info.size}" for info in found}
+            named = ((_base_name(info), info) for info in found)
+            names = {f"{folder}/{name}".lstrip("/"): f"{info.mtime_ns} {info.size}" for name, info in named if name}
             if names:
                 return dict(sorted(names.items()))
         self._lacks()
@@ -242,6 +243,14 @@ class Files:
             why = getattr(error, "strerror", None) or first_line(error)
             may_pass = getattr(error, "errno", None) in MAY_PASS if self.is_local else not any(word in why for word in REFUSALS)
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
+
+
+def _base_name(info: fs.FileInfo) -> str:
+    """The name of a file; "" where it is no text, and then none of ours."""
+    try:
+        return str(info.base_name)
+    except UnicodeDecodeError:
+        return ""
 
 
 def cache_home() -> Path:

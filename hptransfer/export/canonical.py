@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from hptransfer.base.config import read_json
 from hptransfer.base.errors import UsageError
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
+from hptransfer.base.stored import mapping_from_json
 from hptransfer.experiment.settings import ScheduleSpec
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import Shape
@@ -239,8 +239,8 @@ def read_record(path: str | Path) -> Prediction | Canonical:
     """A prediction file, or an exported record. Raises UsageError where it is neither."""
     path = Path(path)
     if not is_prediction_file(path):
-        with suppress(OSError, ValueError, TypeError, AttributeError):
-            found = json.loads(path.read_text()).get("export_version")
+        with suppress(OSError, ValueError):
+            found = mapping_from_json(path.read_bytes()).get("export_version")
             if found == EXPORT_VERSION:
                 return read_json(Canonical, path, command("export"))
             if found is not None:

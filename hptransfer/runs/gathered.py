@@ -36,7 +36,10 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
     """A frame of `SCHEMA` as a file."""
     sink, rows = pa.BufferOutputStream(), list(ROW_SCHEMA)
     compression = dict.fromkeys(rows, "snappy") | {"record": "none"}
-    parquet.write_table(frame.to_arrow(), sink, compression=compression, use_dictionary=rows, write_page_checksum=True)
+    # No statistics: they would hold records too.
+    parquet.write_table(
+        frame.to_arrow(), sink, compression=compression, use_dictionary=rows, write_statistics=False, write_page_checksum=True
+    )
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -55,7 +58,9 @@ def from_parquet(content: bytes) -> pl.DataFrame:
 
 def texts_in(content: bytes) -> tuple[list[bytes], int]:
     """What can be found of the texts of the records in a file, however damaged, and how many there were."""
-    found = [text for text in TEXT.findall(content) if _is_whole(text)]
+    # From the last beginning: the record before may have lost its end.
+    pieces = (piece[piece.rindex(START) :] for piece in TEXT.findall(content))
+    found = [text for text in pieces if _is_whole(text)]
     if count := max(content.count(START), content.count(SEAL)) if found else 0:
         return found, count
     try:  # by a version that did not seal them

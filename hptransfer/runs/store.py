@@ -237,8 +237,7 @@ class Store:
 
     def _parse_gathered(self, part: str, run_id: str, text: str) -> Record | None:
         """A record of a gathered file; None where it is none, and then the file is set aside and what else is in it kept."""
-        record = self._readable(part, text.encode())
-        if record is not None and record.run_id == run_id:
+        if (record := self._readable(part, text.encode())) is not None:
             return record
         if run_id in self._part(part)["run_id"]:
             with suppress(FileNotFoundError):  # set aside already

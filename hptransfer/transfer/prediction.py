@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hptransfer.base.commands import command
-from hptransfer.base.config import read_json
-from hptransfer.base.errors import UsageError
+from hptransfer.base.config import fault
+from hptransfer.base.errors import UsageError, one_line
 from hptransfer.base.files import replace
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.jsons import to_json
 from hptransfer.base.refusals import Refusal
+from hptransfer.base.stored import from_json, mapping_from_json, shown
+from hptransfer.optimizers.recipe import ROLES
 from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.transfer.axes import cell_words
 
@@ -245,8 +247,18 @@ class Prediction(Frozen):
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that identify what was predicted, whatever machine or moment it was written on."""
-        content = self.model_dump(mode="json", exclude={"provenance"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(self.model_dump(mode="json"))
+
+    def stored(self) -> dict[str, Any]:
+        """Plain values, as they are stored, with their digest: `prediction_of` reads them."""
+        content = self.model_dump(mode="json")
+        return content | {"digest": _digest(content)}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Of the stored values, whatever later versions add to a prediction."""
+    told = {name: value for name, value in content.items() if name not in ("provenance", "digest")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def file_name(arm: str, width: Number, **others: Number) -> str:
@@ -263,8 +275,8 @@ def default_path(experiment: str, arm: str, width: Number, **others: Number) -> 
 def is_prediction_file(path: Path) -> bool:
     """Whether a file is a prediction, of whatever version."""
     try:
-        return "prediction_version" in json.loads(path.read_text())
-    except (OSError, ValueError, TypeError):
+        return path.is_file() and "prediction_version" in mapping_from_json(path.read_bytes())
+    except (OSError, ValueError):
         return False
 
 
@@ -279,7 +291,7 @@ def write_prediction(prediction: Prediction, path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not is_prediction_file(path):
         raise UsageError(f"{path} is there and is no prediction file: it is not overwritten; choose another --output")
-    replace(path, to_json(prediction.model_dump(mode="json"), indent=1) + "\n")
+    replace(path, to_json(prediction.stored(), indent=1) + "\n")
     return path
 
 
@@ -292,15 +304,42 @@ def read_prediction(path: str | Path) -> Prediction:
     >>> hptransfer.read_prediction("predictions/quickstart/shampoo-128.json").lr.value
     """
     try:
-        data = json.loads(Path(path).read_text())
+        data = from_json(Path(path).read_bytes())
     except OSError as error:
         raise UsageError(f"prediction {path}: {error.strerror}; make it with `{command('transfer')}`") from None
-    except ValueError:
-        raise UsageError(f"{path} is not a prediction file (not JSON)") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not a prediction file (not JSON): {one_line(error)}") from None
+    return prediction_of(data, str(path))
+
+
+def prediction_of(data: Any, where: str) -> Prediction:
+    """The prediction in stored values. Raises UsageError, in one line, for what is none, is of another version, or was changed
+    since it was written. (Those of before they had a digest are read without.)"""
     if not isinstance(data, dict) or "prediction_version" not in data:
-        raise UsageError(f"{path} is not a prediction file (no prediction_version in it)")
+        raise UsageError(f"{where} is not a prediction file (no prediction_version in it)")
     if data["prediction_version"] != PREDICTION_VERSION:
         raise UsageError(
-            f"{path} has prediction_version {data['prediction_version']!r}; this hptransfer reads {PREDICTION_VERSION}"
+            f"{where} has prediction_version {shown(data['prediction_version'])}; this hptransfer reads {PREDICTION_VERSION}"
         )
-    return read_json(Prediction, Path(path), command("transfer"))
+    again = f"make it with `{command('transfer')}`"
+    if "digest" in data and data["digest"] != _digest(data):
+        raise UsageError(f"{where} was edited after it was written: its digest differs; {again}")
+    try:
+        found = Prediction.model_validate({name: value for name, value in data.items() if name != "digest"})
+        _require_sound(found)
+    except ValueError as error:
+        raise UsageError(f"{where} is damaged: {fault(error)}; {again}") from None
+    return found
+
+
+def _require_sound(prediction: Prediction) -> None:
+    """Raises ValueError for values that no runs make: of a file without a digest nothing else says so."""
+    for name, one in prediction.hyperparameters.items():
+        low, high = (one.value if end is None else end for end in (one.low, one.high))
+        if not 0 <= low <= one.value <= high or (name == "lr" and one.value == 0):
+            raise ValueError(f"{name} {one.value:g}, from {one.low} to {one.high}, is no value with its interval")
+    for kind in prediction.job.kinds if prediction.job else ():
+        if kind.role not in ROLES or kind.lr < 0 or kind.weight_decay < 0:
+            raise ValueError(
+                f"{shown(kind.name)} with lr {kind.lr:g} and weight decay {kind.weight_decay:g} is no kind of weight"
+            )

@@ -39,7 +39,7 @@ def run_validations(
         # With the arms that have run already: the baseline's horizons are for all of them.
         protocol = every.of({*names, every.baseline, *begun(every, records)})
         for prediction in protocol.predictions.values():
-            store.register_prediction(prediction.run.run_id, prediction.model_dump(mode="json"))
+            store.register_prediction(prediction.run.run_id, prediction.stored())
         whole = Together((protocol, *(at_searched_scales(protocol) if survival else ())))
         if whole.missing(records):
             _train(whole, store, records, workers, experiment.resources)

@@ -4,6 +4,7 @@ the store and of the experiment; files of predictions only save the work. Pure."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from hptransfer.runs import Job, Point, Store
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.decision import predict_group
 from hptransfer.transfer.group import Group, group_of_arm, run_ids, too_few_runs
-from hptransfer.transfer.prediction import PREDICTION_VERSION, Prediction, default_path, read_prediction
+from hptransfer.transfer.prediction import Prediction, default_path, prediction_of, read_prediction
 from hptransfer.validate.configurations import Records
 from hptransfer.validate.protocol import Protocol, at_searched_scales
 from hptransfer.validate.result import Validation
@@ -109,8 +110,8 @@ def known_predictions(experiment: Experiment, store: Store) -> list[Prediction]:
         except UsageError:
             continue
     for content in store.registered_predictions():
-        if content.get("prediction_version") == PREDICTION_VERSION:
-            found.append(Prediction.model_validate(content))
+        with suppress(UsageError):
+            found.append(prediction_of(content, "a registered prediction"))
     return found
 
 

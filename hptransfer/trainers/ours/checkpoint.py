@@ -29,6 +29,10 @@ FORMAT = 2
 OVERHEAD = 0.05
 
 
+class Misfit(Exception):
+    """A checkpoint is not of the run that it is named for."""
+
+
 class Checkpoints:
     """Saves the state of one run every ``seconds``, or less often where saving takes more than a share of `OVERHEAD` of the time;
     without a store it does nothing.
@@ -41,18 +45,26 @@ class Checkpoints:
         self._store, self._run_id, self._seconds = store, run_id, seconds
         self._last = time.monotonic()
 
-    def load(self, model: nn.Module, optimizer: ChainOptimizer) -> RunState | None:
-        """Bring model and optimizer to the last saved state and return the run's, or None; a damaged one is named and the run
-        starts over. Each worker reads it."""
+    def load(self, model: nn.Module, optimizer: ChainOptimizer, steps: int) -> RunState | None:
+        """Bring model and optimizer to the last saved state of a run of ``steps`` and return the run's, or None; a damaged one is
+        named and the run starts over. Each worker reads it. Raises Misfit, which is said already, where it is of another run:
+        model and optimizer may have parts of it then, and are to be built again."""
         saved = self._read()
         step = saved["state"]["step"] if saved else 0
         if step != of_first(step):
             raise HptransferError(f"run {self._run_id}: workers read different checkpoints from the store; is it shared by all?")
         if saved is None:
             return None
-        set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
-        optimizer.load_state_dict(saved["optimizer"])
-        return RunState.from_dict(saved["state"])
+        try:
+            state = RunState.from_dict(saved["state"], steps)
+            _require_whole(saved, model)
+            set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
+            optimizer.load_state_dict(saved["optimizer"])
+        except Exception as error:  # torch raises whatever does not fit
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            _LOG.warning("checkpoint of run %s does not fit (%s); the run starts over", self._run_id, why)
+            raise Misfit from None
+        return state
 
     def _read(self) -> dict[str, Any] | None:
         content = self._store.read_checkpoint(self._run_id) if self._store else None
@@ -62,9 +74,13 @@ class Checkpoints:
             if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch.load does not look at checksums
                 raise zipfile.BadZipFile(damaged)
             saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-            if saved["format"] == FORMAT:
+            if saved["format"] != FORMAT:
+                why = f"has format {saved['format']}, not {FORMAT}"
+            elif saved.get("run_id", self._run_id) != self._run_id:
+                why = f"is of run {saved['run_id']}"
+            else:
+                int(saved["state"]["step"])
                 return saved
-            why = f"has format {saved['format']}, not {FORMAT}"
         except Exception as error:  # torch.load raises whatever the damage provokes
             why = f"is damaged ({type(error).__name__})"
         _LOG.warning("checkpoint of run %s %s; the run starts over", self._run_id, why)
@@ -78,7 +94,13 @@ class Checkpoints:
         """Keep all three, written by rank 0. Collective."""
         began = time.monotonic()
         weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-        saved = {"format": FORMAT, "model": weights, "optimizer": optimizer.full_state_dict(), "state": state.to_dict()}
+        saved = {
+            "format": FORMAT,
+            "run_id": self._run_id,
+            "model": weights,
+            "optimizer": optimizer.full_state_dict(),
+            "state": state.to_dict(),
+        }
         if self._store is not None and weights:  # empty on the other ranks
             buffer = io.BytesIO()
             torch.save(saved, buffer)
@@ -94,3 +116,14 @@ class Checkpoints:
         if self._store is not None:
             with suppress(StoreUnreachable):
                 self._store.remove_checkpoint(self._run_id)
+
+
+def _require_whole(saved: dict[str, Any], model: nn.Module) -> None:
+    """Raises ValueError for what torch takes without a word: weights that are not there, or not of the model, and weights of a
+    kind without state beside others that have one."""
+    if differ := saved["model"].keys() ^ model.state_dict().keys():
+        raise ValueError(f"weights {', '.join(sorted(differ)[:3])}")
+    state = saved["optimizer"]["state"]
+    for group in saved["optimizer"]["param_groups"]:
+        if len({bool(state.get(index)) for index in group["params"]}) > 1:
+            raise ValueError("weights without a state of the optimizer")

@@ -18,7 +18,7 @@ from hptransfer.runs import Claim, CurvePoint, Outcome, Record, Store
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.acceleration import accelerate
 from hptransfer.trainers.ours.build import build_model, build_optimizer, optimizer_flops
-from hptransfer.trainers.ours.checkpoint import Checkpoints
+from hptransfer.trainers.ours.checkpoint import Checkpoints, Misfit
 from hptransfer.trainers.ours.data.batches import batch, validation_batches
 from hptransfer.trainers.ours.data.corpus import Corpus
 from hptransfer.trainers.ours.losses import PendingLosses
@@ -87,15 +87,22 @@ class _Run:
     def __init__(self, spec: RunSpec, corpus: Corpus, world: World, checkpoints: Checkpoints) -> None:
         self.spec, self.corpus, self.world = spec, corpus, world
         machine.reset_peak_memory(world.device)
-        self.model = build_model(spec)
-        self.network = self._wrapped = world.wrap(self.model)
-        self.optimizer = build_optimizer(self.model, spec)
-        self.state = checkpoints.load(self.model, self.optimizer) or RunState()
+        self._build()
+        try:
+            self.state = checkpoints.load(self.model, self.optimizer, spec.steps) or RunState()
+        except Misfit:
+            self._build()
+            self.state = RunState()
         self._started = replace(self.state)
         self._clip_norm = spec.optimizer.resolved_options.clip_norm
         self.losses = PendingLosses(self.state, world, checkpoints.is_due, self._clip_norm)
         self.points = {round(spec.steps * (i + 1) / spec.evaluation.points) for i in range(spec.evaluation.points)}
         self._optimizing, self._clipping = machine.Stopwatch(world.device), machine.Stopwatch(world.device)
+
+    def _build(self) -> None:
+        self.model = build_model(self.spec)
+        self.network = self._wrapped = self.world.wrap(self.model)
+        self.optimizer = build_optimizer(self.model, self.spec)
 
     def step(self) -> bool:
         """One step; False when the run has diverged at it, or on an accelerator at one of those before it."""

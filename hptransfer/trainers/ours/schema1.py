@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+from collections.abc import Sequence
 from typing import Any
 
 from hptransfer.base.errors import first_line
@@ -13,8 +13,6 @@ from hptransfer.runs.record import Record
 from hptransfer.runs.store import Store
 from hptransfer.trainers.ours.points import job_of
 from hptransfer.trainers.ours.spec import RunSpec
-
-_LOG = logging.getLogger(__name__)
 
 SAME = (  # fields of an outcome that schema 1 has by the same name
     *("state", "reason", "loss", "bits_per_byte", "curve", "steps", "tokens", "flops", "flops_optimizer"),
@@ -28,11 +26,11 @@ def upgrade(store: Store) -> int:
     there were. Each is written before its old form goes, so that it may be interrupted and run again."""
     files, count = store.files, 0
     for name in files.list("runs", ".json"):
-        count += _rewrite(store, name, files.read(name))
+        count += _rewrite(store, name, [files.read(name)])
     for name in store.part_names():
         texts, _ = texts_in(files.read(name))
-        rewritten = sum(_rewrite(store, name, text) for text in texts)
-        if texts and rewritten == len(texts):
+        rewritten = _rewrite(store, name, texts)
+        if rewritten and rewritten == len(texts):
             files.delete(name)
         count += rewritten
     _refile_predictions(store)
@@ -60,18 +58,20 @@ def record_of(old: dict[str, Any]) -> Record:
     return Record.model_validate({"job": job, "outcome": outcome, "versions": old.get("versions", {})})
 
 
-def _rewrite(store: Store, name: str, text: bytes) -> int:
-    """How many records were rewritten: one, or none where it is of another schema; a damaged one stays for readers to name."""
-    try:
-        old = mapping_from_json(text)
-        if old.get("schema_version") != 1:
-            return 0
-        record = record_of(old)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        _LOG.warning("store %s: a record in %s is not brought up to date: %s", store.location, name, first_line(error))
-        return 0
-    store.add(record)
-    return 1
+def _rewrite(store: Store, name: str, texts: Sequence[bytes]) -> int:
+    """How many of the records in a file were of schema 1, and are rewritten. Where one is damaged, the file is set aside."""
+    count, why = 0, None
+    for text in texts:
+        try:
+            old = mapping_from_json(text)
+            if old.get("schema_version") == 1:
+                store.add(record_of(old))
+                count += 1
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = ValueError(f"a record in it cannot be read: {first_line(error)}")
+    if why:
+        store.set_aside(name, why)
+    return count
 
 
 def _refile_predictions(store: Store) -> None:

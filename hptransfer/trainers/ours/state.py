@@ -62,6 +62,13 @@ class RunState:
         return vars(self) | {"curve": [point.model_dump() for point in self.curve]}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls, data: dict[str, Any], steps: int) -> Self:
+        """That of a run of ``steps``, of `to_dict`. Raises ValueError or TypeError where it is none."""
         curve = [CurvePoint.model_validate(point) for point in data["curve"]]
-        return cls(**{"clipped": None, "clipping_seconds": None} | data | {"curve": curve})
+        state = cls(**{"clipped": None, "clipping_seconds": None} | data | {"curve": curve})
+        if not (type(state.step) is int and 0 <= state.step < steps and len(state.recent) <= min(state.step, DIVERGENCE_WINDOW)):
+            raise ValueError(f"step {state.step} of {steps}, after {len(state.recent)} losses")
+        spent = (state.seconds, state.optimizer_seconds, state.evaluation_seconds, state.start_loss, *state.recent)
+        if not all(isinstance(value, float | int) for value in spent):
+            raise TypeError("seconds and losses are no numbers")
+        return state

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import statistics
 
 import numpy as np
 import pytest
+import torch
 from tiny import BATCH_TOKENS, VOCAB, tiny_corpus, tiny_spec
 from torch import nn
 
@@ -161,6 +163,43 @@ def test_a_damaged_checkpoint_is_named_and_the_run_starts_over(tmp_path, monkeyp
     assert outcome(record) == outcome(train(spec, CORPUS))
 
 
+def reshape(saved: dict) -> None:
+    name = next(name for name, weight in saved["model"].items() if weight.ndim == 2)
+    saved["model"][name] = saved["model"][name][:1]
+
+
+MISFITS = {
+    "shapes": reshape,
+    "a missing weight": lambda saved: saved["model"].popitem(),
+    "no optimizer": lambda saved: saved.pop("optimizer"),
+    "another recipe": lambda saved: saved["optimizer"]["param_groups"].pop(),
+    "a state that is missing": lambda saved: saved["optimizer"]["state"].pop(saved["optimizer"]["param_groups"][1]["params"][0]),
+    "an odd step": lambda saved: saved["state"].update(step=31),
+    "a negative step": lambda saved: saved["state"].update(step=-1),
+    "half a step": lambda saved: saved["state"].update(step=2.5),
+    "no step": lambda saved: saved["state"].pop("step"),
+    "another state": lambda saved: saved["state"].update(odd=1),
+    "losses that are none": lambda saved: saved["state"].update(recent=["low"]),
+    "another run": lambda saved: saved.update(run_id="b" * 16),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_checkpoint_that_does_not_fit_is_said_once_and_the_run_starts_over(tmp_path, monkeypatch, caplog, kind) -> None:
+    spec, store = tiny_spec(), Store(tmp_path)
+    interrupt(spec, store, monkeypatch)
+    saved = torch.load(io.BytesIO(store.read_checkpoint(spec.run_id)), weights_only=True)
+    MISFITS[kind](saved)
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    store.write_checkpoint(spec.run_id, buffer.getvalue())
+    steps = seen_steps(monkeypatch)
+    record = train(spec, CORPUS, store=store)
+    assert [message.endswith("; the run starts over") for message in caplog.messages] == [True]
+    assert steps == list(range(30))
+    assert outcome(record) == outcome(train(spec, CORPUS))
+
+
 def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
@@ -170,7 +209,7 @@ def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch) -> None:
     now[0] = 31.0
     assert checkpoints.is_due()
     checkpoints.save(model, optimizer, RunState(step=5))
-    assert not checkpoints.is_due() and checkpoints.load(model, optimizer).step == 5
+    assert not checkpoints.is_due() and checkpoints.load(model, optimizer, 30).step == 5
     now[0] = 99.0
     assert not Checkpoints(None, "a" * 16).is_due()
 
@@ -179,7 +218,7 @@ def test_a_checkpoint_in_another_format_is_named_and_not_read(tmp_path, monkeypa
     monkeypatch.setattr(checkpoint, "FORMAT", 0)
     Checkpoints(Store(tmp_path), "a" * 16).save(*build(), RunState(step=5))
     monkeypatch.undo()
-    assert Checkpoints(Store(tmp_path), "a" * 16).load(*build()) is None
+    assert Checkpoints(Store(tmp_path), "a" * 16).load(*build(), 30) is None
     assert f"checkpoint of run {'a' * 16} has format 0, not {checkpoint.FORMAT}; the run starts over" in caplog.text
 
 
@@ -190,7 +229,7 @@ def test_a_checkpoint_with_one_wrong_bit_is_not_read(tmp_path, caplog) -> None:
     content = bytearray(store.read_checkpoint("a" * 16))
     content[len(content) // 2] ^= 1
     store.write_checkpoint("a" * 16, bytes(content))
-    assert Checkpoints(store, "a" * 16).load(*build()) is None
+    assert Checkpoints(store, "a" * 16).load(*build(), 30) is None
     assert "is damaged (BadZipFile); the run starts over" in caplog.text
 
 

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from records import record_of
 
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
 from hptransfer.runs import Store
+from hptransfer.runs.gathered import texts_in
 
 OLD = Path(__file__).parents[2] / "golden" / "quickstart" / "store"
 
@@ -28,7 +30,7 @@ def test_an_old_store_is_refused_with_the_command_that_helps(old: Store) -> None
 
 
 def test_every_run_is_kept_under_its_name(old: Store) -> None:
-    before = {row for part in old.part_names() for row in old.gathered(part)}
+    before = {text for part in old.part_names() for text in texts_in(old.files.read(part))[0]}
     ids = {json.loads(text)["run_id"]: json.loads(text) for text in before}
     assert perform("store", ["--upgrade"]) == 0
     records = Store("runs").records()
@@ -55,9 +57,25 @@ def test_again_changes_nothing_and_an_interrupted_one_goes_on(old: Store, capsys
 def test_runs_of_other_numerics_keep_their_names_and_are_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(OLD, "source")
-    text = Store("source").gathered(Store("source").part_names()[0])[0]
+    source = Store("source")
+    text = texts_in(source.files.read(source.part_names()[0]))[0][0]
     (tmp_path / "runs/runs").mkdir(parents=True)
     (tmp_path / "runs/runs/00000000deadbeef.json").write_text(json.dumps(json.loads(text) | {"run_id": "00000000deadbeef"}))
     assert perform("store", ["--upgrade"]) == 0
     (record,) = Store("runs").records().values()
     assert record.run_id == "00000000deadbeef" and record.point.settings["numerics"] == 0
+
+
+def test_what_is_not_rewritten_stays(old: Store, make_run, caplog: pytest.LogCaptureFixture) -> None:
+    """Gathered runs of today beside old files, and a record that is damaged: neither goes with what is brought up to date."""
+    text = texts_in(old.files.read(old.part_names()[0]))[0][0]
+    for part in old.part_names():
+        old.files.delete(part)
+    today = record_of(make_run())
+    old.add(today)
+    old.compact()
+    old.files.write(f"runs/{json.loads(text)['run_id']}.json", text)
+    old.files.write("runs/odd.json", json.dumps({"schema_version": 1, "spec": 3}).encode())
+    assert perform("store", ["--upgrade"]) == 0
+    assert today.run_id in Store("runs").records()
+    assert "runs/odd.json is damaged" in caplog.text

@@ -50,7 +50,7 @@ def test_a_restored_state_judges_as_the_one_that_was_saved() -> None:
     """The start is that of the run, not of its last leg; the window goes over the interruption."""
     state = after([3.0, *[2.0] * 7, 4.0, 4.0])
     state.curve.append(CurvePoint(step=5, tokens=640, schedule=0.5, train=2.0, val=2.1))
-    restored = RunState.from_dict(state.to_dict())
+    restored = RunState.from_dict(state.to_dict(), 1000)
     assert restored == state
     for one in (restored, state):
         after([4.0] * 40, one)
