@@ -52,30 +52,20 @@ def last_line(error: BaseException) -> str:
 
 # How those say it who are refused memory: torch, oneDNN, C++, the kernel.
 MEMORY = ("could not create a primitive", "can't allocate memory", "bad_alloc", "Cannot allocate memory", "out of memory")
-THREADS = ("can't start new thread", "Resource temporarily unavailable")
 
 
 def in_words(error: BaseException) -> str:
-    """What an error that nobody foresaw comes down to, in one line: with the limit of the machine that is behind it."""
+    """What an error that nobody foresaw comes down to, in one line; want of memory by that name."""
     said = one_line(f"{type(error).__name__}: {error}")[:400]
     if isinstance(error, MemoryError) or any(words in said for words in MEMORY):
-        return f"no memory was left{_limit('RLIMIT_AS', 'v', 1 << 10)} ({said})"
-    if any(words in said for words in THREADS):
-        return f"no thread or process could be started{_limit('RLIMIT_NPROC', 'u', 1)} ({said})"
+        return f"no memory was left{memory_limit()} ({said})"
     return said
 
 
-def of_the_machine(error: BaseException) -> str | None:
-    """What an error comes down to, in one line, where the machine has refused memory, a thread or a file; None of any other."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return ": ".join(map(str, (*([error.filename] if error.filename else []), error.strerror)))
-    words = in_words(error)
-    return None if words.startswith(type(error).__name__) else words
-
-
-def _limit(name: str, option: str, unit: int) -> str:
-    limit = resource.getrlimit(getattr(resource, name))[0]
-    return "" if limit == resource.RLIM_INFINITY else f" under this shell's limit, `ulimit -{option}` {limit // unit}"
+def memory_limit() -> str:
+    """The limit on this process's memory, in words; "" where there is none."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return "" if limit == resource.RLIM_INFINITY else f" under this shell's limit on memory, `ulimit -v` {limit >> 10}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

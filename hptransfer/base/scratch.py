@@ -55,7 +55,9 @@ def remove_all() -> None:
 def _require_room(folder: Path) -> None:
     trial = folder / "room"
     try:
-        trial.write_bytes(bytes(LEAST_BYTES))
+        with trial.open("wb") as file:
+            for _ in range(LEAST_BYTES >> 20):
+                file.write(bytes(1 << 20))
     except OSError as error:
         need = f"{LEAST_BYTES >> 20} MB are needed there"
         raise UsageError(f"the temporary folder {folder.parent} (TMPDIR): {error.strerror or error}; {need}") from None

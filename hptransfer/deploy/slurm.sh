@@ -19,6 +19,7 @@ set -euo pipefail
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head_node=${nodes[0]}
+on_all=(srun --nodes="${#nodes[@]}" --ntasks="${#nodes[@]}")
 on_head=(srun --nodes=1 --ntasks=1 --nodelist="$head_node")
 head_ip=$("${on_head[@]}" hostname --all-ip-addresses | cut -d ' ' -f 1)
 port=$((20000 + SLURM_JOB_ID % 20000)) # jobs that share a node do not meet
@@ -31,11 +32,15 @@ export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not take it from the job since Slurm 22.05
 
+# Ray opens its folder to all: it lies in one that is this user's alone, and goes with the job.
+private="/tmp/ray-$SLURM_JOB_ID"
+"${on_all[@]}" bash -c "rm -rf '$private' && mkdir -m 700 '$private'"
+
 node=(--block --num-cpus="$SRUN_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 "${on_head[@]}" ray start --head --node-ip-address="$head_ip" --port="$port" --include-dashboard=false \
-  --temp-dir="/tmp/ray-$SLURM_JOB_ID" "${node[@]}" &
+  --temp-dir="$private/ray" "${node[@]}" &
 steps=($!)
-trap 'kill "${steps[@]}" 2>/dev/null || true; wait' EXIT
+trap 'kill "${steps[@]}" 2>/dev/null || true; wait; "${on_all[@]}" rm -rf "$private" || true' EXIT
 
 until ray status > /dev/null 2>&1; do
   kill -0 "${steps[0]}" 2> /dev/null || { echo "no Ray on $head_node: its output is above" >&2; exit 1; }

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hptransfer.base.errors import UsageError, first_line, in_words
+from hptransfer.base.errors import UsageError, first_line, in_words, memory_limit
 from hptransfer.base.interrupts import held
 from hptransfer.base.processes import descendants, end, is_running, parent
 from hptransfer.base.scratch import scratch
@@ -26,7 +26,7 @@ from hptransfer.runs import Holder, Store
 
 _LOG = logging.getLogger(__name__)
 
-LONGEST = 107 - len("/session_2026-11-27_00-00-00_000000_4194304/sockets/plasma_store")  # a socket's path: 107 bytes
+LONGEST = 107 - len("/ray/session_2026-11-27_00-00-00_000000_4194304/sockets/plasma_store")  # a socket's path: 107 bytes
 GRACE_SECONDS = 2.0  # that Ray's processes have to end by themselves
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
@@ -53,14 +53,14 @@ def cluster(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _own_ray() -> Iterator[None]:
-    with scratch(LONGEST) as folder:
+    with scratch(LONGEST) as folder:  # Ray makes what it is given open to all: its own lies within
         try:
-            own = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder), "include_dashboard": False}
+            own = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder / "ray"), "include_dashboard": False}
             try:
                 with held(), _umask(0o077):
                     _connect("local", **own)
-            except (OSError, RuntimeError, ValueError, RayError) as error:
-                raise UsageError(f"Ray does not start on this machine: {in_words(error)}") from None
+            except Exception as error:  # Ray's own, of no kind of its own
+                raise UsageError(f"Ray does not start on this machine{memory_limit()}: {in_words(error)}") from None
             yield
         finally:
             with held():

@@ -147,7 +147,7 @@ def test_the_slurm_script_runs_a_command_on_a_cluster_of_its_own(folder, tmp_pat
     words = [*search(store), "--json"] if command == "search" else ["bash", "-c", "exit 7"]
     try:
         done = subprocess.run(["bash", str(SLURM), *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-        assert not left_running(f"/tmp/ray-{job}")
+        assert not left_running(f"/tmp/ray-{job}") and not Path(f"/tmp/ray-{job}").exists()
     finally:
         for pid in left_running(f"/tmp/ray-{job}"):
             os.kill(pid, 9)

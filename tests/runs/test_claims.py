@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from pyarrow import fs
 
 from hptransfer.base import files
+from hptransfer.base.processes import is_running
 from hptransfer.runs import ClaimLost, Claims, Store, Watch, claims
 
 
@@ -199,3 +201,20 @@ def test_a_heartbeat_that_a_listing_does_not_show_yet_is_asked_for(store, monkey
     monkeypatch.setattr(store.files, "stamps", lambda folder: listing)
     assert looker.held()["abc"].pulse == seen.pulse
     assert looker.held(lambda holder: True)["abc"].pulse == looker.holder("abc").pulse != seen.pulse
+
+
+def test_a_number_that_another_process_has_by_now_is_not_its_claimant(store, tmp_path):
+    """This process has the number of the claim, and was started at another time."""
+    store.files.write("claims/abc.0.json", b"{}")
+    mine = Claims(store).take("of this process")
+    held = Claims(store).held()["of this process"]
+    assert not held.is_dead and mine is not None
+    assert replace(held, since="another boot 1").is_dead
+    reused = {**vars(held), "run_id": "abc", "since": "another boot 1"}
+    store.files.write("claims/abc.0.json", json.dumps({name: reused[name] for name in claims.FIELDS}).encode())
+    assert Claims(store).take("abc") is not None
+
+
+@pytest.mark.parametrize("pid", [0, -1, -os.getpid(), 2**70])
+def test_a_number_that_is_no_process_is_nobody(pid):
+    assert not is_running(pid)

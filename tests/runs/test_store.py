@@ -9,7 +9,7 @@ from records import record_of
 
 from hptransfer.base import files
 from hptransfer.base.errors import UsageError
-from hptransfer.runs import Store
+from hptransfer.runs import Claims, Store
 
 
 @pytest.fixture
@@ -161,3 +161,76 @@ def test_a_finished_record_waits_for_a_store_that_is_full(store, make_run, monke
     full += [True, True]
     with pytest.raises(UsageError, match="cannot be written: No space left on device"):
         store.add(record_of(make_run(seed=1)))
+
+
+# -- a store that goes away ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(store, make_run, tmp_path, monkeypatch) -> tuple[Store, Path]:
+    """A store that is known, with a record; and one that another process knows, at the same place."""
+    store.add(record_of(make_run()))
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.0)
+    return Store(tmp_path / "runs", store.files.settle()), tmp_path / "runs"
+
+
+TOUCHES = {
+    "add": lambda store, run: store.add(record_of(run)),
+    "get": lambda store, run: store.get(run.run_id),
+    "records": lambda store, run: store.records(),
+    "decide": lambda store, run: store.decide("study", {}),
+    "checkpoint": lambda store, run: store.write_checkpoint("run", b""),
+    "folder": lambda store, run: store.files.make_folder("folders/run"),
+    "claim": lambda store, run: Claims(store).take("run"),
+    "claims": lambda store, run: Claims(store).held(),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES.values(), ids=list(TOUCHES))
+@pytest.mark.parametrize(("left", "says"), [(False, "its folder is not there any more"), (True, "its folder is not there")])
+def test_a_store_that_went_away_is_unreachable_and_not_made_anew(settled, make_run, touch, left, says):
+    """Renamed: nothing is there. Unmounted: the empty folder on which it was mounted is."""
+    store, place = settled
+    place.rename(away := place.with_name("elsewhere"))
+    if left:
+        place.mkdir()
+    with pytest.raises(files.StoreUnreachable, match=says) as unreachable:
+        touch(store, make_run(lr=0.5))
+    assert unreachable.value.may_pass
+    assert not place.exists() or not list(place.iterdir())
+    if left:
+        place.rmdir()
+    away.rename(place)
+    touch(store, make_run(lr=0.5))
+    assert len(store.records()) >= 1
+
+
+def test_another_store_in_its_place_is_not_written_to(settled, make_run, tmp_path):
+    store, place = settled
+    place.rename(tmp_path / "elsewhere")
+    Store(place).add(record_of(make_run(lr=0.25)))
+    with pytest.raises(files.StoreUnreachable, match="another store lies in its place"):
+        store.add(record_of(make_run(lr=0.5)))
+    assert len(Store(place).records()) == 1
+
+
+def test_a_claim_is_not_lost_while_its_store_is_away(settled):
+    store, place = settled
+    claim = Claims(store).take("run", beat_seconds=0)
+    place.rename(away := place.with_name("elsewhere"))
+    claim.beat()
+    away.rename(place)
+    claim.confirm()
+
+
+def test_who_comes_at_once_to_a_new_store_knows_the_same_one(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        known = set(pool.map(lambda _: Store(tmp_path / "runs").files.settle(), range(16)))
+    assert len(known) == 1 and not list((tmp_path / "runs").glob("*.tmp"))
+
+
+def test_a_store_that_is_only_read_is_not_marked(tmp_path, store, make_run):
+    store.add(record_of(make_run()))
+    (tmp_path / "runs/.hptransfer-store").unlink()
+    assert len(Store(tmp_path / "runs").records()) == 1
+    assert not (tmp_path / "runs/.hptransfer-store").exists()

@@ -10,17 +10,21 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+import ray
 
 from benchmarks import fault_suite
-from hptransfer.base.errors import CheckFailed, UsageError
-from hptransfer.base.processes import is_running
+from hptransfer.base.errors import CheckFailed, HptransferError, UsageError
+from hptransfer.base.processes import is_running, started
 from hptransfer.experiment import DataChoice, Experiment, Resources
 from hptransfer.experiment.arm import Arm
-from hptransfer.runs import Claims, Job, Store
-from hptransfer.search.cluster import cluster
+from hptransfer.runs import Claims, Holder, Job, Store
+from hptransfer.runs.claims import this_host
+from hptransfer.search.cluster import cluster, kill, this_node
 from hptransfer.search.progress import Progress
 from hptransfer.search.tuner import run_trials
 from hptransfer.trainers.ours.data.corpus import load_corpus
@@ -131,6 +135,90 @@ def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log,
     thread.join()
     assert seen == [{runs.jobs[2].run_id}]
     assert written(log, store) == {job.run_id: 1 for job in runs.jobs}
+
+
+def renamed(place: Path, away: Path) -> Callable[[], None]:
+    place.rename(away)
+    return lambda: away.rename(place)
+
+
+def unmounted(place: Path, away: Path) -> Callable[[], None]:
+    """Mounted somewhere else: at its own place is the empty folder again."""
+    subprocess.run(["mount", "--bind", place, away], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)
+    return lambda: subprocess.run(["mount", "--bind", away, place], check=True)
+
+
+@contextmanager
+def mounted(place: Path) -> Iterator[None]:
+    """A file system of its own, where that is allowed."""
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield
+    finally:
+        while not subprocess.run(["umount", "--lazy", place], capture_output=True, check=False).returncode:
+            pass
+
+
+@pytest.mark.parametrize("go", [renamed, unmounted])
+def test_a_store_that_goes_away_for_a_while_is_waited_for_and_no_other_is_made(log, experiment, tmp_path, go):
+    place, away = tmp_path / "runs", tmp_path / "away"
+    if go is unmounted:
+        away.mkdir()
+    with mounted(place) if go is unmounted else nullcontext():
+        runs, store, made = Runs(experiment, 4), Store(place), []
+
+        def go_away() -> None:
+            while not any(holder.beat for holder in Claims(Store(place)).held().values()):
+                time.sleep(0.05)
+            back = go(place, away)
+            time.sleep(2)
+            made.extend(path.name for path in tmp_path.rglob("*") if path == place or place in path.parents)
+            back()
+
+        thread = threading.Thread(target=go_away)
+        thread.start()
+        search(runs, store)
+        thread.join()
+        assert made == ([] if go is renamed else ["runs"])
+        assert written(log, store) == {job.run_id: 1 for job in runs.jobs}
+        assert len(Store(place).records()) == 4
+        if go is unmounted:
+            subprocess.run(["umount", "--lazy", away], check=True)
+
+
+def test_a_store_that_stays_away_ends_the_search_in_one_line(log, experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr("hptransfer.base.files.PATIENCE_SECONDS", 2.0)
+    place, runs = tmp_path / "runs", Runs(experiment, 4)
+    store = Store(place)
+
+    def go_away() -> None:
+        while not any(holder.beat for holder in Claims(Store(place)).held().values()):
+            time.sleep(0.05)
+        place.rename(tmp_path / "away")
+
+    thread = threading.Thread(target=go_away)
+    thread.start()
+    with pytest.raises(HptransferError, match="its folder is not there any more") as ended:
+        search(runs, store)
+    thread.join()
+    assert "\n" not in str(ended.value) and not place.exists()
+
+
+def test_a_claim_that_names_a_stranger_does_not_have_it_killed(log):
+    """Who may write to a store could name any process of its user's."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        holder = Holder("run", 0, "token", "session", this_host(), stranger.pid, this_node(), since=started(stranger.pid))
+        kill(holder)
+        assert ray.get(ray.remote(num_cpus=0)(is_running).remote(stranger.pid))
+        time.sleep(1)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_what_can_never_fit_is_said_at_once(log, experiment, tmp_path):

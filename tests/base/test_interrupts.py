@@ -1,0 +1,78 @@
+"""An interrupt at a bad moment: in an import, while something is held, where somebody swallows it, while all is done."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hptransfer.base.processes import is_running
+
+SAID = "interrupted; the same command goes on from here\n"
+BEGIN = """
+import subprocess, sys, time
+from hptransfer.base import interrupts
+from hptransfer.cli import run
+def ready(): print("ready", flush=True)
+interrupts.watch()
+"""
+MOMENTS = {
+    "in work": "ready(); time.sleep(60)",
+    "in an import": "import slow; print('whole'); time.sleep(60)",
+    "held": "\n    with interrupts.held():\n        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
+    "swallowed": "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
+}
+
+
+def begun(folder: Path, main: str) -> subprocess.Popen:
+    (folder / "slow.py").write_text("import time; print('ready', flush=True); time.sleep(1)")
+    code = f"{BEGIN}\ndef main():\n    {main}\nrun(main)\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.pathsep.join(filter(None, sys.path))}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
+    process = begun(tmp_path, MOMENTS[moment])
+    time.sleep(0.1)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, SAID)
+    assert out == ("whole\n" if moment in ("in an import", "held") else "")
+
+
+def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
+    child = "subprocess.Popen(['sleep', '600'])"
+    process = begun(
+        tmp_path, f"child = {child}\n    with interrupts.held():\n        ready(); print(child.pid, flush=True); time.sleep(60)"
+    )
+    pid = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=20)[1], process.returncode) == (SAID, 130)
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def test_one_that_was_heard_is_not_raised_again(tmp_path):
+    heard = "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n"
+    heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(1)"
+    process = begun(tmp_path, heard)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)
