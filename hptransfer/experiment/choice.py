@@ -33,6 +33,8 @@ def chosen_arms(args: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Exp
         found = [arm for name in args.optimizer for arm in _named(experiment, name, kinds)]
         if twice := [arm.name for arm in found if found.count(arm) > 1]:
             raise UsageError(f"--optimizer {','.join(args.optimizer)} names {twice[0]} twice")
+        if kinds and not any(arm.parametrization in kinds for arm in found):
+            raise UsageError(f"--parametrization {','.join(kinds)} is heeded by none of --optimizer {','.join(args.optimizer)}")
     arms = {arm.name: arm for arm in found}
     if not arms:
         raise UsageError("--optimizer and --parametrization name no arm")
@@ -78,10 +80,7 @@ def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]
     plain = {arm.name: arm for recipe in RECIPES.names() for kind in PARAMETRIZATIONS if (arm := Arm.of(recipe, kind))}
     if name not in known and name not in plain:
         raise unknown("arm or recipe", name, {*known, *RECIPES.names()})
-    arm = known.get(name) or plain[name]
-    if kinds and arm.parametrization not in kinds:
-        raise UsageError(f"--parametrization {','.join(kinds)} is not heeded by {name}, an arm under {arm.parametrization}")
-    return [arm]
+    return [known.get(name) or plain[name]]
 
 
 def _of(experiment: Experiment, recipe: str, kind: Parametrization) -> Arm:

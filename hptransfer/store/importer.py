@@ -176,10 +176,9 @@ def _number(row: Mapping[str, Any], where: str, name: str, otherwise: float | No
     """A row's number; ``otherwise`` where the table has no such column, or no seed is said. Raises UsageError for one that is
     none."""
     value = row.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name not in row or (name == "seed" and (value is None or (is_number and math.isnan(value)))):
+    if name not in row or (name == "seed" and (value is None or value != value)):
         return otherwise or 0.0
-    if not is_number or not math.isfinite(value) or value < low or (name in ABOVE_0 and value == 0):
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < low or (name in ABOVE_0 and value == 0):
         told = "empty" if value is None else repr(value)
         raise UsageError(
             f"{where}: {name} {told} is not a positive number; fill it, leave the row out (--where), or drop the column"

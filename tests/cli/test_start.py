@@ -33,8 +33,8 @@ def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str
         (["--verison"], "hptransfer: unrecognized arguments: --verison (see --help)\n"),
         (["--json", "store"], "hptransfer: unrecognized arguments: --json (see --help)\n"),
         (
-            ["search", "--trials", "many"],
-            "hptransfer search: argument --trials: 'many' is no whole number from 1 to 9007199254740992 (see --help)\n",
+            ["train", "--target-loss", "0"],
+            "hptransfer train: argument --target-loss: '0' is no finite number above 0 (see --help)\n",
         ),
         (["search", "--trails", "9"], "hptransfer search: unrecognized arguments: --trails 9 (see --help)\n"),
         (["data"], "hptransfer data: the following arguments are required: --write (see --help)\n"),
