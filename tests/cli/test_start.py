@@ -55,10 +55,9 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
         (CheckFailed("an optimum on the edge"), 1, "error: an optimum on the edge\n"),
         (UsageError("no such thing"), 2, "error: no such thing\n"),
         (OSError(28, "No space left on device", "there"), 1, "error: OSError: [Errno 28] No space left on device: 'there'\n"),
-        (MemoryError(), 1, "error: no memory was left (MemoryError: )\n"),
+        (MemoryError(), 1, "error: no memory was left (MemoryError:)\n"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
         (OSError(24, "Too many open files"), 1, "error: OSError: [Errno 24] Too many open files\n"),
-        (MemoryError(), 1, "error: no memory was left (MemoryError:)\n"),
     ],
 )
 def test_exit_codes(
