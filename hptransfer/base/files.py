@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ class Files:
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
+        if self.is_local and not _may_be_a_folder(self._root):
+            raise UsageError(f"store {self.location}: there is a file in its place")
         self._anchor = Anchor(self._root, identity) if self.is_local else None
 
     def settle(self) -> str | None:
@@ -243,6 +246,16 @@ class Files:
             why = getattr(error, "strerror", None) or first_line(error)
             may_pass = getattr(error, "errno", None) in MAY_PASS if self.is_local else not any(word in why for word in REFUSALS)
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
+
+
+def _may_be_a_folder(path: str) -> bool:
+    """Whether a path is a folder, or nothing that is in the way of one."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except NotADirectoryError:
+        return False
+    except OSError:  # not there, or not to be reached now
+        return True
 
 
 def _base_name(info: fs.FileInfo) -> str:

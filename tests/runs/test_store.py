@@ -234,3 +234,10 @@ def test_a_store_that_is_only_read_is_not_marked(tmp_path, store, make_run):
     (tmp_path / "runs/.hptransfer-store").unlink()
     assert len(Store(tmp_path / "runs").records()) == 1
     assert not (tmp_path / "runs/.hptransfer-store").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.txt/runs"])
+def test_a_file_is_no_store(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt.*: there is a file in its place"):
+        Store(tmp_path / name)
