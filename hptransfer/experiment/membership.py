@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
+
+from hptransfer.base.errors import HptransferError
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.experiment import Experiment
 from hptransfer.experiment.formula import FUNCTIONS, names_in
@@ -85,11 +88,14 @@ def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve)
 
 
 def inputs_of(point: Point) -> Inputs | None:
-    """What a run read, as its settings have it; None where they do not say."""
-    if data := point.settings.get("data"):
-        return DataSpec.model_validate(data)
-    files = point.settings.get("depends")
-    return None if files is None else ProgramFiles(sha256=files)
+    """What a run read, as its settings have it; None where they do not say, or nothing that is known here."""
+    try:
+        if data := point.settings.get("data"):
+            return DataSpec.model_validate(data)
+        files = point.settings.get("depends")
+        return None if files is None else ProgramFiles(sha256=files)
+    except ValidationError:
+        return None
 
 
 def _newest(
@@ -112,9 +118,10 @@ def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, records: Se
     searched, held_out, repeated = {}, {}, {}
     for arm in arms:
         own = _ArmRuns(arm, experiment, inputs, resolve)
-        searched[arm.name] = _ordered(record for record in records if own.searches(record))
-        held_out[arm.name] = _ordered(record for record in records if own.tests(record))
-        repeated[arm.name] = _ordered(record for record in records if own.repeats(record))
+        tuned = [record for record in records if own.tunes(record.point)]
+        searched[arm.name] = _ordered(record for record in tuned if own.searches(record))
+        held_out[arm.name] = _ordered(record for record in tuned if own.tests(record))
+        repeated[arm.name] = _ordered(record for record in tuned if own.repeats(record))
     return Members({arm.name: inputs for arm in arms}, searched, held_out, repeated)
 
 
@@ -142,6 +149,11 @@ class _ArmRuns:
     def _cell(self, point: Point) -> tuple[tuple[str, Number], ...]:
         return tuple((name, point.scales.get(name, 0)) for name in self._scales)
 
+    def tunes(self, point: Point) -> bool:
+        """Whether a run has values of all that the arm tunes, and such as can be."""
+        tuned = point.hyperparameters
+        return tuned.keys() >= self._target.hyperparameters.keys() and tuned["lr"] > 0 and min(tuned.values()) >= 0
+
     def searches(self, record: Record) -> bool:
         """Whether a run is one of the arm in a searched cell."""
         point = self._searched.get(self._cell(record.point))
@@ -166,7 +178,10 @@ class _ArmRuns:
         key = json.dumps([record.point.scales, record.point.settings], sort_keys=True), self._cell(point)
         if key not in self._same:
             mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
-            self._same[key] = self._resolve(mine).run_id == record.run_id
+            try:
+                self._same[key] = self._resolve(mine).run_id == record.run_id
+            except HptransferError:  # of a run that this version, or this machine, cannot make
+                self._same[key] = False
         return self._same[key]
 
 
