@@ -15,7 +15,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
-import ray
 
 from benchmarks import fault_suite
 from hptransfer.base.errors import CheckFailed, HptransferError, UsageError
@@ -137,6 +136,13 @@ def test_runs_of_another_command_are_left_to_it_and_taken_over_when_it_dies(log,
     assert written(log, store) == {job.run_id: 1 for job in runs.jobs}
 
 
+def wait_for_a_claim(place: Path) -> None:
+    """Until the first run has begun."""
+    deadline = time.monotonic() + 60
+    while not Claims(Store(place)).held() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def renamed(place: Path, away: Path) -> Callable[[], None]:
     place.rename(away)
     return lambda: away.rename(place)
@@ -171,8 +177,7 @@ def test_a_store_that_goes_away_for_a_while_is_waited_for_and_no_other_is_made(l
         runs, store, made = Runs(experiment, 4), Store(place), []
 
         def go_away() -> None:
-            while not any(holder.beat for holder in Claims(Store(place)).held().values()):
-                time.sleep(0.05)
+            wait_for_a_claim(place)
             back = go(place, away)
             time.sleep(2)
             made.extend(path.name for path in tmp_path.rglob("*") if path == place or place in path.parents)
@@ -195,8 +200,7 @@ def test_a_store_that_stays_away_ends_the_search_in_one_line(log, experiment, tm
     store = Store(place)
 
     def go_away() -> None:
-        while not any(holder.beat for holder in Claims(Store(place)).held().values()):
-            time.sleep(0.05)
+        wait_for_a_claim(place)
         place.rename(tmp_path / "away")
 
     thread = threading.Thread(target=go_away)
@@ -209,6 +213,8 @@ def test_a_store_that_stays_away_ends_the_search_in_one_line(log, experiment, tm
 
 def test_a_claim_that_names_a_stranger_does_not_have_it_killed(log):
     """Who may write to a store could name any process of its user's."""
+    import ray  # not before the package has settled its environment
+
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         holder = Holder("run", 0, "token", "session", this_host(), stranger.pid, this_node(), since=started(stranger.pid))
