@@ -281,5 +281,4 @@ def _summary(args: argparse.Namespace, arm: Arm, planned: Planned, rate: Rate, r
 
 def _write(output: Path, chart: str, summary: dict[str, Any]) -> None:
     replace(output, chart)
-    replace(output.with_suffix(".json"), to_json(summary, indent=1) + "
-")
+    replace(output.with_suffix(".json"), to_json(summary, indent=1) + "\n")
