@@ -60,14 +60,8 @@ def test_an_answer_with_nan_is_no_json(home: Path) -> None:
 
 def test_a_call_is_the_same_each_time() -> None:
     for number in range(50):
-        one, again = call(7, number), call(7, number)
-        assert (one.command, one.argv, one.where, one.kind, one.must) == (
-            again.command,
-            again.argv,
-            again.where,
-            again.kind,
-            again.must,
-        )
+        one, again = ({**vars(call(7, number)), "prepare": None} for _ in range(2))
+        assert one == again
 
 
 def test_what_must_be_refused_is_what_the_schema_refuses() -> None:

@@ -39,7 +39,7 @@ def main() -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = "1"
     preload()
-    with tempfile.TemporaryDirectory(prefix="hptransfer-attack-") as name:
+    with tempfile.TemporaryDirectory(prefix="attack-") as name:
         folder = Path(name)
         os.environ["HPTRANSFER_CACHE"] = str(folder / "cache")
         right = _build(folder)

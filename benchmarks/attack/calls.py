@@ -127,9 +127,9 @@ def _option(draw: random.Random) -> Call:
     several = draw.choice((1, 2)) if option.nargs == "+" else 1
     argv = _with(option, _without(command, right, option), text, several)
     where = option.option_strings[0] if option.option_strings else schema.placeholder(option)
-    return Call(
-        command, argv, where, kind, _must(refused), (text, where, where.strip("-"), option.dest, *map(repr, PARTS.split(text)))
-    )
+    parts = [part if len(part) > 2 else repr(part) for part in PARTS.split(text) if part]
+    names = (text, where, where.strip("-"), option.dest, *parts)
+    return Call(command, argv, where, kind, _must(refused), names)
 
 
 # -- YAML --------------------------------------------------------------------------------------------------------------

@@ -62,14 +62,6 @@ def in_words(error: BaseException) -> str:
     return said
 
 
-def of_the_machine(error: BaseException) -> str | None:
-    """What an error comes down to, in one line, where the machine has refused memory, a thread or a file; None of any other."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return ": ".join(map(str, (*([error.filename] if error.filename else []), error.strerror)))
-    words = in_words(error)
-    return None if words.startswith(type(error).__name__) else words
-
-
 def memory_limit() -> str:
     """The limit on this process's memory, in words; "" where there is none."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
+import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -27,6 +29,10 @@ REFUSALS = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATU
 # How long a write is tried again that a full or absent file system refuses: it may be mended, and what is to be written was
 # paid for.
 PATIENCE_SECONDS = 60.0
+
+# What `whole` and `Files.create` write before it has its name, and when it is nobody's any more.
+TEMPORARY = re.compile(r".\.[0-9a-f]{32}\.tmp$")
+STALE_SECONDS = 3600.0
 
 # How long a contender's bid on an object store is waited for: far longer than it stands unless its process has died.
 BID_SECONDS = 60.0
@@ -49,6 +55,8 @@ class Files:
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
+        if self.is_local and not _may_be_a_folder(self._root):
+            raise UsageError(f"store {self.location}: there is a file in its place")
         self._anchor = Anchor(self._root, identity) if self.is_local else None
 
     def settle(self) -> str | None:
@@ -188,18 +196,16 @@ class Files:
         with self._fs.open_output_stream(self._path(name)) as stream:
             stream.write(content)
 
+    def sweep(self, folders: Iterable[str]) -> None:
+        """Remove what killed writers left half-written in these folders ("" is the root)."""
+        if self.is_local:
+            for folder in folders:
+                sweep(Path(self._path(folder)))
+
     @staticmethod
     def _replace(path: str, content: bytes, durable: bool) -> None:
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with whole(Path(path), durable=durable) as file:
+            file.write(content)
 
     @staticmethod
     def _link(path: str, content: bytes) -> bool:
@@ -245,6 +251,16 @@ class Files:
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
+def _may_be_a_folder(path: str) -> bool:
+    """Whether a path is a folder, or nothing that is in the way of one."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except NotADirectoryError:
+        return False
+    except OSError:  # not there, or not to be reached now
+        return True
+
+
 def _base_name(info: fs.FileInfo) -> str:
     """The name of a file; "" where it is no text, and then none of ours."""
     try:
@@ -263,18 +279,39 @@ def cache_home() -> Path:
     return Path(home) / "hptransfer"
 
 
+@contextmanager
+def whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """A local file to write that takes its name when the block ends well, and is gone otherwise: whoever has the old one open
+    sees the old one, nobody half a file, and writers side by side do not meet. ``durable``: synced to the disk too."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def replace(path: Path, content: str) -> None:
-    """Write a local text file, whole or not at all: who has it open sees the old one or the new one. Raises UsageError."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    """Write a local text file, whole or not at all. Raises UsageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(content, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        sweep(path.parent)
+        with whole(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of `whole` that are so old that who wrote them must have been killed."""
+    with suppress(OSError), os.scandir(folder) as found:  # not there, or not ours to clean
+        for file in found:
+            if TEMPORARY.search(file.name) and file.stat().st_mtime < time.time() - STALE_SECONDS:
+                os.unlink(file.path)
 
 
 def patiently(write: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from hptransfer.base.commands import command
 from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import replace
 from hptransfer.base.jsons import to_json
 from hptransfer.base.plugins import plugin_function
 from hptransfer.cli import console, finish, number, selection, table
@@ -279,9 +280,5 @@ def _summary(args: argparse.Namespace, arm: Arm, planned: Planned, rate: Rate, r
 
 
 def _write(output: Path, chart: str, summary: dict[str, Any]) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(chart, encoding="utf-8")
-        output.with_suffix(".json").write_text(to_json(summary, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror or error}") from None
+    replace(output, chart)
+    replace(output.with_suffix(".json"), to_json(summary, indent=1) + "\n")

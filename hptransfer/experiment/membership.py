@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
+
+from hptransfer.base.errors import HptransferError
 from hptransfer.experiment.arm import Arm, Inputs
 from hptransfer.experiment.experiment import Experiment
 from hptransfer.experiment.formula import FUNCTIONS, names_in
@@ -86,11 +89,14 @@ def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve)
 
 
 def inputs_of(point: Point) -> Inputs | None:
-    """What a run read, as its settings have it; None where they do not say."""
-    if data := point.settings.get("data"):
-        return DataSpec.model_validate(data)
-    files = point.settings.get("depends")
-    return None if files is None else ProgramFiles(sha256=files)
+    """What a run read, as its settings have it; None where they do not say, or nothing that is known here."""
+    try:
+        if data := point.settings.get("data"):
+            return DataSpec.model_validate(data)
+        files = point.settings.get("depends")
+        return None if files is None else ProgramFiles(sha256=files)
+    except ValidationError:
+        return None
 
 
 def _alike(records: Sequence[Record]) -> Iterable[Alike]:
@@ -125,9 +131,10 @@ def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, runs: Seque
     searched, held_out, repeated = {}, {}, {}
     for arm in arms:
         own = _ArmRuns(arm, experiment, inputs, resolve)
-        searched[arm.name] = _ordered(alike for alike in runs if own.searches(alike[0]))
-        held_out[arm.name] = _ordered(alike for alike in runs if own.tests(alike[0]))
-        repeated[arm.name] = _ordered(alike for alike in runs if own.repeats(alike[0]))
+        tuned = [kept for alike in runs if (kept := [record for record in alike if own.tunes(record.point)])]
+        searched[arm.name] = _ordered(alike for alike in tuned if own.searches(alike[0]))
+        held_out[arm.name] = _ordered(alike for alike in tuned if own.tests(alike[0]))
+        repeated[arm.name] = _ordered(alike for alike in tuned if own.repeats(alike[0]))
     return Members({arm.name: inputs for arm in arms}, searched, held_out, repeated)
 
 
@@ -154,6 +161,11 @@ class _ArmRuns:
     def _cell(self, point: Point) -> tuple[tuple[str, Number], ...]:
         return tuple((name, point.scales.get(name, 0)) for name in self._scales)
 
+    def tunes(self, point: Point) -> bool:
+        """Whether a run has values of all that the arm tunes, and such as can be."""
+        tuned = point.hyperparameters
+        return tuned.keys() >= self._target.hyperparameters.keys() and tuned["lr"] > 0 and min(tuned.values()) >= 0
+
     def searches(self, record: Record) -> bool:
         """Whether a run is one of the arm in a searched cell."""
         point = self._searched.get(self._cell(record.point))
@@ -176,7 +188,10 @@ class _ArmRuns:
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and cell."""
         mine = record.point.model_copy(update={"scales": point.scales, "settings": point.settings})
-        return self._resolve(mine).run_id == record.run_id
+        try:
+            return self._resolve(mine).run_id == record.run_id
+        except HptransferError:  # of a run that this version, or this machine, cannot make
+            return False
 
 
 def is_at(place: Point, point: Point) -> bool:

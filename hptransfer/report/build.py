@@ -74,14 +74,16 @@ def require_folder(folder: Path, kind: str) -> None:
 
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files; figures that the earlier report in ``folder`` links to, and this one has not, go. Returns what to say was
-    written."""
-    for old in _earlier(folder) - set(files):
+    written. What a page links to is there before the page, and the earlier report's figures until it is replaced: one that
+    cannot be written leaves a page and its figures."""
+    earlier = _earlier(folder)
+    for name in sorted(files, key=lambda name: "/" not in name):
+        replace(folder / name, files[name])
+    for old in earlier - set(files):
         try:
             (folder / old).unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(f"{folder / old} cannot be removed: {error.strerror}") from None
-    for name, content in files.items():
-        replace(folder / name, content)
     counts = {name: sum(file.startswith(f"{name}/") for file in files) for name in FOLDERS}
     written = [str(folder / name) for name in files if "/" not in name]
     return written + [f"{folder / name}/ ({count} {name})" for name, count in counts.items() if count]

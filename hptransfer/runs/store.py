@@ -150,7 +150,12 @@ class Store:
         self._write_part(gather(records))
         for name in [*names, *parts]:
             self.files.delete(name)
+        self.sweep()
         return len(records)
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half-written."""
+        self.files.sweep(("", "runs", "predictions", "studies", "checkpoints", "claims", "retried"))
 
     def _write_part(self, frame: pl.DataFrame) -> None:
         self.files.write(f"compact-{uuid.uuid4().hex[:12]}.parquet", to_parquet(frame))

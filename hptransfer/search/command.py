@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> None:
     with ExitStack() as stack:
         room = _Room(stack, store, experiment.resources, profile)
         studies = make_studies(experiment, inputs, store, arms, room.slots)
+        store.sweep()
         records = store.records()
         studies.missing(records)
         if args.retry_failed and (failed := studies.failed(records)):

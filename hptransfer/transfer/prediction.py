@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 from hptransfer.base.commands import command
 from hptransfer.base.config import fault
-from hptransfer.base.errors import UsageError
+from hptransfer.base.errors import UsageError, one_line
 from hptransfer.base.files import replace
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
 from hptransfer.base.jsons import to_json
 from hptransfer.base.refusals import Refusal
 from hptransfer.base.stored import from_json, mapping_from_json, shown
-from hptransfer.base.words import one_line
 from hptransfer.optimizers.recipe import ROLES
 from hptransfer.runs.point import Job, Kind, Number, Point
 from hptransfer.transfer.axes import cell_words

@@ -87,12 +87,6 @@ def test_an_empty_store_says_what_to_do(store):
         store.require_records()
 
 
-def test_a_store_that_cannot_be_written_is_one_line(tmp_path, make_run):
-    Path(tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UsageError, match="cannot be written"):
-        Store(tmp_path / "file" / "runs").add(record_of(make_run()))
-
-
 def test_any_file_system_of_pyarrow_serves(make_run, tmp_path):
     """file:// goes through the URI path; mock: is pyarrow's in-memory system, which knows no rename-over."""
     store = Store(f"file://{tmp_path}/remote")
@@ -234,3 +228,10 @@ def test_a_store_that_is_only_read_is_not_marked(tmp_path, store, make_run):
     (tmp_path / "runs/.hptransfer-store").unlink()
     assert len(Store(tmp_path / "runs").records()) == 1
     assert not (tmp_path / "runs/.hptransfer-store").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.txt/runs"])
+def test_a_file_is_no_store(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt.*: there is a file in its place"):
+        Store(tmp_path / name)

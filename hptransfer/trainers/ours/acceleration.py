@@ -7,9 +7,9 @@ needs CUDA is written against torch's interface and has not been run on a GPU; o
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
@@ -17,7 +17,8 @@ from typing import Literal, TypeVar, cast, get_args
 import torch
 from torch import nn
 
-from hptransfer.base.files import cache_home
+from hptransfer.base.errors import UsageError
+from hptransfer.base.files import cache_home, replace
 from hptransfer.trainers.ours import machine
 from hptransfer.trainers.ours.parallel import World, of_first
 from hptransfer.trainers.ours.spec import RunSpec
@@ -134,12 +135,7 @@ def _load(cache: Path) -> dict[str, Timings]:
 
 
 def _save(cache: Path, found: dict[str, Timings]) -> None:
-    """By rename, so that readers see whole files; a folder that cannot be written costs the memory only."""
+    """A folder that cannot be written costs the memory only."""
     plain = {key: {mode: asdict(timing) for mode, timing in timings.items()} for key, timings in found.items()}
-    part = cache.with_name(f"{cache.name}.{os.getpid()}")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(plain, indent=1))
-        part.replace(cache)
-    except OSError:
-        return
+    with suppress(UsageError):
+        replace(cache, json.dumps(plain, indent=1))

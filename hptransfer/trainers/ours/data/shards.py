@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.files import whole
 
 HEADER_BYTES = 256 * 4
 # Magic and version of a header, by the bytes of a token.
@@ -33,11 +34,9 @@ def write_shard(path: Path, tokens: Tokens) -> None:
         raise UsageError(f"{path}: {len(tokens):,} tokens are more than its header can count (2^31 - 1); set data.max_bytes")
     header = np.zeros(256, dtype="<i4")
     header[:3] = *HEADERS[tokens.dtype.itemsize], len(tokens)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    with whole(path) as file:
         file.write(header.tobytes())
         file.write(tokens.astype(tokens.dtype.newbyteorder("<")).tobytes())
-    os.replace(temporary, path)
 
 
 def is_shard(head: bytes) -> bool:
