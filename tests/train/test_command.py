@@ -107,7 +107,7 @@ def test_an_override_is_refused_where_the_prediction_has_another_value(folder: P
     ("argv", "said"),
     [
         (["--set", "horizon.tokens=16384"], "--set horizon.tokens=16384 is not heeded with --prediction"),
-        (["--at", "tokens=100"], "error: "),
+        (["--at", "tokens=100"], "--at tokens=100: the run's tokens are"),
         (["--at", "layers=3"], "unknown scale 'layers'"),
         (["--width", "64", "--at", "width=64"], "says width, and so does --width 64"),
         (["--workers", "3"], "--workers 3 x --accumulate 1 does not divide the batch of 4 sequences"),
