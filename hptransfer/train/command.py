@@ -72,7 +72,7 @@ def transferred(prediction: Prediction, asked: Mapping[str, int]) -> Job:
     job = resolve(point.at(**moved, **{name: point[name] * factor for name, factor in factors.items()}))
     for scale, value in moved.items():
         near = job.point["batch_tokens"] if scale == "tokens" else 1  # tokens are whole batches
-        if abs(job.point[scale] - value) >= near:
+        if not 0 <= value - job.point[scale] < near:
             raise UsageError(
                 f"--at {scale}={value}: the run's {scale} are {job.point[scale]}, which follow from its other settings"
             )

@@ -12,6 +12,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.choice import chosen_arms
 from hptransfer.experiment.membership import Resolve, inputs_of
+from hptransfer.runs.point import Number, Point
 from hptransfer.transfer.prediction import Prediction, default_path, read_prediction
 
 ITS_OWN = "with --prediction, whose run is as it was predicted"
@@ -43,12 +44,15 @@ def _check_agreement(experiment: Experiment, arm: Arm, path: Path, prediction: P
     if inputs is None or not experiment.reads(arm, inputs):
         raise UsageError(f"{path} was predicted on other data than --set says; make another, with it, by `transfer`")
     asked = resolve(experiment.target_point(arm, inputs)).point
-    said, predicted = (
-        {**one.settings, **{name: one.scales[name] for name in one.scales if name != "width"}} for one in (asked, point)
-    )
+    said, predicted = ({**_scales(one), **one.settings} for one in (asked, point))
     for name in said:
         if name in predicted and said[name] != predicted[name]:
             raise UsageError(
                 f"{path} has {name} {predicted[name]}, and --set says {said[name]}, which is not heeded: the run is as it was "
                 "predicted; make another prediction, with it, by `transfer`"
             )
+
+
+def _scales(point: Point) -> dict[str, Number]:
+    """Of a run, but for the width, which the options name."""
+    return {name: value for name, value in point.scales.items() if name != "width"}

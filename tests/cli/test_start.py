@@ -24,6 +24,9 @@ def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str
     return int(stopped.value.code or 0), printed.out, printed.err
 
 
+HELP = "(see --help)\n"
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -34,7 +37,7 @@ def ended(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str
         (["--json", "store"], "hptransfer: unrecognized arguments: --json (see --help)\n"),
         (
             ["train", "--target-loss", "0"],
-            "hptransfer train: argument --target-loss: '0' is no finite number above 0 (see --help)\n",
+            "hptransfer train: argument --target-loss: '0' is no finite number above 0 " + HELP,
         ),
         (["search", "--trails", "9"], "hptransfer search: unrecognized arguments: --trails 9 (see --help)\n"),
         (["data"], "hptransfer data: the following arguments are required: --write (see --help)\n"),

@@ -38,12 +38,12 @@ def test_a_place_is_predicted(table, capsys):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["fit"], "needs the name of a law"),
+        (["fit"], "needs the name of one law"),
         (["fit", "chinchila"], "did you mean 'chinchilla'?"),
         (["fit", "chinchilla", "--option", "E=["], "--option 'E=[': the value is not YAML"),
         (["fit", "chinchilla", "--option", "E"], "--option 'E' is not of the form"),
         (["fit", "chinchilla", "--option", "estimatr=huber"], "did you mean 'estimator'?"),
-        (["fit", "chinchilla", "--flops", "many"], "--flops: 'many' is no positive number"),
+        (["fit", "chinchilla", "--flops", "many"], "--flops: 'many' is no finite number above 0"),
         (["compare", "chinchilla"], "compare takes two laws or more"),
         (["sensitivity", "progress"], "sensitivity is of laws of N and D"),
         (["fit", "chinchilla", "--hold-out", "params > 1e12"], "holds for no row"),

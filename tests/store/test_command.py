@@ -161,3 +161,19 @@ def test_replicates_need_a_seed(folder: Path) -> None:
 def test_no_file_is_one_line(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.csv: no such file"):
         store("--import", "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "says"),
+    [
+        ("optimizer", 5, "unknown recipe '5'"),
+        ("seed", "abc", "seed 'abc' is not a positive number"),
+        ("seed", 1.5, "seed 1.5 is no whole number"),
+        ("embedding_lr_ratio", 0, "embedding_lr_ratio 0 is not a positive number"),
+    ],
+)
+def test_a_cell_of_the_wrong_kind_is_one_line(folder: Path, column: str, cells: object, says: str) -> None:
+    pl.read_csv("runs.csv").with_columns(pl.lit(cells).alias(column)).write_csv("odd.csv")
+    with pytest.raises(UsageError) as caught:
+        store("--import", "odd.csv", *COLUMNS)
+    assert says in str(caught.value)

@@ -69,9 +69,47 @@ def test_a_run_at_another_width_has_the_values_transferred(prediction: Predictio
         transferred(prediction, {"width": 50})
 
 
+def test_a_run_at_other_scales_has_the_values_transferred(prediction: Prediction) -> None:
+    """Along a scale that the runs say nothing of by the usual rule: the root of the batch, and nothing with tokens."""
+    point = prediction.point
+    long = transferred(prediction, {"width": 48, "tokens": 4 * int(point["tokens"])})
+    assert long.point["tokens"] == 4 * point["tokens"] and long.point["lr"] == pytest.approx(point["lr"])
+    large = transferred(prediction, {"batch_tokens": 4 * int(point["batch_tokens"])})
+    assert large.point["lr"] == pytest.approx(2 * point["lr"])
+    both = transferred(prediction, {"width": 96, "batch_tokens": 4 * int(point["batch_tokens"])})
+    assert both.point["lr"] == pytest.approx(2 * transferred(prediction, {"width": 96}).point["lr"])
+    along = prediction.drift.model_copy(update={"scale": "tokens", "used": -0.5})
+    told = transferred(
+        prediction.model_copy(update={"drifts": (*prediction.drifts, along)}), {"tokens": 4 * int(point["tokens"])}
+    )
+    assert told.point["lr"] == pytest.approx(point["lr"] / 2)
+
+
+def test_an_override_is_refused_where_the_prediction_has_another_value(folder: Path, prediction: Prediction, capsys) -> None:
+    file = Path("predictions/tiny/muon-48.json")
+    file.parent.mkdir(parents=True)
+    file.write_text(prediction.model_dump_json())
+    Store("runs").add(record_of(prediction.run, 2.0))
+
+    def train(*argv: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["train", "--experiment", "tiny.yaml", *argv])
+        return stopped.value.code, capsys.readouterr().err
+
+    code, said = train("--set", "horizon.tokens=16384")
+    assert (code, len(said.splitlines())) == (2, 1)
+    assert f"{file} has tokens 8192, and --set says 16384, which is not heeded" in said
+    assert train("--set", "schedule.shape=cosine")[0] == 2
+    assert train("--set", "horizon.tokens=8192", "--set", "target_loss=3.0", "--set", "search.trials=20")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["--set", "horizon.tokens=16384"], "--set horizon.tokens=16384 is not heeded with --prediction"),
+        (["--at", "tokens=100"], "--at tokens=100: the run's tokens are"),
+        (["--at", "layers=3"], "unknown scale 'layers'"),
+        (["--width", "64", "--at", "width=64"], "says width, and so does --width 64"),
         (["--workers", "3"], "--workers 3 x --accumulate 1 does not divide the batch of 4 sequences"),
         (["--workers", "2", "--accumulate", "4"], "--workers 2 x --accumulate 4 does not divide the batch of 4 sequences"),
         (["--workers", "0"], "argument --workers: '0' is no whole number from 1"),

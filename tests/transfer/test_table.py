@@ -154,3 +154,31 @@ def test_two_optima_are_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert transfer(path, "--width 1024 --json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["predictions"] == [] and "2 optima are too few" in found["refused"]["all"]["text"]
+
+
+def test_a_group_that_no_fit_can_take_is_refused_and_the_others_are_predicted(tmp_path: Path, monkeypatch, capsys) -> None:
+    from scipy.spatial import QhullError
+
+    from hptransfer import cli
+    from hptransfer.transfer import decision
+
+    rows = [
+        f"{name},{width},{2.0**octave},{3 + 0.02 * octave**2}"
+        for name in ("good", "odd")
+        for width in (64, 128, 256)
+        for octave in range(-3, 4)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["optimizer,width,lr,loss", *rows]))
+    fit_group = decision.fit_group
+
+    def fit(group, *rest, **more):
+        if group.name == "odd":
+            raise QhullError("flat simplex")
+        return fit_group(group, *rest, **more)
+
+    monkeypatch.setattr(decision, "fit_group", fit)
+    argv = ["--table", str(tmp_path / "t.csv"), "--group", "optimizer", "--at", "width=512", "--json"]
+    assert cli.perform("transfer", argv) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in printed["predictions"]] == ["good"]
+    assert printed["refused"]["odd"]["code"] == "no_fit"
