@@ -65,6 +65,11 @@ def mistake(capsys, command: str, *argv: str) -> str:
         (["--set", "schedule.warmup_tokens=900000"], "warmup_tokens 900000 is not below the horizon"),
         (["--set", "horizon.policy=tpp"], "policy 'tpp' needs 'tpp' and nothing else"),
         (["--store", "nonsense://x"], "store nonsense://x"),
+        (["--set", "model.depth=2024-13-45"], "--set 'model.depth=2024-13-45': the value is not YAML: "),
+        (["--set", f"model.depth={'9' * 5000}"], "the value is not YAML: "),
+        (["--set", "model.depth=!!int abc"], "--set 'model.depth=!!int abc': the value is not YAML: "),
+        (["--set", f"model.depth={'[' * 2000}"], "the value is not YAML: it is nested too deep"),
+        (["--set", "spaces={adamw: {parametrizations: [mup]}}"], "parametrizations: ['mup'] is no mapping of names to values"),
     ],
 )
 def test_search(here, capsys, argv, says):
