@@ -24,9 +24,8 @@ from hptransfer.report.document import Document, Table
 
 REFRESH_SECONDS = 10  # of a live page
 PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
-# Vega's charts need styles of their own. Scripts are those of the page alone, by their digests, and evaluate no text: Vega's
-# expressions are interpreted.
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
+# Scripts and styles are those of the page alone, by their digests, and evaluate no text: Vega's expressions are interpreted.
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src {style}; script-src {scripts}"
 TEMPLATES = PackageLoader("hptransfer.report")
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
@@ -36,11 +35,12 @@ def html(document: Document) -> str:
     page = _of_html()
     script = page.get_template("page.js").render(theme=PAGE_THEME)
     scripts = [*([_vega()] if document.figures else []), script]
-    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
-    policy = POLICY.format(scripts=" ".join(f"'sha256-{digest}'" for digest in digests))
+    style = page.get_template("page.css").render()
+    policy = POLICY.format(style=_source(style), scripts=" ".join(map(_source, scripts)))
     return page.get_template("page.html").render(
         document=document,
         policy=Markup(policy),
+        style=Markup(style),
         scripts=[Markup(one) for one in scripts],
         version=__version__,
         seconds=REFRESH_SECONDS,
@@ -51,6 +51,11 @@ def markdown(document: Document) -> str:
     """The same answer for a repository or a pull request, with links to the figures beside it."""
     text = _of_markdown().get_template("page.md").render(document=document)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _source(text: str) -> str:
+    """A script or a style as a policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _script_data(value: Any) -> Markup:

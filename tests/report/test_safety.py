@@ -212,10 +212,14 @@ def test_the_policy_names_the_pages_own_scripts_and_nothing_unsafe(report: Path)
     (policy,) = (attrs["content"] for tag, attrs in Elements(text).found if tag == "meta" and "http-equiv" in attrs)
     parts = dict(part.split(maxsplit=1) for part in policy.split("; "))
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
-    assert len(scripts) == 2 and parts["script-src"].split() == [f"'sha256-{digest}'" for digest in digests]
-    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'" and "unsafe-eval" not in policy
-    assert set(parts) == {"default-src", "base-uri", "form-action", "img-src", "style-src", "script-src"}
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    for inline, source in ((scripts, "script-src"), (styles, "style-src")):
+        digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in inline]
+        assert parts[source].split() == [f"'sha256-{digest}'" for digest in digests]
+    assert (len(scripts), len(styles)) == (2, 1)
+    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'" and "unsafe" not in policy
+    assert set(parts) == {"default-src", "base-uri", "form-action", "style-src", "script-src"}
+    assert not any("style" in attrs for _, attrs in Elements(text).found)
     fetching = [attrs[name] for _, attrs in Elements(text).found for name in ("src", "href", "data", "action") if name in attrs]
     assert fetching and all(target and target.startswith("#") for target in fetching)
     assert not {"link", "iframe", "img", "base"} & {tag for tag, _ in Elements(text).found}
