@@ -27,6 +27,7 @@ PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-se
 # Scripts and styles are those of the page alone, by their digests, and evaluate no text: Vega's expressions are interpreted.
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src {style}; script-src {scripts}"
 TEMPLATES = PackageLoader("hptransfer.report")
+OPENS = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")  # a list, an underlined heading or a rule, at the start of a line
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
@@ -84,14 +85,18 @@ def _block(text: str) -> Markup:
 
 
 def _table(table: Table) -> Markup:
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    text = "\n".join(f"| {' | '.join(cell if cell == '---' else _plain(cell) for cell in line)} |" for line in lines)
+    columns, *rows = ([_text(cell) for cell in line] for line in (table.columns, *table.rows))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *rows))
     return Markup(f"{_plain(table.caption)}\n\n{text}\n" if table.caption else f"{text}\n")
 
 
 def _plain(value: Any) -> Any:
     """Whatever a template writes into Markdown, so that it is text there; what is marked up already stands as it is."""
-    return value if isinstance(value, Markup) else one_line(value).translate(MARKDOWN)
+    return value if isinstance(value, Markup) else OPENS.sub(r"\1\\\2", _text(value))
+
+
+def _text(value: Any) -> str:
+    return one_line(value).translate(MARKDOWN)
 
 
 @cache
