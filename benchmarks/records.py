@@ -135,7 +135,11 @@ def _measured(files: str, gathered: int) -> tuple[list[tuple[str, ...]], list[st
         clock, processor, megabytes = _spent(command)
         rows.append((command.split()[0], files, *_cells(clock, processor, megabytes)))
         found = {"s of the processor": (processor, limits[gathered]), "MB": (megabytes, MEGABYTES)}
-        over += [f"{command}, {files}: {value:.1f} {what}: the limit is {most:g}" for what, (value, most) in found.items() if value > most]
+        over += [
+            f"{command}, {files}: {value:.1f} {what}: the limit is {most:g}"
+            for what, (value, most) in found.items()
+            if value > most
+        ]
     return rows, over
 
 

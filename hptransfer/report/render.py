@@ -23,10 +23,10 @@ from hptransfer.report.document import Document, Table
 
 REFRESH_SECONDS = 10  # of a live page
 PAGE_THEME = theme(ink="currentColor", background=None, font="system-ui, sans-serif")
-# Vega's charts need styles of their own. Scripts are those of the page alone, by their digests, and evaluate no text: Vega's
-# expressions are interpreted.
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
+# Scripts and styles are those of the page alone, by their digests, and evaluate no text: Vega's expressions are interpreted.
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src {style}; script-src {scripts}"
 TEMPLATES = PackageLoader("hptransfer.report")
+OPENS = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")  # a list, an underlined heading or a rule, at the start of a line
 MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 
@@ -35,11 +35,12 @@ def html(document: Document) -> str:
     page = _of_html()
     script = page.get_template("page.js").render(theme=PAGE_THEME)
     scripts = [*([_vega()] if document.figures else []), script]
-    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
-    policy = POLICY.format(scripts=" ".join(f"'sha256-{digest}'" for digest in digests))
+    style = page.get_template("page.css").render()
+    policy = POLICY.format(style=_source(style), scripts=" ".join(map(_source, scripts)))
     return page.get_template("page.html").render(
         document=document,
         policy=Markup(policy),
+        style=Markup(style),
         scripts=[Markup(one) for one in scripts],
         version=__version__,
         seconds=REFRESH_SECONDS,
@@ -50,6 +51,11 @@ def markdown(document: Document) -> str:
     """The same answer for a repository or a pull request, with links to the figures beside it."""
     text = _of_markdown().get_template("page.md").render(document=document)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _source(text: str) -> str:
+    """A script or a style as a policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _script_data(value: Any) -> Markup:
@@ -78,14 +84,18 @@ def _block(text: str) -> Markup:
 
 
 def _table(table: Table) -> Markup:
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    text = "\n".join(f"| {' | '.join(cell if cell == '---' else _plain(cell) for cell in line)} |" for line in lines)
+    columns, *rows = ([_text(cell) for cell in line] for line in (table.columns, *table.rows))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *rows))
     return Markup(f"{_plain(table.caption)}\n\n{text}\n" if table.caption else f"{text}\n")
 
 
 def _plain(value: Any) -> Any:
     """Whatever a template writes into Markdown, so that it is text there; what is marked up already stands as it is."""
-    return value if isinstance(value, Markup) else one_line(value).translate(MARKDOWN)
+    return value if isinstance(value, Markup) else OPENS.sub(r"\1\\\2", _text(value))
+
+
+def _text(value: Any) -> str:
+    return one_line(value).translate(MARKDOWN)
 
 
 @cache

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import json
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import polars as pl
@@ -26,9 +27,11 @@ from hptransfer.report.build import csv as csv_of
 from hptransfer.report.document import Card, Document, Figure, Section, Table
 from hptransfer.report.render import html, markdown
 from hptransfer.report.terminal import show
+from hptransfer.runs import Store
 from hptransfer.runs.sources.csv_rows import SOURCE
+from hptransfer.trainers import resolve
 from hptransfer.transfer.prediction import Check
-from hptransfer.validate.results import Results
+from hptransfer.validate.results import Results, load_results
 from hptransfer.validate.sentences import Verdict
 from hptransfer.validate.summary import Missing
 
@@ -54,6 +57,12 @@ NAMES = (
     "```",
     "# a",
     "]( b",
+    "- a",
+    "+ a",
+    "1. a",
+    "2) a",
+    "===",
+    "---",
 )
 ARM = "a.b-c_D"  # as odd as an experiment lets it be
 
@@ -130,6 +139,46 @@ def test_in_a_browser_no_script_of_others_runs_and_their_text_is_shown(browser: 
     assert page.locator("img, [onerror], [href^=javascript], #vg-tooltip-element script").count() == 0
     assert said == []
     page.close()
+
+
+def overwritten(value: Any, path: str = "") -> Any:
+    """A record as JSON with `EVIL` for every text in it, but for what tells which run it is."""
+    if path in (".job.run_id", ".job.point.settings", ".outcome.state"):
+        return value
+    if isinstance(value, dict):
+        made = {name: overwritten(inner, f"{path}.{name}") for name, inner in value.items()}
+        free = path in (".versions", ".outcome.metrics", ".job.constants", ".job.details")
+        return made | {EVIL: 1.0 if path == ".outcome.metrics" else EVIL} if free else made
+    if isinstance(value, list):
+        return [overwritten(inner, f"{path}[]") for inner in value]
+    return EVIL if isinstance(value, str) else value
+
+
+@pytest.mark.browser
+def test_of_a_store_with_hostile_texts_in_every_field_no_script_runs_and_no_request_leaves(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sample, store = experiment(), Store("runs")
+    for one in results(sample).records:
+        text = json.dumps(overwritten(one.model_dump(mode="json")))
+        store.files.write(f"runs/{one.run_id}.json", text.encode(), durable=False)
+    found = load_results(sample, store, resolve)
+    write(tmp_path / "report", build(found, OPTIONS)[2])
+    assert len(found.records) == len(results(sample).records)
+    context, asked, said = browser.new_context(), [], []
+    context.route("**/*", lambda route: (asked.append(route.request.url), route.continue_()))
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "report/index.html").as_uri())
+    page.evaluate("Promise.all(drawings).then(() => true)")
+    assert page.locator("#run-table").inner_text().count(TAG) > 3
+    assert page.locator("img, [onerror], [href^=javascript]").count() == 0 and page.evaluate("window.hit") is None
+    assert said == [] and asked == [page.url]
+    context.close()
 
 
 def parsed(text: str) -> tuple[list[str], str]:
@@ -212,10 +261,14 @@ def test_the_policy_names_the_pages_own_scripts_and_nothing_unsafe(report: Path)
     (policy,) = (attrs["content"] for tag, attrs in Elements(text).found if tag == "meta" and "http-equiv" in attrs)
     parts = dict(part.split(maxsplit=1) for part in policy.split("; "))
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
-    assert len(scripts) == 2 and parts["script-src"].split() == [f"'sha256-{digest}'" for digest in digests]
-    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'" and "unsafe-eval" not in policy
-    assert set(parts) == {"default-src", "base-uri", "form-action", "img-src", "style-src", "script-src"}
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    for inline, source in ((scripts, "script-src"), (styles, "style-src")):
+        digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in inline]
+        assert parts[source].split() == [f"'sha256-{digest}'" for digest in digests]
+    assert (len(scripts), len(styles)) == (2, 1)
+    assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == "'none'" and "unsafe" not in policy
+    assert set(parts) == {"default-src", "base-uri", "form-action", "style-src", "script-src"}
+    assert not any("style" in attrs for _, attrs in Elements(text).found)
     fetching = [attrs[name] for _, attrs in Elements(text).found for name in ("src", "href", "data", "action") if name in attrs]
     assert fetching and all(target and target.startswith("#") for target in fetching)
     assert not {"link", "iframe", "img", "base"} & {tag for tag, _ in Elements(text).found}

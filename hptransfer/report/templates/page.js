@@ -1,5 +1,8 @@
 const byId = (id) => document.getElementById(id);
-const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, config: {{ theme | data }} };
+// The page's policy lets no script make styles or evaluate text: Vega brings none of its own, and its expressions are interpreted.
+const plain = { actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+const options = { mode: "vega-lite", renderer: "svg", ...plain, config: {{ theme | data }} };
+for (const card of document.querySelectorAll("[data-hue]")) card.style.setProperty("--hue", card.dataset.hue);
 const drawings = [...document.querySelectorAll(".chart")].map((holder) =>
   vegaEmbed(holder, JSON.parse(byId(holder.dataset.spec).textContent), options).catch((error) => {
     holder.textContent = "This chart could not be drawn: " + error.message;

@@ -95,7 +95,11 @@ def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
         lr = tuned["lr"] * (tuned.get("embedding_lr_ratio", 1.0) if role in ("embedding", "readout") else 1.0)
         lr *= recipe.rule(role, options, sides).lr(ratios[role]) if settings["parametrization"] == "mup" else 1.0
         decay = Job(run_id="", point=point).weight_decay if recipe.decays(role) else 0.0
-        found.append(Kind(name=role, role=role, d_out=d_out, d_in=d_in, count=1, lr=lr, weight_decay=decay, sides=tuple(sides)))
+        found.append(
+            Kind(
+                name=role, role=role, d_out=d_out, d_in=d_in, count=1, lr=lr, weight_decay=decay, sides=(sides.left, sides.right)
+            )
+        )
     return tuple(found)
 
 

@@ -68,7 +68,7 @@ def job_of(spec: RunSpec) -> Job:
             lr=group.lr,
             weight_decay=group.weight_decay,
             epsilons=group.epsilons,
-            sides=tuple(group.sides),
+            sides=(group.sides.left, group.sides.right),
         )
         for weight in spec.model.weights()
         for group in [groups[weight.kind]]
