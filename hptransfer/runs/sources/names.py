@@ -43,8 +43,8 @@ USUAL = {
 _MEANING = {name: what for what, names in USUAL.items() for name in names.split()}
 # Those that people put together from words.
 _SAID = {
-    "lr": r"(?:(?:peak|max|base|init|initial|start|opt|optimizer)_)*(?:lr|learning_?rate|eta|\u03b7|step_?size)"
-    r"(?:_?(?:peak|max|base|init|initial|start|0|multiplier))*",
+    "lr": r"(?:(?:peak|max|base|init|initial|start|opt|optimizer|best|optimal)_)*(?:lr|learning_?rate|eta|\u03b7|step_?size)"
+    r"(?:_?(?:peak|max|base|init|initial|start|0|multiplier|opt|best|optimal))*",
     "step": r"_?(?:(?:global|train|training|optimizer|opt|current|last|final|total)_)*(?:step|iter|iteration|epoch|update|it)"
     r"(?:_num|_nr|_count)?|(?:num_|n_)?(?:steps|iterations|updates)(?:_(?:done|completed|run|taken|trained))?|num_updates|"
     r"(?:num_)?(?:input_)?(?:tokens|samples|examples)_(?:seen|processed|trained|consumed)|consumed_(?:train_)?(?:tokens|samples)|"
@@ -120,7 +120,7 @@ def _parts(name: str) -> list[str]:
     lower case with ``_`` between words."""
     text = re.sub("^[-\N{MINUS SIGN}]", "neg_", name.strip())
     text = _OF.sub(lambda found: f"{found[1] or found[4]}_{(found[2] or found[3]).strip()}", text)
-    text = _REMARK.sub("", text) or text
+    text = _REMARK.sub("", text).rstrip("* ") or text
     while (shorter := TRACKERS.sub("", text)) != text and shorter:
         text = shorter
     words = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", part) for part in re.split(r"[./]", text) if part)

@@ -63,6 +63,7 @@ LEFT = np.delete(PLAIN, LOST, axis=0)
         ("config/model/dim", "config/optim/initial_lr", "eval_loss_last"),
         ("params.width", "params.step_size", "metrics.val_xent"),
         ("user_attrs_width", "params_lr", "value"),
+        ("width", "lr*", "Loss"),
         ("cfg.model.width", "cfg.opt.lr", "negative log-likelihood"),
     ],
 )
@@ -226,6 +227,15 @@ def test_words_in_the_place_of_a_loss(cell: str, note: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("form", ["{} \u00b1 0.01", "{} +/- 0.01", "{} nats"])
 def test_a_loss_beside_its_error_or_unit(form: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(runs(read([one | {"loss": form.format(one["loss"])} for one in sweep()], tmp_path)), PLAIN)
+
+
+def test_a_title_above_and_headers_between_are_no_rows(tmp_path: Path) -> None:
+    lines = [";".join(str(value) for value in one.values()) for one in sweep()]
+    file = tmp_path / "runs.csv"
+    file.write_text("\n".join(["My sweep;;", ";;", "width;lr;loss", *lines[:9], "width;lr;loss", *lines[9:]]))
+    found = intake(read_rows(file), Asked())
+    np.testing.assert_allclose(runs(found), PLAIN)
+    assert found.notes == ("left out as the header again: 1 lines, the first line 13",)
 
 
 # -- steps and repeats -------------------------------------------------------------------------------------------------
