@@ -13,8 +13,9 @@ from hptransfer import cli
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
 from hptransfer.cli.tables import columns_words, renamed
-from hptransfer.runs.sources.intake import Intake, column_of, intake
+from hptransfer.runs.sources.intake import Intake, column_of, intake, state_columns
 from hptransfer.runs.sources.meanings import Asked, Columns, names_of
+from hptransfer.runs.sources.mixtures import IDENTITY
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.runs.store import Store
@@ -52,7 +53,8 @@ def _look(args: argparse.Namespace) -> int:
         found = intake(rows, asked, maximize=args.maximize or None)
     except UsageError as error:
         refused = str(error)
-    taken = {name: _taken_for(name, rows, found) for name in names_of(rows.frame)}
+    states = state_columns(rows.frame, found.columns if found else Columns((), (), (), None))
+    taken = {name: "state" if name in states else _taken_for(name, rows, found) for name in names_of(rows.frame)}
     shown = {name: words for name, words in taken.items() if words or len(taken) <= SHOWN}
     table = [(name, words or "not used", _examples(rows.frame[name])) for name, words in shown.items()]
     cli.table("what each column is taken for", ("column", "taken for", "values"), table)
@@ -79,7 +81,7 @@ def _taken_for(name: str, rows: Rows, found: Intake | None) -> str:
             return what
     if found and name in found.mixed:
         return "differs, and is not named"
-    for role, words in {"run": "name of the run", "state": "state", "done": "state", "step": "step", "seed": "seed"}.items():
+    for role, words in {"run": "name of the run", "step": "step", "seed": "seed"}.items():
         if column_of(rows, rows.frame, role, columns) == name:
             return words
     return {"lr": "could be a hyperparameter", "weight_decay": "could be a hyperparameter"}.get(meaning(name) or "", "")
@@ -112,8 +114,9 @@ def _following(args: argparse.Namespace, found: Intake) -> str:
         *(["--source", args.source] if args.source else []),
         *(["--where", args.where] if args.where else []),
     ]
-    for option, names in {"--scale": columns.scale, "--hp": columns.hp}.items():
-        words += [option, ",".join(f'"{name}"' if "," in name else name for name in names)]
+    groups = tuple(name for name in found.mixed if meaning(name) in IDENTITY)
+    for option, names in {"--group": groups, "--scale": columns.scale, "--hp": columns.hp}.items():
+        words += [option, ",".join(f'"{name}"' if "," in name else name for name in names)] if names else []
     words += ["--loss", columns.loss] if columns.loss else []
     words += ["--maximize"] if args.maximize else []
     return command("transfer", shlex.join([*words, "--at", at]))

@@ -42,7 +42,7 @@ def kind_of(name: str) -> str:
     """The kind of a hyperparameter or scale by its usual names, prefixes of logarithms aside; else its own name. At one batch
     size steps are tokens."""
     kind = meaning(name)
-    return "tokens" if kind == "step" else kind or without_logarithm(plain(name))
+    return "tokens" if kind in ("step", "horizon") else kind or without_logarithm(plain(name))
 
 
 def hypotheses(hyperparameter: str, scale: str) -> tuple[Hypothesis, ...]:

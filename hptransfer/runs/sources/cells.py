@@ -17,14 +17,18 @@ from hptransfer.base.errors import UsageError
 Mark = Literal[".", ","]
 
 # What stands for an empty cell, lower case. nan is not among them: it is a number that is none, which a run that diverged has.
-EMPTY = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "na", "n/a", "#n/a", "<na>", "null", "none")
+EMPTY = (
+    *("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "na", "n/a", "n.a.", "<na>", "null", "none"),
+    *("#n/a", "#div/0!", "#num!", "#value!", "#ref!"),  # of spreadsheets
+)
 TEXT = (pl.String, pl.Categorical, pl.Enum)
 SAMPLE = 10_000  # cells of each column that show what its marks are
 MULTIPLIERS = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}  # powers of ten
 
 _NUMBER = (
     r"(?i)^(?<sign>[+-]?)(?<body>(?:[0-9][0-9_'\u2019\u0020\u00a0\u202f]*)?[0-9.,]*[0-9][.,]?)(?<exponent>e[+-]?[0-9]+)?"
-    r"\s*(?<multiplier>[kmbgt])?\s*(?<unit>d|tok(?:en)?s?|param(?:eter)?s?|%)?$"
+    r"\s*(?<multiplier>[kmbgt])?\s*(?<unit>d|tok(?:en)?s?|param(?:eter)?s?|nats|%)?"
+    r"(?:\s*(?:\u00b1|\+/?-)\s*[0-9.]+)?$"  # with its error
 )
 _POWER = r"^(?:(?<factor>[0-9.]+)\s*[*x\u00d7\u00b7]\s*)?(?<base>[0-9.]+)\s*(?:\^|\*\*)\s*[({]?(?<exponent>[+-]?[0-9.]+)[)}]?$"
 # Thousands that are set apart by what is no decimal mark anywhere: 1 024, 1'024, 1_024.

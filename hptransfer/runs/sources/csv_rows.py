@@ -82,13 +82,17 @@ def _parse(place: str, text: str, separator: str) -> _Table:
     """The names of the columns and the rows below them. Raises UsageError that names the line."""
     rows = _rows(place, text, separator)
     names, first = _header(place, rows)
-    table, aside = _Table(names, [], [], []), list[Row]()
+    table, aside, again = _Table(names, [], [], []), list[Row](), list[int]()
     for line, row in chain(first, rows):
         if row[0].startswith("#"):
             aside.append((line, row))
+        elif row[: len(names)] == names:  # files that were put one after another
+            again.append(line)
         else:
             table.cells.extend(_fitted(place, line, row, len(names), separator))
             table.lines.append(line)
+    if again:
+        table.notes.append(f"left out as the header again: {len(again)} lines, the first line {again[0]}")
     aside = [(line, row) for line, row in aside if len(row) == len(names)]
     if not table.lines:  # labels that begin so, as "#12"
         for line, row in aside:
@@ -115,9 +119,16 @@ def _rows(place: str, text: str, separator: str, strict: bool = True) -> Iterato
 
 def _header(place: str, rows: Iterator[Row]) -> tuple[list[str], list[Row]]:
     """The names of the columns, and the row that was read in looking for them. Comments may stand before; the last of them may be
-    the header itself, as numpy's savetxt writes it."""
+    the header itself, as numpy's savetxt writes it. So may a title, which is one cell."""
     comment: list[str] = []
+    title: list[str] = []
     for line, row in rows:
+        filled = sum(map(bool, row))
+        if title and filled == 1:
+            return title, [(line, row)]
+        if filled == 1 and not comment and not row[0].startswith("#") and not _is_number(row[0]):
+            title = row
+            continue
         if row[0].startswith("#"):
             comment = row
             continue
@@ -127,8 +138,8 @@ def _header(place: str, rows: Iterator[Row]) -> tuple[list[str], list[Row]]:
         if all(map(_is_number, row)):
             raise UsageError(f"{place} line {line} holds numbers, and no line before it names the columns")
         return row, []
-    if comment:
-        return comment, []
+    if found := comment or title:
+        return found, []
     raise UsageError(f"{place} holds no rows")
 
 

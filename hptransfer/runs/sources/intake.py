@@ -7,21 +7,21 @@ that is clean has no notes.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.words import listing
 from hptransfer.runs.sources.maxima import as_loss
 from hptransfer.runs.sources.meanings import Asked, Columns, find_columns, names_of
 from hptransfer.runs.sources.mixtures import IDENTITY, MOVES, mixtures
-from hptransfer.runs.sources.names import meaning, unit
+from hptransfer.runs.sources.names import base_is_guessed, meaning, unit
 from hptransfer.runs.sources.reading import Rows, numbers, wrong_cell
 from hptransfer.runs.sources.source import ROW
-from hptransfer.runs.sources.states import NO_LOSS, State, state_of
+from hptransfer.runs.sources.states import FLAGS, State, counted, states_in, without_words
 
 FULL = 0.9  # of the steps that runs of a scale have: one that ended before was not finished
 SHARED = 0.2  # of the runs of a scale that end at a step for it to be the end
@@ -60,7 +60,8 @@ def intake(rows: Rows, asked: Asked, *, maximize: bool | None = None) -> Intake:
 def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     columns = find_columns(rows.frame, rows.roles, asked)
     notes = list(rows.notes)
-    frame = _last_steps(rows, rows.frame, columns, notes)
+    frame = without_words(rows.frame, columns.loss, notes) if columns.loss else rows.frame
+    frame = _last_steps(rows, frame, columns, notes)
     frame = _finished(rows, frame, columns, notes)
     for name in (*columns.scale, *columns.hp):
         frame = frame.with_columns(_sizes(frame, name, notes))
@@ -114,46 +115,49 @@ def _is_setting(name: str) -> bool:
 
 def _finished(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
     """The runs that came to their end, or diverged; those say so by a loss that is not a number."""
-    found = _states(rows, frame, columns)
-    if found is None:
-        return frame
-    name, states = found
-    loss = pl.Series(_loss_values(frame, columns.loss)) if columns.loss else pl.Series([None] * len(frame), dtype=pl.Float64)
-    diverged = (states == "diverged") | ((states == "failed") & (loss.is_not_null() & ~loss.fill_null(0.0).is_finite()))
-    kept = (states == "finished") | diverged
-    if not kept.all():
-        words = Counter(str(word).lower() for word in frame[name].filter(~kept).to_list())
-        listed = ", ".join(f"{count:,} {word}" for word, count in words.most_common())
-        notes.append(f"{name}: left out {listed}" + ("" if set(words) - {"false"} else " (not done)"))
-    if not kept.any():
-        raise UsageError(f"{rows.place}: no run is finished: {notes[-1]}")
-    if columns.loss and diverged.any():
-        values = pl.Series(columns.loss, np.where(diverged.to_numpy(), math.nan, loss.fill_null(math.nan).to_numpy()))
-        frame = frame.with_columns(pl.when(diverged | loss.is_not_null()).then(values).alias(columns.loss))
-    return frame.filter(kept)
+    for name, states in state_columns(frame, columns).items():
+        if not any(states.values()):
+            if len(states) > 1:
+                notes.append(f"{name}: {listing([*states])} are no states that are known; --where keeps the finished runs")
+            continue
+        _check_words(rows, frame, name, states)
+        state = frame[name].cast(pl.String).replace_strict(states, return_dtype=pl.String).fill_null("finished")
+        loss = pl.col(columns.loss).cast(pl.Float64, strict=False) if columns.loss else pl.lit(None)
+        failed = (state == "failed") & frame.select(loss.is_finite().not_().fill_null(False).alias("\0")).to_series()
+        diverged = (state == "diverged") | failed
+        kept = (state == "finished") | diverged
+        if not kept.all():
+            notes.append(f"{name}: left out {_left_out(frame[name].filter(~kept))}")
+        if not kept.any():
+            raise UsageError(f"{rows.place}: no run is finished: {notes[-1]}")
+        if columns.loss and diverged.any():
+            frame = frame.with_columns(pl.when(diverged).then(math.nan).otherwise(loss).alias(columns.loss))
+        frame = frame.filter(kept)
+    return frame
 
 
-def _states(rows: Rows, frame: pl.DataFrame, columns: Columns) -> tuple[str, pl.Series] | None:
-    """The column that tells what became of a run, and its word in ours (null cells: finished); None where there is none. Raises
-    UsageError for a word that is not known among some that are."""
-    for what in ("state", "done"):
-        name = column_of(rows, frame, what, columns)
-        if name is None:
-            continue
-        words = frame[name].cast(pl.String)
-        known: dict[str, State | None] = {word: state_of(word) for word in words.drop_nulls().unique().to_list()}
-        strange = [word for word, state in known.items() if state is None]
-        if len(strange) == len(known):
-            continue
-        if strange:
-            row = int((words == strange[0]).arg_max() or 0)
-            kept = next(word for word, state in known.items() if state)
+def _left_out(words: pl.Series) -> str:
+    """How many there are of each; of yes or no, and of a code, how many where the column says so."""
+    is_said = words.dtype == pl.String and not words.str.to_lowercase().is_in(list(FLAGS)).any()
+    return counted(words) if is_said else f"{len(words):,} where it is {listing(sorted({str(word).lower() for word in words}))}"
+
+
+def _check_words(rows: Rows, frame: pl.DataFrame, name: str, states: Mapping[str, State | None]) -> None:
+    """Raises UsageError for a word that is not known among some that are."""
+    for word, state in states.items():
+        if state is None:
+            row = int((frame[name].cast(pl.String) == word).arg_max() or 0)
+            kept = next((word for word, state in states.items() if state == "finished"), "finished")
             raise UsageError(
-                f"{rows.place} row {frame[ROW][row]}: {name} {strange[0]!r} is no state that is known; keep the finished runs, "
+                f"{rows.place} row {frame[ROW][row]}: {name} {word!r} is no state that is known; keep the finished runs, "
                 f'as with --where \'"{name}" = "{kept}"\''
             )
-        return name, words.replace_strict(known, default="finished", return_dtype=pl.String).fill_null("finished")
-    return None
+
+
+def state_columns(frame: pl.DataFrame, columns: Columns) -> dict[str, dict[str, State | None]]:
+    """The columns that tell what became of a run, with the words of each in ours (null cells: finished)."""
+    told = {name: states_in(frame, name) for name in names_of(frame) if name not in (*columns.named, columns.loss)}
+    return {name: states for name, states in told.items() if states}
 
 
 def _as_long_as_others(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
@@ -205,17 +209,6 @@ def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str
 # -- the values in it --------------------------------------------------------------------------------------------------
 
 
-def _loss_values(frame: pl.DataFrame, name: str | None) -> pl.Series:
-    """The numbers of the loss column; nan for a word that says that the run diverged."""
-    assert name
-    column = frame[name]
-    if column.dtype != pl.String:
-        return pl.Series(name, column.cast(pl.Float64, strict=False))
-    said = column.str.strip_chars().str.to_lowercase().is_in(list(NO_LOSS))
-    values = pl.Series(np.where(said.fill_null(False).to_numpy(), "nan", column.to_numpy()), dtype=pl.String)
-    return values.cast(pl.Float64, strict=False)
-
-
 def _sizes(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.Series:
     """A scale's or hyperparameter's numbers, null where there is none. Raises UsageError for one below 0 or not finite, and for
     logarithms that cannot be."""
@@ -246,7 +239,7 @@ def _check_logarithms(frame: pl.DataFrame, name: str, values: np.ndarray, notes:
             f"{name} {own.min():g} to {own.max():g}: as logarithms these are learning rates of {low:.4g} to {high:.4g}; if they "
             f"are learning rates themselves, as of a LayerNorm, rename the column (lr_{name.removesuffix('_lr')})"
         )
-    if name.split(".")[-1].split("/")[-1].startswith("log_") and len(own):
+    if base_is_guessed(name) and len(own):
         low, high = 10.0 ** own.min(), 10.0 ** own.max()
         notes.append(f"{name}: read as logarithms to base 10, {low:.4g} to {high:.4g}; natural ones are told by the name ln_...")
 

@@ -12,7 +12,6 @@ from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.meanings import Columns
 from hptransfer.runs.sources.names import is_maximised, unit
 from hptransfer.runs.sources.reading import numbers, wrong_cell
-from hptransfer.runs.sources.states import NO_LOSS
 
 FEWEST = 4  # runs of a cell by which a hill is told from a bowl
 
@@ -21,7 +20,6 @@ def as_loss(frame: pl.DataFrame, columns: Columns, maximize: bool | None, notes:
     """The frame with a loss that is positive, or null where a run diverged. Raises UsageError for a cell that cannot be one, and
     where the values have a highest inside, which ``maximize`` must say."""
     name = str(columns.loss)
-    frame = _without_words(frame, name)
     values = numbers(frame, name)
     finite = np.isfinite(values)
     if not finite.any():
@@ -35,14 +33,6 @@ def as_loss(frame: pl.DataFrame, columns: Columns, maximize: bool | None, notes:
     if (wrong := finite & (values <= 0)).any():
         raise wrong_cell(frame, name, int(wrong.argmax()), "is not a positive loss; --maximize if the highest is the best")
     return frame.with_columns(pl.Series(name, np.where(finite, values, np.nan)).fill_nan(None))
-
-
-def _without_words(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Words such as diverged as what they say."""
-    if frame[name].dtype != pl.String:
-        return frame
-    said = frame[name].str.strip_chars().str.to_lowercase().is_in(list(NO_LOSS)).fill_null(False)
-    return frame.with_columns(pl.when(said).then(pl.lit("nan")).otherwise(pl.col(name)).alias(name))
 
 
 def _turned(frame: pl.DataFrame, name: str, values: Array, finite: np.ndarray) -> Array:

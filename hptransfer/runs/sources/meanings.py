@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.runs.sources.names import SETTING, is_maximised, loss_rank, meaning, plain
+from hptransfer.runs.sources.names import SETTING, is_maximised, loss_rank, meaning, plain, unit
 from hptransfer.runs.sources.source import ROW, Role
 
 SCALES = ("width", "parameters", "depth", "tokens")  # what is looked for where no scale is said, the first that differs
@@ -90,10 +90,10 @@ def column_called(frame: pl.DataFrame, name: str) -> str:
         return name
     own = [column for column in known if plain(column) == plain(name)]
     alike = own or [column for column in known if meaning(name) and meaning(column) == meaning(name)]
-    if len(alike) > 1:
-        raise UsageError(f"column {name!r} could be {_listed(alike)}: give its whole name")
     if not alike:
         raise unknown("column", name, known)
+    if len(alike := _told_apart(frame, alike)) > 1:
+        raise UsageError(f"column {name!r} could be {_listed(alike)}: give its whole name")
     return alike[0]
 
 
@@ -109,20 +109,27 @@ def _scale(frame: pl.DataFrame) -> str:
 
 
 def _only(frame: pl.DataFrame, what: str, option: str) -> str:
-    """The column with that meaning; of several, the one that differs between rows."""
+    """The column with that meaning. Raises UsageError where there is none, or several could be meant."""
     found = [name for name in names_of(frame) if meaning(name) == what]
-    if not found and what == "lr":  # of one optimizer, or a multiple: muon_lr, lr_mult
-        found = [name for name in names_of(frame) if "lr" in plain(name).split("_")]
-    if len(found) > 1:
-        # A metric of the same name is the last value of a schedule.
-        found = [name for name in found if SETTING.match(name)] or found
-        varying = _varying(frame)
-        found = [name for name in found if name in varying] or found[:1]
-    if len({tuple(frame[name].to_list()) for name in found}) == 1:
+    if not found and what == "lr":  # of one optimizer, or a multiple: muon_lr, lr_mult; no negative logarithm
+        words = {name: plain(name).split("_") for name in names_of(frame)}
+        found = [name for name, own in words.items() if "lr" in own and own[0] not in ("neg", "minus", "negative")]
+    found = _told_apart(frame, found)
+    if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"{what} could be {_listed(found)}: say {option} {_quoted(found[0])}, or another")
     raise UsageError(f"no column of a usual name for {what}; name it with {option}: {_all(frame)}")
+
+
+def _told_apart(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of columns that mean the same those between which a user must choose: settings before metrics of the same name, which are
+    the last value of a schedule; those that differ between rows; values before their logarithms; one of those that are equal."""
+    varying = set(_varying(frame))
+    found = [name for name in names if SETTING.match(name)] or names
+    found = [name for name in found if name in varying] or found[:1]
+    found = [name for name in found if not unit(name)] or found
+    return list({tuple(frame[name].to_list()): name for name in reversed(found)}.values())[::-1]
 
 
 def find_loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:

@@ -12,20 +12,18 @@ from hptransfer.runs.sources.names import is_result, meaning
 # What one group of runs must share, whatever its points.
 IDENTITY = ("optimizer", "recipe", "parametrization", "corpus", "schedule", "family")
 # What moves the best hyperparameters, and mixes two sweeps where it differs at the same point.
-MOVES = ("width", "depth", "parameters", "tokens", "batch", "experts", "step")
+MOVES = ("width", "depth", "parameters", "tokens", "batch", "experts", "horizon", "step")
 
 
 def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[str, ...]:
     """The columns by which runs of one group do not belong together; each is said, with the values and the way out, and so is any
     other setting that differs between runs at the same scale and hyperparameters."""
     candidates = [name for name in names_of(frame) if name not in (*columns.named, columns.loss) and _is_setting(frame, name)]
-    if not candidates:
-        return ()
     point = [*columns.group, *columns.scale, *columns.hp]
     at_point = frame.group_by(point).agg(pl.col(candidates).n_unique())
     at_scale = frame.group_by([*columns.group, *columns.scale]).agg(pl.col(candidates).n_unique())
     groups = frame.group_by(list(columns.group) or pl.lit(0)).agg(pl.col(candidates).n_unique())
-    mixed = []
+    mixed, told = [], list[str]()
     for name in candidates:
         what, points = meaning(name), int((at_point[name] > 1).sum())
         if what in IDENTITY and (groups[name] > 1).any():
@@ -35,6 +33,7 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
                 f"{name}: {values} in one group of {len(frame):,} runs; --group '{name}' tells them apart, --where keeps one"
             )
         elif points and _recurs(frame, name, point):
+            told.append(name)
             values = _values(frame[name].unique(maintain_order=True).to_list())
             words = f"{name}: differs ({values}) at equal {', '.join(point)} ({points:,} settings of {len(frame):,} runs)"
             if what in MOVES:
@@ -47,7 +46,29 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
             notes.append(
                 f"{name}: differs ({values}) at equal {', '.join(columns.scale)}, {len(frame):,} runs; --scale or --hp names it"
             )
+    _say_repeats(frame, columns, list(dict.fromkeys([*point, *mixed, *told])), notes)
     return tuple(mixed)
+
+
+def _say_repeats(frame: pl.DataFrame, columns: Columns, told: Sequence[str], notes: list[str]) -> None:
+    """Runs that differ in loss, and in nothing that says how they were trained, count as seeds, which must be said."""
+    if columns.loss is None:
+        return
+    names = [name for name in names_of(frame) if meaning(name) == "run" and name not in told]
+    seeds = [name for name in names_of(frame) if meaning(name) == "seed" or (name in names and _recurs(frame, name, told))]
+    key = list(dict.fromkeys([*told, *seeds]))
+    # The rows of one run that go on are told apart later.
+    must_differ = [columns.loss, *[name for name in names if name not in seeds][:1]]
+    labels = [name for name in names_of(frame) if frame[name].dtype == pl.String and name not in (*key, *names, columns.loss)]
+    counts = frame.group_by(key).agg(pl.len().alias("\0rows"), pl.col(*must_differ, *labels).n_unique())
+    apart = counts.filter(pl.all_horizontal(pl.col(must_differ) > 1))
+    if apart.is_empty():
+        return
+    beside = [name for name in labels if (apart[name] > 1).any()][:3]
+    notes.append(
+        f"{', '.join(told)}: {apart[chr(0) + 'rows'].sum():,} runs at {len(apart):,} settings differ in {columns.loss}"
+        f"{''.join(f', {name}' for name in beside)}, and in no seed or setting; they count as seeds"
+    )
 
 
 def _is_setting(frame: pl.DataFrame, name: str) -> bool:

@@ -7,6 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
+
+from hptransfer.runs.sources.names import meaning, plain
+from hptransfer.runs.sources.rows import columns_of
+
 # First parts of names that have two: ``adamw_lr0.01`` is about lr, ``weight_decay0.1`` is not about decay.
 _FIRST = (
     r"(?:(?:d|n|num|hidden|embed|embedding|model|ff|mlp|head|weight|learning|batch|global|warmup|max|min|peak|base|init|data|log"
@@ -50,6 +55,20 @@ def add_named(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     for row, name in zip(rows, names, strict=True):
         said = {_last(column) for column, value in row.items() if value is not None}
         row |= {key: value for key, value in given[name].items() if key in usual and key.lower() not in said}
+
+
+def with_named(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """A table whose learning rates only the names of its runs say, with the numbers in these as columns, and the column of names;
+    else the table as it is, and ""."""
+    names = [name for name in frame.columns if not name.startswith("\0") and frame[name].dtype == pl.String]
+    has_lr = any("lr" in plain(name).split("_") or meaning(name) == "lr" for name in frame.columns)
+    column = next((name for name in names if meaning(name) == "run" or plain(name) == "name"), None)
+    if has_lr or column is None:
+        return frame, ""
+    rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
+    add_named(rows, frame[column].fill_null("").to_list())
+    found = [one for one in columns_of(rows) if one.name not in frame.columns]
+    return (frame.with_columns(found), column) if any(meaning(one.name) == "lr" for one in found) else (frame, "")
 
 
 def _last(column: str) -> str:

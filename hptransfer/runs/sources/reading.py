@@ -15,6 +15,7 @@ from hptransfer.base.intervals import Array
 from hptransfer.runs.sources.cells import read_numbers, with_numbers
 from hptransfer.runs.sources.databases import shown
 from hptransfer.runs.sources.meanings import names_of
+from hptransfer.runs.sources.named import with_named
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.source import ROW, Raw, Role, read_source
 
@@ -62,11 +63,13 @@ def read_rows(table: Table, source: str | None = None, *, text: Sequence[str] = 
         place = shown(str(table))
     else:
         raw, why, place = _in_memory(table), "", "table in memory"
+    frame, named = with_named(raw.frame)
+    what = f"{raw.what}, settings in {named}" if named else raw.what
     kept = (*text, *(name for role, name in raw.roles.items() if role in ("run", "state")))
-    cells = raw.frame.select(name for name in names_of(raw.frame) if name not in kept and meaning(name) not in ("run", "state"))
+    cells = frame.select(name for name in names_of(frame) if name not in kept and meaning(name) not in ("run", "state"))
     read = with_numbers(cells)
     changed = [_whole(read[name]) if read[name].dtype != cells[name].dtype else read[name] for name in read.columns]
-    return Rows(raw.frame.with_columns(changed), place, raw.what, why, raw.roles, raw.maximize, raw.notes)
+    return Rows(frame.with_columns(changed), place, what, why, raw.roles, raw.maximize, raw.notes)
 
 
 def _whole(column: pl.Series) -> pl.Series:
