@@ -21,7 +21,7 @@ MOST_VALUES, MOST_DEPTH, MOST_PIECES = 20_000, 20, 1_000
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Nested objects as one, keys joined by dots; anything else that is no plain value as JSON text. Of ``{"a.b": 1, "a": {"b":
-    2}}`` the second is ``a.b (2)``. What lies deeper than `MOST_DEPTH` is cut. Raises UsageError where there are more than
+    2}}`` the second is ``a.b (2)``. What lies deeper than `MOST_DEPTH` is text. Raises UsageError where there are more than
     `MOST_VALUES`."""
     found: dict[str, Any] = {}
     waiting = [(prefix, values, 0)]
@@ -31,13 +31,11 @@ def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
             name = f"{before}{key}"
             if isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}:
                 value = value["value"]  # as W&B keeps a configuration
-            if isinstance(value, dict) and depth < MOST_DEPTH:
+            if isinstance(value, dict) and value and depth < MOST_DEPTH:
                 waiting.append((f"{name}.", value, depth + 1))
                 continue
             while name in found:
                 name += " (2)"
-            if isinstance(value, dict):
-                value = "…"
             found[name] = value if value is None or isinstance(value, (str, int, float)) else _text(value)
         if len(found) + len(waiting) > MOST_VALUES:
             raise UsageError(f"a configuration with more than {MOST_VALUES:,} values is none; export the runs as a table instead")
