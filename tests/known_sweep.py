@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
+
+from hptransfer.api import predict
 
 WIDTHS = (128, 256)
 LRS = tuple(0.008 * 2.0**octave for octave in range(-2, 3))
@@ -27,6 +30,13 @@ def assert_found(frame: pl.DataFrame, width: str, lr: str, value: str, exactly: 
         octaves = np.log2(rows[lr].cast(pl.Float64).to_numpy())
         curve = np.polyfit(octaves, rows[value].cast(pl.Float64).to_numpy(), 2)
         assert math.isclose(-curve[1] / curve[0] / 2, math.log2(optimum(int(own))), abs_tol=exactly)
+
+
+def assert_fitted(place: object, where: str | None = None) -> None:
+    """That the intake and the fit, with the columns found by themselves, have the optimum of every width where it lies."""
+    found = predict(str(place), where=where)
+    best = {int(one.scales[width]): one.best[lr].value for one in found.optima for width, lr in [(*one.scales, *one.best)]}
+    assert best == {width: pytest.approx(optimum(width), rel=0.02) for width in WIDTHS}
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ from hptransfer.base.stored import bounded_yaml
 from hptransfer.runs.sources.source import ROW
 
 # More than any configuration has: beyond that a file unfolds without end (aliases of YAML), or is no configuration.
-MOST_VALUES, MOST_DEPTH, MOST_PIECES = 20_000, 20, 1_000
+MOST_VALUES, MOST_DEPTH, MOST_PIECES, FEW_PIECES = 20_000, 20, 1_000, 20
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -43,9 +43,11 @@ def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A list and the like as JSON, of its first `MOST_PIECES`."""
+    """A list and the like as JSON, of its first `MOST_PIECES`; of an object, which lies too deep, the beginning."""
     try:
-        return "".join(islice(json.JSONEncoder(default=str).iterencode(value), MOST_PIECES))
+        return "".join(
+            islice(json.JSONEncoder(default=str).iterencode(value), FEW_PIECES if isinstance(value, dict) else MOST_PIECES)
+        )
     except (ValueError, TypeError, RecursionError):  # it holds itself, or keys that JSON has not
         return type(value).__name__
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from known_sweep import assert_found, everything
+from known_sweep import assert_fitted, assert_found, everything
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.mlflow_store import SOURCE
@@ -78,6 +78,7 @@ def test_a_sweep_comes_back(store):
     assert everything(store.parent) == before
     assert why.startswith("source mlflow")
     check(raw)
+    assert_fitted(store, where="experiment = 'the sweep'")
 
 
 def check(raw) -> None:

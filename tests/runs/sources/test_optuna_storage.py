@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import polars as pl
 import pytest
-from known_sweep import LRS, WIDTHS, assert_found, everything, loss
+from known_sweep import LRS, WIDTHS, assert_fitted, assert_found, everything, loss
 from optuna.storages.journal import JournalFileBackend
 
 from hptransfer.base.errors import UsageError
@@ -88,6 +88,7 @@ def test_a_sweep_comes_back(kind, written):
     assert counts == {"COMPLETE": 10, "PRUNED": 2, "FAIL": 2}
     complete = raw.frame.filter(pl.col("state") == "COMPLETE")
     assert_found(complete, "width", "params_lr", "value")
+    assert_fitted(written[kind])
     assert set(complete["step"]) == {20} and set(complete["user_attrs_batch"]) == {64}
     assert set(complete["study_user_attrs_corpus.name"]) == {"c4"}
     assert raw.frame.filter(pl.col("state") == "PRUNED")["step"].to_list() == [3, 3]

@@ -1,7 +1,7 @@
 """Our own stores as a source."""
 
 import pytest
-from known_sweep import RUNS, assert_found, everything, loss
+from known_sweep import RUNS, assert_fitted, assert_found, everything, loss
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs import Job, Outcome, Point, Record, Store
@@ -35,6 +35,7 @@ def test_a_sweep_comes_back(form, store, tmp_path):
     assert why.startswith("source store") and not raw.notes and raw.maximize is False
     assert dict(raw.roles) == {"run": "run_id", "state": "state", "step": "steps", "seed": "init_seed", "loss": "loss"}
     assert_found(raw.frame.filter(raw.frame["state"] == "complete"), "width", "lr", "loss")
+    assert_fitted(store.location)
     assert sorted(raw.frame["state"])[-2:] == ["diverged", "failed"]
     one = raw.frame.row(0, named=True)
     said = {"corpus": "c4 12", "horizon": "4096 tokens", "experts": 8, "beta2": 0.9, "settings.model.activation": "gelu"}

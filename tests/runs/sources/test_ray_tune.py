@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from known_sweep import assert_found, everything
+from known_sweep import assert_fitted, assert_found, everything
 from own_ray import environment
 
 from hptransfer.base.errors import UsageError
@@ -64,6 +64,7 @@ def test_a_sweep_comes_back(tmp_path):
     assert dict(raw.roles) == {"run": "trial_id", "state": "state", "step": "training_iteration"} and not raw.notes
     finished = raw.frame.filter(pl.col("state") == "finished")
     assert_found(finished, "config.of.model.width", "config.of.lr", "eval.loss")
+    assert_fitted(folder)
     assert finished["training_iteration"].to_list() == [3] * 10 and finished["worst"].is_nan().all()
     errored = raw.frame.filter(pl.col("state") == "ERROR")
     assert errored.select("config.of.lr", "eval.loss", "training_iteration").rows() == [(0.9, 0.5, 1)]

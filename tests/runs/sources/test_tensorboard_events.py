@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from known_sweep import RUNS, assert_found, everything, loss
+from known_sweep import RUNS, assert_fitted, assert_found, everything, loss
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.source import read_source
@@ -36,6 +36,7 @@ def test_numbers_in_names(tmp_path):
     assert why.startswith("source tensorboard")
     assert dict(raw.roles) == {"run": "run", "step": "step"} and not raw.notes
     assert_found(raw.frame, "width", "lr", "val/loss", exactly=SINGLE)
+    assert_fitted(tmp_path)
     assert set(raw.frame["step"]) == {5} and set(raw.frame["run"]) == {f"adamw/width={w},lr={lr!r}" for w, lr in RUNS}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from known_sweep import assert_found, everything
+from known_sweep import assert_fitted, assert_found, everything
 
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.source import read_source
@@ -78,6 +78,7 @@ def test_a_sweep_comes_back(written):
     assert diverged["val/loss"].is_nan().all()
     sweep = raw.frame.filter((pl.col("state") == "finished") & (pl.col("config.lr") < 0.5))
     assert_found(sweep, "config.model.width", "config.lr", "val/loss")
+    assert_fitted(written, where='"config.lr" <> 0.6')  # of that width no other run diverged
     assert set(sweep["_step"]) == {3} and sweep["nested.a"].is_infinite().all()
     assert sweep["lr"].equals((sweep["config.lr"] / 3).alias("lr"))
     assert set(raw.frame["group"]) == {"g"} and set(sweep["config.late"].str.len_chars()) == {70_000}
