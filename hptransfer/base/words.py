@@ -119,7 +119,7 @@ def within_percent(interval: Interval) -> str:
     return f"{percent(interval.value)} ({percent_ends(interval)})"
 
 
-def listing(items: Sequence[object]) -> str:
+def listing(items: Sequence[object], last: str = "and") -> str:
     """1, 2 and 3."""
     words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"

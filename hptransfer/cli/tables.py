@@ -8,17 +8,13 @@ import csv
 from hptransfer.base.errors import UsageError
 from hptransfer.runs.sources.intake import Intake, intake
 from hptransfer.runs.sources.meanings import Asked, Columns, listed
-from hptransfer.runs.sources.reading import Rows, Table, read_rows
-
-
-def rows_of(args: argparse.Namespace, table: Table) -> Rows:
-    """The rows of a table that ``--where`` keeps. Columns that tell groups apart are read as they are written."""
-    return read_rows(table, args.source, text=(args.group or "").split(",")).where(args.where)
+from hptransfer.runs.sources.reading import Table, read_rows
 
 
 def read_table(args: argparse.Namespace, table: Table, *, scale: tuple[str, ...] | None = None) -> Intake:
-    """The runs of a table, its columns as the options `hptransfer.cli.options.columns` name them; ``scale`` where they do not."""
-    rows = rows_of(args, table)
+    """The runs of a table, its columns as the options `hptransfer.cli.options.columns` name them; ``scale`` where they do not.
+    Columns that tell groups apart are read as they are written."""
+    rows = read_rows(table, args.source, text=(args.group or "").split(",")).where(args.where)
     asked = Asked(
         listed(rows.frame, args.group) or (),
         scale if args.scale is None else listed(rows.frame, args.scale),

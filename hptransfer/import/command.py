@@ -13,7 +13,7 @@ from hptransfer import cli
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
 from hptransfer.cli.tables import columns_words, renamed
-from hptransfer.runs.sources.intake import Intake, column_of, intake, state_columns
+from hptransfer.runs.sources.intake import Intake, column_of_role, intake, state_columns
 from hptransfer.runs.sources.meanings import Asked, Columns, names_of
 from hptransfer.runs.sources.mixtures import IDENTITY
 from hptransfer.runs.sources.names import meaning
@@ -82,7 +82,7 @@ def _taken_for(name: str, rows: Rows, found: Intake | None) -> str:
     if found and name in found.mixed:
         return "differs, and is not named"
     for role, words in {"run": "name of the run", "step": "step", "seed": "seed"}.items():
-        if column_of(rows, rows.frame, role, columns) == name:
+        if column_of_role(rows, rows.frame, role, columns) == name:
             return words
     return {"lr": "could be a hyperparameter", "weight_decay": "could be a hyperparameter"}.get(meaning(name) or "", "")
 

@@ -150,9 +150,9 @@ def records_from(
 
 
 def _job(row: Mapping[str, Any], where: str, experiment: Experiment, inputs_of: Callable[[Arm], Inputs]) -> Job:
-    cell, lr = _cell(row, where, experiment), _number(row, where, "lr", low=0.0)
-    ratio, seed = (_number(row, where, name, default, low=0.0) for name, default in (("embedding_lr_ratio", 1.0), ("seed", 0.0)))
-    decay, coupled = (_number(row, where, name, 0.0, low=0.0) for name in DECAYS)
+    cell, lr = _cell(row, where, experiment), _number(row, where, "lr")
+    ratio, seed = (_number(row, where, name, default) for name, default in (("embedding_lr_ratio", 1.0), ("seed", 0.0)))
+    decay, coupled = (_number(row, where, name) for name in DECAYS)
     if not seed.is_integer():
         raise UsageError(f"{where}: seed {seed:g} is no whole number")
     try:
@@ -172,13 +172,13 @@ def _uncoupled(point: Point, coupled: float) -> Point:
     return point.at(weight_decay=coupled * factor)
 
 
-def _number(row: Mapping[str, Any], where: str, name: str, otherwise: float | None = None, *, low: float) -> float:
+def _number(row: Mapping[str, Any], where: str, name: str, otherwise: float = 0.0) -> float:
     """A row's number; ``otherwise`` where the table has no such column, or no seed is said. Raises UsageError for one that is
     none."""
     value = row.get(name)
     if name not in row or (name == "seed" and (value is None or value != value)):
-        return otherwise or 0.0
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < low or (name in ABOVE_0 and value == 0):
+        return otherwise
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or (name in ABOVE_0 and value == 0):
         told = "empty" if value is None else repr(value)
         raise UsageError(
             f"{where}: {name} {told} is not a positive number; fill it, leave the row out (--where), or drop the column"

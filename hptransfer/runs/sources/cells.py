@@ -47,7 +47,7 @@ _COMMA_IS_DECIMAL, _POINT_IS_DECIMAL = {"decimal,", "thousands."}, {"decimal.", 
 
 
 @dataclass(frozen=True)
-class Numbers:
+class ReadColumn:
     """A column as numbers. ``values``: Float64, null where a cell is empty or none. ``words``: which cells are neither empty nor
     a number, Boolean."""
 
@@ -69,13 +69,13 @@ def decimal_mark(table: Iterable[pl.Series]) -> Mark | None:
     return None if comma == point else "," if comma else "."
 
 
-def read_numbers(column: pl.Series, mark: Mark | None = None) -> Numbers:
+def read_numbers(column: pl.Series, mark: Mark | None = None) -> ReadColumn:
     """The numbers of a column; ``mark`` is the `decimal_mark` of its table. Raises UsageError, one line with the value and both
     readings, where a mark may be decimal or between thousands."""
     if column.dtype.is_numeric() or column.dtype == pl.Null:
-        return Numbers(column.cast(pl.Float64), pl.repeat(False, len(column), dtype=pl.Boolean, eager=True))
+        return ReadColumn(column.cast(pl.Float64), pl.repeat(False, len(column), dtype=pl.Boolean, eager=True))
     if column.dtype not in TEXT:
-        return Numbers(pl.repeat(None, len(column), dtype=pl.Float64, eager=True), column.is_not_null())
+        return ReadColumn(pl.repeat(None, len(column), dtype=pl.Float64, eager=True), column.is_not_null())
     text = column.cast(pl.String).str.strip_chars()
     empty = _is_empty(text)
     values = _plain(text)
@@ -84,7 +84,7 @@ def read_numbers(column: pl.Series, mark: Mark | None = None) -> Numbers:
     if not rest.is_empty():
         read = _values(column.name, rest, mark)
         values = text.replace_strict(rest, read, default=None if marked else values, return_dtype=pl.Float64)
-    return Numbers(values.alias(column.name), values.is_null() & ~empty)
+    return ReadColumn(values.alias(column.name), values.is_null() & ~empty)
 
 
 def numbers_of(column: pl.Series, mark: Mark | None = None) -> pl.Series | None:

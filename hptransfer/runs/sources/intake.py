@@ -77,7 +77,7 @@ def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     return Intake(rows.place, frame, columns, mixed, tuple(notes))
 
 
-def column_of(rows: Rows, frame: pl.DataFrame, what: str, columns: Columns) -> str | None:
+def column_of_role(rows: Rows, frame: pl.DataFrame, what: str, columns: Columns) -> str | None:
     """The column of a role, as the source says or by its usual names; one that is named for something else is not it."""
     if (own := rows.roles.get(what)) in frame.columns:  # type: ignore[call-overload]
         return str(own)
@@ -90,10 +90,9 @@ def column_of(rows: Rows, frame: pl.DataFrame, what: str, columns: Columns) -> s
 
 def _last_steps(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
     """Of what a run logged step after step the last row that has a loss, at the step that the run came to."""
-    step = column_of(rows, frame, "step", columns)
-    if step is None or not frame[step].dtype.is_numeric():
+    if (step := _step(rows, frame, columns)) is None:
         return frame
-    run, seed = (column_of(rows, frame, what, columns) for what in ("run", "seed"))
+    run, seed = (column_of_role(rows, frame, what, columns) for what in ("run", "seed"))
     if run:  # which may have its settings in its first row alone
         frame = frame.with_columns(pl.col(name).fill_null(pl.col(name).drop_nulls().first().over(run)) for name in columns.named)
     # Without a name of its own a run is told by how it was trained.
@@ -107,6 +106,12 @@ def _last_steps(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[s
     last = ordered.sort("\0has", "\0step", ROW).unique(key, keep="last", maintain_order=True).sort(ROW).drop("\0step", "\0has")
     notes.append(f"{step}: {len(frame):,} rows are the history of {len(last):,} runs; the last step of each is kept")
     return last
+
+
+def _step(rows: Rows, frame: pl.DataFrame, columns: Columns) -> str | None:
+    """The column of steps; None where there is none of numbers."""
+    step = column_of_role(rows, frame, "step", columns)
+    return step if step and frame[step].dtype.is_numeric() else None
 
 
 def _is_setting(name: str) -> bool:
@@ -163,8 +168,7 @@ def state_columns(frame: pl.DataFrame, columns: Columns) -> dict[str, dict[str, 
 def _as_long_as_others(rows: Rows, frame: pl.DataFrame, columns: Columns, notes: list[str]) -> pl.DataFrame:
     """The runs that came as far as others of their scale: to the last step that several ended at. One that ended long before was
     stopped, whatever its loss."""
-    step = column_of(rows, frame, "step", columns)
-    if step is None or not frame[step].dtype.is_numeric():
+    if (step := _step(rows, frame, columns)) is None:
         return frame
     alike = [*columns.group, *columns.scale, *(n for n in names_of(frame) if meaning(n) in ("batch", "tokens") and n != step)]
     alike = list(dict.fromkeys(alike))
@@ -187,7 +191,7 @@ def _as_long_as_others(rows: Rows, frame: pl.DataFrame, columns: Columns, notes:
 
 def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str], notes: list[str]) -> pl.DataFrame:
     """Each run once: two rows with the same columns that are named, seed and loss are one run, and no second seed."""
-    seed, run = (column_of(rows, frame, what, columns) for what in ("seed", "run"))
+    seed, run = (column_of_role(rows, frame, what, columns) for what in ("seed", "run"))
     told = [*columns.named, *([seed] if seed else []), *mixed]
     key = list(dict.fromkeys([*told, *([columns.loss] if columns.loss else [])]))
     once = frame.unique(key, keep="first", maintain_order=True)
@@ -196,7 +200,7 @@ def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str
     if run and columns.loss:
         copies = once.group_by(list(dict.fromkeys([*told, run]))).len().filter(pl.col("len") > 1)
         if len(copies):
-            most, name = copies.sort("len", descending=True)["len"][0], copies.sort("len", descending=True)[run][0]
+            name, most = copies.sort("len", descending=True).select(run, "len").row(0)
             if most > 2:
                 raise UsageError(
                     f"{rows.place}: {run} {name!r} has {most} rows with other losses and no column tells its steps: keep the "

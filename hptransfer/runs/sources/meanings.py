@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from hptransfer.base.errors import UsageError, unknown
+from hptransfer.base.words import listing
 from hptransfer.runs.sources.names import SETTING, is_maximised, loss_rank, meaning, plain, unit
-from hptransfer.runs.sources.source import ROW, Role
+from hptransfer.runs.sources.source import Role
 
 SCALES = ("width", "parameters", "depth", "tokens")  # what is looked for where no scale is said, the first that differs
 
@@ -96,7 +97,7 @@ def column_called(frame: pl.DataFrame, name: str) -> str:
     if not alike:
         raise unknown("column", name, known)
     if len(alike := _told_apart(frame, alike)) > 1:
-        raise UsageError(f"column {name!r} could be {_listed(alike)}: give its whole name")
+        raise UsageError(f"column {name!r} could be {listing(alike, 'or')}: give its whole name")
     return alike[0]
 
 
@@ -108,7 +109,9 @@ def _scale(frame: pl.DataFrame) -> str:
     for what in SCALES:
         if any(meaning(name) == what for name in names_of(frame)):
             return _only(frame, what, "--scale")
-    raise UsageError(f"no column of a usual name for width, depth, parameters or tokens; name one with --scale: {_all(frame)}")
+    raise UsageError(
+        f"no column of a usual name for width, depth, parameters or tokens; name one with --scale: {', '.join(names_of(frame))}"
+    )
 
 
 def _only(frame: pl.DataFrame, what: str, option: str) -> str:
@@ -121,8 +124,8 @@ def _only(frame: pl.DataFrame, what: str, option: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{what} could be {_listed(found)}: say {option} {_quoted(found[0])}, or another")
-    raise UsageError(f"no column of a usual name for {what}; name it with {option}: {_all(frame)}")
+        raise UsageError(f"{what} could be {listing(found, 'or')}: say {option} {_quoted(found[0])}, or another")
+    raise UsageError(f"no column of a usual name for {what}; name it with {option}: {', '.join(names_of(frame))}")
 
 
 def _told_apart(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
@@ -147,7 +150,7 @@ def find_loss(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
         best = ranked[0][0]
         found = [name for rank, _, name in ranked if rank == best or (best == 0 and plain(name) == "loss")]
     if len(found) > 1:
-        raise UsageError(f"the loss could be {_listed(found)}: say --loss {_quoted(found[0])}, or another")
+        raise UsageError(f"the loss could be {listing(found, 'or')}: say --loss {_quoted(found[0])}, or another")
     return found[0] if found else None
 
 
@@ -155,13 +158,9 @@ def _varying(frame: pl.DataFrame) -> list[str]:
     return [name for name in names_of(frame) if frame[name].drop_nulls().n_unique() > 1]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
 def _quoted(name: str) -> str:
     return f"'{name}'" if any(mark in name for mark in " ,;'{}[]()$&|") else name
 
 
 def _all(frame: pl.DataFrame) -> str:
-    return ", ".join(name for name in names_of(frame) if name != ROW)
+    return ", ".join(names_of(frame))

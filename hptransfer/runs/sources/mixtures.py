@@ -28,13 +28,13 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
         what, points = meaning(name), int((at_point[name] > 1).sum())
         if what in IDENTITY and (groups[name] > 1).any():
             mixed.append(name)
-            values = _values(frame[name].unique(maintain_order=True).to_list())
+            values = _values(frame[name])
             notes.append(
                 f"{name}: {values} in one group of {len(frame):,} runs; --group '{name}' tells them apart, --where keeps one"
             )
         elif points and _recurs(frame, name, point):
             told.append(name)
-            values = _values(frame[name].unique(maintain_order=True).to_list())
+            values = _values(frame[name])
             words = f"{name}: differs ({values}) at equal {', '.join(point)} ({points:,} settings of {len(frame):,} runs)"
             if what in MOVES:
                 mixed.append(name)
@@ -42,7 +42,7 @@ def mixtures(frame: pl.DataFrame, columns: Columns, notes: list[str]) -> tuple[s
             else:
                 notes.append(f"{words}, and is not named; what it does counts as noise")
         elif what in MOVES and what != "step" and (at_scale[name] > 1).any():
-            values = _values(frame[name].unique(maintain_order=True).to_list())
+            values = _values(frame[name])
             notes.append(
                 f"{name}: differs ({values}) at equal {', '.join(columns.scale)}, {len(frame):,} runs; --scale or --hp names it"
             )
@@ -86,6 +86,7 @@ def _recurs(frame: pl.DataFrame, name: str, point: Sequence[str]) -> bool:
     return int((points > 1).sum()) * 2 > len(points)
 
 
-def _values(values: Sequence[object]) -> str:
+def _values(column: pl.Series) -> str:
+    values = column.unique(maintain_order=True).to_list()
     shown = [f"{value:.6g}" if isinstance(value, float) else "empty" if value is None else str(value) for value in values[:4]]
     return ", ".join(shown) + (f" and {len(values) - 4} more" if len(values) > 4 else "")

@@ -29,11 +29,12 @@ def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         before, inner, depth = waiting.pop()
         for key, value in inner.items():
             name = f"{before}{key}"
-            if isinstance(value, dict) and "value" in value and value.keys() <= {"value", "desc"}:
-                value = value["value"]  # as W&B keeps a configuration
-            if isinstance(value, dict) and value and depth < MOST_DEPTH:
-                waiting.append((f"{name}.", value, depth + 1))
-                continue
+            if isinstance(value, dict):
+                if "value" in value and value.keys() <= {"value", "desc"}:
+                    value = value["value"]  # as W&B keeps a configuration
+                if isinstance(value, dict) and value and depth < MOST_DEPTH:
+                    waiting.append((f"{name}.", value, depth + 1))
+                    continue
             while name in found:
                 name += " (2)"
             found[name] = value if value is None or isinstance(value, (str, int, float)) else _text(value)

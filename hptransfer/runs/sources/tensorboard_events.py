@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,11 @@ def _files(root: Path) -> Iterator[Path]:
     return (file for file in found if file.is_file())
 
 
+def _files_in(folder: Path) -> Iterator[Path]:
+    """The event files of one folder, not of those below it."""
+    return (file for file in _files(folder) if file.parent == folder)
+
+
 def _folders(root: Path) -> list[Path]:
     """The place itself where it is an event file, or every folder in it that holds some."""
     return [root] if root.is_file() else sorted({file.parent for file in _files(root)})
@@ -97,28 +103,33 @@ def _read(folder: Path, root: Path) -> _Run:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
 
-    # One of each is enough: it is the last.
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 1, "tensors": 1, "histograms": 1, "images": 1, "audio": 1})
-    found.Reload()
     run = _Run(folder.relative_to(root).as_posix())
-    for tag in found.Tags()["scalars"]:
-        last = found.Scalars(tag)[-1]
-        run.scalars[tag] = float(last.value)
-        run.steps.append(last.step)
-    for tag in set(found.Tags()["tensors"]) & found.summary_metadata.keys():
-        if found.summary_metadata[tag].plugin_data.plugin_name == "scalars":  # as TensorFlow 2 writes them
-            event = found.Tensors(tag)[-1]
-            run.scalars[tag] = float(make_ndarray(event.tensor_proto).item())
-            run.steps.append(event.step)
-    for tag, metadata in found.summary_metadata.items():
-        if metadata.plugin_data.plugin_name == "hparams":
-            data = HParamsPluginData.FromString(metadata.plugin_data.content)
-            if tag == "_hparams_/session_start_info":
-                given = data.session_start_info.hparams.items()
-                run.hparams |= {name: getattr(value, value.WhichOneof("kind") or "", None) for name, value in given}
-            elif tag == "_hparams_/session_end_info":
-                state = Status.Name(data.session_end_info.status).removeprefix("STATUS_")
-                run.state = state if state in ("FAILURE", "RUNNING") else None
+    ends: dict[str, tuple[float, float, int]] = {}  # of each scalar: when it was logged last, its value and step
+    # File by file: names of one second do not sort as they were written, and the last value is the one logged last.
+    for file in [folder] if folder.is_file() else sorted(_files_in(folder)):
+        # One of each is enough: it is the last.
+        guidance = {"scalars": 1, "tensors": 1, "histograms": 1, "images": 1, "audio": 1}
+        found = EventAccumulator(str(file), size_guidance=guidance)
+        found.Reload()
+        for tag in found.Tags()["scalars"]:
+            last = found.Scalars(tag)[-1]
+            ends[tag] = max(ends.get(tag, (-math.inf, 0.0, 0)), (last.wall_time, float(last.value), last.step))
+        for tag in set(found.Tags()["tensors"]) & found.summary_metadata.keys():
+            if found.summary_metadata[tag].plugin_data.plugin_name == "scalars":  # as TensorFlow 2 writes them
+                event = found.Tensors(tag)[-1]
+                value = float(make_ndarray(event.tensor_proto).item())
+                ends[tag] = max(ends.get(tag, (-math.inf, 0.0, 0)), (event.wall_time, value, event.step))
+        for tag, metadata in found.summary_metadata.items():
+            if metadata.plugin_data.plugin_name == "hparams":
+                data = HParamsPluginData.FromString(metadata.plugin_data.content)
+                if tag == "_hparams_/session_start_info":
+                    given = data.session_start_info.hparams.items()
+                    run.hparams |= {name: getattr(value, value.WhichOneof("kind") or "", None) for name, value in given}
+                elif tag == "_hparams_/session_end_info":
+                    state = Status.Name(data.session_end_info.status).removeprefix("STATUS_")
+                    run.state = state if state in ("FAILURE", "RUNNING") else None
+    run.scalars = {tag: value for tag, (_, value, _) in ends.items()}
+    run.steps = [step for _, _, step in ends.values()]
     run.hparams = yaml_mapping((folder if folder.is_dir() else folder.parent) / "hparams.yaml") | run.hparams
     return run
 

@@ -40,6 +40,16 @@ def test_numbers_in_names(tmp_path):
     assert set(raw.frame["step"]) == {5} and set(raw.frame["run"]) == {f"adamw/width={w},lr={lr!r}" for w, lr in RUNS}
 
 
+def test_what_was_logged_last_counts_whatever_the_files_are_called(tmp_path):
+    """Files of one second are told apart by a number: 10 sorts before 9."""
+    folder = written(tmp_path / "w8-lr0.1", 3.0)
+    first, last = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    first.rename(folder / "events.out.tfevents.1700000000.host.1.9")
+    last.rename(folder / "events.out.tfevents.1700000000.host.1.10")
+    raw = SOURCE.read(str(tmp_path))
+    assert raw.frame.select("val/loss", "step").rows() == [(3.0, 5)]
+
+
 def test_hyperparameters_of_the_plugin(tmp_path):
     """torch writes them into a folder of their own below the run's."""
     for number, (width, lr) in enumerate(RUNS):
