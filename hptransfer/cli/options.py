@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -64,10 +63,10 @@ def _shown(value: Any) -> str:
     return f" {value[0] if isinstance(value, list) else ','.join(value) if isinstance(value, tuple) else value}"
 
 
-def selection(args: argparse.Namespace) -> str:
+def selection(args: argparse.Namespace) -> tuple[str, ...]:
     """The options that make another command speak about the same experiment and store."""
-    words = ["--experiment", args.experiment, *(word for assignment in args.set for word in ("--set", assignment))]
-    return shlex.join(words + ([] if args.store == DEFAULT_STORE else ["--store", args.store]))
+    store = () if args.store == DEFAULT_STORE else ("--store", args.store)
+    return ("--experiment", args.experiment, *(word for assignment in args.set for word in ("--set", assignment)), *store)
 
 
 # -- what all have -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hptransfer.cli.stages import STAGES, Stage, stage
 
 ABOUT = "Tune learning rate and weight decay at small width, know them at large width."
 HINTS = f"""\
-Each has --help, and is `python -m {PROGRAM}.COMMAND` too. Start with: {command("search", "--optimizer shampoo")}
+Each has --help, and is `python -m {PROGRAM}.COMMAND` too. Start with: {command("search", "--optimizer", "shampoo")}
 For completion by the shell: eval "$({PROGRAM} --print-completion bash)", in its start-up file."""
 
 

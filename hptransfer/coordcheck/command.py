@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         args,
         summary,
         written=[str(output), str(output.with_suffix(".json"))],
-        next_command=command("search", selection(args), arm_options([arm.name])) if result.passed and not args.model else None,
+        next_command=command("search", *selection(args), *arm_options([arm.name])) if result.passed and not args.model else None,
     )
     return 0 if result.passed else 1
 

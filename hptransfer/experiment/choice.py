@@ -67,10 +67,10 @@ def asked_scales(args: argparse.Namespace) -> dict[str, int]:
     return found
 
 
-def arm_options(names: Iterable[str]) -> str:
+def arm_options(names: Iterable[str]) -> tuple[str, str]:
     """The options by which a command is about the arms of these names."""
     chosen = list(names)
-    return f"--{'optimizer' if set(chosen) <= set(RECIPES.names()) else 'arm'} {','.join(chosen)}"
+    return f"--{'optimizer' if set(chosen) <= set(RECIPES.names()) else 'arm'}", ",".join(chosen)
 
 
 def _named(experiment: Experiment, name: str, kinds: tuple[Parametrization, ...]) -> list[Arm]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 from typing import Any
 
 import polars as pl
@@ -34,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     for note in found.notes:
         cli.console.print(f"note: {note}")
     result = {"store": found.store, "imported": found.new, "already_there": found.known, "notes": list(found.notes)}
-    cli.finish(args, result, written=[found.words], next_command=command("transfer", cli.selection(args)))
+    cli.finish(args, result, written=[found.words], next_command=command("transfer", *cli.selection(args)))
     return 0
 
 
@@ -119,7 +118,7 @@ def _following(args: argparse.Namespace, found: Intake) -> str:
         words += [option, ",".join(f'"{name}"' if "," in name else name for name in names)] if names else []
     words += ["--loss", columns.loss] if columns.loss else []
     words += ["--maximize"] if args.maximize else []
-    return command("transfer", shlex.join([*words, "--at", at]))
+    return command("transfer", *words, "--at", at)
 
 
 def _farther(column: pl.Series) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -211,7 +210,7 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     return shape_of(fit, f"{arm.name} by the fit of {len(group.used)} runs in the store")
 
 
-def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate: Rate, selected: str) -> Iterator[str]:
+def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate: Rate, selected: Sequence[str]) -> Iterator[str]:
     """For arms whose survival cannot be told, the runs that are expected to tell, what they cost, and the command for them:
     ``selected`` are the options of this one."""
     stands = standing(experiment, found, resolve, known_predictions(experiment, store), store.registered_at, anew=False)
@@ -229,7 +228,7 @@ def _what_would_tell(experiment: Experiment, found: Members, store: Store, rate:
         jobs = Together((protocol, *at_searched_scales(protocol))).planned({record.run_id: record for record in found.records})
         cost = total(cost_of(job, 1, rate) for job in jobs)
         changed = [f"validation.{key}={_plain(value)}" for key, value in settings if value != getattr(experiment.validation, key)]
-        validate = command("validate", selected, "--survival", *(f"--set {shlex.quote(one)}" for one in changed))
+        validate = command("validate", *selected, "--survival", *(word for one in changed for word in ("--set", one)))
         yield (f"{words}; {cost.runs} further runs ({number(cost.flops)} FLOPs) are expected to tell: {validate}")
 
 
@@ -273,6 +272,6 @@ def _expected_rows(expected: dict[str, Any]) -> list[list[str]]:
 
 
 def _next_command(args: argparse.Namespace, arms: Sequence[Arm]) -> str:
-    words = [arm_options(arm.name for arm in arms)] if args.optimizer or args.parametrization else []
-    words += [f"--trials {args.trials}"] if args.trials is not None else []
-    return command("search", selection(args), *words)
+    named = arm_options(arm.name for arm in arms) if args.optimizer or args.parametrization else ()
+    trials = () if args.trials is None else ("--trials", str(args.trials))
+    return command("search", *selection(args), *named, *trials)

@@ -24,7 +24,7 @@ FIGURE = re.compile(r"\]\((figures/[^/)]+\.svg)\)")
 Files = dict[str, str]
 
 
-def build(results: Results, options: str = "") -> tuple[Summary, Document, Files]:
+def build(results: Results, options: Sequence[str] = ()) -> tuple[Summary, Document, Files]:
     """The summary, the document, and the content of every file by its name. ``options`` are appended to the commands that are
     named."""
     document, summary, frames, runs = _written(results, options)
@@ -32,13 +32,15 @@ def build(results: Results, options: str = "") -> tuple[Summary, Document, Files
     return summary, document, files | rendered(document, frames, "report.md")
 
 
-def build_page(results: Results, options: str, live: Sequence[str]) -> str:
+def build_page(results: Results, options: Sequence[str], live: Sequence[str]) -> str:
     """The page alone, as it stands while a search runs; ``live`` are the lines at its top."""
     document, *_ = _written(results, options, live)
     return render.html(document)
 
 
-def _written(results: Results, options: str, live: Sequence[str] = ()) -> tuple[Document, Summary, Frames, pl.DataFrame]:
+def _written(
+    results: Results, options: Sequence[str], live: Sequence[str] = ()
+) -> tuple[Document, Summary, Frames, pl.DataFrame]:
     """The document, with what it tells: the summary, the tables behind its charts, and the runs."""
     frames, summary, runs = all_frames(results), summarize(results, options), run_table(results)
     return page.document(summary, frames, runs, options, live), summary, frames, runs

@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
-def _export(results: Results, options: str) -> str:
+def _export(results: Results, options: Sequence[str]) -> str:
     """The command that exports the arm of the lowest loss at the held-out width."""
 
     def loss(arm: str) -> float:
@@ -63,7 +63,7 @@ def _export(results: Results, options: str) -> str:
         return math.inf if run is None or run.loss is None else run.loss
 
     lowest = min((arm.name for arm in results.arms), key=loss)
-    return command("export", options, arm_options([lowest]), "--target json")
+    return command("export", *options, *arm_options([lowest]), "--target", "json")
 
 
 def _compare(args: argparse.Namespace) -> None:

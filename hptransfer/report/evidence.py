@@ -20,13 +20,13 @@ from hptransfer.validate.summary import Answer, Missing
 
 
 def evidence(
-    frames: Frames, answers: Sequence[Answer], where: str, options: str, together: Sequence[Sequence[str]]
+    frames: Frames, answers: Sequence[Answer], where: str, options: Sequence[str], together: Sequence[Sequence[str]]
 ) -> tuple[Section, ...]:
     """The sections with charts. ``where`` names the held-out cell; ``options`` are appended to the commands that make what is
     missing; ``together`` are the arms whose optima share a chart."""
 
     def absent(shown: Any, sentence: str, stage: str) -> tuple[Missing, ...]:
-        return () if shown else (Missing(sentence=sentence, command=command(stage, options)),)
+        return () if shown else (Missing(sentence=sentence, command=command(stage, *options)),)
 
     lr, tests = tuple(figures.lr_figures(frames)), tuple(figures.test_figures(frames["regret"], frames["perturbations"]))
     decay, undrawn = figures.weight_decay_figures(frames)
@@ -125,10 +125,10 @@ def evidence(
     return tuple(filter(None, found))  # a program has no activations to check
 
 
-def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: str) -> tuple[Missing, ...]:
+def _unchecked(checked: pl.DataFrame, answers: Sequence[Answer], options: Sequence[str]) -> tuple[Missing, ...]:
     """The arms of the experiment without a coordinate check, in one sentence."""
     left = [answer.arm for answer in answers if answer.arm not in set(checked["arm"]) and not answer.is_program]
     if not left:
         return ()
     sentence = f"There is no coordinate check of {listing(left)}."
-    return (Missing(sentence=sentence, command=command("coordcheck", options, arm_options(left[:1]))),)
+    return (Missing(sentence=sentence, command=command("coordcheck", *options, *arm_options(left[:1]))),)

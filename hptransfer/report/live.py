@@ -35,7 +35,7 @@ def follow(
     resolve: Resolve,
     folder: Path,
     predictions: Sequence[str],
-    options: str,
+    options: Sequence[str],
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Results:

@@ -60,7 +60,7 @@ RUN_COLUMNS = (
 )
 
 
-def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: str, live: Sequence[str] = ()) -> Document:
+def document(summary: Summary, frames: Frames, runs: pl.DataFrame, options: Sequence[str], live: Sequence[str] = ()) -> Document:
     """The document. ``options`` are appended to the commands that are named; ``live`` are the lines of a page that follows a
     search."""
     scale, answers = summary.scale, summary.arms
@@ -118,7 +118,7 @@ def statements(answers: Sequence[Answer], *, first: bool = False) -> tuple[Verdi
     )
 
 
-def card(answer: Answer, where: str, options: str) -> Card:
+def card(answer: Answer, where: str, options: Sequence[str]) -> Card:
     """What to set, how sure that is, and what it saves."""
     rows = (
         {"role": role, "learning rate": plain(n.lr), "weight decay": plain(n.weight_decay), "epsilon": _epsilons(n.epsilons)}
@@ -181,7 +181,7 @@ def _overhead(answer: Answer) -> str:
     return words
 
 
-def _copy(answer: Answer, where: str, options: str) -> str:
+def _copy(answer: Answer, where: str, options: Sequence[str]) -> str:
     """YAML of the values to be set, and how to have them in a trainer's own format."""
     if not answer.roles:
         values: dict[str, Any] = {name: float(f"{found.value:.4g}") for name, found in answer.hyperparameters.items()}
@@ -190,7 +190,7 @@ def _copy(answer: Answer, where: str, options: str) -> str:
         f"# {answer.arm} at {where}: final values, nothing is left to scale.\n"
         "# weight_decay: independent of the LR. weight_decay_coupled: what torch's AdamW takes,\n"
         "# which decays by lr times it. In a trainer's own format:\n"
-        f"# {one_line(command('export', options, arm_options([answer.arm]), '--target json'))}\n"
+        f"# {one_line(command('export', *options, *arm_options([answer.arm]), '--target', 'json'))}\n"
     )
     roles = {
         role: {"lr": n.lr, "weight_decay": n.weight_decay, "weight_decay_coupled": n.weight_decay / n.lr if n.lr else 0.0}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence, ValuesView
 from contextlib import suppress
@@ -268,7 +267,7 @@ class Store:
                 raise
             version = found
         if version < UNSEALED:
-            hint = f"bring it up to date with `{command('store', '--store', shlex.quote(self.location), '--upgrade')}`"
+            hint = f"bring it up to date with `{command('store', '--store', self.location, '--upgrade')}`"
             raise UsageError(f"store {self.location}: {name} has schema {version}, older than {UNSEALED}; {hint}")
         raise UsageError(
             f"store {self.location}: {name} has schema {version}, newer than this hptransfer's {SCHEMA_VERSION}; upgrade it"

@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> None:
         args,
         {"store": store.location, "studies": result} | _profiled(args, profile),
         written=[f"{store.location} ({sum(row['runs_new'] for row in result)} new runs)"],
-        next_command=None if spent else command("transfer", selection(args), arm_options(names)),
+        next_command=None if spent else command("transfer", *selection(args), *arm_options(names)),
     )
     if spent:
         raise CheckFailed(spent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -30,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     if not prediction.job or not prediction.job.run_id:
         raise UsageError(f"{source} is of a table: there is no run to train")
     if prediction.point.settings["trainer"] != "ours":
-        export = command("export", "--prediction", shlex.quote(str(source)))
+        export = command("export", "--prediction", str(source))
         raise UsageError(f"{source} is of a program: `{export}` has the command to run")
     job = transferred(prediction, scales)
     sequences = job.point["batch_tokens"] // job.point.settings["model"]["context"]
@@ -54,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
         args,
         record.row() | {"tokens_to_target_loss": reached, "mfu": _mfu(record)},
         written=[f"{store.location} (run {record.run_id})"],
-        next_command=command("report", selection(args)),
+        next_command=command("report", *selection(args)),
     )
 
 

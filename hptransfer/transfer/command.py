@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +142,7 @@ def _from_store(args: argparse.Namespace) -> tuple[list[Question], dict[str, Ref
             group = arm_group(arm.name, found, experiment.searched_cells, f"{arm.name} of experiment {experiment.name}")
         except Refused as error:
             if args.optimizer:
-                search = command("search", cli.selection(args), arm_options([arm.name]))
+                search = command("search", *cli.selection(args), *arm_options([arm.name]))
                 raise UsageError(f"{error}; go on with `{search}`") from None
             lacking[arm.name] = error.refusal
             continue
@@ -165,16 +164,16 @@ def _forget(path: Path) -> None:
 
 def _next_command(args: argparse.Namespace, names: Sequence[str], written: Mapping[str, str]) -> str | None:
     """What comes next, with the file that was written where it is not looked for by itself."""
-    file = shlex.quote(*written.values()) if args.output and written else ""
+    files = tuple(written.values()) if args.output else ()
     if args.table:
-        return command("export", f"--prediction {file}") if file else None
+        return command("export", "--prediction", *files) if files else None
     if not names:
         return None
     asked = asked_scales(args)
-    width = f"--width {asked.pop('width')}" if "width" in asked else ""
-    beyond = " ".join(f"--set target.{name}={value}" for name, value in asked.items())
-    given = f"--predictions {file}" if file else ""
-    return command("validate", cli.selection(args), arm_options(names), width, beyond, given)
+    width = ("--width", str(asked.pop("width"))) if "width" in asked else ()
+    beyond = (word for name, value in asked.items() for word in ("--set", f"target.{name}={value}"))
+    given = ("--predictions", *files) if files else ()
+    return command("validate", *cli.selection(args), *arm_options(names), *width, *beyond, *given)
 
 
 def _rows(prediction: Prediction, said: Collection[str]) -> list[tuple[str, str, str, str]]:

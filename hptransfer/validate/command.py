@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
         args,
         {"validations": [validation.model_dump(mode="json") for validation in validations]},
         written=written,
-        next_command=command("report", selection(args)),
+        next_command=command("report", *selection(args)),
     )
 
 
@@ -78,7 +78,7 @@ def _asked(args: argparse.Namespace, stands: Standing, names: Collection[str]) -
     if without and (args.optimizer or len(without) == len(names)):
         if refused:
             raise Refused(refused[0])
-        search = command("search", selection(args), arm_options(without))
+        search = command("search", *selection(args), *arm_options(without))
         raise UsageError(
             f"no prediction of {', '.join(without)} as far as searched; go on with `{search}`, or predict from the runs "
             f"that there are with `{command('transfer')}`"

@@ -146,7 +146,7 @@ class Summary(Frozen):
     missing: tuple[Missing, ...]
 
 
-def summarize(results: Results, options: str = "") -> Summary:
+def summarize(results: Results, options: Sequence[str] = ()) -> Summary:
     """The summary of ``results``; ``options`` are appended to the commands that it names."""
     target, experiment, compared, records = results.target, results.experiment, pairs(results), results.records
     own = {record.run_id for runs in results.members.searched.values() for record in runs}
@@ -231,18 +231,18 @@ def is_alone(results: Results) -> bool:
     return len(results.arms) == 1 or all(results.baseline(arm.name) == arm.name for arm in results.arms)
 
 
-def _missing(results: Results, options: str) -> Iterable[Missing]:
+def _missing(results: Results, options: Sequence[str]) -> Iterable[Missing]:
     """What is missing, arms that miss the same together."""
     if not results.records:
-        yield Missing(sentence="The search has not finished a run yet.", command=command("search", options))
+        yield Missing(sentence="The search has not finished a run yet.", command=command("search", *options))
         return
     groups: dict[tuple[str, str], list[str]] = {}
     for arm in results.arms:
         for lack in _lacks(results, arm):
             groups.setdefault(lack, []).append(arm.name)
     for (remedy, what), arms in groups.items():
-        stage, _, own = remedy.partition(" ")
-        yield Missing(sentence=f"{listing(arms)}: {what}.", command=command(stage, own, options, arm_options(arms)))
+        sentence, words = f"{listing(arms)}: {what}.", (*remedy.split(), *options, *arm_options(arms))
+        yield Missing(sentence=sentence, command=command(*words))
 
 
 def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:

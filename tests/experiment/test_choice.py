@@ -1,6 +1,5 @@
 """Which arms a command is about."""
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def chosen(file: Path, *argv: str):
     """The experiment, the arms, and the options of the next command."""
     args = parse("transfer", ["--experiment", str(file), *argv])
     experiment, arms = chosen_arms(args)
-    return experiment, arms, [*shlex.split(selection(args))[2:], *arm_options(arm.name for arm in arms).split()]
+    return experiment, arms, [*selection(args)[2:], *arm_options(arm.name for arm in arms)]
 
 
 @pytest.mark.parametrize("kinds", ["[mup]", "[sp]", "[mup, sp]"])

@@ -12,7 +12,7 @@ from hptransfer.report.page import document
 from hptransfer.validate.results import Results
 from hptransfer.validate.summary import summarize
 
-OPTIONS = "--experiment sample"
+OPTIONS = ("--experiment", "sample")
 
 
 def document_of(found: Results) -> Document:

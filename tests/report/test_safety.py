@@ -96,7 +96,7 @@ def hostile() -> Results:
 @pytest.fixture(scope="module")
 def made() -> tuple[Document, Files]:
     """The hostile report; its options hold what a user may have typed."""
-    _, document, files = build(hostile(), f"{OPTIONS} --set 'description={EVIL}'")
+    _, document, files = build(hostile(), (*OPTIONS, "--set", f"description={EVIL}"))
     return document, files
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_a_command_is_an_experiment_that_the_next_commands_find_too() -> None:
     assert experiment.trainer is not None and experiment.trainer.command == COMMAND and experiment.trainer.loss == r"val (\S+)"
     assert (experiment.widths, experiment.base_width, experiment.target_width) == ((32, 64), 32, 512)
     assert [arm.name for arm in arms] == ["program"] and experiment.search.trials == 6
-    words = shlex.split(selection(args))
+    words = list(selection(args))
     again = load_experiment(words[1], words[3::2])
     assert again.trainer == experiment.trainer and again.widths == experiment.widths
 
