@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment of a command: one line, exit code 130, and nothing left behind.
+"""Ctrl-C, SIGTERM and a terminal that is closed, at any moment of a command: one line, exit code 130, and nothing left behind.
 
 Python raises KeyboardInterrupt wherever it happens to be. In the middle of an import C extensions lose it or crash; while Ray
 starts or ends, half of its processes would stay. So it waits until such work is done (`held`), is raised again where somebody
@@ -21,7 +21,7 @@ from hptransfer.base.scratch import remove_all
 
 _LOG = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 0.05  # seconds until it is tried again, where it had to wait
 SWALLOWED = 5.0  # seconds after which one that was raised is raised again
 

@@ -23,7 +23,7 @@ MOMENTS = {
     "in work": "ready(); time.sleep(60)",
     "in an import": "import slow; print('whole'); time.sleep(60)",
     "held": "\n    with interrupts.held():\n        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
-    "swallowed": "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
+    "swallowed": "interrupts.SWALLOWED = 0.2\n    try: ready(); time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
 }
 
 
@@ -42,7 +42,7 @@ def begun(folder: Path, main: str) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
     process = begun(tmp_path, MOMENTS[moment])
@@ -71,7 +71,7 @@ def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
 
 
 def test_one_that_was_heard_is_not_raised_again(tmp_path):
-    heard = "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n"
+    heard = "interrupts.SWALLOWED = 0.5\n    try: ready(); time.sleep(60)\n"
     heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(1)"
     process = begun(tmp_path, heard)
     process.send_signal(signal.SIGINT)
