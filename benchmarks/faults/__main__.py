@@ -93,8 +93,8 @@ def report(counts: dict[str, Counter[str]], seconds: float, output: Path) -> int
             "# Injected faults",
             "",
             f"{date}; `python -m benchmarks.faults`; {seconds / 60:.0f} min; four trials at once, on two simulated nodes with "
-            "one CPU each or on a Ray of the command's own. After its faults each search is run to its end by the same command and "
-            "compared with the uninterrupted one.",
+            "one CPU each or on a Ray of the command's own. After its faults each search is run to its end by the same command "
+            "and compared with the uninterrupted one.",
             "",
             *markdown_table(("fault", *COUNTED.values()), rows),
             "",

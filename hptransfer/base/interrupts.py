@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from hptransfer.base.processes import end_descendants
 from hptransfer.base.scratch import remove_all
@@ -70,19 +71,24 @@ def leave() -> int:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """What must be done whole: an interrupt waits for the end of the block. Signal handlers that others set in it are undone."""
+    """What must be done whole: an interrupt waits for the end of the block. Handlers that others set in it for these signals are
+    not set: Ray's end the process wherever it is, or are lost."""
     global _holds
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    setting = signal.signal
+
+    def kept(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in SIGNALS else setting(number, handler)
+
+    signal.signal = kept  # type: ignore[assignment]
     _holds += 1
     try:
         yield
     finally:
         _holds -= 1
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal = setting
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
