@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment of a command: one line, exit code 130, and nothing left behind.
+"""Ctrl-C, SIGTERM and a terminal that is closed, at any moment of a command: one line, exit code 130, and nothing left behind.
 
 Python raises KeyboardInterrupt wherever it happens to be. In the middle of an import C extensions lose it or crash; while Ray
 starts or ends, half of its processes would stay. So it waits until such work is done (`held`), is raised again where somebody
@@ -15,13 +15,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from hptransfer.base.processes import end_descendants
 from hptransfer.base.scratch import remove_all
 
 _LOG = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 0.05  # seconds until it is tried again, where it had to wait
 SWALLOWED = 5.0  # seconds after which one that was raised is raised again
 
@@ -70,19 +71,24 @@ def leave() -> int:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """What must be done whole: an interrupt waits for the end of the block. Signal handlers that others set in it are undone."""
+    """What must be done whole: an interrupt waits for the end of the block. Handlers that others set in it for these signals are
+    not set: Ray's end the process wherever it is, or are lost."""
     global _holds
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    setting = signal.signal
+
+    def kept(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in SIGNALS else setting(number, handler)
+
+    signal.signal = kept  # type: ignore[assignment]
     _holds += 1
     try:
         yield
     finally:
         _holds -= 1
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal = setting
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

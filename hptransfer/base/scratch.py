@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,11 +32,7 @@ def scratch(longest: int | None = None) -> Iterator[Path]:
         if longest is not None and len(above) + len(PREFIX) + 9 > longest:
             above = "/tmp"
         _sweep(above)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=above))
-        _folders.add(folder)
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        with suppress(OSError):  # a file system without locks: then nobody sweeps it either
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        folder, lock = _make(above)
     except OSError as error:
         raise UsageError(f"the temporary folder (TMPDIR) cannot be written: {error.strerror or error}") from None
     try:
@@ -50,6 +47,26 @@ def remove_all() -> None:
     """Remove every folder of this process: it ends without the ends of its blocks."""
     for folder in tuple(_folders):
         _remove(folder)
+
+
+def _make(above: str) -> tuple[Path, int]:
+    """A folder and its lock, which this process holds."""
+    while True:
+        folder = Path(above, f"{PREFIX}{secrets.token_hex(4)}")
+        _folders.add(folder)  # before it is there: an interrupt may come in between
+        try:
+            folder.mkdir(mode=0o700)
+            lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            with suppress(OSError):  # a file system without locks: then nobody sweeps it either
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.lexists(folder / LOCK):
+                return folder, lock
+            os.close(lock)  # another command swept it before it was locked
+        except FileExistsError:
+            _folders.discard(folder)
+        except OSError:
+            _remove(folder)
+            raise
 
 
 def _require_room(folder: Path) -> None:

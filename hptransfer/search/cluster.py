@@ -94,10 +94,7 @@ def _ray_at(address: str) -> Iterator[None]:
 
 
 def _connect(address: str, **own: Any) -> None:
-    try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
-    except SystemExit:  # Ray's own way to end at SIGTERM
-        raise KeyboardInterrupt from None
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
 
 
 def _knock(address: str) -> None:

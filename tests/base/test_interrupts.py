@@ -23,8 +23,11 @@ MOMENTS = {
     "in work": "ready(); time.sleep(60)",
     "in an import": "import slow; print('whole'); time.sleep(60)",
     "held": "\n    with interrupts.held():\n        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
-    "swallowed": "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
+    "held by who has a handler": "\n    with interrupts.held():\n        import signal; signal.signal(signal.SIGTERM, sys.exit)\n"
+    "        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
+    "swallowed": "interrupts.SWALLOWED = 0.2\n    try: ready(); time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
 }
+WHOLE = {"in an import", "held", "held by who has a handler"}
 
 
 def begun(folder: Path, main: str) -> subprocess.Popen:
@@ -42,7 +45,7 @@ def begun(folder: Path, main: str) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
     process = begun(tmp_path, MOMENTS[moment])
@@ -50,7 +53,7 @@ def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
     process.send_signal(number)
     out, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (130, SAID)
-    assert out == ("whole\n" if moment in ("in an import", "held") else "")
+    assert out == ("whole\n" if moment in WHOLE else "")
 
 
 def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
@@ -71,7 +74,7 @@ def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
 
 
 def test_one_that_was_heard_is_not_raised_again(tmp_path):
-    heard = "interrupts.SWALLOWED = 0.2\n    ready()\n    try: time.sleep(60)\n"
+    heard = "interrupts.SWALLOWED = 0.5\n    try: ready(); time.sleep(60)\n"
     heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(1)"
     process = begun(tmp_path, heard)
     process.send_signal(signal.SIGINT)

@@ -1,6 +1,8 @@
 """Folders that last no longer than their command, however it ends."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +56,29 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one
     with scratch():
         assert not left.exists() and (held / "what").exists()
     living.communicate("")
+    assert not list(temporary.iterdir())
+
+
+def test_one_that_is_swept_before_it_is_locked_is_made_again(temporary, monkeypatch):
+    lock, swept = fcntl.flock, []
+
+    def late(file: int, how: int) -> None:
+        if not swept:  # another command is quicker
+            swept.extend(temporary.iterdir())
+            shutil.rmtree(swept[0])
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with scratch() as folder:
+        assert folder.exists() and [folder] != swept
+    assert not list(temporary.iterdir())
+
+
+def test_one_that_cannot_be_locked_for_want_of_room_is_not_left(temporary, monkeypatch):
+    opened = os.open
+    monkeypatch.setattr(os, "open", lambda path, *more, **by: full() if room.LOCK in str(path) else opened(path, *more, **by))
+    with pytest.raises(UsageError, match="No space left"), scratch():
+        pass
     assert not list(temporary.iterdir())
 
 

@@ -1,6 +1,6 @@
 """Faults in a search on a real Ray: whatever is killed, stopped or shared, each run is trained to its end once.
 
-The short selection. The rest, on a cluster of two nodes, is benchmarks/fault_suite.py, and slow.
+The short selection. The rest is benchmarks/faults, and slow.
 """
 
 import os
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fault_suite
+from benchmarks import faults
+from benchmarks.faults.__main__ import main
+from benchmarks.faults.kinds import KINDS
 from hptransfer.base.errors import CheckFailed, HptransferError, UsageError
 from hptransfer.base.processes import is_running, started
 from hptransfer.experiment import DataChoice, Experiment, Resources
@@ -31,7 +33,7 @@ from hptransfer.trainers.ours.points import resolve
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
-PROBE = Path(fault_suite.__file__).parent / "fault_probe"
+PROBE = Path(faults.__file__).parent / "probe"
 
 
 class Runs:
@@ -233,7 +235,7 @@ def test_what_can_never_fit_is_said_at_once(log, experiment, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(fault_suite.KINDS))
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_the_suite(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["fault_suite", "--kinds", kind, "--output", str(tmp_path)])
-    assert fault_suite.main() == 0
+    monkeypatch.setattr(sys, "argv", ["faults", "--kinds", kind, "--output", str(tmp_path)])
+    assert main() == 0

@@ -56,7 +56,7 @@ EXPERIMENT = {
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder whose name is short enough for sockets, with a temporary folder and a home of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="hpt", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="h", dir="/tmp"))
     for name in ("tmp", "home"):
         (folder / name).mkdir()
     (folder / "tiny.yaml").write_text(yaml.safe_dump(EXPERIMENT))
@@ -128,7 +128,7 @@ def test_a_secret_of_the_environment_is_in_nothing_that_a_search_a_train_and_a_f
     (place / "prediction.json").write_text(prediction)
     code, errors = run_with_secrets(place, "train", "--experiment=tiny.yaml", "--prediction=prediction.json")
     assert code == 0, errors
-    failing = ["--store=failed", "--command=sh -c 'exit 3' {lr} {width}"]
+    failing = ["--store=failed", "--widths=16", "--command=sh -c 'exit 3' {lr} {width}"]
     code, errors = run_with_secrets(place, "search", *failing)
     assert code == 1 and "Traceback" not in errors and "failed" in errors, errors
 

@@ -1,0 +1,1 @@
+"""Faults injected into searches, and what came of them: ``python -m benchmarks.faults``."""
