@@ -54,12 +54,19 @@ def last_line(error: BaseException) -> str:
 MEMORY = ("could not create a primitive", "can't allocate memory", "bad_alloc", "Cannot allocate memory", "out of memory")
 
 
+def is_the_machines(error: BaseException) -> bool:
+    """Whether an error is of what the machine refuses: files, processes, memory, which torch says by a RuntimeError."""
+    return isinstance(error, OSError) or _wants_memory(error)
+
+
 def in_words(error: BaseException) -> str:
     """What an error that nobody foresaw comes down to, in one line; want of memory by that name."""
     said = one_line(": ".join(filter(None, (type(error).__name__, str(error)))))[:400]
-    if isinstance(error, MemoryError) or any(words in said for words in MEMORY):
-        return f"no memory was left{memory_limit()} ({said})"
-    return said
+    return f"no memory was left{memory_limit()} ({said})" if _wants_memory(error) else said
+
+
+def _wants_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY)
 
 
 def memory_limit() -> str:

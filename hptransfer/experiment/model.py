@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, ValidationError, model_serializer, model_validator
+from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hptransfer.base.errors import unknown
 from hptransfer.base.frozen import Frozen
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, FamilyConfig
+
+MOST_LAYERS = 10_000
 
 
 class ModelChoice(Frozen):
@@ -23,6 +25,13 @@ class ModelChoice(Frozen):
     family: str = "gpt"
     depth: int = Field(3, gt=0, description="number of layers")
     config: FamilyConfig
+
+    @field_validator("depth")
+    @classmethod
+    def _can_be_built(cls, depth: int) -> int:
+        if depth > MOST_LAYERS:
+            raise ValueError(f"more than {MOST_LAYERS:,} layers, each of which must be built")
+        return depth
 
     @model_validator(mode="before")
     @classmethod

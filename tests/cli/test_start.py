@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from hptransfer import cli
-from hptransfer.base.commands import command
 from hptransfer.base.errors import CheckFailed, UsageError
 from hptransfer.cli.completion import SHELLS
 from hptransfer.cli.stages import STAGES
@@ -59,6 +58,17 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
         (UsageError("no such thing"), 2, "error: no such thing\n"),
         (OSError(28, "No space left on device", "there"), 1, "error: OSError: [Errno 28] No space left on device: 'there'\n"),
         (MemoryError(), 1, "error: no memory was left (MemoryError)\n"),
+        (
+            RuntimeError("could not create a primitive"),
+            1,
+            "error: no memory was left (RuntimeError: could not create a primitive)\n",
+        ),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+            1,
+            "error: no memory was left (RuntimeError: [enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate "
+            "memory: you tried to)\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
         (OSError(24, "Too many open files"), 1, "error: OSError: [Errno 24] Too many open files\n"),
     ],
@@ -75,12 +85,13 @@ def test_exit_codes(
     assert ended(capsys, "data", "--write", "folder") == (code, "", says)
 
 
-def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [KeyError("ours"), RuntimeError("mat1 and mat2 shapes cannot be multiplied")])
+def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     def main(args: object) -> None:
-        raise KeyError("ours")
+        raise fault
 
     monkeypatch.setattr("hptransfer.data.command.main", main)
-    with pytest.raises(KeyError):
+    with pytest.raises(type(fault)):
         cli.main(["data", "--write", "folder"])
 
 
@@ -126,8 +137,3 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line
     )
     done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [word.strip() for word in done.stdout.splitlines()] == found, done.stderr
-
-
-def test_a_command_line_is_written_in_one_way() -> None:
-    assert command("search") == "hptransfer search"
-    assert command("search", "--experiment a", "", "--json") == "hptransfer search --experiment a --json"

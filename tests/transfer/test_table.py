@@ -130,12 +130,19 @@ def test_refusals_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert transfer(plain, "--loss val_loss --width 16384 --force") == 1
 
 
+@pytest.mark.parametrize("seed", [1.5, math.inf])
+def test_a_seed_that_is_no_whole_number_is_refused(tmp_path: Path, seed: float) -> None:
+    runs = rows(seed=0)
+    runs[3]["seed"] = seed
+    with pytest.raises(UsageError, match=rf"row 5: seed {seed} is no whole number"):
+        transfer(write(tmp_path / "runs.csv", runs), "--loss val_loss")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--loss loss", "unknown column 'loss'"),
         ("--loss val_loss --at depth=3", "unknown column 'depth'"),
-        ("--loss val_loss --at width=big", "--at 'width=big' is not NAME=VALUE"),
         ("--loss val_loss --hp lr,who", "row 2: who 'me' is not a number"),
         ("--loss val_loss --scale zero", "row 2: zero 0 is not positive"),
         ("--loss val_loss --scale endless", "row 2: endless inf is not finite"),

@@ -60,6 +60,7 @@ def intake(rows: Rows, asked: Asked, *, maximize: bool | None = None) -> Intake:
 def _taken_in(rows: Rows, asked: Asked, maximize: bool | None) -> Intake:
     columns = find_columns(rows.frame, rows.roles, asked)
     notes = list(rows.notes)
+    _check_seeds(rows, columns)
     frame = without_words(rows.frame, columns.loss, notes) if columns.loss else rows.frame
     frame = _last_steps(rows, frame, columns, notes)
     frame = _finished(rows, frame, columns, notes)
@@ -211,6 +212,16 @@ def _once(rows: Rows, frame: pl.DataFrame, columns: Columns, mixed: Sequence[str
 
 
 # -- the values in it --------------------------------------------------------------------------------------------------
+
+
+def _check_seeds(rows: Rows, columns: Columns) -> None:
+    """Raises UsageError for a seed that is a number and no whole one; words tell runs apart as well."""
+    seed = column_of_role(rows, rows.frame, "seed", columns)
+    if seed is None or not rows.frame[seed].dtype.is_float():
+        return
+    values = rows.frame[seed].fill_nan(None).fill_null(0.0)
+    if (wrong := (values - values.floor()) != 0).any():  # of an infinite one that is nan
+        raise wrong_cell(rows.frame, seed, wrong.arg_max() or 0, "is no whole number")
 
 
 def _sizes(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.Series:
