@@ -15,7 +15,7 @@ from hptransfer.base.errors import UsageError
 
 DEFAULT_EXPERIMENT = "quickstart"
 DEFAULT_STORE = "runs"
-UNSAID: tuple[Any, ...] = (None, False, [], {}, DEFAULT_EXPERIMENT, DEFAULT_STORE)
+UNSAID: tuple[Any, ...] = (None, False, [], (), {}, DEFAULT_EXPERIMENT, DEFAULT_STORE)
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def _shown(value: Any) -> str:
     """An option's value as it is typed."""
     if value is True:
         return ""
-    return f" {value[0] if isinstance(value, list) else ','.join(value) if isinstance(value, tuple) else value}"
+    return f" {value[0] if isinstance(value, list) else ','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def selection(args: argparse.Namespace) -> tuple[str, ...]:

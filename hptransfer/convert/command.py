@@ -14,10 +14,12 @@ from hptransfer.optimizers.rules.dialects import DIALECTS, Shape, convert_lr, co
 
 def main(args: argparse.Namespace) -> None:
     """Print the conversion for each shape, or all dialects."""
+    given = {"--from": args.source, "--to": args.target, "--shape": args.shape, "--lr": args.lr}
     if args.list:
+        if said := [option for option, value in given.items() if value is not None]:
+            raise UsageError(f"{said[0]} is not heeded with --list; leave it out")
         list_dialects(args)
         return
-    given = {"--from": args.source, "--to": args.target, "--shape": args.shape, "--lr": args.lr}
     if missing := [option for option, value in given.items() if value is None]:
         raise UsageError(f"convert needs {', '.join(missing)}; `hptransfer convert --list` names the dialects")
 

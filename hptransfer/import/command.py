@@ -27,7 +27,9 @@ FARTHER = 4  # times the largest scale: the target of the command that is propos
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 of a look where the runs cannot be taken as they are. Errors are raised, and nothing is written then."""
     if args.look:
+        cli.refuse_unheeded(args, "with --look, which reads the place alone", "experiment", "set", "store")
         return _look(args)
+    cli.refuse_unheeded(args, "without --look", "maximize")
     store, names = Store(args.store), renamed(args)
     found = import_runs(args.place, args.experiment, args.set, store, names, source=args.source, where=args.where)
     for note in found.notes:

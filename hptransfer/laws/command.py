@@ -38,9 +38,25 @@ if TYPE_CHECKING:
 
 COMPARED = ("chinchilla", "skaling", "farseer")
 
+# Options that an action would not heed.
+OF_PLACES = ("at", "to")  # to predict for
+UNHEEDED = {
+    "fit": (*OF_PLACES, "output"),
+    "predict": ("flops", "output"),
+    "plot": OF_PLACES,
+    "compare": (*OF_PLACES, "option", "flops"),
+    "sensitivity": (*OF_PLACES, "hold_out", "output"),
+    "series": (*OF_PLACES, "table", "scale", "loss", "where", "hold_out", "lowest", "convention", "option", "flops"),
+}
+
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 where the rows cannot say what the law asks; errors are raised."""
+    cli.refuse_unheeded(args, f"by laws {args.action}", *UNHEEDED[args.action])
+    if args.table:
+        cli.refuse_unheeded(args, "with --table", "store", "experiment", "set")
+    else:
+        cli.refuse_unheeded(args, "without --table", "source")
     if args.action == "series":
         _series(args)
         return 0
@@ -76,6 +92,8 @@ def _members(args: argparse.Namespace) -> tuple[Experiment, Members]:
 
 def _series(args: argparse.Namespace) -> None:
     """Whether the training curves of an arm's sizes cross, each at its best run."""
+    if args.law:
+        raise UsageError(f"laws series is of no law: leave {','.join(args.law)} out")
     experiment, found = _members(args)
     curves = {
         arm: {cell_words({name: one.point.scales[name] for name in experiment.searched_cells[0]}): curve_of(one) for one in best}
@@ -213,8 +231,6 @@ def _origin(args: argparse.Namespace) -> dict[str, str]:
 
 def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
     """Laws by what they predict of the rows that are held out."""
-    if args.option:
-        raise UsageError("--option is of one law; compare takes the laws as they are")
     laws = [LAWS.get(name)() for name in args.law or COMPARED]
     if len(laws) < 2:
         raise UsageError(f"compare takes two laws or more, such as {','.join(COMPARED)}")

@@ -26,9 +26,8 @@ from hptransfer.validate.results import Results, load_results
 def main(args: argparse.Namespace) -> None:
     """Read the store, see what stands of it, and write the report's folder."""
     if args.compare:
-        for option, given in (("experiment", args.experiment != cli.DEFAULT_EXPERIMENT), ("predictions", args.predictions)):
-            if given:
-                raise UsageError(f"--{option} does not go with --compare, which reads the predictions of both its experiments")
+        both = "with --compare, which names two experiments and reads the predictions of both"
+        cli.refuse_unheeded(args, both, "experiment", "predictions")
         _compare(args)
         return
     experiment = load_experiment(args.experiment, args.set)

@@ -153,6 +153,8 @@ def _job(row: Mapping[str, Any], where: str, experiment: Experiment, inputs_of: 
     cell, lr = _cell(row, where, experiment), _number(row, where, "lr")
     ratio, seed = (_number(row, where, name, default) for name, default in (("embedding_lr_ratio", 1.0), ("seed", 0.0)))
     decay, coupled = (_number(row, where, name) for name in DECAYS)
+    if not seed.is_integer():
+        raise UsageError(f"{where}: seed {seed:g} is no whole number")
     try:
         arm = _arm(row, experiment)
         point = experiment.point(

@@ -118,7 +118,7 @@ def run_with_secrets(place: Path, *words: str) -> tuple[int, str]:
 
     looking = threading.Thread(target=look)
     looking.start()
-    out, errors = process.communicate(timeout=200)
+    out, errors = process.communicate(timeout=600)
     over.set()
     looking.join()
     assert not planted((out + errors).encode())

@@ -169,7 +169,7 @@ def test_no_file_is_one_line(folder: Path) -> None:
         ("optimizer", 5, "unknown recipe '5'"),
         ("seed", "abc", "seed 'abc' is not a positive number"),
         ("seed", 1.5, "seed 1.5 is no whole number"),
-        ("seed", float("inf"), "seed inf is no whole number"),
+        ("seed", float("inf"), "seed inf is not a positive number"),
         ("embedding_lr_ratio", 0, "embedding_lr_ratio 0 is not a positive number"),
     ],
 )
