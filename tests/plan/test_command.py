@@ -21,9 +21,10 @@ from hptransfer.experiment import DataChoice, Experiment
 from hptransfer.plan import command
 from hptransfer.plan.cost import cost_of, total
 from hptransfer.plan.simulate import PUBLIC, expect
-from hptransfer.runs import Job, Record, Store
+from hptransfer.runs import Job, Point, Record, Store
 from hptransfer.search.studies import make_studies
 from hptransfer.trainers import inputs_of_arms
+from hptransfer.trainers.ours import points
 from hptransfer.trainers.ours.data.corpus import identify
 from hptransfer.trainers.ours.points import resolve
 from hptransfer.transfer.decision import predict_group
@@ -92,6 +93,21 @@ def test_the_validation_costs_what_its_runs_do(plan: Plan) -> None:
     )
     assert sum(stage["tokens"] for stage in stages) == sum(job.point["tokens"] for job in jobs)
     assert sum(stage["flops"] for stage in stages) == pytest.approx(sum(job.flops for job in jobs))
+
+
+def test_its_work_grows_with_the_cells_and_the_arms(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is resolved a fixed number of times."""
+    resolved: list[Point] = []
+    monkeypatch.setattr(points, "resolve", lambda point: resolved.append(point) or resolve(point))
+
+    def resolutions(widths: int, *recipes: str) -> int:
+        resolved.clear()
+        plan(make_experiment(widths=[64 * (one + 1) for one in range(widths)], target_width=1024, optimizers=recipes))
+        return len(resolved)
+
+    few = resolutions(4, "adamw", "muon")
+    assert few < resolutions(8, "adamw", "muon") <= 2 * few
+    assert resolutions(4, "adamw", "muon", "soap", "shampoo") <= 2 * few
 
 
 def test_no_ladder_without_a_challenger_or_a_baseline(experiment: Experiment, plan: Plan) -> None:

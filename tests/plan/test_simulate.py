@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from synthetic import Truth, make_experiment, make_records
 
+from hptransfer.plan import simulate
 from hptransfer.plan.simulate import PUBLIC, Scenario, SurfaceShape, expect, shape_of
 from hptransfer.transfer.group import Group, fit_group
 
@@ -55,6 +56,20 @@ def test_too_few_runs_to_predict_from() -> None:
     assert [one.regret is None for one in expect(at_once, PUBLIC, [4, 5], studies=2)] == [True, False]
     single = Scenario(**{**vars(SETTING), "widths": (64,), "compared": 1, "first_look": 0})
     assert [one.regret is None for one in expect(single, PUBLIC, [3, 4], studies=2)] == [True, False]
+
+
+def test_eight_times_as_many_widths_are_fitted_in_no_more_than_twice_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit of many widths takes longer for each of them, and one of them tells more: fewer studies will do."""
+    fitted: list[int] = []
+    monkeypatch.setattr(simulate, "fit_sweeps", lambda sweeps: fitted.extend(len(one.x) for one in sweeps) or sweeps)
+    monkeypatch.setattr(simulate._Study, "outcome", lambda study, fit: (0.0, 0.0))
+
+    def cells(widths: int) -> int:
+        fitted.clear()
+        expect(Scenario(**{**vars(SETTING), "widths": tuple(range(1, widths + 1))}), PUBLIC, [8])
+        return sum(fitted)
+
+    assert cells(64) <= 2 * cells(8)
 
 
 def test_theory_moves_nothing_where_the_range_does_not_end() -> None:
