@@ -167,6 +167,21 @@ def test_every_prediction_is_written_or_refused_in_words(host: str) -> None:
             assert all(text and "hptransfer" in text for text in HOSTS.get(host).render(record).values()), name
 
 
+@pytest.mark.parametrize("host", HOSTS.names())
+def test_no_text_of_a_prediction_ends_a_comment(host: str) -> None:
+    """Scripts and modules are run: a name with a line break must not be more than a name."""
+    evil, found = "x\nEVIL = 1\r\nEVIL # \"\"\" '", 0
+    for name in ("adamw", "muon"):
+        one = samples()[name]
+        hostile = one.model_copy(update={"name": evil, "provenance": {"experiment": evil, "store": evil, "run_ids": [evil]}})
+        record = canonical(hostile)
+        if HOSTS.get(host).refuse(record) is None:
+            texts = HOSTS.get(host).render(record).values()
+            assert not [line for text in texts for line in text.splitlines() if line.lstrip().startswith("EVIL")]
+            found += sum("EVIL" in text for text in texts)
+    assert found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

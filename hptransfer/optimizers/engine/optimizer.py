@@ -239,11 +239,14 @@ class ChainOptimizer(torch.optim.Optimizer):
 
     def _stack_of(self, chain: Chain, shape: torch.Size, params: list[Tensor]) -> _Stack:
         own = self.state[params[0]].keys() - BESIDE
+        # Of a state that was loaded it is only looked at how it must be.
+        device = torch.device("meta") if own else params[0].device
+        like = torch.empty(len(params), *shape, dtype=full_precision(params[0].dtype), device=device)
+        flat = {f"{transform.name}.{key}": value for transform in chain for key, value in transform.init(like).items()}
         if own:
-            flat = {key: torch.stack([self.state[p][key] for p in params]) for key in own}
-        else:
-            like = torch.empty(len(params), *shape, dtype=full_precision(params[0].dtype), device=params[0].device)
-            flat = {f"{transform.name}.{key}": value for transform in chain for key, value in transform.init(like).items()}
+            fresh, flat = flat, {key: torch.stack([self.state[p][key] for p in params]) for key in own}
+            if {key: value.shape for key, value in flat.items()} != {key: value.shape for key, value in fresh.items()}:
+                raise ValueError("the state of the optimizer is that of other weights, or of another recipe")
         for index, parameter in enumerate(params):
             self.state[parameter].update({key: value[index] for key, value in flat.items()})
         states = [

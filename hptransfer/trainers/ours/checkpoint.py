@@ -60,6 +60,7 @@ class Checkpoints:
             _require_whole(saved, model)
             set_model_state_dict(model, saved["model"], options=StateDictOptions(full_state_dict=True))
             optimizer.load_state_dict(saved["optimizer"])
+            optimizer.allocate()
         except Exception as error:  # torch raises whatever does not fit
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             _LOG.warning("checkpoint of run %s does not fit (%s); the run starts over", self._run_id, why)

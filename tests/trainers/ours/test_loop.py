@@ -168,12 +168,21 @@ def reshape(saved: dict) -> None:
     saved["model"][name] = saved["model"][name][:1]
 
 
+def each_state(saved: dict, change) -> None:
+    for state in saved["optimizer"]["state"].values():
+        change(state)
+
+
 MISFITS = {
     "shapes": reshape,
     "a missing weight": lambda saved: saved["model"].popitem(),
     "no optimizer": lambda saved: saved.pop("optimizer"),
     "another recipe": lambda saved: saved["optimizer"]["param_groups"].pop(),
     "a state that is missing": lambda saved: saved["optimizer"]["state"].pop(saved["optimizer"]["param_groups"][1]["params"][0]),
+    "states of other shapes": lambda saved: each_state(saved, lambda state: state.update({key: state[key][:1] for key in state})),
+    "a state that is missing of all": lambda saved: each_state(saved, dict.popitem),
+    "a state of another recipe": lambda saved: each_state(saved, lambda state: state.update(other=torch.zeros(3))),
+    "states that are none": lambda saved: each_state(saved, lambda state: state.update(dict.fromkeys(state, "low"))),
     "an odd step": lambda saved: saved["state"].update(step=31),
     "a negative step": lambda saved: saved["state"].update(step=-1),
     "half a step": lambda saved: saved["state"].update(step=2.5),
