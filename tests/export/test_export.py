@@ -167,19 +167,15 @@ def test_every_prediction_is_written_or_refused_in_words(host: str) -> None:
             assert all(text and "hptransfer" in text for text in HOSTS.get(host).render(record).values()), name
 
 
-@pytest.mark.parametrize("host", HOSTS.names())
+@pytest.mark.parametrize("host", sorted({*HOSTS.names()} - {"nanochat", "levanter"}))  # which take none of the samples
 def test_no_text_of_a_prediction_ends_a_comment(host: str) -> None:
     """Scripts and modules are run: a name with a line break must not be more than a name."""
-    evil, found = "x\nEVIL = 1\r\nEVIL # \"\"\" '", 0
-    for name in ("adamw", "muon"):
-        one = samples()[name]
-        hostile = one.model_copy(update={"name": evil, "provenance": {"experiment": evil, "store": evil, "run_ids": [evil]}})
-        record = canonical(hostile)
-        if HOSTS.get(host).refuse(record) is None:
-            texts = HOSTS.get(host).render(record).values()
-            assert not [line for text in texts for line in text.splitlines() if line.lstrip().startswith("EVIL")]
-            found += sum("EVIL" in text for text in texts)
-    assert found
+    evil = 'x\nEVIL = 1\r\nEVIL # """ \''
+    origin = {"experiment": evil, "store": evil, "run_ids": [evil]}
+    records = [canonical(one.model_copy(update={"name": evil, "provenance": origin})) for one in samples().values()]
+    found = [text for one in records if HOSTS.get(host).refuse(one) is None for text in HOSTS.get(host).render(one).values()]
+    assert not [line for text in found for line in text.splitlines() if line.lstrip().startswith("EVIL")]
+    assert any("EVIL" in text for text in found)
 
 
 @pytest.mark.parametrize(
