@@ -215,6 +215,6 @@ def test_a_number_that_another_process_has_by_now_is_not_its_claimant(store, tmp
     assert Claims(store).take("abc") is not None
 
 
-@pytest.mark.parametrize("pid", [0, -1, -os.getpid(), 2**70])
+@pytest.mark.parametrize("pid", [0, -1, -os.getpid(), 2**70], ids=["0", "-1", "own group", "2^70"])
 def test_a_number_that_is_no_process_is_nobody(pid):
     assert not is_running(pid)
