@@ -24,7 +24,7 @@ from hptransfer.runs import Claims, Holder, Store
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 300.0  # a command that takes longer is stuck
 LEFT_SECONDS = 10.0  # until nothing may be left of a command that has ended
-HANG_SECONDS = 4.0
+HANG_SECONDS = 12.0
 TINY = (
     "model.depth=1",
     "model.context=32",

@@ -28,7 +28,7 @@ def signal_workers(sent: signal.Signals, *, goes_on: bool = False) -> Inject:
             with suppress(ProcessLookupError):  # it had just finished
                 os.kill(victim.pid, sent)
                 if goes_on:
-                    time.sleep(chance.uniform(0.2, 0.75 * HANG_SECONDS))
+                    time.sleep(chance.uniform(0.2, 0.3 * HANG_SECONDS))
                     os.kill(victim.pid, signal.SIGCONT)
         bench.end(place, process)
         return set()
@@ -40,7 +40,7 @@ def pause_driver(bench: Bench, place: Place, chance: random.Random, count: int) 
     process = bench.start(place)
     for _ in bench.moments(place, process, chance, count):
         process.send_signal(signal.SIGSTOP)
-        time.sleep(chance.uniform(0.2, 2 * HANG_SECONDS))
+        time.sleep(chance.uniform(0.2, 0.5 * HANG_SECONDS))
         process.send_signal(signal.SIGCONT)
     bench.end(place, process)
     return set()
