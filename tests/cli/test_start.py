@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
         (UsageError("no such thing"), 2, "error: no such thing\n"),
         (OSError(28, "No space left on device", "there"), 1, "error: OSError: [Errno 28] No space left on device: 'there'\n"),
         (MemoryError(), 1, "error: no memory was left (MemoryError)\n"),
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            1,
+            "error: no memory was left (ImportError: libtorch_cpu.so: failed to map segment from shared object)\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
         (OSError(24, "Too many open files"), 1, "error: OSError: [Errno 24] Too many open files\n"),
     ],
@@ -73,6 +79,12 @@ def test_exit_codes(
 
     monkeypatch.setattr("hptransfer.data.command.main", main)
     assert ended(capsys, "data", "--write", "folder") == (code, "", says)
+
+
+def test_a_limit_on_memory_that_no_import_survives_is_said_before_it(tmp_path: Path) -> None:
+    command = f"ulimit -v 600000; exec {sys.executable} -m hptransfer store --store {tmp_path}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "`ulimit -v` 600000" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_fault_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
