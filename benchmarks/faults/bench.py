@@ -268,7 +268,7 @@ class Bench:
         for _ in range(count):
             if (victim := self.victim(place, process, spared)) is None:
                 return
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 1))
             self.hits += process.poll() is None
             yield victim
 
