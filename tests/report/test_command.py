@@ -86,8 +86,9 @@ def test_a_folder_with_a_comparison_is_refused(folder: Path, live: list[str]) ->
 
 def test_a_folder_that_cannot_be_is_one_line(folder: Path) -> None:
     file = write_all(folder, experiment())
-    with pytest.raises(UsageError, match=r"--output x+: File name too long"):
-        perform("report", ["--experiment", str(file), "--output", "x" * 300])
+    (folder / "there").write_text("")
+    with pytest.raises(UsageError, match=r"there.*: (Not a directory|File exists)"):
+        perform("report", ["--experiment", str(file), "--output", "there/in"])
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "x" * 65, "", ".hidden", "two words"])

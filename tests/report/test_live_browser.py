@@ -35,7 +35,7 @@ def opened(browser: Browser, address: str, width: int = 1400) -> tuple[Page, lis
 def show(found: Results, count: int) -> Path:
     """Write the live page that says how many runs are in."""
     file = Path("live.html").absolute()
-    replace(file, build_page(found, "", (f"Live: {count} of 54 runs", "as of now")))
+    replace(file, build_page(found, (), (f"Live: {count} of 54 runs", "as of now")))
     return file
 
 

@@ -63,7 +63,7 @@ def test_a_store_without_runs_of_the_experiment_is_an_error(folder: Path) -> Non
 def test_an_experiment_without_runs_may_be_waited_for(folder: Path) -> None:
     loaded = load_results(experiment(), allow_empty=True, anew=True)
     assert loaded.records == () and loaded.target is None
-    summary = summarize(loaded, "--experiment sample")
+    summary = summarize(loaded, ("--experiment", "sample"))
     assert summary.runs == {} and summary.cost["total"].runs == 0
     (first,) = summary.missing
     assert first.sentence == "The search has not finished a run yet."
@@ -116,7 +116,7 @@ def test_of_a_search_that_went_on_nothing_that_rests_on_less_is_reported(folder:
     loaded = load_results(ours, anew=True)
     assert loaded.predictions["muon"].digest != sound(ours, "muon").digest
     assert set(loaded.validations) == {"adamw"}
-    (part,) = summarize(loaded, "--experiment sample").missing
+    (part,) = summarize(loaded, ("--experiment", "sample")).missing
     assert part.sentence == "muon: the prediction has not been tested at width 256."
     assert part.command == "hptransfer validate --experiment sample --optimizer muon"
 
@@ -125,7 +125,7 @@ def test_a_prediction_that_is_named_counts_in_the_place_of_the_current_one(folde
     ours = experiment()
     write_all(folder, ours)
     FILE.rename("kept.json")
-    mine = at_lr(sound(ours, "muon"), 0.0123)
+    mine = at_lr(sound(ours, "muon"), 0.02)
     loaded = load_results(ours, put(mine))
     assert loaded.predictions["muon"] == mine and "muon" not in loaded.validations
 
@@ -166,7 +166,7 @@ def test_summary_names_what_is_missing_and_the_command_that_makes_it(folder: Pat
     ours, store = experiment(("muon",)), Store("runs")
     for lr in (0.01, 0.02):
         store.add(record(job(ours, "muon", 32, lr)))
-    search, transfer = summarize(load_results(ours, anew=True), "--experiment sample").missing
+    search, transfer = summarize(load_results(ours, anew=True), ("--experiment", "sample")).missing
     assert search.sentence == "muon: the search has 2 of 9 runs at width 32, 0 of 9 runs at width 64, 0 of 9 runs at width 128."
     assert search.command == "hptransfer search --experiment sample --optimizer muon"
     assert transfer.sentence == "muon: there is no prediction yet."
