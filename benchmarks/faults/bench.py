@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from hptransfer.runs import Claims, Holder, Store
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 300.0  # a command that takes longer is stuck
 LEFT_SECONDS = 10.0  # until nothing may be left of a command that has ended
-HANG_SECONDS = 4.0
 TINY = (
     "model.depth=1",
     "model.context=32",
@@ -32,7 +31,6 @@ TINY = (
     "horizon.tokens=16384",
     "schedule.warmup_tokens=512",
     "evaluation.tokens=2048",
-    f"resources.hang_seconds={HANG_SECONDS:g}",
     "resources.cpus=0.5",  # four trials at once: more for a fault to hit
     "budget.hours=168",
 )
@@ -146,12 +144,12 @@ class Bench:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def start(self, place: Place, *before: str, **options: Any) -> subprocess.Popen[str]:
-        """The search of a place, by a command that ``before`` starts."""
+    def start(self, place: Place, *settings: str, before: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """The search of a place, with these settings more, by a command that ``before`` starts."""
         if not place.root.exists():
             place.make()
         words = [*before, sys.executable, "-m", "hptransfer.search", "--optimizer=shampoo", "--trials=8", "--json"]
-        words += [f"--store={place.store}", *(f"--set={setting}" for setting in (*TINY, f"search.seed={place.seed}"))]
+        words += [f"--store={place.store}", *(f"--set={setting}" for setting in (*TINY, f"search.seed={place.seed}", *settings))]
         given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True} | options
         process = subprocess.Popen(words, cwd=ROOT, env=self._environment(place), text=True, **given)
         self._running.append(process)

@@ -21,7 +21,7 @@ class Kind:
 
 KINDS = {
     "worker killed": Kind(processes.signal_workers(signal.SIGKILL), 10),
-    "worker stopped": Kind(processes.signal_workers(signal.SIGSTOP), 6),
+    "worker stopped": Kind(processes.signal_workers(signal.SIGSTOP, "resources.hang_seconds=10"), 6),
     "worker stopped and continued": Kind(processes.signal_workers(signal.SIGSTOP, goes_on=True), 10),
     "command stopped and continued": Kind(processes.pause_driver, 8),
     "node removed": Kind(processes.remove_node, 4),

@@ -12,23 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from benchmarks.faults.bench import HANG_SECONDS, Bench, Inject, Place
+from benchmarks.faults.bench import Bench, Inject, Place
 from benchmarks.faults.mounts import filled, mounted
 
 START_SECONDS = 12.0  # within which a search on a Ray of its own has begun to train, on a quiet machine
+PAUSE_SECONDS = 5.0  # that a process stands still at most, and goes on
 DAYS = 86400.0
 
 
-def signal_workers(sent: signal.Signals, *, goes_on: bool = False) -> Inject:
-    """``goes_on``: continued before it counts as hanging."""
+def signal_workers(sent: signal.Signals, *settings: str, goes_on: bool = False) -> Inject:
+    """``goes_on``: it is continued after a while."""
 
     def inject(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
-        process = bench.start(place)
+        process = bench.start(place, *settings)
         for victim in bench.moments(place, process, chance, count):
             with suppress(ProcessLookupError):  # it had just finished
                 os.kill(victim.pid, sent)
                 if goes_on:
-                    time.sleep(chance.uniform(0.2, 0.75 * HANG_SECONDS))
+                    time.sleep(chance.uniform(0.2, PAUSE_SECONDS))
                     os.kill(victim.pid, signal.SIGCONT)
         bench.end(place, process)
         return set()
@@ -40,7 +41,7 @@ def pause_driver(bench: Bench, place: Place, chance: random.Random, count: int) 
     process = bench.start(place)
     for _ in bench.moments(place, process, chance, count):
         process.send_signal(signal.SIGSTOP)
-        time.sleep(chance.uniform(0.2, 2 * HANG_SECONDS))
+        time.sleep(chance.uniform(0.2, PAUSE_SECONDS))
         process.send_signal(signal.SIGCONT)
     bench.end(place, process)
     return set()
@@ -81,7 +82,9 @@ def interrupt(sent: signal.Signals) -> Inject:
 def close_terminal(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
     for index in range(count):
         with terminal() as (slave, close):
-            process = bench.start(place, "setsid", "--ctty", stdin=slave, stdout=slave, stderr=slave, start_new_session=False)
+            process = bench.start(
+                place, before=("setsid", "--ctty"), stdin=slave, stdout=slave, stderr=slave, start_new_session=False
+            )
             time.sleep(START_SECONDS * (index + chance.random()) / count)
             bench.hits += process.poll() is None
             close()
@@ -160,7 +163,7 @@ def jump_in_time(bench: Bench, place: Place, chance: random.Random, count: int) 
 def limit_memory(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
     for index in range(count):
         megabytes = int(512 * 2 ** (5 * (index + chance.random()) / count))  # 0.5 to 16 GB
-        process = bench.start(place, "sh", "-c", f'ulimit -v {megabytes << 10}; exec "$@"', "sh")
+        process = bench.start(place, before=("sh", "-c", f'ulimit -v {megabytes << 10}; exec "$@"', "sh"))
         bench.hits += 1
         bench.end(place, process, code=None)
     return set()

@@ -30,13 +30,16 @@ def kill_compactions(bench: Bench, place: Place, chance: random.Random, count: i
         _go(process)
         process.communicate(timeout=LIMIT_SECONDS)
         seconds = time.monotonic() - began
-    for _ in range(count):
+    until = bench.hits + count
+    for _ in range(4 * count):
+        if bench.hits == until:
+            break
         if not place.run_ids():  # one was quicker
             shutil.rmtree(place.store)
             shutil.copytree(whole, place.store)
         with _processes("compact", place.store, 1) as (process,):
             _go(process)
-            time.sleep(chance.uniform(0, 1.2 * seconds))
+            time.sleep(chance.uniform(0, 0.8 * seconds))
             bench.hits += process.poll() is None
             process.kill()
             process.communicate()

@@ -51,12 +51,22 @@ def last_line(error: BaseException) -> str:
 
 
 # How those say it who are refused memory: torch, oneDNN, C++, the kernel.
-MEMORY = ("could not create a primitive", "can't allocate memory", "bad_alloc", "Cannot allocate memory", "out of memory")
+MEMORY = (
+    "could not create a primitive", "can't allocate memory", "bad_alloc", "Cannot allocate memory", "out of memory",
+    "failed to map segment",
+)  # fmt: skip
+LEAST_MEMORY = 5 << 28  # bytes of addresses that the imports of a command take; short of them polars aborts
 
 
-def is_the_machines(error: BaseException) -> bool:
-    """Whether an error is of what the machine refuses: files, processes, memory, which torch says by a RuntimeError."""
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether it is the machine that refuses: files, processes, memory, which torch says by a RuntimeError."""
     return isinstance(error, OSError) or _wants_memory(error)
+
+
+def require_memory() -> None:
+    """Raises UsageError where a limit leaves less than `LEAST_MEMORY`."""
+    if memory_limit() and resource.getrlimit(resource.RLIMIT_AS)[0] < LEAST_MEMORY:
+        raise UsageError(f"no command runs{memory_limit()}: {LEAST_MEMORY >> 10} are needed")
 
 
 def in_words(error: BaseException) -> str:

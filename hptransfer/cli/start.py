@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import hptransfer
 from hptransfer.base import interrupts
 from hptransfer.base.commands import PROGRAM, command
-from hptransfer.base.errors import HptransferError, in_words, is_the_machines, short_line
+from hptransfer.base.errors import HptransferError, in_words, is_of_the_machine, require_memory, short_line
 from hptransfer.base.log import show_on_stderr
 from hptransfer.cli.completion import SHELLS, script
 from hptransfer.cli.options import text
@@ -58,6 +58,7 @@ def perform(name: str, argv: Sequence[str]) -> int:
     chosen, args = stage(name), parse(name, argv)
     for variable, value in chosen.environment.items():
         os.environ.setdefault(variable, value)
+    require_memory()
     module, _, function = chosen.main.partition(":")
     code: int | None = getattr(importlib.import_module(module), function)(args)
     return code or 0
@@ -86,7 +87,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if not is_the_machines(error):
+        if not is_of_the_machine(error):
             raise
         print(f"error: {in_words(error)}", file=sys.stderr)
         code = 1

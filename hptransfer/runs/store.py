@@ -59,7 +59,7 @@ class Store:
     def register_prediction(self, run_id: str, content: dict[str, Any]) -> None:
         """Write down a prediction, by the run that it predicts, before that run; one that is there already keeps its time."""
         registered = {"registered_at": datetime.now(UTC).isoformat(timespec="seconds"), "prediction": content}
-        patiently(lambda: self.files.create(f"predictions/{run_id}.json", json.dumps(registered, indent=1).encode()))
+        patiently(lambda: self.files.create(f"predictions/{run_id}.json", sealed(json.dumps(registered, indent=1)).encode()))
 
     def registered_at(self, run_id: str) -> str | None:
         """When a prediction of that run was registered (UTC, ISO 8601), or None."""
@@ -74,7 +74,7 @@ class Store:
     def registered(self, name: str) -> dict[str, Any] | None:
         """A registered prediction with its time; None where there is none, or a damaged one, which is set aside."""
         try:
-            found = mapping_from_json(self.files.read(name))
+            found = mapping_from_json(unsealed(self.files.read(name)))
             if not isinstance(found.get("prediction"), dict):
                 raise ValueError("it holds no prediction")
             datetime.fromisoformat(str(found.get("registered_at")))
@@ -92,14 +92,14 @@ class Store:
         UsageError where the file is damaged."""
         name = f"studies/{study}.json"
         if not self.files.exists(name):
-            patiently(lambda: self.files.create(name, json.dumps(decision, indent=1).encode()))
+            patiently(lambda: self.files.create(name, sealed(json.dumps(decision, indent=1)).encode()))
         return self.decision(study) or decision
 
     def decision(self, study: str) -> dict[str, Any] | None:
         """What has been decided for a study, or None. Raises UsageError where the file is damaged."""
         name = f"studies/{study}.json"
         try:
-            return mapping_from_json(self.files.read(name))
+            return mapping_from_json(unsealed(self.files.read(name)))
         except FileNotFoundError:
             return None
         except ValueError as error:

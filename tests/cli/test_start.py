@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
             "error: no memory was left (RuntimeError: [enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate "
             "memory: you tried to)\n",
         ),
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            1,
+            "error: no memory was left (ImportError: libtorch_cpu.so: failed to map segment from shared object)\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
         (OSError(24, "Too many open files"), 1, "error: OSError: [Errno 24] Too many open files\n"),
     ],
@@ -83,6 +89,12 @@ def test_exit_codes(
 
     monkeypatch.setattr("hptransfer.data.command.main", main)
     assert ended(capsys, "data", "--write", "folder") == (code, "", says)
+
+
+def test_a_limit_on_memory_that_no_import_survives_is_said_before_it(tmp_path: Path) -> None:
+    command = f"ulimit -v 600000; exec {sys.executable} -m hptransfer store --store {tmp_path}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "`ulimit -v` 600000" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("fault", [KeyError("ours"), RuntimeError("mat1 and mat2 shapes cannot be multiplied")])

@@ -1,7 +1,5 @@
 """What a search decided is written down once per study; a replay that goes elsewhere is found, one that goes on is not."""
 
-import json
-
 import pytest
 from records import EVERYWHERE, record_of
 
@@ -32,7 +30,8 @@ def loss_of(job: Job, losses: dict[float, float]) -> float:
 
 
 def files(store: Store) -> dict[str, dict]:
-    return {name: json.loads(store.files.read(name)) for name in store.files.list("studies", ".json")}
+    names = store.files.list("studies", ".json")
+    return {name: store.decision(name.removeprefix("studies/").removesuffix(".json")) for name in names}
 
 
 @pytest.fixture
@@ -110,9 +109,11 @@ def test_a_decision_that_is_missing_is_made_and_one_that_is_damaged_is_named(one
         store.files.delete(name)
     search(one, store)
     assert files(store) == before
-    store.files.write(f"studies/{studies[0].study_id}.json", b"{")
-    with pytest.raises(UsageError, match=r"is damaged .*it is made again"):
-        search(one, store)
+    name = f"studies/{studies[0].study_id}.json"
+    for damaged in (b"{", store.files.read(name).replace(b'"batch": 4', b'"batch": 5')):
+        store.files.write(name, damaged)
+        with pytest.raises(UsageError, match=r"is damaged .*it is made again"):
+            search(one, store)
 
 
 def test_a_decision_is_read_once_per_study(one, store, monkeypatch):
