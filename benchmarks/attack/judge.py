@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.attack import world
-from benchmarks.attack.calls import Call
+from benchmarks.attack.right import Call
+from hptransfer.base.errors import one_line
 
 # Of the processor, so that other jobs beside it do not count; by the clock what waits for nothing. A call is ended where it asks
 # for twice the memory that is a fault to have held.
@@ -137,6 +138,8 @@ def _work(call: Call, home: Path, out: Path, err: Path) -> int:
     from hptransfer.cli import main
 
     try:
+        if call.command == world.RESUME:
+            return world.resume(call.argv)
         main([call.command, *call.argv])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
@@ -192,7 +195,7 @@ def _unclear(call: Call, came: Came) -> list[str]:
         return [f"control characters: {line[:80]!r}"]
     if came.out.strip():
         return [f"a refusal, and on stdout: {came.out[:60]}"]
-    named = [part for name in call.names for part in (name[:SHOWN], repr(name)[1:-1][:SHOWN]) if name]
+    named = [part[:SHOWN] for name in call.names for part in (name, repr(name)[1:-1], one_line(name)) if part]
     return [] if not named or any(part in line for part in named) else [f"does not name it: {line[:160]}"]
 
 
