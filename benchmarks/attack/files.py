@@ -100,7 +100,7 @@ def prediction(draw: random.Random) -> Call:
             damage_file(path, kind, own)
             return
         data = json.loads(content)
-        places = [place for place in leaves(data) if place[-1] not in ("digest", "notes") and differs(data, place, kind)]
+        places = [place for place in leaves(data) if place[0] not in ("digest", "provenance") and differs(data, place, kind)]
         path.write_text(changed(data, own.choice(places), kind), encoding="utf-8", errors="surrogatepass")
 
     refused = kind != "flipped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,19 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     else:
-        try:
-            frame = pl.DataFrame(rows, strict=False, infer_schema_length=None)
-        except (pl.exceptions.PolarsError, TypeError, OverflowError, ValueError):  # a number or text that Parquet has not
-            frame = pl.DataFrame([{key: str(value).encode(errors="replace") for key, value in row.items()} for row in rows])
-        frame.write_parquet(path)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        pl.DataFrame([_series(name, [row.get(name) for row in rows]) for name in names]).write_parquet(path)
+
+
+def _series(name: str, values: list[Any]) -> Any:
+    """A column of Parquet with whatever is in it; bytes where there is a number or text that it has not."""
+    import polars as pl
+
+    with suppress(pl.exceptions.PolarsError, TypeError, OverflowError, ValueError):
+        found = pl.Series(name, values, strict=False)
+        if found.dtype != pl.Object:
+            return found
+    return pl.Series(name, [str(value).encode(errors="replace") for value in values])
 
 
 def damaged_table(draw: random.Random) -> Call:

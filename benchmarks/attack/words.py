@@ -64,11 +64,16 @@ def option(draw: random.Random) -> Call:
     return Call(command, argv, where, kind, must_be(refused), names)
 
 
+def _words(text: str) -> list[str]:
+    """The values in a YAML text, of which one is wrong."""
+    return re.findall(r"[\w.]{3,}", text[:200])
+
+
 def key_by_option(draw: random.Random) -> Call:
     command, key = draw.choice(EXPERIMENTS), draw.choice(list(schema.keys()))
     kind, text, refused = draw.choice(list(schema.wrong_yaml(key)))
     right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
-    return Call(command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, must_be(refused), (text, key, "--set"))
+    return Call(command, (*right, "--set", f"{key}={text}"), f"--set {key}", kind, must_be(refused), (text, key, "--set", *_words(text)))
 
 
 def key_in_file(draw: random.Random) -> Call:
@@ -92,7 +97,7 @@ def key_in_file(draw: random.Random) -> Call:
         f"YAML {key}",
         kind,
         must_be(refused),
-        (text, key, key.rpartition(".")[2], "tiny.yaml"),
+        (text, key, key.rpartition(".")[2], "tiny.yaml", *_words(text)),
         prepare,
     )
 

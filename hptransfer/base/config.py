@@ -52,7 +52,7 @@ def override(data: dict[str, Any], assignments: Sequence[str], option: str = "--
     data = merge({}, data)
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
-        if not equals or not dotted:
+        if not equals or not all(dotted.split(".")):
             raise UsageError(f"{option} {shown(assignment)} is not of the form a.b=value")
         try:
             value = from_yaml(text)

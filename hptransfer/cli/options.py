@@ -16,7 +16,7 @@ from hptransfer.base.errors import UsageError
 
 DEFAULT_EXPERIMENT = "quickstart"
 DEFAULT_STORE = "runs"
-UNSAID: tuple[Any, ...] = (None, False, [], {}, DEFAULT_EXPERIMENT, DEFAULT_STORE)
+UNSAID: tuple[Any, ...] = (None, False, [], (), {}, DEFAULT_EXPERIMENT, DEFAULT_STORE)
 
 T = TypeVar("T")
 

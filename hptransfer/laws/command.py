@@ -38,9 +38,23 @@ if TYPE_CHECKING:
 
 COMPARED = ("chinchilla", "skaling", "farseer")
 
+# Options that an action does not read; and those that are of an experiment's runs, beside a table.
+_PLACES, _ROWS = ("at", "to"), ("table", "scale", "loss", "source", "where", "hold_out", "lowest", "convention", "option")
+UNHEEDED = {
+    "fit": (*_PLACES, "output"),
+    "predict": ("flops", "output"),
+    "plot": _PLACES,
+    "compare": (*_PLACES, "flops", "option"),
+    "sensitivity": (*_PLACES, "hold_out", "output"),
+    "series": (*_PLACES, "flops", *_ROWS),
+}
+OF_A_STORE = ("experiment", "set", "store")
+
 
 def main(args: argparse.Namespace) -> int:
     """Exit code 0; 1 where the rows cannot say what the law asks; errors are raised."""
+    cli.refuse_unheeded(args, f"by {args.action}", *UNHEEDED[args.action])
+    cli.refuse_unheeded(args, *(("with --table", *OF_A_STORE) if args.table else ("without --table", "source")))
     if args.action == "series":
         _series(args)
         return 0
@@ -213,8 +227,6 @@ def _origin(args: argparse.Namespace) -> dict[str, str]:
 
 def _compare(args: argparse.Namespace, frame: pl.DataFrame, scale: dict[str, str]) -> None:
     """Laws by what they predict of the rows that are held out."""
-    if args.option:
-        raise UsageError("--option is of one law; compare takes the laws as they are")
     laws = [LAWS.get(name)() for name in args.law or COMPARED]
     if len(laws) < 2:
         raise UsageError(f"compare takes two laws or more, such as {','.join(COMPARED)}")
