@@ -61,13 +61,13 @@ def _shown(value: Any) -> str:
     """An option's value as it is typed."""
     if value is True:
         return ""
-    return f" {value[0] if isinstance(value, list) else ','.join(value) if isinstance(value, tuple) else value}"
+    return f" {value[0] if isinstance(value, list) else ','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
-def selection(args: argparse.Namespace) -> str:
-    """The options that make another command speak about the same experiment and store."""
+def selection(args: argparse.Namespace, *, store: bool = True) -> str:
+    """The options that make another command speak about the same experiment, and ``store``."""
     words = ["--experiment", args.experiment, *(word for assignment in args.set for word in ("--set", assignment))]
-    return shlex.join(words + ([] if args.store == DEFAULT_STORE else ["--store", args.store]))
+    return shlex.join(words + ([] if args.store == DEFAULT_STORE or not store else ["--store", args.store]))
 
 
 # -- what all have -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     """Read one prediction file; write the files of each host, or list which host can say what was predicted."""
     asked = HOSTS.names() if args.target == ALL or args.list else args.target
     hosts = [HOSTS.get(name) for name in asked]
+    cli.refuse_unheeded(args, "by export, which reads a prediction alone", "store")
     if args.prediction:
         cli.refuse_unheeded(args, choice.ITS_OWN, "width", "experiment")
     source, prediction = choice.chosen(args, resolve)

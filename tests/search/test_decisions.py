@@ -115,6 +115,15 @@ def test_a_decision_that_is_missing_is_made_and_one_that_is_damaged_is_named(one
         search(one, store)
 
 
+@pytest.mark.parametrize("batch", [None, "4", 0, -1, 2.0, True, [4]])
+def test_a_decision_without_a_size_of_its_batches_is_damaged(one, store, batch):
+    study = search(one, store, batch="auto").studies[0]
+    name = f"studies/{study.study_id}.json"
+    store.files.write(name, json.dumps(json.loads(store.files.read(name)) | {"batch": batch}).encode())
+    with pytest.raises(UsageError, match=r"is damaged \(batch .*it is made again"):
+        search(one, store, batch="auto")
+
+
 def test_a_decision_is_read_once_per_study(one, store, monkeypatch):
     asked: list[str] = []
     decide = Store.decide
