@@ -105,7 +105,8 @@ class Files:
         """The content; FileNotFoundError where there is no such file."""
         with self._reaching("read"):
             if self.is_local:
-                return Path(self._path(name)).read_bytes()
+                with open(self._path(name), "rb", buffering=0) as file:
+                    return file.readall()
             with self._fs.open_input_stream(self._path(name)) as stream:
                 return bytes(stream.read())
 

@@ -53,7 +53,7 @@ class Store:
     def add(self, record: Record) -> None:
         """Write one record, whole or not at all. A record of the same run is replaced. A store that is full or away is
         given a minute before that is an error."""
-        content = sealed(record.model_dump_json()).encode()
+        content = sealed(_readable_text(record)).encode()
         patiently(lambda: self.files.write(f"runs/{record.run_id}.json", content))
 
     def register_prediction(self, run_id: str, content: dict[str, Any]) -> None:
@@ -254,12 +254,13 @@ class Store:
     def _parse(self, name: str, content: bytes) -> Record:
         """The record in ``content``. Raises UsageError for another schema and ValueError for anything that is no record."""
         text = unsealed(content)
-        if may_be_odd(text):
-            from_json(text)
+        if is_new := len(text) == len(content):  # what has a seal was looked at before it got it
+            _require_plain(text)
         try:
             record = Record.model_validate_json(text)
             if (version := record.schema_version) in (UNSEALED, SCHEMA_VERSION):
-                record.require_row()
+                if is_new:
+                    record.require_row()
                 return record
         except ValueError:
             found = mapping_from_json(text).get("schema_version")
@@ -285,6 +286,22 @@ class Store:
             moved = False
         fate = f"moved to {kept}" if moved else "left where it is (the store cannot be written)"
         _LOG.warning("store %s: %s is damaged (%s); %s, the rest is read", self.location, name, why, fate)
+
+
+def _readable_text(record: Record) -> str:
+    """A record as JSON. Raises UsageError where a trainer put into it what no reader takes."""
+    text = record.model_dump_json()
+    try:
+        record.require_row()
+        _require_plain(text.encode())
+    except ValueError as error:
+        raise UsageError(f"run {record.run_id} cannot be stored: {first_line(error)}") from None
+    return text
+
+
+def _require_plain(text: bytes) -> None:
+    if may_be_odd(text):
+        from_json(text)
 
 
 class _Records(MutableMapping[str, Record]):
