@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -50,7 +51,7 @@ class Members:
         """All runs of an arm."""
         return tuple(record for part in (self.searched, self.held_out, self.repeated) for record in part.get(arm, ()))
 
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """All of them, each once, in the order they finished."""
         found = {record.run_id: record for arm in self.inputs for record in self.of(arm)}
