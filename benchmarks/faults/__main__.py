@@ -57,6 +57,7 @@ def main() -> int:
                 with bench.afterwards:
                     run(bench, kind, repeat, counts[kind])
     finally:
+        bench.end_all()
         bench.end_cluster()
         shutil.rmtree(folder, ignore_errors=True)
     return report(counts, time.monotonic() - began, Path(args.output))

@@ -24,6 +24,7 @@ from hptransfer.runs import Claims, Holder, Store
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 300.0  # a command that takes longer is stuck
 LEFT_SECONDS = 10.0  # until nothing may be left of a command that has ended
+SEARCH = ("--optimizer=shampoo", "--trials=8")
 TINY = (
     "model.depth=1",
     "model.context=32",
@@ -148,8 +149,8 @@ class Bench:
         """The search of a place, with these settings more, by a command that ``before`` starts."""
         if not place.root.exists():
             place.make()
-        words = [*before, sys.executable, "-m", "hptransfer.search", "--optimizer=shampoo", "--trials=8", "--json"]
-        words += [f"--store={place.store}", *(f"--set={setting}" for setting in (*TINY, f"search.seed={place.seed}", *settings))]
+        words = [*before, sys.executable, "-m", "hptransfer.search", *SEARCH, "--json", f"--store={place.store}"]
+        words += [*(f"--set={setting}" for setting in (*TINY, f"search.seed={place.seed}", *settings))]
         given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True} | options
         process = subprocess.Popen(words, cwd=ROOT, env=self._environment(place), text=True, **given)
         self._running.append(process)
@@ -180,8 +181,12 @@ class Bench:
         return out, errors
 
     def end_all(self) -> None:
-        """Kill what still runs after a violation."""
+        """End what still runs, after a violation."""
         for process in self._running:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=LEFT_SECONDS)
             process.kill()
             process.communicate()
         self._running.clear()
@@ -263,7 +268,7 @@ class Bench:
         for _ in range(count):
             if (victim := self.victim(place, process, spared)) is None:
                 return
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 1))
             self.hits += process.poll() is None
             yield victim
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hptransfer.base.errors import first_line
+from hptransfer.base.errors import first_line, one_line
 
 MOST_NESTED = 64
 MOST_VALUES = 100_000  # of a YAML text, what its aliases repeat included
@@ -70,14 +70,8 @@ def bounded_yaml(text: str) -> Any:
             loader.dispose()
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except (
-        yaml.YAMLError,
-        TypeError,
-        OverflowError,
-        KeyError,
-        AttributeError,
-    ) as error:  # some constructors raise what they meet
-        raise ValueError(" ".join(str(error).split()) or first_line(error)) from None
+    except (yaml.YAMLError, TypeError, OverflowError, KeyError, AttributeError) as error:  # constructors raise what they meet
+        raise ValueError(one_line(error) or first_line(error)) from None
 
 
 def require_plain(value: Any, where: str = "", depth: int = 0) -> None:

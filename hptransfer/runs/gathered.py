@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from hptransfer.base.errors import one_line
 from hptransfer.base.stored import SEAL, sealed, unsealed
 from hptransfer.runs.record import ROW_SCHEMA, Record
 
@@ -48,7 +49,7 @@ def from_parquet(content: bytes) -> pl.DataFrame:
     try:
         frame = pl.from_arrow(parquet.read_table(pa.BufferReader(content), page_checksum_verification=True))
     except Exception as error:  # readers of Parquet raise whatever the damage provokes
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(one_line(error)) from None
     if not isinstance(frame, pl.DataFrame) or dict(frame.schema) != SCHEMA:
         raise ValueError("it has other columns than gathered records have")
     if frame["run_id"].null_count() or frame["record"].null_count():

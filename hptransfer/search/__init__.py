@@ -13,6 +13,8 @@ os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "1000000")
 # All actors start at once; Tune would start the next when the one before is up. `run_trials` asks for no more than fit.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ray imports mlflow where that is installed, which would write to the user's home and report to its makers.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # A relative corpus path means the same in a trial as here.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 # Ray fails where its user has no home, though nothing of ours is written there.

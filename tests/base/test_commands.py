@@ -1,12 +1,12 @@
 """Commands that are printed for people to run reach the program as they were meant, whatever is in them."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from shells import HOSTILE, calls, program
 
 from hptransfer.base.commands import command
@@ -44,4 +44,4 @@ def test_what_comes_next_has_the_words_of_the_command_before(folder: Path, capsy
 @pytest.mark.parametrize("text", HOSTILE)
 def test_an_arm_has_no_name_that_a_shell_would_read(folder: Path, text: str) -> None:
     with pytest.raises(UsageError, match="a name has letters, digits"):
-        perform("plan", ["--set", f"arms={yaml.safe_dump({text: {'optimizer': 'adamw'}}, default_flow_style=True)}"])
+        perform("plan", ["--set", f"arms={json.dumps({text: {'optimizer': 'adamw'}})}"])

@@ -100,8 +100,9 @@ def readable_by_others(folder: Path) -> set[str]:
 
 
 def kept(place: Path) -> list[str]:
-    """What is left in the temporary folder; torch's cache, one for all of a user's commands, aside."""
-    return [path.name for path in (place / "tmp").iterdir() if not path.name.startswith("torchinductor")]
+    """What is left in the temporary folder and the home; torch's cache, one for all of a user's commands, aside."""
+    found = (path for name in ("tmp", "home") for path in (place / name).iterdir())
+    return [path.name for path in found if not path.name.startswith("torchinductor")]
 
 
 def run_with_secrets(place: Path, *words: str) -> tuple[int, str]:

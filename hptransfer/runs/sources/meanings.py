@@ -109,9 +109,7 @@ def _scale(frame: pl.DataFrame) -> str:
     for what in SCALES:
         if any(meaning(name) == what for name in names_of(frame)):
             return _only(frame, what, "--scale")
-    raise UsageError(
-        f"no column of a usual name for width, depth, parameters or tokens; name one with --scale: {', '.join(names_of(frame))}"
-    )
+    raise UsageError(f"no column of a usual name for width, depth, parameters or tokens; name one with --scale: {_all(frame)}")
 
 
 def _only(frame: pl.DataFrame, what: str, option: str) -> str:
@@ -125,7 +123,7 @@ def _only(frame: pl.DataFrame, what: str, option: str) -> str:
         return found[0]
     if found:
         raise UsageError(f"{what} could be {listing(found, 'or')}: say {option} {_quoted(found[0])}, or another")
-    raise UsageError(f"no column of a usual name for {what}; name it with {option}: {', '.join(names_of(frame))}")
+    raise UsageError(f"no column of a usual name for {what}; name it with {option}: {_all(frame)}")
 
 
 def _told_apart(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
-from hptransfer.base.errors import HptransferError
+from hptransfer.base.errors import HptransferError, one_line
 from hptransfer.base.files import StoreUnreachable
 from hptransfer.optimizers.engine import ChainOptimizer
 from hptransfer.runs import Store
@@ -62,7 +62,7 @@ class Checkpoints:
             optimizer.load_state_dict(saved["optimizer"])
             optimizer.allocate()
         except Exception as error:  # torch raises whatever does not fit
-            why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            why = f"{type(error).__name__}: {one_line(error)[:120]}"
             _LOG.warning("checkpoint of run %s does not fit (%s); the run starts over", self._run_id, why)
             raise Misfit from None
         return state
