@@ -117,10 +117,10 @@ def _write_laws() -> None:
 
     profiles(noise=0.002).drop("row").write_csv("budgets.csv")
     steps = range(2000, 20_001, 600)
-    share = {"constant": lambda at: 1.0, "linear": lambda at: 1 - 0.9 * at, "two": lambda at: 1.0 if at < 0.6 else 0.3}
+    ends = {"constant": 1.0, "linear": 0.1, "low": 0.01}  # of the learning rate, relative to where it begins
     curves = [
-        {"run": run, "step": step, "lr": 3e-4 * factor((step - 2000) / 18_000), "loss": 2.9 + 30 / step**0.5 * factor(step / 4e4)}
-        for run, factor in share.items()
+        {"run": run, "step": step, "lr": 3e-4 * (1 - (1 - end) * step / 2e4), "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2}
+        for run, end in ends.items()
         for step in steps
     ]
     pl.DataFrame(curves).write_csv("curves.csv")
@@ -155,9 +155,7 @@ def _check_coordinates() -> None:
 
     corpus = load_corpus(load_experiment("tiny.yaml").data)
     measure.measure = lambda jobs, steps: iter([measure.measure_run(job, corpus, steps) for job in jobs])
-    perform(
-        "coordcheck", ["--experiment", "tiny.yaml", "--optimizer", "muon", "--widths", "16", "32", "--steps", "3", "--seeds", "1"]
-    )
+    perform("coordcheck", [*"--experiment tiny.yaml --optimizer muon --widths 16 32 --steps 3 --seeds 1".split()])
 
 
 class _Interrupted(Exception):
