@@ -155,7 +155,8 @@ def _check_coordinates() -> None:
 
     corpus = load_corpus(load_experiment("tiny.yaml").data)
     measure.measure = lambda jobs, steps: iter([measure.measure_run(job, corpus, steps) for job in jobs])
-    perform("coordcheck", [*"--experiment tiny.yaml --optimizer muon --widths 16 32 --steps 3 --seeds 1".split()])
+    shortest = ("--widths", "16", "32", "--steps", "3", "--seeds", "1")
+    perform("coordcheck", ["--experiment", "tiny.yaml", "--optimizer", "muon", *shortest])
 
 
 class _Interrupted(Exception):
