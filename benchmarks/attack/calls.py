@@ -12,6 +12,7 @@ from benchmarks.attack.right import Call
 JSON_SHARE = 0.3  # of calls with --json, whose answer is read
 MAKERS: dict[Callable[[random.Random], Call], float] = {
     words.option: 4,
+    words.misspelt: 0.2,
     words.key_by_option: 2,
     words.key_in_file: 1.5,
     words.damaged_yaml: 0.5,

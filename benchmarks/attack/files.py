@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from copy import deepcopy
@@ -190,14 +191,13 @@ def checkpoint(draw: random.Random) -> Call:
         else:
             _put_wrong_state(path, kind, own)
 
-    argv = ("--same",) if kind in DAMAGES else ()
-    return Call(world.RESUME, argv, "a checkpoint", kind, "go on", (), prepare)
+    return Call(world.RESUME, (), "a checkpoint", kind, "go on", (), prepare)
 
 
 def _put_wrong_state(path: Path, kind: str, own: random.Random) -> None:
     import torch
 
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(io.BytesIO(path.read_bytes()[:-32]), weights_only=True)  # without its digest
     places = [place for place in leaves(saved) if kind not in ("shape", "type") or isinstance(_at(saved, place), torch.Tensor)]
     place = own.choice(places)
     wrong = VALUES.get(kind)

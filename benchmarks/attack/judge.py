@@ -139,7 +139,7 @@ def _work(call: Call, home: Path, out: Path, err: Path) -> int:
 
     try:
         if call.command == world.RESUME:
-            return world.resume(call.argv)
+            return world.resume()
         main([call.command, *call.argv])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1

@@ -32,6 +32,10 @@ def must_be(refused: bool) -> Must:
 
 
 MUON = ("--optimizer", "muon")
+TWELVE = (
+    "adamw", "signum", "sgd", "muon", "muon-all", "normuon", "adamuon", "adamh", "muonh", "schedulefree-adamw", "sf-normuon",
+    "shampoo-quarter",
+)  # fmt: skip
 TINY = ("--experiment", "tiny.yaml")
 OWN = ("--columns", "weight_decay=weight_decay")
 SWEEP = ("--at", "width=1024", "--table")
@@ -71,6 +75,7 @@ RIGHT: dict[str, tuple[tuple[str, ...], ...]] = {
 
 def right_calls() -> Iterator[Call]:
     """The calls that are right: they say whether what is thought to be wrong is all that is."""
-    for command, several in RIGHT.items():
+    many = (*TINY, "--widths", *map(str, range(16, 1025, 16)), "--set", "target_width=2048", "--optimizer", ",".join(TWELVE))
+    for command, several in [*RIGHT.items(), ("plan", [many])]:
         for argv in several:
             yield Call(command, (*argv, "--json"), "nothing", "right", "go on")

@@ -20,7 +20,7 @@ READERS = {  # commands that read a table, its columns, those that must be right
     ("import", "--look"): ("own", ()),
     ("laws", "fit", "chinchilla", "--table"): ("laws", ("N", "D", "loss")),
     ("laws", "predict", "chinchilla", "--table", "laws.csv", "--to"): ("laws", ("N", "D")),
-    ("laws", "fit", "isoflop", "--table"): ("budgets", ("N", "D", "flops", "loss")),
+    ("laws", "fit", "isoflop", "--table"): ("budgets", ("N", "D", "flops")),
     ("laws", "fit", "annealing", "--table"): ("curves", ("step", "loss")),
 }
 COLUMNS = {

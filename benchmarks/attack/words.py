@@ -64,6 +64,16 @@ def option(draw: random.Random) -> Call:
     return Call(command, argv, where, kind, must_be(refused), names)
 
 
+def misspelt(draw: random.Random) -> Call:
+    """An option without its last letters."""
+    command = draw.choice(list(RIGHT))
+    known = {name for one in options(command) for name in one.option_strings}
+    name = draw.choice(sorted(known))
+    short = name[: draw.randint(3, len(name) - 1)]
+    argv = (*draw.choice(RIGHT[command]), short, "1")
+    return Call(command, argv, "misspelt option", "cut", must_be(short not in known), (short,))
+
+
 def _words(text: str) -> list[str]:
     """The values in a YAML text, of which one is wrong."""
     return re.findall(r"[\w.]{3,}", text[:200])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,10 +117,10 @@ def _write_laws() -> None:
 
     profiles(noise=0.002).drop("row").write_csv("budgets.csv")
     steps = range(2000, 20_001, 600)
-    share = {"constant": lambda at: 1.0, "linear": lambda at: 1 - 0.9 * at, "two": lambda at: 1.0 if at < 0.6 else 0.3}
+    ends = {"constant": 1.0, "linear": 0.1, "low": 0.01}  # of the learning rate, relative to where it begins
     curves = [
-        {"run": run, "step": step, "lr": 3e-4 * factor((step - 2000) / 18_000), "loss": 2.9 + 30 / step**0.5 * factor(step / 4e4)}
-        for run, factor in share.items()
+        {"run": run, "step": step, "lr": 3e-4 * (1 - (1 - end) * step / 2e4), "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2}
+        for run, end in ends.items()
         for step in steps
     ]
     pl.DataFrame(curves).write_csv("curves.csv")
@@ -156,9 +155,8 @@ def _check_coordinates() -> None:
 
     corpus = load_corpus(load_experiment("tiny.yaml").data)
     measure.measure = lambda jobs, steps: iter([measure.measure_run(job, corpus, steps) for job in jobs])
-    perform(
-        "coordcheck", ["--experiment", "tiny.yaml", "--optimizer", "muon", "--widths", "16", "32", "--steps", "3", "--seeds", "1"]
-    )
+    shortest = ("--widths", "16", "32", "--steps", "3", "--seeds", "1")
+    perform("coordcheck", ["--experiment", "tiny.yaml", "--optimizer", "muon", *shortest])
 
 
 class _Interrupted(Exception):
@@ -183,14 +181,14 @@ def _interrupt() -> None:
     Path("resumed/loss").write_text(repr(straight.loss))
 
 
-def resume(words: Sequence[str]) -> int:
-    """Go on with that run. Exit code 3 where it ends otherwise than it would have, and was to end the same."""
+def resume() -> int:
+    """Go on with that run. Exit code 3 where it ends otherwise than it would have."""
     from hptransfer.runs import Store
     from hptransfer.testing.small import small_corpus, small_spec
     from hptransfer.trainers.ours.loop import train
 
     record = train(small_spec("muon", lr=0.02), small_corpus(), store=Store("resumed"))
-    return 3 if "--same" in words and repr(record.loss) != Path("resumed/loss").read_text() else 0
+    return 0 if repr(record.loss) == Path("resumed/loss").read_text() else 3
 
 
 def _bowl(width: int, power: int) -> float:

@@ -55,7 +55,7 @@ class Files:
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
-        if self.is_local and not _may_be_a_folder(self._root):
+        if self.is_local and not may_be_a_folder(self._root):
             raise UsageError(f"store {self.location}: there is a file in its place")
         self._anchor = Anchor(self._root, identity) if self.is_local else None
 
@@ -252,7 +252,7 @@ class Files:
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
-def _may_be_a_folder(path: str) -> bool:
+def may_be_a_folder(path: str | Path) -> bool:
     """Whether a path is a folder, or nothing that is in the way of one."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)

@@ -7,6 +7,7 @@ is left of it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import uuid
@@ -107,15 +108,19 @@ class Store:
             raise UsageError(f"store {self.location}: {name} is damaged ({why}); without it, it is made again") from None
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
-        """Keep the state of an unfinished run, replacing an older one."""
-        self.files.write(f"checkpoints/{run_id}.pt", content)
+        """Keep the state of an unfinished run, replacing an older one; its digest stands behind it."""
+        self.files.write(f"checkpoints/{run_id}.pt", content + hashlib.sha256(content).digest())
 
     def read_checkpoint(self, run_id: str) -> bytes | None:
-        """The state of an unfinished run, or None."""
+        """The state of an unfinished run, or None. Raises ValueError where it is not what was written."""
         try:
-            return self.files.read(f"checkpoints/{run_id}.pt")
+            stored = self.files.read(f"checkpoints/{run_id}.pt")
         except FileNotFoundError:
             return None
+        content, digest = stored[:-32], stored[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("it is not what was written: its digest differs")
+        return content
 
     def remove_checkpoint(self, run_id: str) -> None:
         """Forget the state of a run that has finished."""
