@@ -26,6 +26,7 @@ import torch
 import yaml
 
 from benchmarks.tables import markdown_table
+from hptransfer.base.stored import sealed
 from hptransfer.cli import console
 from hptransfer.experiment import load_experiment
 from hptransfer.experiment.settings import DataSpec
@@ -98,7 +99,7 @@ def make(runs: int) -> None:
         diverged = lr > 4 * best
         content["outcome"] |= {"state": "diverged" if diverged else "complete", "loss": None if diverged else loss}
         content["outcome"]["curve"][-1]["val"] = loss
-        store.files.write(f"runs/{run_id}.json", json.dumps(content, separators=(",", ":")).encode(), durable=False)
+        store.files.write(f"runs/{run_id}.json", sealed(json.dumps(content, separators=(",", ":"))).encode(), durable=False)
 
 
 def _record(job) -> Record:

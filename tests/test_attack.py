@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.attack import schema, world
-from benchmarks.attack.calls import Call, call, options
+from benchmarks.attack.calls import call
 from benchmarks.attack.judge import REACHED, TRACEBACK, Came, faults
+from benchmarks.attack.right import Call
+from benchmarks.attack.words import options
 
 ROOT = Path(__file__).parent.parent
 CALL = Call("plan", ("--trials=0",), "--trials", "zero", "refuse", ("0", "--trials"))

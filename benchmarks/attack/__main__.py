@@ -22,8 +22,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.attack import world
-from benchmarks.attack.calls import Call, call, right_calls
+from benchmarks.attack.calls import call
 from benchmarks.attack.judge import REACHED, Came, Fault, faults, forked, perform, preload
+from benchmarks.attack.right import Call, right_calls
 
 Table = dict[tuple[str, str], Counter[str]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import re
@@ -17,16 +19,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.attack import world
-from benchmarks.attack.calls import Call
+from benchmarks.attack.right import Call
+from hptransfer.base.errors import one_line
 
-# Of the processor, so that other jobs beside it do not count; by the clock what waits for nothing.
+# Of the processor, so that other jobs beside it do not count; by the clock what waits for nothing. A call is ended where it asks
+# for twice the memory that is a fault to have held.
 CPU_SECONDS, WALL_SECONDS, BYTES = 30, 120, 2 << 30
-TRACEBACK, REACHED = 70, 71
+TRACEBACK, REACHED, UNMADE = 70, 71, 72
 SHOWN = 40  # characters of a value that a message must have
 MODULES = (
-    "ray", "torch", "altair", "rich.table", "polars", "scipy.optimize", "optuna", "pyarrow.parquet",
-    "hptransfer.coordcheck.measure", "hptransfer.coordcheck.own", "hptransfer.search.tuner",
-    "hptransfer.validate.stage", "hptransfer.trainers.ours.launch", "hptransfer.report.laws", "hptransfer.report.series",
+    "ray", "ray.dag", "torch", "altair", "rich.table", "rich.markup", "polars", "scipy.optimize", "optuna", "pyarrow.parquet",
+    "pyarrow.dataset", "sqlalchemy.dialects.sqlite", "hptransfer.coordcheck.chart", "hptransfer.coordcheck.measure",
+    "hptransfer.coordcheck.own", "hptransfer.search.tuner", "hptransfer.validate.stage", "hptransfer.trainers.ours.launch",
+    "hptransfer.report.laws", "hptransfer.report.series",
 )  # fmt: skip
 
 
@@ -47,12 +52,19 @@ class Came:
 
 def preload() -> None:
     """Import what the commands import, once for all calls; nothing is run of it, since threads do not survive a fork."""
-    import importlib
-
     from hptransfer.cli.stages import STAGES
+    from hptransfer.export.hosts import HOSTS
+    from hptransfer.laws import LAWS
+    from hptransfer.models import FAMILIES
+    from hptransfer.optimizers import RECIPES
+    from hptransfer.runs.sources.source import SOURCES
+    from hptransfer.trainers import TRAINERS
 
     for name in (*MODULES, *(one.main.partition(":")[0] for one in STAGES.values())):
         importlib.import_module(name)
+    for registry in (HOSTS, LAWS, FAMILIES, RECIPES, SOURCES, TRAINERS):
+        for name in registry.names():
+            registry.get(name)
     import ray
 
     import hptransfer.coordcheck.measure as measure
@@ -62,6 +74,8 @@ def preload() -> None:
         raise Reached
 
     ray.init = measure.measure = own.measure_own = reached
+    gc.collect()
+    gc.freeze()  # else a collection in a call would copy every page of what is shared with it
 
 
 def forked(work: Callable[[], int]) -> int:
@@ -83,10 +97,10 @@ def forked(work: Callable[[], int]) -> int:
 
 
 def perform(call: Call, right: Path, folder: Path) -> Came:
-    """What comes of a call in ``folder``, a copy of ``right`` that is made for it."""
+    """What comes of a call in ``folder``, a copy of ``right`` that is made for it. Raises SystemExit where what is wrong in it
+    cannot be made, which is no fault of the command."""
     home, out, err = folder / "home", folder / "out", folder / "err"
     shutil.copytree(right, home)
-    prepare(call, home)
     began = time.monotonic()
     process = forked(lambda: _work(call, home, out, err))
     over = None
@@ -94,46 +108,44 @@ def perform(call: Call, right: Path, folder: Path) -> Came:
         if over is None and time.monotonic() - began > WALL_SECONDS:
             over = f"{WALL_SECONDS} s by the clock"
             os.killpg(process, signal.SIGKILL)
-        time.sleep(0.01)
-    code = os.waitstatus_to_exitcode(done[1])
-    if code == -signal.SIGXCPU or done[2].ru_utime + done[2].ru_stime > CPU_SECONDS:
+        time.sleep(0.005)
+    code, used = os.waitstatus_to_exitcode(done[1]), done[2]
+    printed, said = (path.read_text(errors="replace") if path.exists() else "" for path in (out, err))
+    if code == UNMADE:
+        raise SystemExit(f"{call.command} {call.where}, {call.kind}: what is wrong could not be made\n{said}")
+    if code == -signal.SIGXCPU or used.ru_utime + used.ru_stime > CPU_SECONDS:
         over = f"{CPU_SECONDS} s of the processor"
-    said = err.read_text(errors="replace") if err.exists() else ""
-    if "MemoryError" in said or "bad_alloc" in said:
-        over = over or f"{BYTES >> 30} GB"
-    return Came(code, out.read_text(errors="replace") if out.exists() else "", said, over, time.monotonic() - began)
-
-
-def prepare(call: Call, home: Path) -> None:
-    """Do to the folder what the call is about. Raises SystemExit where that fails, which is no fault of the command."""
-
-    def work() -> int:
-        os.chdir(home)
-        call.prepare(home)
-        return 0
-
-    if os.waitpid(forked(work), 0)[1]:
-        raise SystemExit(f"{call.command} {call.where}, {call.kind}: what is wrong could not be made")
+    if (held := used.ru_maxrss << 10) > BYTES or "no memory was left" in said:
+        over = over or f"{held / (1 << 30):.1f} GB"
+    return Came(code, printed, said, over, time.monotonic() - began)
 
 
 def _work(call: Call, home: Path, out: Path, err: Path) -> int:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.chdir(home)
+    try:
+        call.prepare(home)
+    except Exception:
+        traceback.print_exc()
+        return UNMADE
     held = next(
         int(line.split()[1]) << 10 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")
     )
-    resource.setrlimit(resource.RLIMIT_DATA, (held + BYTES, held + BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (held + 2 * BYTES, held + 2 * BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from hptransfer.cli import main
 
     try:
+        if call.command == world.RESUME:
+            return world.resume()
         main([call.command, *call.argv])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     except Reached:
         return REACHED
+    return 0
 
 
 Fault = tuple[str, str]  # what is wrong, and the words for it
@@ -183,7 +195,7 @@ def _unclear(call: Call, came: Came) -> list[str]:
         return [f"control characters: {line[:80]!r}"]
     if came.out.strip():
         return [f"a refusal, and on stdout: {came.out[:60]}"]
-    named = [part for name in call.names for part in (name[:SHOWN], repr(name)[1:-1][:SHOWN]) if name]
+    named = [part[:SHOWN] for name in call.names for part in (name, repr(name)[1:-1], one_line(name)) if part]
     return [] if not named or any(part in line for part in named) else [f"does not name it: {line[:160]}"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from contextlib import suppress
 from pathlib import Path
 
 EXPERIMENT = """\
@@ -28,8 +29,8 @@ budget: {hours: 5}
 BEST = {"adamw": 0.01, "muon": 0.02}
 NOTE = "a file of the user's\n"
 PREDICTION = "predictions/tiny/muon-64.json"
-STORES = {"runs": "single files", "gathered": "one Parquet file"}
-TABLES = ("sweep.csv", "sweep.parquet", "sweep.jsonl", "laws.csv", "own.csv")
+CHECK = "reports/coordcheck/muon-mup.json"
+RESUME = "resume"  # no command: it goes on with the run of the checkpoint in resumed/
 
 
 def make(folder: Path) -> None:
@@ -38,7 +39,9 @@ def make(folder: Path) -> None:
 
     from hptransfer.cli import perform
     from hptransfer.experiment import load_experiment
-    from hptransfer.runs import Outcome, Record, Store
+    from hptransfer.runs import Claims, Outcome, Record, Store
+    from hptransfer.search.studies import make_studies
+    from hptransfer.trainers import inputs_of_arms
     from hptransfer.trainers.ours.data.corpus import load_corpus
     from hptransfer.trainers.ours.points import resolve
 
@@ -68,7 +71,16 @@ def make(folder: Path) -> None:
                 own.append(
                     {"optimizer": arm.optimizer, "width": width, "lr": lr, "weight_decay": 1e-3, "loss": loss, "seed": place}
                 )
-    store.decide("tiny", {"embedding_lr_ratio": 1.0})
+    for study in make_studies(experiment, inputs_of_arms(experiment, experiment.compared), store).studies:
+        decision = {
+            "optimizer": study.arm.optimizer,
+            "parametrization": "mup",
+            "cell": study.cell,
+            "sampler": "design",
+            "seed": 0,
+        }
+        store.decide(study.study_id, decision | {"batch": 4, "embedding_lr_ratio": 1.0, "run_ids": [job.run_id]})
+    Claims(store).take("f" * 16, session="search", what="muon, width 32")  # by this process, which is gone by then
     pl.DataFrame(own).write_csv("own.csv")
     gathered = Store("gathered")
     for record in store.records().values():
@@ -91,6 +103,92 @@ def make(folder: Path) -> None:
         perform("transfer", ["--experiment", "tiny.yaml", "--optimizer", arm.name])
     prediction = json.loads(Path(PREDICTION).read_text())
     store.register_prediction(prediction["job"].get("run_id", "0" * 16), prediction)
+    _write_laws()
+    _write_documents(text)
+    _check_coordinates()
+    _interrupt()
+
+
+def _write_laws() -> None:
+    """Tables of laws that need other columns: budgets with several sizes, curves of schedules."""
+    import polars as pl
+
+    from hptransfer.testing.ladders import profiles
+
+    profiles(noise=0.002).drop("row").write_csv("budgets.csv")
+    steps = range(2000, 20_001, 600)
+    ends = {"constant": 1.0, "linear": 0.1, "low": 0.01}  # of the learning rate, relative to where it begins
+    curves = [
+        {"run": run, "step": step, "lr": 3e-4 * (1 - (1 - end) * step / 2e4), "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2}
+        for run, end in ends.items()
+        for step in steps
+    ]
+    pl.DataFrame(curves).write_csv("curves.csv")
+
+
+def _write_documents(text: str) -> None:
+    """The same text in every form that a corpus has, and a tokenizer for it."""
+    import gzip
+
+    import polars as pl
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    parts = [text[place : place + 500] for place in range(0, len(text), 500)]
+    lines = "".join(json.dumps({"text": part}) + "\n" for part in parts)
+    Path("docs.txt").write_text(text)
+    Path("docs.jsonl").write_text(lines)
+    Path("docs.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    pl.DataFrame({"text": parts}).write_parquet("docs.parquet")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(parts[:20], trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.save("tokenizer.json")
+
+
+def _check_coordinates() -> None:
+    """What `coordcheck` writes, measured in this process."""
+    import hptransfer.coordcheck.measure as measure
+    from hptransfer.cli import perform
+    from hptransfer.experiment import load_experiment
+    from hptransfer.trainers.ours.data.corpus import load_corpus
+
+    corpus = load_corpus(load_experiment("tiny.yaml").data)
+    measure.measure = lambda jobs, steps: iter([measure.measure_run(job, corpus, steps) for job in jobs])
+    shortest = ("--widths", "16", "32", "--steps", "3", "--seeds", "1")
+    perform("coordcheck", ["--experiment", "tiny.yaml", "--optimizer", "muon", *shortest])
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def _interrupt() -> None:
+    """A run that was interrupted after a checkpoint, and the loss that it would have had."""
+    from hptransfer.runs import Store
+    from hptransfer.testing.small import small_corpus, small_spec
+    from hptransfer.trainers.ours.checkpoint import Checkpoints
+    from hptransfer.trainers.ours.loop import train
+
+    def stop(_: object) -> None:
+        raise _Interrupted
+
+    spec, corpus = small_spec("muon", lr=0.02), small_corpus()
+    straight = train(spec, corpus)
+    Checkpoints.is_due = lambda self: True  # type: ignore[method-assign]
+    with suppress(_Interrupted):
+        train(spec, corpus, store=Store("resumed"), reporter=stop)
+    Path("resumed/loss").write_text(repr(straight.loss))
+
+
+def resume() -> int:
+    """Go on with that run. Exit code 3 where it ends otherwise than it would have."""
+    from hptransfer.runs import Store
+    from hptransfer.testing.small import small_corpus, small_spec
+    from hptransfer.trainers.ours.loop import train
+
+    record = train(small_spec("muon", lr=0.02), small_corpus(), store=Store("resumed"))
+    return 0 if repr(record.loss) == Path("resumed/loss").read_text() else 3
 
 
 def _bowl(width: int, power: int) -> float:

@@ -253,12 +253,10 @@ class Bench:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 return None
-            beating = [
-                holder for holder in Claims(Store(place.store)).held().values() if holder.beat and holder.run_id not in spared
-            ]
-            if beating:
-                spared.add(beating[0].run_id)
-                return beating[0]
+            for holder in Claims(Store(place.store)).held().values():
+                if holder.token and not holder.is_dead and holder.run_id not in spared:
+                    spared.add(holder.run_id)
+                    return holder
             time.sleep(0.05)
         raise Violation("stuck", "no run is in progress")
 

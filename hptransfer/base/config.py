@@ -26,7 +26,7 @@ def find_config(folder: str, name: str) -> Path:
         return Path(name)
     homes = [Path(folder), _HERE / "packaged" / folder, _HERE.parent / folder]
     for home in homes:
-        if (path := home / f"{name}.yaml").is_file():
+        if (path := home / f"{name}.yaml").exists():
             return path
     what = {"experiments": "experiment", "search_spaces": "search space"}[folder]
     raise unknown(what, name, {path.stem for home in homes for path in home.glob("*.yaml")})
@@ -52,7 +52,7 @@ def override(data: dict[str, Any], assignments: Sequence[str], option: str = "--
     data = merge({}, data)
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
-        if not equals or not dotted:
+        if not equals or not all(dotted.split(".")):
             raise UsageError(f"{option} {shown(assignment)} is not of the form a.b=value")
         try:
             value = from_yaml(text)

@@ -58,15 +58,15 @@ MEMORY = (
 LEAST_MEMORY = 5 << 28  # bytes of addresses that the imports of a command take; short of them polars aborts
 
 
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether it is the machine that refuses: files, processes, memory, which torch says by a RuntimeError."""
+    return isinstance(error, OSError) or _wants_memory(error)
+
+
 def require_memory() -> None:
     """Raises UsageError where a limit leaves less than `LEAST_MEMORY`."""
     if memory_limit() and resource.getrlimit(resource.RLIMIT_AS)[0] < LEAST_MEMORY:
         raise UsageError(f"no command runs{memory_limit()}: {LEAST_MEMORY >> 10} are needed")
-
-
-def is_of_the_machine(error: BaseException) -> bool:
-    """Whether it is the machine that refuses: a file, a process, memory, which torch says by a RuntimeError."""
-    return isinstance(error, OSError) or _wants_memory(error)
 
 
 def in_words(error: BaseException) -> str:

@@ -55,7 +55,7 @@ class Files:
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         # The same folder from another process, whatever its working directory.
         self.uri = self._root if self.is_local else self.location
-        if self.is_local and not _may_be_a_folder(self._root):
+        if self.is_local and not may_be_a_folder(self._root):
             raise UsageError(f"store {self.location}: there is a file in its place")
         self._anchor = Anchor(self._root, identity) if self.is_local else None
 
@@ -105,7 +105,8 @@ class Files:
         """The content; FileNotFoundError where there is no such file."""
         with self._reaching("read"):
             if self.is_local:
-                return Path(self._path(name)).read_bytes()
+                with open(self._path(name), "rb", buffering=0) as file:
+                    return file.readall()
             with self._fs.open_input_stream(self._path(name)) as stream:
                 return bytes(stream.read())
 
@@ -251,7 +252,7 @@ class Files:
             raise StoreUnreachable(f"store {self.location} cannot be {done}: {why}", may_pass) from None
 
 
-def _may_be_a_folder(path: str) -> bool:
+def may_be_a_folder(path: str | Path) -> bool:
     """Whether a path is a folder, or nothing that is in the way of one."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)

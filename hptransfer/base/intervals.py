@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from hptransfer.base.frozen import Frozen
 
 Array = NDArray[np.float64]
 
 TAIL = 0.1  # on each side of every 80 % interval
-REACH = float(-stats.norm.ppf(TAIL))  # from the middle to an end, in standard deviations
+REACH = -NormalDist().inv_cdf(TAIL)  # from the middle to an end, in standard deviations
 
 
 class Interval(Frozen):

@@ -23,9 +23,9 @@ SHOWN = 60  # characters of a value that is named
 
 SEAL = b',"text_sha256":"'  # a key that nothing else has
 _SEALED = len(SEAL) + 64 + len(b'"}')
-# Digits as 0 and E as e: what may be a number beyond the bounds is then found by a plain search.
-_OUTLINE = bytes.maketrans(b"123456789E", b"000000000e")
-_WHOLE, _EXPONENTS, _LITERAL = b"0" * 19, (b"e000", b"e+000"), (b"NaN", b"Infinity", b"\\u")
+# Digits as 0, E as e, what may stand before a number as a colon: what may be one beyond the bounds is then a plain search.
+_OUTLINE = bytes.maketrans(b"123456789E,[- \t\r\n", b"000000000e:::::::")
+_WHOLE, _EXPONENTS, _LITERAL = b":" + b"0" * 19, (b"0e000", b"0e+000"), (b"NaN", b"Infinity", b"\\u")
 
 
 def from_json(content: bytes | str) -> Any:
@@ -103,12 +103,12 @@ def require_plain(value: Any, where: str = "", depth: int = 0) -> None:
 
 
 def may_be_odd(content: bytes) -> bool:
-    """Whether a JSON text may hold a value that `from_json` refuses, its nesting aside: a fast look, for what is parsed
-    otherwise."""
+    """Whether the text of a JSON mapping may hold a value that `from_json` refuses, its nesting aside: a fast look, for what is
+    parsed otherwise."""
     outline = content.translate(_OUTLINE)
-    if any(part in content for part in _LITERAL) or any(_ends_a_number(outline, at, b"0") for at in _places(outline, _WHOLE)):
+    if _WHOLE in outline or any(part in content for part in _LITERAL):
         return True
-    return any(_ends_a_number(outline, at, b"0.") for part in _EXPONENTS for at in _places(outline, part))
+    return any(_is_number(outline, at) for part in _EXPONENTS for at in _places(outline, part))
 
 
 def _places(text: bytes, part: bytes) -> Iterator[int]:
@@ -118,10 +118,9 @@ def _places(text: bytes, part: bytes) -> Iterator[int]:
         at = text.find(part, at + 1)
 
 
-def _ends_a_number(outline: bytes, at: int, digits: bytes) -> bool:
-    """Whether a number ends at a place or begins there, rather than some digits of a digest, or of a fraction."""
-    before = outline[max(0, at - 400) : at].rstrip(digits)
-    return before[-1:] in (b":", b",", b"[", b" ", b"-", b"")
+def _is_number(outline: bytes, end: int) -> bool:
+    """Whether the digits before a place are of a number rather than of a digest."""
+    return outline[max(0, end - 400) : end].rstrip(b"0.")[-1:] == b":"
 
 
 def shown(value: Any) -> str:

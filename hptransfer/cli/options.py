@@ -63,10 +63,10 @@ def _shown(value: Any) -> str:
     return f" {value[0] if isinstance(value, list) else ','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
-def selection(args: argparse.Namespace) -> tuple[str, ...]:
-    """The options that make another command speak about the same experiment and store."""
-    store = () if args.store == DEFAULT_STORE else ("--store", args.store)
-    return ("--experiment", args.experiment, *(word for assignment in args.set for word in ("--set", assignment)), *store)
+def selection(args: argparse.Namespace, *, store: bool = True) -> tuple[str, ...]:
+    """The options that make another command speak about the same experiment, and ``store``."""
+    words = "--experiment", args.experiment, *(word for assignment in args.set for word in ("--set", assignment))
+    return words if args.store == DEFAULT_STORE or not store else (*words, "--store", args.store)
 
 
 # -- what all have -----------------------------------------------------------------------------------------------------

@@ -25,10 +25,11 @@ For completion by the shell: eval "$({PROGRAM} --print-completion bash)", in its
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, as all of hptransfer's are. Values are lines of text unless an option says more."""
+    """A parser whose mistakes are one line, as all of hptransfer's are. Values are lines of text unless an option says more.
+    Names of options are whole: of `plan`, ``--width 64`` would be one of its ``--widths``, and no target."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(allow_abbrev=False, **options)
         self.register("type", None, text)
 
     def error(self, message: str) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from hptransfer.base.commands import command
 from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
-from hptransfer.base.files import replace
+from hptransfer.base.files import may_be_a_folder, replace
 from hptransfer.base.jsons import to_json
 from hptransfer.base.plugins import plugin_function
 from hptransfer.cli import console, finish, number, selection, table
@@ -55,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
     output = Path(args.output or CHECKS / f"{name}.svg")
     if output.suffix != ".svg":
         raise UsageError(f"--output {output} does not end in .svg")
+    if not may_be_a_folder(output.parent):
+        raise UsageError(f"--output {output}: there is a file in the place of its folder")
     rate = _rate(args, experiment, arm)
     if experiment.under(arm).trainer and not args.model:
         raise UsageError(f"{arm.name} is a program of yours: only it knows its activations, and coordcheck cannot see them")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hptransfer.base.errors import UsageError
-from hptransfer.cli import console, finish, table
+from hptransfer.cli import console, finish, refuse_unheeded, table
 from hptransfer.experiment import load_experiment
 from hptransfer.trainers.ours.data.written import write_corpus
 
@@ -14,6 +14,7 @@ from hptransfer.trainers.ours.data.written import write_corpus
 def main(args: argparse.Namespace) -> None:
     if not args.write:
         raise UsageError("--write names no folder")
+    refuse_unheeded(args, "by data, which reads no runs", "store")
     experiment = load_experiment(args.experiment, args.set)
     found = write_corpus(experiment.data, Path(args.write))
     key = f"text in {found.text}, " if found.text else ""

@@ -9,7 +9,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from hptransfer.runs.point import Job, Number, Point
 from hptransfer.runs.record import Record
 
 Resolve = Callable[[Point], Job]
+Part = Literal["searched", "held_out", "repeated"]
 Alike = list[Record]  # runs that differ in what is tuned, their seeds and what came of them alone
 
 # Seeds from here on are of runs that measure a searched scale again: no search has them, and no prediction rests on them.
@@ -34,9 +36,10 @@ FREE_AT_TARGET = ("parametrization", "weight_decay_rule", "horizon")
 
 @dataclass(frozen=True)
 class Members:
-    """The runs of an experiment. ``searched``, ``held_out`` and ``repeated`` (see `REPEATED_SEED`) by arm, each in the order they
-    finished; ``inputs`` is what those of an arm read, for arms with runs; ``left_out`` counts runs on other versions of the
-    corpus or of a program's files."""
+    """The runs of an experiment. ``searched`` (in the cells of the search), ``held_out`` (at the target, at any horizon) and
+    ``repeated`` (a searched cell again, at any horizon: see `REPEATED_SEED`) by arm, each in the order they finished; ``inputs``
+    is what those of an arm read, for arms with runs; ``left_out`` counts runs on other versions of the corpus or of a program's
+    files."""
 
     inputs: dict[str, Inputs] = field(default_factory=dict)
     searched: dict[str, tuple[Record, ...]] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class Members:
         """All runs of an arm."""
         return tuple(record for part in (self.searched, self.held_out, self.repeated) for record in part.get(arm, ()))
 
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """All of them, each once, in the order they finished."""
         found = {record.run_id: record for arm in self.inputs for record in self.of(arm)}
@@ -128,18 +131,15 @@ def _newest(
 
 
 def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, runs: Sequence[Alike], resolve: Resolve) -> Members:
-    searched, held_out, repeated = {}, {}, {}
+    parts: dict[Part, dict[str, tuple[Record, ...]]] = {"searched": {}, "held_out": {}, "repeated": {}}
     for arm in arms:
-        own = _ArmRuns(arm, experiment, inputs, resolve)
-        tuned = [kept for alike in runs if (kept := [record for record in alike if own.tunes(record.point)])]
-        searched[arm.name] = _ordered(alike for alike in tuned if own.searches(alike[0]))
-        held_out[arm.name] = _ordered(alike for alike in tuned if own.tests(alike[0]))
-        repeated[arm.name] = _ordered(alike for alike in tuned if own.repeats(alike[0]))
-    return Members({arm.name: inputs for arm in arms}, searched, held_out, repeated)
-
-
-def _ordered(runs: Iterable[Alike]) -> tuple[Record, ...]:
-    return tuple(sorted((record for alike in runs for record in alike), key=lambda record: record.age))
+        own, found = _ArmRuns(arm, experiment, inputs, resolve), defaultdict[Part | None, list[Record]](list)
+        for alike in runs:
+            if (first := next((record for record in alike if own.tunes(record.point)), None)) and (part := own.part(first)):
+                found[part] += [record for record in alike if own.tunes(record.point)]
+        for part, by_arm in parts.items():
+            by_arm[arm.name] = tuple(sorted(found[part], key=lambda record: record.age))
+    return Members({arm.name: inputs for arm in arms}, parts["searched"], parts["held_out"], parts["repeated"])
 
 
 class _ArmRuns:
@@ -166,7 +166,17 @@ class _ArmRuns:
         tuned = point.hyperparameters
         return tuned.keys() >= self._target.hyperparameters.keys() and tuned["lr"] > 0 and min(tuned.values()) >= 0
 
-    def searches(self, record: Record) -> bool:
+    def part(self, record: Record) -> Part | None:
+        """Which of the arm's runs a run is one of, and all that are alike; None: it is another's."""
+        if self._searches(record):
+            return "searched"
+        if is_at(self._target, record.point):
+            return "held_out"
+        if record.point.init_seed >= REPEATED_SEED and any(is_at(point, record.point) for point in self._searched.values()):
+            return "repeated"
+        return None
+
+    def _searches(self, record: Record) -> bool:
         """Whether a run is one of the arm in a searched cell."""
         point = self._searched.get(self._cell(record.point))
         if point is None or record.point.init_seed >= REPEATED_SEED:
@@ -174,16 +184,6 @@ class _ArmRuns:
         if record.point.scales == point.scales and record.point.settings == point.settings:
             return True
         return self._is_the_same_run(record, point)
-
-    def tests(self, record: Record) -> bool:
-        """Whether a run is one at the target, at any horizon, and none of a search."""
-        return is_at(self._target, record.point) and not self.searches(record)
-
-    def repeats(self, record: Record) -> bool:
-        """Whether a run measures a searched cell again, at any horizon; where those of the target are the same, it is theirs."""
-        if record.point.init_seed < REPEATED_SEED or is_at(self._target, record.point):
-            return False
-        return any(is_at(point, record.point) for point in self._searched.values())
 
     def _is_the_same_run(self, record: Record, point: Point) -> bool:
         """Whether other settings made the very run that the arm makes: known from one run of each settings and cell."""

@@ -9,6 +9,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hptransfer.base.errors import unknown
 from hptransfer.base.frozen import Frozen
+from hptransfer.base.stored import shown
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, FamilyConfig
 
@@ -36,8 +37,10 @@ class ModelChoice(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_flat(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("family", "gpt"), str):
+        if not isinstance(data, dict):
             return data
+        if not isinstance(data.get("family", "gpt"), str):
+            raise ValueError(f"family {shown(data['family'])} is no name")
         family = FAMILIES.get(data.get("family", "gpt"))
         given = {key: value for key, value in data.items() if key != "preset"}
         if data.get("preset") is not None:

@@ -53,7 +53,8 @@ class Horizon(Frozen):
     @model_validator(mode="after")
     def _one_value(self) -> Self:
         if (self.tokens is None) == (self.policy == "tokens") or (self.tpp is None) == (self.policy == "tpp"):
-            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else")
+            given = ", ".join(f"{name} {value}" for name in ("tokens", "tpp") if (value := getattr(self, name)) is not None)
+            raise ValueError(f"policy {self.policy!r} needs '{self.policy}' and nothing else (got {given or 'neither'})")
         return self
 
 

@@ -26,6 +26,7 @@ def main(args: argparse.Namespace) -> int:
     hosts = [HOSTS.get(name) for name in asked]
     if args.list:
         cli.refuse_unheeded(args, "with --list, which writes nothing", "output")
+    cli.refuse_unheeded(args, "by export, which reads a prediction alone", "store")
     if args.prediction:
         cli.refuse_unheeded(args, choice.ITS_OWN, "width", "experiment")
     source, prediction = choice.chosen(args, resolve)

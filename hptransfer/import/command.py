@@ -18,7 +18,7 @@ from hptransfer.runs.sources.mixtures import IDENTITY
 from hptransfer.runs.sources.names import meaning
 from hptransfer.runs.sources.reading import Rows, read_rows
 from hptransfer.runs.store import Store
-from hptransfer.store.importer import import_runs
+from hptransfer.store.importer import import_runs, require_ours
 
 SHOWN = 24  # columns that fit on one screen; of more those that mean something
 FARTHER = 4  # times the largest scale: the target of the command that is proposed
@@ -43,6 +43,7 @@ def _look(args: argparse.Namespace) -> int:
     """What every column is taken for, what is left out and why, and the command that follows."""
     rows = read_rows(args.place, args.source).where(args.where)
     names = renamed(args)
+    require_ours(names)
     asked = Asked(
         scale=tuple(names[one] for one in names if meaning(one) in ("width", "depth", "tokens", "batch")) or None,
         hp=tuple(names[one] for one in names if meaning(one) in ("lr", "weight_decay", "embedding_lr_ratio")) or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,8 +56,10 @@ SVG_THEME = theme(ink="#222222", background="#ffffff", font="sans-serif")
 
 def svg_of(spec: dict[str, Any]) -> str:
     """A specification as SVG. Nothing is fetched."""
-    spec = _drawable(spec | {"width": FIGURE_WIDTH} if spec.get("width") == "container" else spec)
-    return str(vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[]))
+    text = json.dumps(spec | {"width": FIGURE_WIDTH} if spec.get("width") == "container" else spec, ensure_ascii=False)
+    if "\\u" in text or NOT_IN_XML.search(text):
+        text = json.dumps(_drawable(json.loads(text)))
+    return str(vl_convert.vegalite_to_svg(text, vl_version=VEGALITE_VERSION, config=SVG_THEME, allowed_base_urls=[]))
 
 
 def _drawable(node: Any) -> Any:

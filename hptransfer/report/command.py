@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     summary, document, files = build(results, options)
     written = write(folder, files)
     show(document)
-    following = summary.missing[0].command if summary.missing else _export(results, options)
+    following = summary.missing[0].command if summary.missing else _export(results, cli.selection(args, store=False))
     cli.finish(args, summary.model_dump(mode="json"), written=written, next_command=following)
     done, planned = progress(results)
     if args.live and done < planned:

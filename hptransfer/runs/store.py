@@ -7,6 +7,7 @@ is left of it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import uuid
@@ -53,7 +54,7 @@ class Store:
     def add(self, record: Record) -> None:
         """Write one record, whole or not at all. A record of the same run is replaced. A store that is full or away is
         given a minute before that is an error."""
-        content = sealed(record.model_dump_json()).encode()
+        content = sealed(_readable_text(record)).encode()
         patiently(lambda: self.files.write(f"runs/{record.run_id}.json", content))
 
     def register_prediction(self, run_id: str, content: dict[str, Any]) -> None:
@@ -107,15 +108,19 @@ class Store:
             raise UsageError(f"store {self.location}: {name} is damaged ({why}); without it, it is made again") from None
 
     def write_checkpoint(self, run_id: str, content: bytes) -> None:
-        """Keep the state of an unfinished run, replacing an older one."""
-        self.files.write(f"checkpoints/{run_id}.pt", content)
+        """Keep the state of an unfinished run, replacing an older one; its digest stands behind it."""
+        self.files.write(f"checkpoints/{run_id}.pt", content + hashlib.sha256(content).digest())
 
     def read_checkpoint(self, run_id: str) -> bytes | None:
-        """The state of an unfinished run, or None."""
+        """The state of an unfinished run, or None. Raises ValueError where it is not what was written."""
         try:
-            return self.files.read(f"checkpoints/{run_id}.pt")
+            stored = self.files.read(f"checkpoints/{run_id}.pt")
         except FileNotFoundError:
             return None
+        content, digest = stored[:-32], stored[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("it is not what was written: its digest differs")
+        return content
 
     def remove_checkpoint(self, run_id: str) -> None:
         """Forget the state of a run that has finished."""
@@ -254,12 +259,13 @@ class Store:
     def _parse(self, name: str, content: bytes) -> Record:
         """The record in ``content``. Raises UsageError for another schema and ValueError for anything that is no record."""
         text = unsealed(content)
-        if may_be_odd(text):
-            from_json(text)
+        if is_new := len(text) == len(content):  # what has a seal was looked at before it got it
+            _require_plain(text)
         try:
             record = Record.model_validate_json(text)
             if (version := record.schema_version) in (UNSEALED, SCHEMA_VERSION):
-                record.require_row()
+                if is_new:
+                    record.require_row()
                 return record
         except ValueError:
             found = mapping_from_json(text).get("schema_version")
@@ -285,6 +291,22 @@ class Store:
             moved = False
         fate = f"moved to {kept}" if moved else "left where it is (the store cannot be written)"
         _LOG.warning("store %s: %s is damaged (%s); %s, the rest is read", self.location, name, why, fate)
+
+
+def _readable_text(record: Record) -> str:
+    """A record as JSON. Raises UsageError where a trainer put into it what no reader takes."""
+    text = record.model_dump_json()
+    try:
+        record.require_row()
+        _require_plain(text.encode())
+    except ValueError as error:
+        raise UsageError(f"run {record.run_id} cannot be stored: {first_line(error)}") from None
+    return text
+
+
+def _require_plain(text: bytes) -> None:
+    if may_be_odd(text):
+        from_json(text)
 
 
 class _Records(MutableMapping[str, Record]):

@@ -19,6 +19,7 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 
 from hptransfer.base.errors import CheckFailed, UsageError
+from hptransfer.base.stored import shown
 from hptransfer.experiment import SearchSettings
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.space import SearchSpace
@@ -84,9 +85,17 @@ class Study:
         if self.settings.batch != "auto":
             return self.settings.batch
         if self.store and (held := self.store.decision(self.study_id)):
-            return int(held["batch"])
+            return self._batch_of(self.store, held)
         share = self.slots() if self.slots else LEAST_BATCH
         return max(LEAST_BATCH, min(share, self.trials // LEAST_LOOKS))
+
+    def _batch_of(self, store: Store, held: Mapping[str, Any]) -> int:
+        """Raises UsageError where a decision names no size of a batch."""
+        batch = held.get("batch")
+        if type(batch) is int and batch > 0:
+            return batch
+        where = f"store {store.location}: studies/{self.study_id}.json"
+        raise UsageError(f"{where} is damaged (batch {shown(batch)}); without it, it is made again")
 
     @property
     def place(self) -> str:

@@ -7,10 +7,7 @@ import argparse
 import polars as pl
 
 from hptransfer import cli
-from hptransfer.cli.tables import renamed
 from hptransfer.runs.store import Store
-from hptransfer.store.importer import import_runs
-from hptransfer.trainers.ours.schema1 import upgrade
 
 GROUP = ("optimizer", "parametrization", "width", "state")
 
@@ -23,9 +20,14 @@ def main(args: argparse.Namespace) -> int:
     result: dict[str, object] = {"store": store.location}
     written = []
     if args.upgrade:
+        from hptransfer.trainers.ours.schema1 import upgrade
+
         result["upgraded"] = upgrade(store)
         written.append(f"{store.location}: {result['upgraded']} records brought up to date")
-    if args.table:
+    if args.table:  # what reads tables takes longer to load than a look into a store does
+        from hptransfer.cli.tables import renamed
+        from hptransfer.store.importer import import_runs
+
         found = import_runs(args.table, args.experiment, args.set, store, renamed(args))
         result |= {"imported": found.new, "already_there": found.known, "notes": list(found.notes)}
         written.append(found.words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,13 +79,18 @@ def import_runs(
     return Imported(store.location, len(new), len(records) - len(new), found.notes)
 
 
-def read_runs(place: str, renamed: Mapping[str, str], *, source: str | None = None, where: str | None = None) -> Intake:
-    """A table's runs with its columns under the names of `NUMBERS` and `WORDS`. Raises UsageError."""
-    rows = read_rows(place, source, text=[renamed.get(word, word) for word in WORDS]).where(where)
-    frame = rows.frame
+def require_ours(renamed: Iterable[str]) -> None:
+    """Raises UsageError where one of these is none of `NUMBERS` and `WORDS`."""
     for name in renamed:
         if name not in (*NUMBERS, *WORDS):
             raise unknown("--columns", name, (*NUMBERS, *WORDS))
+
+
+def read_runs(place: str, renamed: Mapping[str, str], *, source: str | None = None, where: str | None = None) -> Intake:
+    """A table's runs with its columns under the names of `NUMBERS` and `WORDS`. Raises UsageError."""
+    require_ours(renamed)
+    rows = read_rows(place, source, text=[renamed.get(word, word) for word in WORDS]).where(where)
+    frame = rows.frame
     named = {}
     for name in (*NUMBERS, *WORDS):
         if (own := _column(rows, name, renamed)) is not None:

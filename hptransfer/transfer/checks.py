@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.runs.point import Job, Number, Point, horizon_words
 from hptransfer.transfer.axes import cell_words, logarithm
@@ -113,14 +115,13 @@ def _range(name: str, swept: Sequence[Number], target: Number, rule: str) -> Che
 
 def _frozen(group: Group) -> Check:
     """What is not fitted was settled on at the smallest cell."""
-    scale, used = group.scales[0], {record.run_id for record in group.used}
-    sizes = [record.point[scale] for record in group.records]
-    left_out = [record for record in group.records if record.run_id not in used]
-    strays = sorted({record.point[scale] for record in left_out if record.point[scale] > min(sizes)})
-    where = f", some at {scale} {', '.join(map(str, strays))}" if strays else ""
+    scale, sizes = group.scales[0], group.runs.column(group.scales[0])
+    left_out = ~np.isin(group.runs.run_id, group.used.run_id)
+    strays = np.unique(sizes[left_out & (sizes > sizes.min())])
+    where = f", some at {scale} {', '.join(f'{size:.15g}' for size in strays)}" if len(strays) else ""
     kept = ", ".join(f"{name} {value:g}" for name, value in group.frozen.items())
-    detail = f"{kept} at {scale} {max(sizes)}; {len(left_out)} runs at others left out{where}"
-    return Check(name="role ratio", ok=not strays, detail=detail)
+    detail = f"{kept} at {scale} {sizes.max():.15g}; {left_out.sum()} runs at others left out{where}"
+    return Check(name="role ratio", ok=not len(strays), detail=detail)
 
 
 def _steps(target: Job) -> Check:

@@ -16,8 +16,6 @@ from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.cli.tables import columns_words, read_table
 from hptransfer.experiment.choice import arm_options, asked_scales, chosen_arms
 from hptransfer.experiment.membership import members
-from hptransfer.report.build import write_page
-from hptransfer.report.sweeps import Swept, predicted
 from hptransfer.runs import Job, Point, Store
 from hptransfer.trainers import resolve
 from hptransfer.transfer import table
@@ -81,7 +79,10 @@ def main(args: argparse.Namespace) -> int:
     for reason in refused.values():
         cli.console.print(f"refused: {reason.text}")
     files = list(written.values())
-    if args.report:
+    if args.report:  # what draws takes a second to load
+        from hptransfer.report.build import write_page
+        from hptransfer.report.sweeps import Swept, predicted
+
         told = predictions | alone
         outcomes = [Swept(one.group, told.get(one.group.name), refused.get(one.group.name)) for one in questions]
         files += write_page(Path(args.report), "sweeps.md", *predicted(str(args.table), outcomes))

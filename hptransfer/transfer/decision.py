@@ -314,18 +314,11 @@ def _usual(name: str, fitted: GroupFit) -> float:
     """The geometric mean of the best runs' value of a hyperparameter: those within two standard deviations of the noise of their
     cell's best, and `BEST_RUNS` at least. 0 where some of them have none."""
     assert fitted.fit is not None
-    lowest: dict[tuple[Any, ...], float] = {}
-    complete = [record for record in fitted.group.used if record.loss is not None]
-
-    def cell(point: Point) -> tuple[Any, ...]:
-        return tuple(point[scale] for scale in fitted.scales)
-
-    for record in complete:
-        lowest[cell(record.point)] = min(record.loss or math.inf, lowest.get(cell(record.point), math.inf))
-    ranked = sorted(
-        (math.log((record.loss or math.inf) / lowest[cell(record.point)]), float(record.point.hyperparameters.get(name, 0.0)))
-        for record in complete
-    )
-    near = sum(excess <= 2 * fitted.fit.middle.noise.sd for excess, _ in ranked)
-    values = [value for _, value in ranked[: max(BEST_RUNS, near)]]
-    return math.exp(float(np.mean(np.log(values)))) if min(values) > 0 else 0.0
+    used = fitted.group.used
+    complete = used.take(np.flatnonzero(~np.isnan(used.loss)))
+    cells = np.unique(np.column_stack([complete.column(scale) for scale in fitted.scales]), axis=0, return_inverse=True)[1]
+    lowest = np.full(cells.max() + 1, math.inf)
+    np.minimum.at(lowest, cells, complete.loss)
+    excess, values = np.log(complete.loss / lowest[cells]), np.nan_to_num(complete.column(name))
+    near = np.lexsort((values, excess))[: max(BEST_RUNS, int(np.sum(excess <= 2 * fitted.fit.middle.noise.sd)))]
+    return math.exp(float(np.mean(np.log(values[near])))) if values[near].min() > 0 else 0.0

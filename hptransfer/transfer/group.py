@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtri
 
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.optimizers.rules.weight_decay import weight_decay_multiplier
@@ -63,11 +63,10 @@ class Group:
         names = [name for name in self.records[0].point.hyperparameters if name not in fitted]
         if not names:
             return {}
-        largest = max(record.point[self.scales[0]] for record in self.records)
+        sizes = self.runs.column(self.scales[0])
         losses: dict[tuple[Number, ...], list[float]] = defaultdict(list)
-        for record in self.records:
-            if record.point[self.scales[0]] == largest:
-                losses[tuple(record.point[name] for name in names)].append(math.inf if record.loss is None else record.loss)
+        for record in self.runs.take(np.flatnonzero(sizes == sizes.max())):
+            losses[tuple(record.point[name] for name in names)].append(math.inf if record.loss is None else record.loss)
         kept = max(losses, key=lambda values: (len(losses[values]), -min(losses[values])))
         return dict(zip(names, kept, strict=True))
 
@@ -119,11 +118,12 @@ def run_ids(group: Group) -> list[str]:
 
 def too_few_runs(group: Group, cells: Sequence[Mapping[str, Number]], name: str) -> Refusal | None:
     """Why the runs of an arm, called ``name``, allow no fit; None where every cell has enough complete ones."""
-    used = group.used if group.records else ()
+    used = group.used if group.records else Runs.of([])
     # One run beyond the parameters, or there is nothing to judge the fit by.
     needed = MIN_RUNS + 1 if len(cells) == 1 else MIN_RUNS
     for cell in cells:
-        complete = sum(record.loss is not None and record.point.is_in(cell) for record in used)
+        inside = [used.column(scale) == value for scale, value in cell.items()]
+        complete = int(np.sum(np.all(inside, axis=0) & ~np.isnan(used.loss)))
         if complete < needed:
             return Refusal.of("too_few_runs", name=name, complete=complete, cell=cell_words(cell), needed=needed)
     return None
@@ -284,7 +284,7 @@ def _no_dependence(both: Fit) -> Refusal | None:
     plain = fit_surface(both.sweep.only(0), rich.misfit, rich.noise)
     extra = plain.dof - rich.dof
     gain = (plain.cost - rich.cost) / extra / max(1.0, rich.cost / max(rich.dof, 1.0))
-    if rich.dof < 1 or gain <= stats.f.isf(SIGNIFICANCE, extra, rich.dof):
+    if rich.dof < 1 or gain <= fdtri(extra, rich.dof, 1 - SIGNIFICANCE):
         return Refusal.of("no_dependence")
     return None
 

@@ -19,7 +19,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtri
 
 from hptransfer.base.intervals import TAIL, Array
 from hptransfer.transfer.hypotheses import Hypothesis
@@ -237,7 +237,7 @@ def fit_line(x: Array, measured: Measured, *, draws: int, rng: np.random.Generat
     line = covariance @ design.T @ precision @ measured.optimum.ravel()
     left, dof = measured.optimum.ravel() - design @ line, len(design) - design.shape[1]
     scatter = float(left @ precision @ left)
-    if dof > 0 and scatter > stats.chi2.ppf(0.99, dof):
+    if dof > 0 and scatter > chdtri(dof, 0.01):
         covariance = covariance * scatter / dof
     root = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(line)))
     drawn = line + rng.standard_normal((draws, len(line))) @ root.T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import overload
 
 import numpy as np
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 from hptransfer.base.intervals import Array
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import logarithms
+
+
+def _shared(record: Record) -> tuple[int, ...]:
+    """What the records of a store have as the same objects (`hptransfer.runs.sharing`), if they are alike."""
+    return id(record.point.settings), id(record.point.scales), id(record.job.constants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +43,10 @@ class Runs(Sequence[Record]):
         if isinstance(records, Runs):
             return records
 
+        points = [record.point for record in records]
+
+        @cache
         def column(name: str) -> Array:
-            points = [record.point for record in records]
             return np.array([point.scales.get(name, point.hyperparameters.get(name, math.nan)) for point in points], float)
 
         return cls(
@@ -46,7 +54,7 @@ class Runs(Sequence[Record]):
             state=np.array([record.state for record in records], np.str_),
             loss=np.array([math.nan if record.loss is None else record.loss for record in records], float),
             column=column,
-            kind=np.arange(len(records)),
+            kind=np.unique([_shared(record) for record in records], axis=0, return_inverse=True)[1] if records else np.arange(0),
             record=records.__getitem__,
         )
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from hptransfer.base.intervals import REACH, Array
 from hptransfer.transfer.forecast import Expected, Fit
@@ -105,11 +104,11 @@ def _usual(values: Sequence[tuple[float, float]]) -> list[Hypothesis]:
     """The exponent that groups (exponent, standard error) have in common, for each spread of theirs, by how likely it is."""
     exponent, error = np.array(values).T
     at = np.linspace(-REACHED, REACHED, GRID)[:, None]
-    odd = ODD * stats.norm.pdf(exponent, 0.0, np.hypot(1.0, error))
+    odd = ODD * _normal(exponent, np.hypot(1.0, error))
     found = []
     for spread in SPREADS:
-        likely = np.log((1 - ODD) * stats.norm.pdf(exponent, at, np.hypot(spread, error)) + odd).sum(axis=1)
-        likely += stats.norm.logpdf(at[:, 0])
+        likely = np.log((1 - ODD) * _normal(exponent - at, np.hypot(spread, error)) + odd).sum(axis=1)
+        likely += np.log(_normal(at[:, 0], np.ones(1)))
         posterior = np.exp(likely - np.logaddexp.reduce(likely))
         mean = float(posterior @ at[:, 0])
         variance = float(posterior @ (at[:, 0] - mean) ** 2)
@@ -117,6 +116,11 @@ def _usual(values: Sequence[tuple[float, float]]) -> list[Hypothesis]:
     best = np.logaddexp.reduce([one[2] for one in found])
     source = f"{len(values)} other groups"
     return [Hypothesis("siblings", mean, spread, source, weight=math.exp(likely - best)) for mean, spread, likely in found]
+
+
+def _normal(distance: Array, spread: Array) -> Array:
+    """The density of a normal distribution at a distance from its middle."""
+    return np.asarray(np.exp(-((distance / spread) ** 2) / 2) / (spread * math.sqrt(2 * math.pi)), float)
 
 
 def _average(values: Sequence[Mapping[str, float]]) -> dict[str, float]:

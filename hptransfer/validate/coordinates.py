@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hptransfer.base.commands import command
-from hptransfer.base.config import read_json
+from hptransfer.base.config import checked, read_json
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
 from hptransfer.experiment.settings import DataSpec
@@ -61,16 +61,16 @@ def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, Co
     the arm's own settings. Raises UsageError for a damaged file."""
     ours = (arm for arm in experiment.compared if not experiment.under(arm).trainer)
     paths = ((arm, folder / f"{check_file(arm)}.json") for arm in ours)
-    found = ((arm, read_json(CoordinateCheck, path, command("coordcheck"))) for arm, path in paths if path.is_file())
-    return {arm.name: check for arm, check in found if _is_of(check, arm, experiment)}
+    found = ((arm, path, read_json(CoordinateCheck, path, command("coordcheck"))) for arm, path in paths if path.is_file())
+    return {arm.name: check for arm, path, check in found if _is_of(check, arm, experiment, path)}
 
 
-def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment) -> bool:
+def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment, path: Path) -> bool:
     settings, recipe = experiment.target_point(arm, check.corpus).settings, get_recipe(check.optimizer)
     known = {name: value for name, value in check.options.items() if name in recipe.options.model_fields}  # some are gone
     return (
         (check.optimizer, check.parametrization, check.changes) == (arm.optimizer, arm.parametrization, arm.changes)
         and check.base_width == settings["base"]["width"]
         and experiment.data.names(check.corpus)
-        and recipe.options.model_validate(known) == recipe.options.model_validate(settings["options"])
+        and checked(recipe.options, known, f"{path}: options") == recipe.options.model_validate(settings["options"])
     )

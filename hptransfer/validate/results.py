@@ -38,7 +38,7 @@ class Results:
         """Every arm of the experiment, in its order."""
         return self.experiment.compared
 
-    @cached_property
+    @property
     def records(self) -> tuple[Record, ...]:
         """Every run, once, in the order they finished."""
         return self.members.records

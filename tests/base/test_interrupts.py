@@ -74,8 +74,8 @@ def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
 
 
 def test_one_that_was_heard_is_not_raised_again(tmp_path):
-    heard = "interrupts.SWALLOWED = 0.5\n    try: ready(); time.sleep(60)\n"
-    heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(1)"
+    heard = "interrupts.SWALLOWED = 2.0\n    try: ready(); time.sleep(60)\n"
+    heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(4)"
     process = begun(tmp_path, heard)
     process.send_signal(signal.SIGINT)
     assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)

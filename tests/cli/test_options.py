@@ -156,6 +156,17 @@ def test_an_option_that_is_not_heeded_is_refused_by_name() -> None:
         (["report", "--compare", "a", "b", "--predictions", "p.json"], "--predictions p.json"),
         (["export", "--list", "--output", "there"], "--output there"),
         (["convert", "--list", "--lr", "0.02"], "--lr"),
+        (["export", "--store", "q"], "--store q"),
+        (["data", "--write", "corpus", "--store", "q"], "--store q"),
+        (["import", "t.csv", "--look", "--experiment", "q"], "--experiment q"),
+        (["import", "t.csv", "--look", "--set", "widths=[3]"], "--set widths=[3]"),
+        (["import", "t.csv", "--maximize"], "--maximize"),
+        (["laws", "fit", "chinchilla", "--table", "t.csv", "--store", "q"], "--store q"),
+        (["laws", "fit", "chinchilla", "--table", "t.csv", "--output", "page"], "--output page"),
+        (["laws", "fit", "chinchilla", "--at", "N=1e9"], "--at N=1e9"),
+        (["laws", "fit", "chinchilla", "--source", "csv"], "--source csv"),
+        (["laws", "compare", "--table", "t.csv", "--flops", "1e18"], "--flops 1e+18"),
+        (["laws", "series", "--loss", "x"], "--loss x"),
     ],
 )
 def test_commands_refuse_what_they_would_not_heed(capsys: pytest.CaptureFixture[str], argv: list[str], option: str) -> None:

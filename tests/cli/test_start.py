@@ -39,6 +39,7 @@ HELP = "(see --help)\n"
             ["train", "--target-loss", "0"],
             "hptransfer train: argument --target-loss: '0' is no finite number above 0 " + HELP,
         ),
+        (["plan", "--width", "64"], "hptransfer plan: unrecognized arguments: --width 64 (see --help)\n"),
         (["search", "--trails", "9"], "hptransfer search: unrecognized arguments: --trails 9 (see --help)\n"),
         (["data"], "hptransfer data: the following arguments are required: --write (see --help)\n"),
         (["backtest"], "error: give a table or --store, one of them\n"),

@@ -191,7 +191,11 @@ def test_a_store_that_was_moved_away_is_not_taken_for_an_empty_one(
 
 @pytest.mark.parametrize(
     ("store", "says"),
-    [("file", "store file: there is a file in its place"), ("no/such", "store no/such: there is no folder "), ("gone://x", "store gone://x: ")],
+    [
+        ("file", "store file: there is a file in its place"),
+        ("no/such", "store no/such: there is no folder "),
+        ("gone://x", "store gone://x: "),
+    ],
 )
 def test_a_wrong_store_is_refused_at_once(folder: Path, store: str, says: str) -> None:
     Path("file").write_text("")

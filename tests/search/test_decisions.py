@@ -1,9 +1,12 @@
 """What a search decided is written down once per study; a replay that goes elsewhere is found, one that goes on is not."""
 
+import json
+
 import pytest
 from records import EVERYWHERE, record_of
 
 from hptransfer.base.errors import UsageError
+from hptransfer.base.stored import sealed, unsealed
 from hptransfer.experiment import Experiment
 from hptransfer.runs import Job, Store
 from hptransfer.search.studies import Studies, make_studies
@@ -114,6 +117,16 @@ def test_a_decision_that_is_missing_is_made_and_one_that_is_damaged_is_named(one
         store.files.write(name, damaged)
         with pytest.raises(UsageError, match=r"is damaged .*it is made again"):
             search(one, store)
+
+
+@pytest.mark.parametrize("batch", [None, "4", 0, -1, 2.0, True, [4]])
+def test_a_decision_without_a_size_of_its_batches_is_damaged(one, store, batch):
+    study = search(one, store, batch="auto").studies[0]
+    name = f"studies/{study.study_id}.json"
+    found = json.loads(unsealed(store.files.read(name))) | {"batch": batch}
+    store.files.write(name, sealed(json.dumps(found)).encode())
+    with pytest.raises(UsageError, match=r"is damaged \(batch .*it is made again"):
+        search(one, store, batch="auto")
 
 
 def test_a_decision_is_read_once_per_study(one, store, monkeypatch):

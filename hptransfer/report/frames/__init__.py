@@ -18,5 +18,6 @@ OF_RESULTS = (coordinate_checks, loss_against_compute, training_curves, regret, 
 
 def all_frames(results: Results) -> Frames:
     """Every frame by its name."""
-    of_searches = {make.__name__: make(of_results(results)) for make in OF_SEARCHES}
+    searched = [*of_results(results)]
+    of_searches = {make.__name__: make(searched) for make in OF_SEARCHES}
     return of_searches | {make.__name__: make(results) for make in OF_RESULTS}

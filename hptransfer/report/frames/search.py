@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hptransfer.base.intervals import Interval
-from hptransfer.report.frames.searched import Searched, plain_name
-from hptransfer.report.frames.tidy import tidy
-from hptransfer.runs import Record
+from hptransfer.report.frames.searched import RATIO, Searched, plain_name
+from hptransfer.report.frames.tidy import joined, tidy
 from hptransfer.runs.point import Number
 from hptransfer.transfer.line import line_of
 from hptransfer.transfer.prediction import Bowl
 
-RATIO = "embedding_lr_ratio"
 FIT_POINTS = 61
 BASIN = 2.0  # standard deviations of the noise: what lies lower cannot be told from the minimum
 NEAR_BEST_LR = 0.005  # relative loss that the learning rate may cost a run whose weight decay is looked at
@@ -28,14 +27,10 @@ Row = dict[str, Any]
 def lr_curves(given: Iterable[Searched]) -> pl.DataFrame:
     """Every run of every searched cell; ``is_minimum`` marks the lowest loss of each, ``is_at_ratio`` the runs at the embedding
     LR ratio of the prediction, through which the bowl is fitted (all of them where there is no prediction)."""
-    rows: list[Row] = []
-    for one in given:
-        for record in one.records:
-            own = {RATIO: record.point.hyperparameters.get(RATIO), "seed": record.point.init_seed, "state": record.state}
-            rows.append(_run(one, record) | own | {"is_at_ratio": _is_at_ratio(one, record)})
     columns = f"cell width lr weight_decay {RATIO} seed loss state is_at_ratio run_id"
     lowest = (pl.col("loss") == pl.col("loss").min().over("arm", "cell")).fill_null(False)
-    return tidy(rows, columns).with_columns(is_minimum=lowest).sort("arm", "width", "lr", "run_id")
+    found = joined((one.runs.with_columns(is_at_ratio=_is_at_ratio(one)) for one in given), columns)
+    return found.with_columns(is_minimum=lowest).sort("arm", "width", "lr", "run_id")
 
 
 def lr_fit(given: Iterable[Searched]) -> pl.DataFrame:
@@ -67,19 +62,17 @@ def weight_decay_curves(given: Iterable[Searched]) -> pl.DataFrame:
     ``loss_at_best_lr`` is the loss without that cost, and ``excess`` how far it lies above the lowest of its width, relative.
     Without weight decay there is no place on a log axis, and without a prediction no bowl: such runs are left out.
     """
-    rows: list[Row] = []
+    near = []
     for one, bowl, noise in _fitted(given):
-        optima = {one.cell(scales): best for scales, best, _ in one.optima}
-        for record in one.records:
-            row = _run(one, record)
-            if row["loss"] is None or row["cell"] not in optima or (row["weight_decay"] or 0) <= 0:
-                continue
-            cost = bowl.cost(math.log(row["lr"] / optima[row["cell"]].value))
-            if _is_at_ratio(one, record) and math.expm1(cost) <= max(NEAR_BEST_LR, BASIN * noise):
-                mended = {"lr_cost": math.expm1(cost), "loss_at_best_lr": row["loss"] * math.exp(-cost)}
-                rows.append(row | mended | {"height": BASIN * noise})
+        optima = {one.cell(scales): best.value for scales, best, _ in one.optima}
+        is_told = pl.col("loss").is_not_null() & (pl.col("weight_decay") > 0) & pl.col("cell").is_in(list(optima))
+        runs = one.runs.filter(is_told & _is_at_ratio(one))
+        cost = [bowl.cost(math.log(lr / optima[cell])) for lr, cell in runs.select("lr", "cell").iter_rows()]
+        mended = {"lr_cost": np.expm1(cost), "loss_at_best_lr": runs["loss"].to_numpy() * np.exp(np.negative(cost))}
+        runs = runs.with_columns(**{name: pl.Series(values) for name, values in mended.items()}, height=pl.lit(BASIN * noise))
+        near.append(runs.filter(pl.col("lr_cost") <= max(NEAR_BEST_LR, BASIN * noise)))
     at_best, excess = pl.col("loss_at_best_lr"), pl.col("excess")
-    found = tidy(rows, "cell width lr weight_decay loss lr_cost loss_at_best_lr height run_id")
+    found = joined(near, "cell width lr weight_decay loss lr_cost loss_at_best_lr height run_id")
     found = found.with_columns(excess=at_best / at_best.min().over("arm", "cell") - 1)
     found = found.with_columns(is_minimum=excess == 0, is_within_noise=excess <= pl.col("height")).drop("height")
     return found.sort("arm", "width", "weight_decay", "run_id")
@@ -134,16 +127,10 @@ def _lines(one: Searched) -> Iterator[Row]:
             yield one.row | {"kind": "theory", "width": width, "lr": expected}
 
 
-def _run(one: Searched, record: Record) -> Row:
-    """The columns that runs have in every frame."""
-    tuned = {"lr": one.value(record), "weight_decay": record.point.hyperparameters.get("weight_decay")}
-    return one.row | one.where(record.point.scales) | tuned | {"loss": record.loss, "run_id": record.run_id}
-
-
-def _is_at_ratio(one: Searched, record: Record) -> bool:
+def _is_at_ratio(one: Searched) -> pl.Expr:
     """Whether a run is among those that the bowl is fitted through."""
     kept = one.prediction.hyperparameters.get(RATIO) if one.prediction else None
-    return kept is None or record.point.hyperparameters.get(RATIO) == kept.value
+    return pl.lit(True) if kept is None else (pl.col(RATIO) == kept.value).fill_null(False)
 
 
 def _fitted(given: Iterable[Searched]) -> Iterator[tuple[Searched, Bowl, float]]:
@@ -155,12 +142,11 @@ def _fitted(given: Iterable[Searched]) -> Iterator[tuple[Searched, Bowl, float]]
 
 def _swept(one: Searched) -> Iterator[tuple[Row, Interval, float, float, float]]:
     """Every fitted cell that has runs, with its best LR, the loss there, and the lowest and the highest LR of those."""
-    lrs: dict[str, list[float]] = {}
-    for record in one.records:
-        lrs.setdefault(one.cell(record.point.scales), []).append(one.value(record))
+    lr = pl.col("lr")
+    swept = {cell: ends for cell, *ends in one.runs.group_by("cell").agg(lr.min().alias("low"), lr.max().alias("high")).rows()}
     for scales, best, loss in one.optima:
-        if swept := lrs.get(one.cell(scales)):
-            yield one.where(scales), best, loss, min(swept), max(swept)
+        if ends := swept.get(one.cell(scales)):
+            yield one.where(scales), best, loss, *ends
 
 
 def _ends(found: Interval, value: str = "lr", low: str = "low", high: str = "high") -> dict[str, float | None]:

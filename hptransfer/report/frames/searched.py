@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hptransfer.base.intervals import Interval
+import numpy as np
+import polars as pl
+
+from hptransfer.base.intervals import Array, Interval
 from hptransfer.report.frames.tidy import begin
 from hptransfer.runs import Record
 from hptransfer.runs.point import Number
 from hptransfer.runs.sources.names import without_logarithm
-from hptransfer.transfer.axes import cell_words, logarithm
+from hptransfer.transfer.axes import cell_words, logarithm, logarithms
 from hptransfer.transfer.prediction import Prediction
+from hptransfer.transfer.runs import Runs
 from hptransfer.validate.results import Results
+
+RATIO = "embedding_lr_ratio"
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,24 @@ class Searched:
             for one in (self.prediction.optima if self.prediction else ())
         ]
 
-    def value(self, record: Record) -> float:
-        """The hyperparameter of a run."""
-        return plain_number(self.hyperparameter, record.point[self.hyperparameter])
+    @cached_property
+    def runs(self) -> pl.DataFrame:
+        """A row for each run: ``row``, its cell, width, lr (the hyperparameter), weight_decay, embedding_lr_ratio, seed, loss,
+        state and run_id."""
+        found = Runs.of(self.records)
+        cells, at = np.unique(np.column_stack([found.column(name) for name in self.scales]), axis=0, return_inverse=True)
+        where = [self.where(dict(zip(self.scales, cell, strict=True))) for cell in cells.tolist()]
+        columns = {name: [cell[name] for cell in where] for name in ("cell", "width")}
+        numbers = {"lr": self.hyperparameter, "weight_decay": "weight_decay", RATIO: RATIO}
+        known = {ours: plain_numbers(name, found.column(name)) for ours, name in numbers.items()} | {"loss": found.loss}
+        words = {"state": found.state, "run_id": found.run_id}
+        return (
+            pl.DataFrame(columns, schema={"cell": pl.String, "width": pl.Float64})[at]
+            .with_columns(**{name: pl.Series(values, dtype=pl.Float64).fill_nan(None) for name, values in known.items()})
+            .with_columns(**{name: pl.Series(values.tolist(), dtype=pl.String) for name, values in words.items()})
+            .with_columns(seed=pl.Series([record.point.init_seed for record in self.records], dtype=pl.Int64))
+            .with_columns(**{name: pl.lit(value) for name, value in self.row.items()})
+        )
 
     def cell(self, scales: Mapping[str, Number]) -> str:
         """A cell in words."""
@@ -77,6 +98,11 @@ def of_results(results: Results) -> Iterator[Searched]:
 def plain_number(name: str, value: Number) -> float:
     """A number of a column, whose values may be logarithms."""
     return math.exp(logarithm(name, value)) if plain_name(name) != name else float(value)
+
+
+def plain_numbers(name: str, values: Array) -> Array:
+    """`plain_number` of many."""
+    return np.exp(logarithms(name, values)) if plain_name(name) != name else values
 
 
 def plain_name(name: str) -> str:

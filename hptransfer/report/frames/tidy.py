@@ -21,15 +21,26 @@ FLAGS = {"annealed", "bracketed", "extrapolated", "passed"}
 def tidy(rows: Iterable[dict[str, Any]], columns: str) -> pl.DataFrame:
     """A frame of `ARM` and ``columns``, which has them without rows too; keys that are absent are null, others are left out."""
     rows = list(rows)
-    schema = {name: _type(name) for name in (*ARM, *columns.split())}
-    if any(row.get("width", 0) % 1 for row in rows):  # of a table, whose scale may be any number
-        schema["width"] = pl.Float64
+    schema = _schema(columns, is_whole=not any(row.get("width", 0) % 1 for row in rows))
     return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
+
+
+def joined(frames: Iterable[pl.DataFrame], columns: str) -> pl.DataFrame:
+    """`tidy` of rows that are in frames."""
+    found = pl.concat([tidy((), columns), *frames], how="diagonal_relaxed")
+    schema = _schema(columns, is_whole="width" not in found or (found["width"] % 1 == 0).all())
+    return found.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def begin(arm: Arm) -> dict[str, Any]:
     """How a row of an arm begins."""
     return {"arm": arm.name, "optimizer": arm.optimizer, "parametrization": arm.parametrization, "colour": arm.colour}
+
+
+def _schema(columns: str, *, is_whole: bool) -> dict[str, type[pl.DataType]]:
+    """The types of columns; the width of a table may be any number."""
+    schema = {name: _type(name) for name in (*ARM, *columns.split())}
+    return schema if is_whole else schema | {"width": pl.Float64}
 
 
 def _type(name: str) -> type[pl.DataType]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-import zipfile
 from contextlib import suppress
 from typing import Any
 
@@ -68,12 +67,10 @@ class Checkpoints:
         return state
 
     def _read(self) -> dict[str, Any] | None:
-        content = self._store.read_checkpoint(self._run_id) if self._store else None
-        if content is None:
-            return None
         try:
-            if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():  # torch.load does not look at checksums
-                raise zipfile.BadZipFile(damaged)
+            content = self._store.read_checkpoint(self._run_id) if self._store else None
+            if content is None:
+                return None
             saved: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             if saved["format"] != FORMAT:
                 why = f"has format {saved['format']}, not {FORMAT}"
@@ -82,6 +79,8 @@ class Checkpoints:
             else:
                 int(saved["state"]["step"])
                 return saved
+        except HptransferError:  # the store's own
+            raise
         except Exception as error:  # torch.load raises whatever the damage provokes
             why = f"is damaged ({type(error).__name__})"
         _LOG.warning("checkpoint of run %s %s; the run starts over", self._run_id, why)
