@@ -13,9 +13,11 @@ import polars as pl
 import pytest
 from synthetic import Truth, make_experiment, make_records
 
+from hptransfer.backtest import splits
 from hptransfer.base.errors import UsageError
 from hptransfer.cli import perform
 from hptransfer.runs import Store
+from hptransfer.transfer.sweep import Sweep
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 public = pytest.mark.skipif(not DATA.is_dir(), reason="the public sweeps are not at hand")
@@ -194,3 +196,32 @@ def test_intervals_hold_as_often_as_they_say_over_all_nested_splits(capsys: pyte
     optima = paper["optima"] + steplaw["optima"]
     covered = paper["coverage_80"] * paper["optima"] + steplaw["coverage_80"] * steplaw["optima"]
     assert 0.72 <= covered / optima <= 0.88
+
+
+def test_a_group_that_no_fit_can_take_is_said_and_the_others_are_judged(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As numbers that overflow, in each of its nested parts."""
+    odd: list[Sweep] = []
+    sweep_of, fit_sweeps = splits._Known._sweep, splits.fit_sweeps
+
+    def sweep(known: Any, name: str, rows: Any) -> Sweep | None:
+        found = sweep_of(known, name, rows)
+        odd.extend([found] if found and name == "muon" else [])
+        return found
+
+    def fit(sweeps: list[Sweep]) -> Any:
+        if any(one.ln_loss is other.ln_loss for one in sweeps for other in odd):
+            raise OverflowError("math range error")
+        return fit_sweeps(sweeps)
+
+    def alone(sweep: Sweep) -> Any:
+        raise OverflowError("math range error")
+
+    monkeypatch.setattr(splits._Known, "_sweep", sweep)
+    monkeypatch.setattr(splits, "fit_sweeps", fit)
+    monkeypatch.setattr(splits, "fit_sweep", alone)
+    assert backtest(table, "--nested", "--json") == 0
+    captured = capsys.readouterr()
+    assert {group["group"] for group in json.loads(captured.out)["groups"]} == {"adamw"}
+    assert "muon, " in captured.err and "no fit, OverflowError" in captured.err

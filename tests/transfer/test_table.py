@@ -156,6 +156,22 @@ def test_mistakes_are_one_line(tmp_path: Path, options: str, message: str) -> No
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+ODD = {"list": [1], "struct": {"a": 1}, "binary": b"\xff\0", "nothing": None, "number": 5}
+
+
+@pytest.mark.parametrize("column", ["list", "struct", "binary", "nothing", "lr,lr"])
+@pytest.mark.parametrize("role", ["--scale", "--hp", "--loss"])
+def test_a_column_without_numbers_has_no_part(tmp_path: Path, column: str, role: str) -> None:
+    path = write(tmp_path / "runs.parquet", [one | ODD for one in rows()])
+    with pytest.raises(UsageError):
+        transfer(path, f"{role} {column}")
+
+
+@pytest.mark.parametrize("column", ["list", "binary", "nothing", "number"])
+def test_a_column_of_any_kind_tells_groups_apart(tmp_path: Path, column: str) -> None:
+    assert transfer(write(tmp_path / "runs.parquet", [one | ODD for one in rows()]), f"--width 1024 --group {column}") == 0
+
+
 def test_two_optima_are_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "two.csv", [{"width": 64, "lr": 0.1}, {"width": 128, "lr": 0.05}])
     assert transfer(path, "--width 1024 --json") == 1
