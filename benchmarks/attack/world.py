@@ -119,7 +119,12 @@ def _write_laws() -> None:
     steps = range(2000, 20_001, 600)
     ends = {"constant": 1.0, "linear": 0.1, "low": 0.01}  # of the learning rate, relative to where it begins
     curves = [
-        {"run": run, "step": step, "lr": 3e-4 * (1 - (1 - end) * step / 2e4), "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2}
+        {
+            "run": run,
+            "step": step,
+            "lr": 3e-4 * (1 - (1 - end) * (step - 2000) / 18_000),
+            "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2,
+        }
         for run, end in ends.items()
         for step in steps
     ]
