@@ -23,9 +23,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_wrong_calls_end_in_one_line() -> None:
-    words = ["-m", "benchmarks.attack", "--calls", "150", "--seed", "0"]
+    words = ["-m", "benchmarks.attack", "--calls", "60", "--seed", "2"]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -58,6 +57,18 @@ def test_a_file_of_the_users_that_is_written_over_is_found(home: Path) -> None:
 def test_an_answer_with_nan_is_no_json(home: Path) -> None:
     asked = Call("plan", ("--json",), "--trials", "word", None)
     assert [kind for kind, _ in faults(asked, Came(0, '{"a": NaN}', "", None, 1.0), home)] == ["no JSON"]
+
+
+def test_a_run_that_ends_otherwise_than_its_checkpoint_says_is_found(home: Path) -> None:
+    resumed = Call(world.RESUME, (), "a checkpoint", "flipped", "go on")
+    assert [kind for kind, _ in faults(resumed, Came(3, "", "", None, 1.0), home)] == ["exit code"]
+    assert not faults(resumed, Came(0, "", "checkpoint is damaged", None, 1.0), home)
+
+
+def test_a_value_is_named_as_a_line_shows_it(home: Path) -> None:
+    """Without the characters that turn a line around."""
+    call = Call("import", ("x\u202ey",), "PLACE", "unicode", None, ("x\u202ey",))
+    assert not faults(call, Came(2, "", "error: x y: no such file or folder\n", None, 1.0), home)
 
 
 def test_a_call_is_the_same_each_time() -> None:

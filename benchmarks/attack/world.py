@@ -118,11 +118,11 @@ def _write_laws() -> None:
     profiles(noise=0.002).drop("row").write_csv("budgets.csv")
     steps = range(2000, 20_001, 600)
     ends = {"constant": 1.0, "linear": 0.1, "low": 0.01}  # of the learning rate, relative to where it begins
-    curves = [
-        {"run": run, "step": step, "lr": 3e-4 * (1 - (1 - end) * step / 2e4), "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2}
-        for run, end in ends.items()
-        for step in steps
-    ]
+    curves = []
+    for run, end in ends.items():
+        for step in steps:
+            lr = 3e-4 * (1 - (1 - end) * (step - 2000) / 18_000)
+            curves.append({"run": run, "step": step, "lr": lr, "loss": 2.9 + 30 / step**0.5 * (1 + end) / 2})
     pl.DataFrame(curves).write_csv("curves.csv")
 
 
