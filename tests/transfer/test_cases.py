@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hptransfer import UsageError
 from hptransfer.api import predict
 from hptransfer.base.intervals import Interval
 from hptransfer.base.refusals import Refused
 from hptransfer.cli import perform
-from hptransfer.transfer.prediction import Estimate, Prediction
+from hptransfer.transfer.prediction import Estimate, read_prediction
 
 CASES = Path(__file__).parents[1] / "cases"
 AT = {"width": 2048.0}
@@ -181,10 +180,11 @@ def test_intervals_hold_however_much_optima_scatter(scatter: float) -> None:
 
 
 @pytest.mark.parametrize("options", ["--at width=nan", "--at width=inf", "--width 0", "--width -3"])
-def test_a_target_that_is_no_size_is_one_line(options: str) -> None:
-    with pytest.raises(UsageError) as caught:
+def test_a_target_that_is_no_size_is_one_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
         perform("transfer", ["--table", str(CASES / "plain.csv"), *options.split()])
-    assert "width" in str(caught.value) and "\n" not in str(caught.value)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "width" in said and said.count("\n") == 1
 
 
 def test_a_target_far_below_the_runs_is_refused_and_the_optima_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,4 +198,4 @@ def test_what_comes_next_names_the_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert perform("transfer", ["--table", str(CASES / "plain.csv"), "--at", "width=2048", "--output", str(file)]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next:")]
     assert perform("export", [*shlex.split(line)[3:], "--output", str(tmp_path / "out")]) == 0
-    assert Prediction.model_validate_json(file.read_text()).lr.holds(0.0066)
+    assert read_prediction(file).lr.holds(0.0066)
