@@ -182,12 +182,13 @@ def limit_memory(bench: Bench, place: Place, chance: random.Random, count: int) 
 
 
 def fill_temporary_folder(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
-    """From the first moment on, and later and later."""
+    """From the first moment on, and later and later. (What is full at the start Python leaves for another that is not.)"""
     place.make()
     with mounted(place.temporary, megabytes=64):
         for index in range(count):
             process = bench.start(place)
-            time.sleep(START_SECONDS * index / count)
+            bench.wait_for_runs(place, process, 2 * index)
+            time.sleep(chance.uniform(0, 1))
             bench.hits += process.poll() is None
             with filled(place.temporary):
                 bench.end(place, process, code=None)
