@@ -125,7 +125,7 @@ class Bench:
                 "health_check_failure_threshold": 3,
                 "health_check_initial_delay_ms": 0,
             }
-            head = {"num_cpus": 1, "_system_config": quick, "include_dashboard": False}
+            head = {"num_cpus": 1, "_system_config": quick, "include_dashboard": False, "temp_dir": str(self.folder / "ray")}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
             self._node = self._cluster.add_node(num_cpus=1)
         return self._cluster

@@ -6,10 +6,12 @@ import os
 import random
 import select
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.bench import Bench, Inject, Place
@@ -64,11 +66,12 @@ def signal_driver(sent: signal.Signals) -> Inject:
 
 
 def interrupt(sent: signal.Signals) -> Inject:
-    """At any moment from the first on, and everything of the command as a terminal does."""
+    """At any moment, and to everything of the command as a terminal does."""
 
     def inject(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
         for index in range(count):
             process = bench.start(place)
+            _wait_for_handlers(process)
             time.sleep(START_SECONDS * (index + chance.random()) / count)
             bench.hits += process.poll() is None
             with suppress(ProcessLookupError):
@@ -77,6 +80,15 @@ def interrupt(sent: signal.Signals) -> Inject:
         return set()
 
     return inject
+
+
+def _wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Until Python has started and the command hears interrupts: it catches the signal by which it is reminded of them."""
+    while process.poll() is None:
+        caught = int(Path(f"/proc/{process.pid}/status").read_text().partition("SigCgt:")[2].split()[0], 16)
+        if caught >> (signal.SIGALRM - 1) & 1:
+            return
+        time.sleep(0.01)
 
 
 def close_terminal(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
@@ -170,12 +182,13 @@ def limit_memory(bench: Bench, place: Place, chance: random.Random, count: int) 
 
 
 def fill_temporary_folder(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
-    """From the first moment on, and later and later."""
+    """From the first moment on, and later and later. (What is full at the start Python leaves for another that is not.)"""
     place.make()
     with mounted(place.temporary, megabytes=64):
         for index in range(count):
             process = bench.start(place)
-            time.sleep(START_SECONDS * index / count)
+            bench.wait_for_runs(place, process, 2 * index)
+            time.sleep(chance.uniform(0, 1))
             bench.hits += process.poll() is None
             with filled(place.temporary):
                 bench.end(place, process, code=None)

@@ -82,6 +82,14 @@ def test_a_flipped_bit_of_a_record_is_not_read_as_a_number(store, caplog):
     assert f"{path.name} is damaged (it is not what was written: its digest differs)" in caplog.text
 
 
+def test_a_registered_prediction_that_was_changed_is_set_aside(store, caplog):
+    store.register_prediction("run", {"lr": 0.01})
+    path = Path(store.location) / "predictions/run.json"
+    path.write_text(path.read_text().replace("0.01", "0.02"))
+    assert store.registered("predictions/run.json") is None and store.registered_predictions() == []
+    assert "predictions/run.json is damaged (it is not what was written: its digest differs)" in caplog.text
+
+
 def test_records_of_schema_2_are_read_as_they_are(store, tmp_path):
     """Without a digest, single and gathered, as the last version wrote them."""
     records = [record.model_copy(update={"schema_version": 2}) for record in store.records().values()]
