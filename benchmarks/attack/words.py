@@ -83,7 +83,7 @@ def key_by_option(draw: random.Random) -> Call:
     command, key = draw.choice(EXPERIMENTS), draw.choice(list(schema.keys()))
     kind, text, refused = draw.choice(list(schema.wrong_yaml(key)))
     right = next(one for one in RIGHT[command] if "tiny.yaml" in one)
-    argv, names = (*right, "--set", f"{key}={text}"), (text, key, "--set", *_words(text))
+    argv, names = (*right, "--set", f"{key}={text}"), (text, key, key.rpartition(".")[2], "--set", *_words(text))
     return Call(command, argv, f"--set {key}", kind, must_be(refused), names)
 
 
