@@ -36,6 +36,7 @@ TINY = (
     "budget.hours=168",
 )
 FINISHED = ("runs/*.json", "studies/*.json", "compact-*.parquet", "damaged/*", ".hptransfer-store")  # files of a store
+CODES = (0, 1, 2, 130, -signal.SIGKILL, -signal.SIGHUP)
 CACHES = ("torchinductor",)  # torch's, one for all of a user's commands
 
 
@@ -164,15 +165,18 @@ class Bench:
         return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))} | theirs
 
     def end(self, place: Place, process: subprocess.Popen[str], code: int | None = 0) -> tuple[str, str]:
-        """Wait for a command; its stdout and stderr. With ``code`` None any will do that comes with one line and no stack trace.
-        Nothing may be left of it soon after, its files excepted where it was killed."""
+        """Wait for a command; its stdout and stderr. With ``code`` None any of ours will do that comes with its line, or that
+        it was killed. Nothing may be left of it soon after, its files excepted where it was killed."""
         try:
             out, errors = process.communicate(timeout=LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise Violation("stuck", f"no end after {LIMIT_SECONDS:.0f} s: {process.communicate()[1][-500:]}") from None
-        if "Traceback" in (errors or "") or (code is not None and process.returncode != code):
+            raise Violation("stuck", f"no end after {LIMIT_SECONDS:.0f} s: {(process.communicate()[1] or '')[-500:]}") from None
+        errors = errors or ""  # None: they went to a terminal
+        if "Traceback" in errors or process.returncode not in (CODES if code is None else (code,)):
             raise Violation("other", f"exit code {process.returncode}: {errors[-2000:]}")
+        if process.returncode > 0 and errors and not errors.strip().splitlines()[-1].startswith(("error: ", "interrupted; ")):
+            raise Violation("other", f"exit code {process.returncode}, and last was said {errors[-500:]}")
         if all(one.poll() is not None for one in self._running):
             was_killed = process.returncode == -signal.SIGKILL
             self._running.clear()
