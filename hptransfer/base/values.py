@@ -46,7 +46,7 @@ def count(value: str) -> int:
     return int(found)
 
 
-def count_or_none(value: str) -> int:
+def count_from_0(value: str) -> int:
     """A whole number from 0 to `MOST`."""
     found = _number(value)
     if not (0 <= found <= MOST and found.is_integer()):

@@ -111,7 +111,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accumulate", type=options.count, default=1, metavar="N", help="parts a worker takes its batch in (1)")
     parser.add_argument("--threads", type=options.count, default=1, metavar="N", help="CPUs of each worker (1)")
     again = "times that dead workers are started again (3)"
-    parser.add_argument("--failures", type=options.count_or_none, default=3, metavar="N", help=again)
+    parser.add_argument("--failures", type=options.count_from_0, default=3, metavar="N", help=again)
     after = "say after how many tokens (the experiment's)"
     parser.add_argument("--target-loss", type=options.positive, metavar="NATS", help=after)
 

@@ -254,9 +254,8 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
         if claim is None:
             return outcome | {"elsewhere": True}
         with claim:
-            if (
-                record := patiently(partial(store.get, config["run_id"]))
-            ) is None:  # it may have finished until the claim was ours
+            record = patiently(partial(store.get, config["run_id"]))  # it may have finished until the claim was ours
+            if record is None:
 
                 def say(point: CurvePoint, claim: Claim = claim) -> None:
                     claim.say(f"step {point.step}" if point.val is None else f"step {point.step}, loss {point.val:.4f}")

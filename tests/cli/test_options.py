@@ -32,7 +32,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     ("read", "wrong"),
     [
         (values.count, ["0", "-1", "nan", "inf", "1.5", "", "x", str(2**64)]),
-        (values.count_or_none, ["-1", "nan", "inf", "0.5", str(2**64)]),
+        (values.count_from_0, ["-1", "nan", "inf", "0.5", str(2**64)]),
         (values.positive, ["0", "-1", "nan", "inf", "1e400", ""]),
         (values.positives, ["1,0", "1,", "1,nan", ""]),
         (values.not_negative, ["-1", "nan", "inf"]),
@@ -52,7 +52,7 @@ def test_values_beyond_their_bounds_are_refused(read, wrong: list[str]) -> None:
 
 
 def test_values_within_their_bounds_are_read() -> None:
-    assert (values.count("64"), values.count("1e9"), values.count_or_none("0")) == (64, 10**9, 0)
+    assert (values.count("64"), values.count("1e9"), values.count_from_0("0")) == (64, 10**9, 0)
     assert (values.positive("1e-3"), values.not_negative("0"), values.share("1")) == (1e-3, 0.0, 1.0)
     assert values.names("mup, sp") == ("mup", "sp")
     assert values.scales("width=256,tokens=1e9") == {"width": 256.0, "tokens": 1e9}
