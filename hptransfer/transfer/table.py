@@ -34,7 +34,7 @@ def group_of(name: str, frame: pl.DataFrame, found: Intake) -> Group:
     columns = found.columns
     values = {column: frame[column].to_numpy() for column in (*columns.scale, *columns.hp)}
     loss = frame[columns.loss].fill_null(math.nan).to_numpy() if columns.loss else np.full(len(frame), math.nan)
-    finished = np.isfinite(loss)
+    finished, nowhere = np.isfinite(loss), np.full(len(frame), math.nan)
 
     def record(row: int) -> Record:
         point = Point(
@@ -52,7 +52,7 @@ def group_of(name: str, frame: pl.DataFrame, found: Intake) -> Group:
         run_id=run_id,
         state=state,
         loss=np.where(finished, loss, math.nan),
-        column=values.__getitem__,
+        column=lambda name: values.get(name, nowhere),
         kind=kind.astype(np.intp),
         record=record,
     )
