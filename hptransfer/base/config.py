@@ -82,6 +82,8 @@ def checked(model: type[Model], data: Any, where: str) -> Model:
     """``data`` as ``model``; the first mistake becomes one line that starts with ``where``."""
     try:
         return model.model_validate(data)
+    except UsageError as error:  # of a name that is in no registry
+        raise UsageError(f"{where}: {error}") from None
     except ValidationError as error:
         # A key that nobody knows tells more than the one that is then missing.
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
