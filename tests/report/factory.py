@@ -193,8 +193,9 @@ def prediction(experiment: Experiment, optimizer: str, parametrization: Parametr
 
 
 def at_lr(told: Prediction, lr: float) -> Prediction:
-    """The same with another learning rate."""
-    estimate = told.lr.model_copy(update={"value": lr})
+    """The same with another learning rate, and its interval about that."""
+    moved = {end: getattr(told.lr, end) * lr / told.lr.value for end in ("low", "high")}
+    estimate = told.lr.model_copy(update=moved | {"value": lr})
     return told.model_copy(
         update={"hyperparameters": told.hyperparameters | {"lr": estimate}, "job": resolve(told.point.at(lr=lr))}
     )

@@ -14,7 +14,7 @@ from hptransfer.experiment import Experiment
 from hptransfer.report.render import markdown
 from hptransfer.runs import Store
 from hptransfer.trainers.ours.points import resolve
-from hptransfer.transfer.prediction import Prediction
+from hptransfer.transfer.prediction import Prediction, write_prediction
 from hptransfer.validate.results import Results, load_results
 from hptransfer.validate.summary import summarize
 
@@ -27,7 +27,7 @@ def loaded(ours: Experiment) -> Results:
 
 def put(told: Prediction) -> None:
     """AdamW's prediction file."""
-    Path("predictions/sample/adamw-256.json").write_text(told.model_dump_json())
+    write_prediction(told, Path("predictions/sample/adamw-256.json"))
 
 
 def test_a_refusal_of_the_validation_is_given_in_its_own_first_screen(full: Results) -> None:

@@ -95,5 +95,5 @@ def test_the_commands_write_the_page(sweep: Path, command: list[str]) -> None:
 
 
 def test_the_page_of_a_store_is_the_reports(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--report is the page of a --table"):
+    with pytest.raises(UsageError, match="--report page is not heeded without --table"):
         perform("transfer", ["--report", "page"])
