@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,7 +25,11 @@ TEXT = re.compile(re.escape(START) + b".*?" + re.escape(SEAL) + b'[0-9a-f]{64}"}
 
 def to_frame(records: Iterable[Record]) -> pl.DataFrame:
     """A row for each record, as `Record.row` has it."""
-    return pl.DataFrame([record.row() for record in records], schema=ROW_SCHEMA, orient="row")
+    columns: dict[str, list[Any]] = {name: [] for name in ROW_SCHEMA}
+    for record in records:
+        for name, value in record.row().items():
+            columns[name].append(value)
+    return pl.DataFrame(columns, schema=ROW_SCHEMA)
 
 
 def gather(records: list[Record]) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from hptransfer.runs import Record
+from hptransfer.runs.gathered import to_frame
 from hptransfer.runs.record import ROW_SCHEMA
 from hptransfer.validate.results import Results
 
@@ -14,18 +14,18 @@ from hptransfer.validate.results import Results
 def run_table(results: Results) -> pl.DataFrame:
     """Every run of the experiment with its cost, and what else its trainer measured; those that diverged or failed too."""
     held_out = {record.run_id for records in results.members.held_out.values() for record in records}
-    rows = [
-        record.outcome.metrics | record.row() | {"arm": arm, "held_out": record.run_id in held_out}
-        for arm, record in _with_arms(results)
-    ]
-    measured = dict.fromkeys((name for record in results.records for name in record.outcome.metrics), pl.Float64)
-    schema = measured | {"arm": pl.String, **ROW_SCHEMA, "held_out": pl.Boolean}
-    frame = pl.DataFrame(rows, schema=schema, orient="row").sort("arm", "width", "lr", "finished_at")
-    return frame.select("arm", *ROW_SCHEMA, "held_out", *(name for name in measured if name not in ROW_SCHEMA))
+    metrics, own = [record.outcome.metrics for record in results.records], ("arm", *ROW_SCHEMA, "held_out")
+    measured = [name for name in dict.fromkeys(name for one in metrics for name in one) if name not in own]
+    frame = to_frame(results.records).with_columns(
+        pl.Series("arm", list(_arms(results)), pl.String),
+        pl.Series("held_out", [record.run_id in held_out for record in results.records], pl.Boolean),
+        *(pl.Series(name, [one.get(name) for one in metrics], pl.Float64) for name in measured),
+    )
+    return frame.select(*own, *measured).sort("arm", "width", "lr", "finished_at")
 
 
-def _with_arms(results: Results) -> Iterator[tuple[str, Record]]:
-    """Every run with its arm; of several, as at the base shape, the first that has its parametrization."""
+def _arms(results: Results) -> Iterator[str]:
+    """The arm of every run; of several, as at the base shape, the first that has its parametrization."""
     members = results.members
     found: dict[str, dict[str, str]] = {}
     for arm in results.arms:
@@ -33,4 +33,4 @@ def _with_arms(results: Results) -> Iterator[tuple[str, Record]]:
             found.setdefault(record.run_id, {}).setdefault(arm.parametrization, arm.name)
     for record in results.records:
         arms = found[record.run_id]
-        yield arms.get(record.point.settings.get("parametrization", ""), next(iter(arms.values()))), record
+        yield arms.get(record.point.settings.get("parametrization", ""), next(iter(arms.values())))
