@@ -188,6 +188,7 @@ def test_an_interrupt_at_any_moment_is_one_line_and_leaves_nothing(place, second
     assert not list(place.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_is_swept_by_the_next(place):
     process = begin(place, "search", "--experiment=tiny.yaml", "--trials=400")
     deadline = time.monotonic() + 60
