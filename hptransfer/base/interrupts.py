@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from hptransfer.base.processes import end_descendants
 from hptransfer.base.scratch import remove_all
@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 0.05  # seconds until it is tried again, where it had to wait
+LAST_SECONDS = 5.0  # for exit functions
 SWALLOWED = 5.0  # seconds after which one that was raised is raised again
 
 _watched = False
@@ -62,11 +63,20 @@ def leave() -> int:
     done()
     _LOG.error("interrupted; the same command goes on from here")
     if _watched:
-        end_descendants()
-        remove_all()
-        atexit._run_exitfuncs()  # of libraries; all else that Python does at its end may wait for what has just been ended
-        os._exit(130)
+        end(130)
     return 130
+
+
+def end(code: int) -> NoReturn:
+    """End this process, a command's own, at once, with all that it has started and left lying. What Python does at its end may
+    wait for what has just been ended, or for a cluster that is gone: the exit functions of libraries alone run, and not for
+    long."""
+    end_descendants()
+    remove_all()
+    last = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+    last.start()
+    last.join(LAST_SECONDS)
+    os._exit(code)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hptransfer.base import interrupts
 from hptransfer.base.errors import UsageError, first_line, in_words, memory_limit
 from hptransfer.base.interrupts import held
 from hptransfer.base.processes import descendants, end, is_running, parent
@@ -189,7 +190,7 @@ def _watch_head(store: Store, address: str, ended: threading.Event) -> None:
             name = "of this command" if address == "local" else f"at {address}"
             gone = "error: the Ray cluster %s is gone; what finished is in %s, and the same command goes on"
             _LOG.error(gone, name, store.location)
-            os._exit(1)
+            interrupts.end(1)
 
 
 def _answers(host: str, port: int, node: str) -> bool:
