@@ -71,6 +71,7 @@ def end(code: int) -> NoReturn:
     """End this process, a command's own, at once, with all that it has started and left lying. What Python does at its end may
     wait for what has just been ended, or for a cluster that is gone: the exit functions of libraries alone run, and not for
     long."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # all is said: what another thread meets now tells nobody anything
     end_descendants()
     remove_all()
     last = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
