@@ -38,3 +38,11 @@ def test_a_death_is_held_against_a_run_unless_its_node_died(errors, held_against
     watchdog = Watchdog(Store(tmp_path / "runs"), "session", 60.0, dict)
     watchdog.on_trial_error(1, [trial], trial)
     assert watchdog.deaths.get("abc", []) == held_against_it
+
+
+def test_a_claim_that_is_damaged_is_of_another_command(tmp_path):
+    store = Store(tmp_path / "runs")
+    store.files.write("claims/abc.0.json", b"{")
+    watchdog = Watchdog(store, "session", 60.0, dict)
+    watchdog.look()
+    assert watchdog.elsewhere("abc") and not watchdog.elsewhere("another")
