@@ -62,13 +62,13 @@ def flip_claims(bench: Bench, place: Place, chance: random.Random, count: int) -
 def damage_checkpoints(bench: Bench, place: Place, chance: random.Random, count: int) -> set[str]:
     """Cut, or with a flipped bit, as they are found when a search goes on that was killed."""
     damaged: set[Path] = set()
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + 2 * LIMIT_SECONDS  # each takes a command of its own
     while len(damaged) < count:
         process = bench.start(place)
         while not (found := set(place.store.glob("checkpoints/*.pt")) - damaged) and process.poll() is None:
             time.sleep(0.02)
         if time.monotonic() > deadline:
-            raise Violation("stuck", f"{len(damaged)} checkpoints of {count} in {LIMIT_SECONDS:.0f} s")
+            raise Violation("stuck", f"{len(damaged)} checkpoints of {count} in {2 * LIMIT_SECONDS:.0f} s")
         process.kill()
         bench.end(place, process, code=None)
         for path in sorted(path for path in found if path.exists())[: count - len(damaged)]:

@@ -63,10 +63,10 @@ def is_of_the_machine(error: BaseException) -> bool:
     return isinstance(error, OSError) or _wants_memory(error)
 
 
-def require_memory() -> None:
-    """Raises UsageError where a limit leaves less than `LEAST_MEMORY`."""
-    if memory_limit() and resource.getrlimit(resource.RLIMIT_AS)[0] < LEAST_MEMORY:
-        raise UsageError(f"no command runs{memory_limit()}: {LEAST_MEMORY >> 10} are needed")
+def require_memory(least: int = LEAST_MEMORY, what: str = "no command runs") -> None:
+    """Raises UsageError where a limit leaves less than ``least`` bytes of addresses."""
+    if memory_limit() and resource.getrlimit(resource.RLIMIT_AS)[0] < least:
+        raise UsageError(f"{what}{memory_limit()}: {least >> 10} are needed")
 
 
 def in_words(error: BaseException) -> str:

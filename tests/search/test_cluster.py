@@ -4,6 +4,7 @@ import pytest
 
 from hptransfer.base.errors import UsageError
 from hptransfer.experiment import Resources
+from hptransfer.runs import Store
 from hptransfer.search import cluster
 
 CPU_NODE = {"CPU": 8.0, "memory": 32e9}
@@ -53,3 +54,10 @@ def test_what_can_never_fit_is_refused_with_the_reason(monkeypatch, resources, c
 def test_a_share_of_two_gpus_is_refused():
     with pytest.raises(ValueError, match="neither a share of one GPU nor a whole number"):
         Resources(gpus=1.5)
+
+
+def test_too_little_memory_for_ray_is_said_before_it_starts(monkeypatch, tmp_path):
+    monkeypatch.setattr("resource.getrlimit", lambda what: (4 << 30, 4 << 30))
+    with pytest.raises(UsageError, match="`ulimit -v` 4194304: 6291456 are needed"), cluster.cluster(Store(tmp_path / "runs")):
+        pass
+    assert not (tmp_path / "runs").exists()
