@@ -218,3 +218,15 @@ def test_a_number_that_another_process_has_by_now_is_not_its_claimant(store, tmp
 @pytest.mark.parametrize("pid", [0, -1, -os.getpid(), 2**70], ids=["0", "-1", "own group", "2^70"])
 def test_a_number_that_is_no_process_is_nobody(pid):
     assert not is_running(pid)
+
+
+def test_a_claim_with_a_flipped_bit_names_its_holder_or_nobody(tmp_path):
+    store, name = Store(tmp_path / "runs"), "claims/abc.0.json"
+    Claims(store).take("abc", session="mine")
+    content, first = store.files.read(name), Claims(store).held()["abc"]
+    nobody = replace(first, token="", session="", host="", pid=0, since="")
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        store.files.write(name, bytes(flipped))
+        assert Claims(store).held().get("abc", nobody) in (first, nobody)
