@@ -63,11 +63,11 @@ def leave() -> int:
     done()
     _LOG.error("interrupted; the same command goes on from here")
     if _watched:
-        end(130)
+        end_now(130)
     return 130
 
 
-def end(code: int) -> NoReturn:
+def end_now(code: int) -> NoReturn:
     """End this process, a command's own, at once, with all that it has started and left lying. What Python does at its end may
     wait for what has just been ended, or for a cluster that is gone: the exit functions of libraries alone run, and not for
     long."""

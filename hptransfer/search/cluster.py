@@ -28,7 +28,7 @@ from hptransfer.runs import Holder, Store
 _LOG = logging.getLogger(__name__)
 
 LONGEST = 107 - len("/ray/session_2026-11-27_00-00-00_000000_4194304/sockets/plasma_store")  # a socket's path: 107 bytes
-LEAST_MEMORY = 6 << 30  # bytes of addresses for Ray's dozens of threads: short of them it aborts, sooner or later
+LEAST_FOR_RAY = 6 << 30  # bytes of addresses for Ray's dozens of threads: short of them it aborts, sooner or later
 GRACE_SECONDS = 2.0  # that Ray's processes have to end by themselves
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
@@ -42,7 +42,7 @@ def cluster(store: Store) -> Iterator[None]:
     block a cluster that goes away ends the command in one line. Raises UsageError where there is none, or no store.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
-    require_memory(LEAST_MEMORY, "Ray does not start")
+    require_memory(LEAST_FOR_RAY, "Ray does not start")
     store.files.settle()
     with _own_ray() if address == "local" else _ray_at(address):
         ended = threading.Event()
@@ -192,7 +192,7 @@ def _watch_head(store: Store, address: str, ended: threading.Event) -> None:
             name = "of this command" if address == "local" else f"at {address}"
             gone = "error: the Ray cluster %s is gone; what finished is in %s, and the same command goes on"
             _LOG.error(gone, name, store.location)
-            interrupts.end(1)
+            interrupts.end_now(1)
 
 
 def _answers(host: str, port: int, node: str) -> bool:
