@@ -125,7 +125,7 @@ def _stamp(experiment: Experiment, store: Store, predictions: Sequence[str], cla
 
 def _running(claims: Claims, found: dict[str, Holder], watch: Watch) -> tuple[str, ...]:
     """What is trained now, one line; and who has not been heard of, another."""
-    held = {run_id: holder for run_id, holder in sorted(found.items()) if holder.token}  # others were released
+    held = dict(sorted(found.items()))
     still = {run_id for run_id, holder in held.items() if holder.is_dead or watch.still_for(holder) > STILL_SECONDS}
     running = [_words(holder, claims.progress(holder)) for run_id, holder in held.items() if run_id not in still]
     lines = [f"Running now: {'; '.join(running)}." if running else "No run is in progress."]

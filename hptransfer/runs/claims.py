@@ -70,12 +70,13 @@ class Claims:
         self._read: dict[tuple[str, str], Holder] = {}  # by name and stamp: a claim is not written twice
 
     def held(self, doubted: Callable[[Holder], bool] = lambda holder: False) -> dict[str, Holder]:
-        """The holder of every run in progress, by run_id. A listing may be old: the heartbeats of those that are ``doubted``
-        are asked for anew."""
+        """The holder of every run in progress, by run_id; a claim that was released or is damaged names none. A listing may be
+        old: the heartbeats of those that are ``doubted`` are asked for anew."""
         stamps = self._files.stamps("claims")
         found = {run_id: self._holder(run_id, generation, stamps) for run_id, generation in _newest(stamps).items()}
         self._read = {key: holder for key, holder in self._read.items() if stamps.get(key[0]) == key[1]}
-        return {run_id: self._now(holder) if doubted(holder) else holder for run_id, holder in found.items()}
+        held = {run_id: holder for run_id, holder in found.items() if holder.token}
+        return {run_id: self._now(holder) if doubted(holder) else holder for run_id, holder in held.items()}
 
     def holder(self, run_id: str) -> Holder | None:
         """The holder of one run, with its heartbeat of this moment."""

@@ -85,6 +85,6 @@ class Watchdog(Callback):  # type: ignore[misc]
         holder = self._others.get(run_id)
         if holder is not None and holder.session not in self._said:
             self._said.add(holder.session)
-            where = f"process {holder.pid} on {holder.host.split()[0]}" if holder.host else "its claim is damaged"
+            where = f"process {holder.pid} on {holder.host.partition(' ')[0]}"
             _LOG.info(f"another command on this store ({where}) trains some of these runs; their records are taken as they come")
         return holder is not None

@@ -66,11 +66,12 @@ def read_coordinate_checks(folder: Path, experiment: Experiment) -> dict[str, Co
 
 
 def _is_of(check: CoordinateCheck, arm: Arm, experiment: Experiment, path: Path) -> bool:
+    if (check.optimizer, check.parametrization, check.changes) != (arm.optimizer, arm.parametrization, arm.changes):
+        return False
     settings, recipe = experiment.target_point(arm, check.corpus).settings, get_recipe(check.optimizer)
     known = {name: value for name, value in check.options.items() if name in recipe.options.model_fields}  # some are gone
     return (
-        (check.optimizer, check.parametrization, check.changes) == (arm.optimizer, arm.parametrization, arm.changes)
-        and check.base_width == settings["base"]["width"]
+        check.base_width == settings["base"]["width"]
         and experiment.data.names(check.corpus)
         and checked(recipe.options, known, f"{path}: options") == recipe.options.model_validate(settings["options"])
     )

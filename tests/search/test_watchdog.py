@@ -2,7 +2,7 @@
 
 import pytest
 
-from hptransfer.runs import Store
+from hptransfer.runs import Claims, Store
 from hptransfer.search.watchdog import Watchdog
 
 # Words of Ray 2.60 from real deaths.
@@ -40,9 +40,13 @@ def test_a_death_is_held_against_a_run_unless_its_node_died(errors, held_against
     assert watchdog.deaths.get("abc", []) == held_against_it
 
 
-def test_a_claim_that_is_damaged_is_of_another_command(tmp_path):
+def test_a_run_is_another_commands_as_long_as_its_claim_names_one(tmp_path):
     store = Store(tmp_path / "runs")
-    store.files.write("claims/abc.0.json", b"{")
-    watchdog = Watchdog(store, "session", 60.0, dict)
+    Claims(store).take("abc", session="theirs")
+    watchdog = Watchdog(store, "ours", 60.0, dict)
     watchdog.look()
     assert watchdog.elsewhere("abc") and not watchdog.elsewhere("another")
+    content = store.files.read("claims/abc.0.json")
+    store.files.write("claims/abc.0.json", content.replace(b"theirs", b"thairs"))
+    watchdog.look()
+    assert not watchdog.elsewhere("abc") and not watchdog.dead

@@ -52,6 +52,11 @@ def test_a_check_made_at_another_base_width_or_on_another_corpus_is_not_ours(
     assert list(read_coordinate_checks(tmp_path, OURS)) == ["adamw"]
 
 
+def test_a_check_of_a_recipe_that_nobody_knows_is_not_ours(tmp_path: Path) -> None:
+    write(tmp_path, "muon-mup.json", coordinate_check(OURS, "muon") | {"optimizer": "of another version"})
+    assert read_coordinate_checks(tmp_path, OURS) == {}
+
+
 def test_a_slope_that_no_seed_reached_is_read(tmp_path: Path) -> None:
     check = coordinate_check(OURS, "muon")
     check["slopes"] = [
