@@ -38,6 +38,7 @@ TINY = (
 FINISHED = ("runs/*.json", "studies/*.json", "compact-*.parquet", "damaged/*", ".hptransfer-store")  # files of a store
 CODES = (0, 1, 2, 130, -signal.SIGKILL, -signal.SIGHUP)
 CACHES = ("torchinductor",)  # torch's, one for all of a user's commands
+OTHERS = ("wandb-media", "wandb-artifacts")  # folders of wandb's, which Ray imports: a process that is killed leaves them
 
 
 class Violation(Exception):
@@ -82,7 +83,7 @@ class Place:
     def left_lying(self) -> list[str]:
         """Files of a command that has ended outside of its store."""
         found = (path for name in ("t", "home") for path in (self.root / name).iterdir())
-        return [str(path) for path in found if not path.name.startswith((*CACHES, FILLER))]
+        return [str(path) for path in found if not (path.name.startswith((*CACHES, FILLER)) or path.name.endswith(OTHERS))]
 
     def left_in_store(self) -> list[str]:
         """What is in the store beside what a finished search has."""

@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM and a terminal that is closed, at any moment of a command: one line, exit code 130, and nothing left behind.
 
 Python raises KeyboardInterrupt wherever it happens to be. In the middle of an import C extensions lose it or crash; while Ray
-starts or ends, half of its processes would stay. So it waits until such work is done (`held`), is raised again where somebody
-has swallowed it, and a second one ends the process at once.
+starts or ends, half of its processes would stay. So it waits until such work is done (`held`), though not for ever, is raised
+again where somebody has swallowed it, and a second one ends the process at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 0.05  # seconds until it is tried again, where it had to wait
 LAST_SECONDS = 5.0  # for exit functions
 SWALLOWED = 5.0  # seconds after which one that was raised is raised again
+MOST_SECONDS = 15.0  # that one waits for work which must be done whole: Ray's waits for a process that the same signal has ended
 
 _watched = False
 _holds = 0
@@ -61,10 +62,14 @@ def leave() -> int:
     """Say that the command was interrupted, and end its process with all that it has started. In a process that is not a
     command's own only the exit code is returned."""
     done()
-    _LOG.error("interrupted; the same command goes on from here")
+    _say()
     if _watched:
         end_now(130)
     return 130
+
+
+def _say() -> None:
+    _LOG.error("interrupted; the same command goes on from here")
 
 
 def end_now(code: int) -> NoReturn:
@@ -96,10 +101,41 @@ def held() -> Iterator[None]:
     signal.signal = kept  # type: ignore[assignment]
     _holds += 1
     try:
-        yield
+        with _not_for_ever():
+            yield
     finally:
         _holds -= 1
         signal.signal = setting
+        for number in SIGNALS:
+            if (ours := signal.getsignal(number)) is not None:
+                signal.signal(number, ours)  # Ray's C++ has set its own, to whom SIGTERM is a crash
+
+
+@contextmanager
+def _not_for_ever() -> Iterator[None]:
+    """Within the block, in a command's own process, an interrupt that has waited for `MOST_SECONDS` ends the process: C code in
+    the main thread may not return for a minute."""
+    if not _watched:
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before, over = signal.set_wakeup_fd(writer), threading.Event()
+
+    def wait() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in SIGNALS and not over.wait(MOST_SECONDS):
+                _say()
+                end_now(130)
+        os.close(reader)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
@@ -109,6 +145,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
         if _came > 1:
             leave()
     waits = _holds or _is_importing(frame)
+    signal.signal(signal.SIGALRM, _interrupted)  # Ray's C++ may have had its own come after SIGTERM
     signal.setitimer(signal.ITIMER_REAL, SOON if waits else SWALLOWED)
     if not waits:
         raise KeyboardInterrupt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -60,23 +59,15 @@ def descendants() -> dict[int, str]:
     return found
 
 
-def end(processes: dict[int, str], after: float = 0.0) -> None:
-    """Kill those of them that still run so many seconds from now."""
-    deadline = time.monotonic() + after
-    while any(is_running(pid, since) for pid, since in processes.items()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for pid, since in processes.items():
-        if is_running(pid, since):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
-
 def end_descendants() -> None:
     """Kill every process below this one. They are stopped first: none starts another while they are counted."""
     for pid in (known := descendants()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGSTOP)
-    end(known | descendants())
+    for pid, since in (known | descendants()).items():
+        if is_running(pid, since):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str]:

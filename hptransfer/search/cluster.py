@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hptransfer.base import interrupts
 from hptransfer.base.errors import UsageError, first_line, in_words, memory_limit, require_memory
 from hptransfer.base.interrupts import held
-from hptransfer.base.processes import descendants, end, is_running, parent
+from hptransfer.base.processes import is_running, parent
 from hptransfer.base.scratch import scratch
 from hptransfer.experiment import Resources
 from hptransfer.runs import Holder, Store
@@ -29,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 LONGEST = 107 - len("/ray/session_2026-11-27_00-00-00_000000_4194304/sockets/plasma_store")  # a socket's path: 107 bytes
 LEAST_FOR_RAY = 6 << 30  # bytes of addresses for Ray's dozens of threads: short of them it aborts, sooner or later
-GRACE_SECONDS = 2.0  # that Ray's processes have to end by themselves
+REAPER = Path(__file__).with_name("reaper.py")
 HEAD_SECONDS = 2.0  # between two looks at the cluster's head
 HEAD_MISSES = 3  # unanswered ones in a row that mean it is gone
 
@@ -56,7 +58,7 @@ def cluster(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _own_ray() -> Iterator[None]:
-    with scratch(LONGEST) as folder:  # Ray makes what it is given open to all: its own lies within
+    with scratch(LONGEST) as folder, _reaped(folder):  # Ray makes what it is given open to all: its own lies within
         try:
             own = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder / "ray"), "include_dashboard": False}
             try:
@@ -67,9 +69,23 @@ def _own_ray() -> Iterator[None]:
             yield
         finally:
             with held():
-                started = descendants()
                 ray.shutdown()
-                end(started, after=GRACE_SECONDS)
+
+
+@contextmanager
+def _reaped(folder: Path) -> Iterator[None]:
+    """Ends the processes that have a file of the folder open, with the block or where this process is killed within it."""
+    needed = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}  # Python may; no secret goes along
+    line = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", REAPER, folder], stdin=line, stdout=line, stderr=subprocess.DEVNULL, env=needed
+    ) as reaper:
+        reaper.wait()  # it goes on as a process of its own
+        try:
+            yield
+        finally:
+            with held():
+                reaper.communicate()  # until it is done
 
 
 @contextmanager

@@ -25,9 +25,15 @@ MOMENTS = {
     "held": "\n    with interrupts.held():\n        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
     "held by who has a handler": "\n    with interrupts.held():\n        import signal; signal.signal(signal.SIGTERM, sys.exit)\n"
     "        ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
+    "held by C code": "\n    interrupts.MOST_SECONDS = 0.5\n    with interrupts.held():\n        import hashlib; ready()\n"
+    "        hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)",
+    "held by who takes the alarm": "\n    import signal\n    with interrupts.held():\n"
+    "        signal.signal(signal.SIGALRM, sys.exit); ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
+    "after C code has set handlers": "\n    import ctypes\n    with interrupts.held():\n"
+    "        for number in (1, 2, 15): ctypes.CDLL(None).signal(number, 0)\n    ready(); time.sleep(60)",
     "swallowed": "interrupts.SWALLOWED = 0.2\n    try: ready(); time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
 }
-WHOLE = {"in an import", "held", "held by who has a handler"}
+WHOLE = {"in an import", "held", "held by who has a handler", "held by who takes the alarm"}
 
 
 def begun(folder: Path, main: str) -> subprocess.Popen:
