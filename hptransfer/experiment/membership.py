@@ -6,6 +6,7 @@ A run belongs to every arm whose settings resolve to its run_id: at the base sha
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,25 @@ def members(records: Iterable[Record], experiment: Experiment, resolve: Resolve)
         repeated=merged("repeated"),
         left_out=sum(one.left_out for one in found),
     )
+
+
+def by_cell(records: Sequence[Record], cells: Sequence[Mapping[str, Number]]) -> list[list[Record]]:
+    """The runs in each of some cells. What runs of a store share is asked about once."""
+    found: list[list[Record]] = [[] for _ in cells]
+    homes: dict[int, list[list[Record]]] = {}
+    for record in records:
+        if (home := homes.get(id(record.point.scales))) is None:
+            home = [own for own, cell in zip(found, cells, strict=True) if record.point.is_in(cell)]
+            homes[id(record.point.scales)] = home
+        for own in home:
+            own.append(record)
+    return found
+
+
+def best_runs(experiment: Experiment, records: Sequence[Record]) -> list[Record]:
+    """The run with the lowest loss of each searched cell that has one, in the order of the cells."""
+    cells = by_cell([record for record in records if record.loss is not None], experiment.searched_cells)
+    return [min(runs, key=lambda record: record.loss or math.inf) for runs in cells if runs]
 
 
 def inputs_of(point: Point) -> Inputs | None:

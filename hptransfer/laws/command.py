@@ -16,14 +16,14 @@ from hptransfer.base.config import checked, override
 from hptransfer.base.errors import UsageError
 from hptransfer.base.words import ends, plain
 from hptransfer.experiment import Experiment, load_experiment
-from hptransfer.experiment.membership import Members, members
+from hptransfer.experiment.membership import Members, best_runs, members
 from hptransfer.laws import LAWS
 from hptransfer.laws.columns import assignments, law_table, lowest, training_flops
 from hptransfer.laws.compare import FEW, compare
 from hptransfer.laws.counts import count
 from hptransfer.laws.curves import STEP, curve_table
 from hptransfer.laws.examination import Examination, examine, held_out_table, predicted_intervals
-from hptransfer.laws.ladder import best_runs, ladder
+from hptransfer.laws.ladder import ladder
 from hptransfer.laws.law import Law
 from hptransfer.laws.sensitivity import sensitivity
 from hptransfer.laws.series import curve_of, curve_pairs

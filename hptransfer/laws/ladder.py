@@ -10,7 +10,7 @@ import polars as pl
 
 from hptransfer.base.refusals import Refused
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.membership import Members
+from hptransfer.experiment.membership import Members, best_runs
 from hptransfer.experiment.settings import COUNTED
 from hptransfer.runs.point import Job, Number
 from hptransfer.runs.record import Record
@@ -44,12 +44,6 @@ def ladder(experiment: Experiment, found: Members) -> pl.DataFrame:
     """
     rows = [row for arm in experiment.compared for row in _of_arm(arm.name, experiment, found.searched.get(arm.name, ()))]
     return pl.DataFrame(rows, schema=SCHEMA)
-
-
-def best_runs(experiment: Experiment, records: Sequence[Record]) -> list[Record]:
-    """The run with the lowest loss of each searched cell that has one, in the order of the cells."""
-    by_cell = ([one for one in records if one.loss is not None and one.point.is_in(cell)] for cell in experiment.searched_cells)
-    return [min(complete, key=lambda record: record.loss or math.inf) for complete in by_cell if complete]
 
 
 def _of_arm(arm: str, experiment: Experiment, records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from hptransfer.cli import console, finish, number, refuse_unheeded, selection, 
 from hptransfer.experiment import Experiment, SearchSettings
 from hptransfer.experiment.arm import BASELINE, Arm, Inputs
 from hptransfer.experiment.choice import arm_options
-from hptransfer.experiment.membership import Members, members
+from hptransfer.experiment.membership import Members, by_cell, members
 from hptransfer.experiment.space import SearchSpace
 from hptransfer.plan.cost import Cost, PlanLine, Rate, cost_of, ladder_cost, plus, survival_cost, total, validation_cost
 from hptransfer.plan.hardware import Speed, given, named, recorded
@@ -197,7 +197,8 @@ def _shape(arm: Arm, experiment: Experiment, found: Members) -> SurfaceShape:
     records = found.searched.get(arm.name, ())
     if not records:
         return PUBLIC
-    begun = [cell for cell in experiment.searched_cells if any(record.point.is_in(cell) for record in records)]
+    cells = experiment.searched_cells
+    begun = [cell for cell, runs in zip(cells, by_cell(records, cells), strict=True) if runs]
     try:
         group = arm_group(arm.name, found, begun, arm.name)
         decays = {record.point.hyperparameters.get("weight_decay", 0) for record in group.used}

@@ -28,6 +28,7 @@ OPTIMA = (
     "line would be right at one value of the others alone."
 )
 CURVE_POINTS = 150  # of a curve, in the chart
+CELL_RUNS = 500  # of a cell: more are a grey cloud that takes seconds to draw
 UNITS = {"MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21, "YFLOP": 1e24}
 RUN_KINDS = {
     "search": "best run of a searched cell",
@@ -52,7 +53,7 @@ def lr_figures(frames: Frames, hyperparameter: str = LR, unit: str = IN_BASE, lo
         lowest, highest = min(minima), max(minima)
         top = highest + max(0.9 * (highest - lowest), 0.06 * highest)
         diverged, is_above = pl.col("state") == "diverged", pl.col("loss") > top
-        shown = runs.filter(diverged | pl.col("loss").is_not_null())
+        shown, left_out = thinned(runs.filter(diverged | pl.col("loss").is_not_null()))
         rows = stack(
             looking(shown, "faint", diverged=diverged, above=is_above, diamond="is_minimum", dot="is_at_ratio"),
             looking(fit.filter(~is_above), "line"),
@@ -63,7 +64,8 @@ def lr_figures(frames: Frames, hyperparameter: str = LR, unit: str = IN_BASE, lo
         y = linear_axis("loss", loss, lowest - 0.12 * (top - lowest), top)
         tips = "cell lr weight_decay embedding_lr_ratio loss low high seed run_id"
         chart = draw(rows, x, y, Series.cells(runs), tips, {"lr": (hyperparameter, ".3~g")})
-        note = "".join(f"Dotted: the prediction for {cell}. Shaded: its 80 % interval." for cell in told["cell"])
+        notes = [f"Dotted: the prediction for {cell}. Shaded: its 80 % interval." for cell in told["cell"]]
+        note = " ".join(notes + left_out)
         yield Figure(f"lr-curves-{arm}", f"{arm}: loss against {hyperparameter}", note, chart)
 
 
@@ -107,8 +109,9 @@ def weight_decay_figures(frames: Frames) -> tuple[tuple[Figure, ...], tuple[str,
         top = max(min(106 * max(runs["excess"]), max(8 * noise, 4.0)), 1.5 * noise)
         runs = runs.with_columns(above=pl.col("excess") * 100, cost=pl.col("lr_cost") * 100)
         shown = told.filter(pl.col("weight_decay") > 0)
+        drawn, left_out = thinned(runs)
         rows = stack(
-            looking(runs, "dot", above=pl.col("above") > top, diamond="is_minimum"),
+            looking(drawn, "dot", above=pl.col("above") > top, diamond="is_minimum"),
             looking(shown.select("weight_decay", low="weight_decay_low", high="weight_decay_high"), "prediction"),
             looking(pl.DataFrame({"low": [0.0], "high": [noise]}), "band"),
         )
@@ -116,7 +119,7 @@ def weight_decay_figures(frames: Frames) -> tuple[tuple[Figure, ...], tuple[str,
         y = linear_axis("above", "loss above the lowest of its cell (%)", -0.05 * top, top)
         own = {"cost": ("cost of its LR, %", ".2f"), "above": ("above the lowest, %", ".2f")}
         chart = draw(rows, x, y, Series.cells(runs), "cell lr weight_decay loss cost above low high run_id", own, height=280)
-        note = f"Dotted: the prediction for {told['cell'][0]}, {told['weight_decay_status'][0]}."
+        note = " ".join([f"Dotted: the prediction for {told['cell'][0]}, {told['weight_decay_status'][0]}.", *left_out])
         figures.append(Figure(f"weight-decay-{arm}", f"{arm}: loss against weight decay", note, chart))
     return tuple(figures), tuple(sentences)
 
@@ -307,6 +310,18 @@ def _ends(frame: pl.DataFrame) -> str:
 def by_arm(frame: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
     """The arms of a frame in their order."""
     return ((arm, frame.filter(arm=arm)) for arm in frame["arm"].unique(maintain_order=True))
+
+
+def thinned(runs: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """At most `CELL_RUNS` runs of each cell, the half of them with the lowest losses, and the rest evenly from all others in
+    their order; and that in a sentence, where any are left out."""
+    half = CELL_RUNS // 2
+    runs = runs.with_columns(is_low=(pl.col("loss").rank("ordinal").over("cell") <= half).fill_null(False))
+    place, count = (one.over("cell", "is_low") for one in (pl.int_range(pl.len()), pl.len().cast(pl.Int64)))
+    drawn = runs.filter(pl.col("is_low") | ((place + 1) * half // count > place * half // count)).drop("is_low")
+    if len(drawn) == len(runs):
+        return drawn, []
+    return drawn, [f"{len(drawn):,} of {len(runs):,} runs are drawn: those with the lowest losses, and of the others some."]
 
 
 def looking(frame: pl.DataFrame, look: str, **where: pl.Expr | str) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.files import StoreUnreachable, replace
 from hptransfer.base.words import listing
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.membership import Resolve
+from hptransfer.experiment.membership import Resolve, by_cell
 from hptransfer.report.build import build_page
 from hptransfer.report.render import REFRESH_SECONDS
 from hptransfer.runs import Claims, Store
@@ -97,10 +97,8 @@ def _head(results: Results, store: Store, done: int, planned: int) -> tuple[str,
 
 def progress(results: Results) -> tuple[int, int]:
     """Runs of the search that are in, and how many it makes in all."""
-    experiment = results.experiment
-    trials, cells = experiment.search.trials, experiment.searched_cells
-    searched = [results.searched(arm.name) for arm in results.arms]
-    done = sum(min(trials, sum(record.point.is_in(cell) for record in runs)) for runs in searched for cell in cells)
+    trials, cells = results.experiment.search.trials, results.experiment.searched_cells
+    done = sum(min(trials, len(runs)) for arm in results.arms for runs in by_cell(results.searched(arm.name), cells))
     return done, trials * len(cells) * len(results.arms)
 
 

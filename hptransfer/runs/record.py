@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from hptransfer.base.frozen import STRICT, Frozen
 from hptransfer.base.stored import shown
 from hptransfer.runs.point import Job, Point, horizon_words
+from hptransfer.runs.rows import Rows
 
 SCHEMA_VERSION = 3
 UNSEALED = 2  # the same without the digest of its text; read as it is
@@ -40,7 +41,7 @@ class Outcome(Frozen):
     loss: float | None = None
     bits_per_byte: float | None = None
     metrics: dict[str, float] = {}
-    curve: tuple[CurvePoint, ...] = ()
+    curve: Rows[CurvePoint] = Rows()
     steps: int | None = None
     tokens: int | None = None
     flops: float | None = None
@@ -112,8 +113,10 @@ class Record(Frozen):
         tuned = {name: point.hyperparameters.get(name) for name in ("lr", "weight_decay", "embedding_lr_ratio")}
         return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
 
-    def require_row(self) -> None:
-        """Raises ValueError where `row` is none of `ROW_SCHEMA`: settings are whatever a trainer wrote."""
+    def require_whole(self) -> None:
+        """Raises ValueError where `Rows` cannot be parsed, or `row` is none of `ROW_SCHEMA`: settings are whatever a trainer
+        wrote."""
+        len(self.job.kinds), len(self.outcome.curve)
         try:
             row = self.row()
         except (AttributeError, TypeError) as error:

@@ -24,8 +24,8 @@ from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, StoreUnreachable, patiently
 from hptransfer.base.stored import SEAL, from_json, mapping_from_json, may_be_odd, sealed, unsealed
 from hptransfer.runs.gathered import SCHEMA, from_parquet, gather, texts_in, to_frame, to_parquet
+from hptransfer.runs.parser import Parser, without_collector
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
-from hptransfer.runs.sharing import Sharing, without_collector
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Store:
         self.files = Files(location, identity)
         self.location, self.uri, self.is_local = self.files.location, self.files.uri, self.files.is_local
         self._parts: dict[str, pl.DataFrame] = {}  # gathered files by name: they never change
+        self._record = Parser()
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class Store:
         """Every readable record by run_id; those that ``compact`` has gathered are parsed when they are asked for."""
         # Single files first: what `compact` moves meanwhile is then found in both places rather than in none.
         with without_collector():
-            singles = [*map(Sharing(), self._singles())]
+            singles = [*self._singles()]
         return _Records(self._gathered(), self._parse_gathered, singles)
 
     def frame(self) -> pl.DataFrame:
@@ -262,10 +263,10 @@ class Store:
         if is_new := len(text) == len(content):  # what has a seal was looked at before it got it
             _require_plain(text)
         try:
-            record = Record.model_validate_json(text)
+            record = self._record(text)
             if (version := record.schema_version) in (UNSEALED, SCHEMA_VERSION):
                 if is_new:
-                    record.require_row()
+                    record.require_whole()
                 return record
         except ValueError:
             found = mapping_from_json(text).get("schema_version")
@@ -297,7 +298,7 @@ def _readable_text(record: Record) -> str:
     """A record as JSON. Raises UsageError where a trainer put into it what no reader takes."""
     text = record.model_dump_json()
     try:
-        record.require_row()
+        record.require_whole()
         _require_plain(text.encode())
     except ValueError as error:
         raise UsageError(f"run {record.run_id} cannot be stored: {first_line(error)}") from None
@@ -315,7 +316,7 @@ class _Records(MutableMapping[str, Record]):
     def __init__(
         self, gathered: pl.DataFrame, parse: Callable[[str, str, str], Record | None], singles: Iterable[Record] = ()
     ) -> None:
-        self._parse, self._share = parse, Sharing()
+        self._parse = parse
         found: dict[str, Record | tuple[str, str]] = dict(
             zip(gathered["run_id"], zip(gathered["part"], gathered["record"], strict=True), strict=True)
         )
@@ -329,7 +330,7 @@ class _Records(MutableMapping[str, Record]):
             if record is None:
                 del self._found[run_id]
                 raise KeyError(run_id)
-            found = self._found[run_id] = self._share(record)
+            found = self._found[run_id] = record
         return found
 
     def __contains__(self, run_id: object) -> bool:

@@ -17,7 +17,7 @@ from hptransfer.transfer.axes import logarithms
 
 
 def _shared(record: Record) -> tuple[int, ...]:
-    """What the records of a store have as the same objects (`hptransfer.runs.sharing`), if they are alike."""
+    """What the records of a store have as the same objects (`hptransfer.runs.parser`), if they are alike."""
     return id(record.point.settings), id(record.point.scales), id(record.job.constants)
 
 

@@ -266,22 +266,23 @@ class _Problem:
             priors = np.bincount(self.fit, tie + (cells[:, self.k + 1] / SCALE_SD) ** 2, len(shared))
             return np.asarray(robust + priors + np.sum((shared[:, self.at_skew] / SKEW_SD) ** 2, axis=1))
 
-    def _rows(self, cells: Array, shared: Array) -> tuple[Array, Array]:
-        """Derivatives of every row's ln loss by its cell's parameters, and by the shared ones."""
-        _, v, factor, z = self._bowl(cells, shared)
+    def _rows(self, cells: Array, shared: Array) -> tuple[Array, Array, Array]:
+        """ln loss of every row, and its derivatives by its cell's parameters and by the shared ones."""
+        loss, v, factor, z = self._bowl(cells, shared)
         root, scale = self._root(shared)[self.row_fit], np.exp(cells[self.cell, self.k + 1])
         by_v = 2 * scale[:, None] * np.einsum("nj,nij->ni", z, root)
         own = np.column_stack([-by_v * factor, np.ones(len(v)), scale * np.sum(z**2, axis=1)])
         by_root = [2 * scale * z[:, j] * v[:, i] * (root[:, i, i] if i == j else 1.0) for i, j in zip(*self.lower, strict=True)]
         by_skew = np.where(v > 0, by_v * v, 0.0)
-        return own, np.column_stack([*by_root, by_skew, np.zeros_like(v)])
+        return loss, own, np.column_stack([*by_root, by_skew, np.zeros_like(v)])
 
     def _step(self, cells: Array, shared: Array, sd: Array, damping: Array) -> tuple[Array, Array]:
         """A damped step of every fit. What a bound holds stays, where the step would lead beyond."""
         k = self.k
-        z = (self._bowl(cells, shared)[0] - self.y) / sd
+        loss, own, across = self._rows(cells, shared)
+        z = (loss - self.y) / sd
         robust = (1 + (z / OUTLIER) ** 2) ** -0.25  # root of the weight
-        own, across = (rows * (robust / sd)[:, None] for rows in self._rows(cells, shared))
+        own, across = (rows * (robust / sd)[:, None] for rows in (own, across))
         off = cells[:, :k] - shared[self.fit][:, self.at_centre]
         corner, edge, core = self._blocks(own, across)
         pull = np.add.reduceat(own * (robust * z)[:, None], self.first_row)
@@ -337,7 +338,7 @@ class _Problem:
     def _linear(self, cells: Array, shared: Array, sd: Array) -> _Linear:
         """What an error of every row and prior does to the parameters, the solution being linear in it."""
         k, count = self.k, len(self.fit)
-        own, across = (rows / sd[:, None] for rows in self._rows(cells, shared))
+        own, across = (rows / sd[:, None] for rows in self._rows(cells, shared)[1:])
         corner, edge, core = self._blocks(own, across)
         unit = np.broadcast_to(np.eye(k + 2), corner.shape)
         solved = np.linalg.solve(corner + 1e-9 * np.eye(k + 2), np.concatenate([edge, unit], axis=2))

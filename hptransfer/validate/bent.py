@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
-from scipy.stats import norm
 
 from hptransfer.base.intervals import Array
 
@@ -17,7 +16,7 @@ MISTUNED = 3e-4  # loss of a run above the curve, relative: its LR and weight de
 
 def prior(usual: float, factor: float) -> Array:
     """How probable each of `EXPONENTS` is before any loss is seen: ``usual``, with a ``factor`` for one standard deviation."""
-    return np.asarray(softmax(norm.logpdf(np.log(EXPONENTS), math.log(usual), math.log(factor))))
+    return np.asarray(softmax(-((np.log(EXPONENTS / usual) / math.log(factor)) ** 2) / 2))
 
 
 @dataclass(frozen=True)

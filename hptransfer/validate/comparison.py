@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from scipy import stats
+import scipy  # loads its parts when they are asked for: stats takes a second
 
 from hptransfer.base.frozen import Frozen
 from hptransfer.base.intervals import Interval
@@ -178,7 +178,7 @@ def loss_ratio(a: HeldOutLoss, b: HeldOutLoss) -> Interval:
     value = b.loss / a.loss - 1
     variances = (a.standard_error / a.loss) ** 2, (b.standard_error / b.loss) ** 2
     freedom = welch_freedom(variances, (a.freedom, b.freedom))
-    half = float(stats.t.ppf(0.9, freedom)) * math.sqrt(sum(variances)) * b.loss / a.loss
+    half = float(scipy.stats.t.ppf(0.9, freedom)) * math.sqrt(sum(variances)) * b.loss / a.loss
     return Interval(value=value, low=value - half, high=value + half)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 
-from scipy import stats
+import scipy  # loads its parts when they are asked for: stats takes a second
 
 from hptransfer.experiment import ValidationSettings
 from hptransfer.experiment.membership import REPEATED_SEED, Resolve, is_at
@@ -183,7 +183,7 @@ class Protocol:
         if own is None or other is None:
             return own is None and other is not None
         noise = seed_noise(self.predictions[name], around, records)
-        margin = margin or float(stats.t.isf(LEVEL / (len(around) - 1), noise.freedom))
+        margin = margin or float(scipy.stats.t.isf(LEVEL / (len(around) - 1), noise.freedom))
         return math.log(own / other) > margin * math.sqrt(2) * noise.sd
 
     def _margin(

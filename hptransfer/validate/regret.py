@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # loads its parts when they are asked for: stats takes a second
 from numpy.typing import NDArray
-from scipy import stats
 
 from hptransfer.base.intervals import TAIL, Interval
 
@@ -43,12 +43,12 @@ def regret_by_probes(
     value, spread, squares = _fit(distances, y, here)
 
     worse = squares - squares.min()
-    limit = noise**2 * stats.t.ppf(1 - TAIL, freedom) ** 2
+    limit = noise**2 * scipy.stats.t.ppf(1 - TAIL, freedom) ** 2
     possible = worse <= limit
     reach = spread[possible] * np.sqrt(limit - worse[possible])
     low, high = (value[possible] - reach).min(), (value[possible] + reach).max()
     # No regret fixes both places of the optimum: what is not significant by two degrees of freedom may be none.
-    if worse[(lr == 0).ravel() & (decay == 0).ravel()].min() <= noise**2 * 2 * stats.f.ppf(1 - 2 * TAIL, 2, freedom):
+    if worse[(lr == 0).ravel() & (decay == 0).ravel()].min() <= noise**2 * 2 * scipy.stats.f.ppf(1 - 2 * TAIL, 2, freedom):
         low = 0.0
     best = int(np.argmin(np.where(skews.ravel() == skew, squares, np.inf)))
     point = math.expm1(value[best])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # loads its parts when they are asked for: stats takes a second
 
 from hptransfer.base.errors import UsageError
 from hptransfer.base.intervals import TAIL, Interval
@@ -45,7 +45,7 @@ def p_lower(one: Sample, other: Sample) -> float:
     rest on more runs than the two samples.
     """
     freedom = welch_freedom((one.variance, other.variance), (one.freedom, other.freedom))
-    return float(stats.t.sf((other.mean - one.mean) / math.sqrt(one.variance + other.variance), freedom))
+    return float(scipy.stats.t.sf((other.mean - one.mean) / math.sqrt(one.variance + other.variance), freedom))
 
 
 def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
@@ -66,13 +66,13 @@ class LossDifference:
     @property
     def interval(self) -> Interval:
         """80 %, by Student's t."""
-        reach = self.error * float(stats.t.isf(TAIL, self.freedom))
+        reach = self.error * float(scipy.stats.t.isf(TAIL, self.freedom))
         return Interval(value=self.value, low=self.value - reach, high=self.value + reach)
 
     @property
     def p_value(self) -> float:
         """One-sided, that the difference has not the sign that it was measured with."""
-        return float(stats.t.sf(abs(self.value) / self.error, self.freedom))
+        return float(scipy.stats.t.sf(abs(self.value) / self.error, self.freedom))
 
 
 def difference(pairs: Sequence[tuple[Sample, Sample]]) -> LossDifference:
@@ -104,10 +104,10 @@ def seeds_needed(difference: float, sd: float, other_sd: float | None = None, *,
     variance = sd**2 + other_sd**2
     share = variance**2 / (sd**4 + other_sd**4)  # degrees of freedom per seed beyond the first, 1 to 2
     # Known noise needs fewer: from there up.
-    n: int = max(2, math.ceil(variance * ((stats.norm.isf(level) + stats.norm.ppf(power)) / difference) ** 2))
+    n: int = max(2, math.ceil(variance * ((scipy.stats.norm.isf(level) + scipy.stats.norm.ppf(power)) / difference) ** 2))
     while True:
         freedom = share * (n - 1)
-        if stats.nct.sf(stats.t.isf(level, freedom), freedom, difference * math.sqrt(n / variance)) >= power:
+        if scipy.stats.nct.sf(scipy.stats.t.isf(level, freedom), freedom, difference * math.sqrt(n / variance)) >= power:
             return n
         n += 1
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads its parts when they are asked for: stats takes a second
 from numpy.typing import NDArray
 from scipy.special import softmax
-from scipy.stats import t
 
 from hptransfer.base.intervals import TAIL, Interval
 from hptransfer.runs.curves import cost_to_loss
@@ -146,7 +146,7 @@ def within_run(baseline: Spent, curve: Sequence[tuple[float, float]]) -> Multipl
     passed = cost_to_loss(curve, baseline.loss)
     if not passed:
         return None
-    margin = t.ppf(1 - TAIL, baseline.freedom or math.inf) * baseline.standard_error
+    margin = scipy.stats.t.ppf(1 - TAIL, baseline.freedom or math.inf) * baseline.standard_error
     later = cost_to_loss(curve, baseline.loss - margin)
     low = baseline.cost / later if later else None
     return Multiplier(value=baseline.cost / passed, low=low, high=None, bracketed=False, bound=">")

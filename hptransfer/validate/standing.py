@@ -12,7 +12,7 @@ from hptransfer.base.errors import UsageError
 from hptransfer.base.refusals import Refusal, Refused
 from hptransfer.experiment import Experiment
 from hptransfer.experiment.arm import Arm
-from hptransfer.experiment.membership import Members, Resolve, inputs_of
+from hptransfer.experiment.membership import Members, Resolve, by_cell, inputs_of
 from hptransfer.runs import Job, Point, Store
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.decision import predict_group
@@ -141,8 +141,8 @@ def _prediction(
     for prediction in cached:
         if _is_current(prediction, group, target):
             return prediction
-    points, cells = [record.point for record in group.records], experiment.searched_cells
-    if not anew or any(sum(point.is_in(cell) for point in points) < experiment.search.trials for cell in cells):
+    cells = experiment.searched_cells
+    if not anew or any(len(runs) < experiment.search.trials for runs in by_cell(group.records, cells)):
         return None
     if lack := too_few_runs(group, cells, arm.name):
         return lack

@@ -15,6 +15,7 @@ from hptransfer.base.refusals import Refusal
 from hptransfer.base.words import count, listing
 from hptransfer.experiment.arm import BASELINE, Arm
 from hptransfer.experiment.choice import arm_options
+from hptransfer.experiment.membership import by_cell
 from hptransfer.transfer.axes import cell_words
 from hptransfer.transfer.prediction import Check, Drift, Estimate, HoldOut, RoleNumbers
 from hptransfer.validate.clipping import Clipping, clipping
@@ -247,9 +248,9 @@ def _missing(results: Results, options: Sequence[str]) -> Iterable[Missing]:
 
 def _lacks(results: Results, arm: Arm) -> Iterable[tuple[str, str]]:
     """What one arm lacks: the stage that makes it with its own options, and what it is."""
-    trials, runs = results.experiment.search.trials, results.searched(arm.name)
-    finished = [(cell, sum(run.point.is_in(cell) for run in runs)) for cell in results.experiment.searched_cells]
-    short = [f"{count} of {trials} runs at {cell_words(cell)}" for cell, count in finished if count < trials]
+    trials, cells = results.experiment.search.trials, results.experiment.searched_cells
+    finished = zip(cells, by_cell(results.searched(arm.name), cells), strict=True)
+    short = [f"{len(runs)} of {trials} runs at {cell_words(cell)}" for cell, runs in finished if len(runs) < trials]
     if short:
         yield "search", f"the search has {', '.join(short)}"
     if refused := results.refused.get(arm.name):

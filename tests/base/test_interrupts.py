@@ -36,10 +36,25 @@ MOMENTS = {
 WHOLE = {"in an import", "held", "held by who has a handler", "held by who takes the alarm"}
 
 
-def begun(folder: Path, main: str) -> subprocess.Popen:
+@pytest.fixture
+def begun(tmp_path):
+    """Starts a command that does what it is told; one that does not end is ended."""
+    processes = []
+
+    def begin(main: str) -> subprocess.Popen:
+        processes.append(process := begin_in(tmp_path, main))
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+
+
+def begin_in(folder: Path, main: str) -> subprocess.Popen:
     (folder / "slow.py").write_text("import time; print('ready', flush=True); time.sleep(1)")
     code = f"{BEGIN}\ndef main():\n    {main}\nrun(main)\n"
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.pathsep.join(filter(None, sys.path))}"},
         stdout=subprocess.PIPE,
@@ -47,14 +62,12 @@ def begun(folder: Path, main: str) -> subprocess.Popen:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert process.stdout.readline() == "ready\n"
-    return process
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
-    process = begun(tmp_path, MOMENTS[moment])
+def test_it_is_one_line_and_what_must_be_whole_is(begun, moment, number):
+    process = begun(MOMENTS[moment])
     time.sleep(0.1)
     process.send_signal(number)
     out, errors = process.communicate(timeout=20)
@@ -62,10 +75,10 @@ def test_it_is_one_line_and_what_must_be_whole_is(tmp_path, moment, number):
     assert out == ("whole\n" if moment in WHOLE else "")
 
 
-def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
+def test_a_second_one_ends_what_holds_and_all_that_it_has_started(begun):
     child = "subprocess.Popen(['sleep', '600'])"
     process = begun(
-        tmp_path, f"child = {child}\n    with interrupts.held():\n        ready(); print(child.pid, flush=True); time.sleep(60)"
+        f"child = {child}\n    with interrupts.held():\n        ready(); print(child.pid, flush=True); time.sleep(60)"
     )
     pid = int(process.stdout.readline())
     process.send_signal(signal.SIGINT)
@@ -79,9 +92,9 @@ def test_a_second_one_ends_what_holds_and_all_that_it_has_started(tmp_path):
     assert not is_running(pid)
 
 
-def test_one_that_was_heard_is_not_raised_again(tmp_path):
+def test_one_that_was_heard_is_not_raised_again(begun):
     heard = "interrupts.SWALLOWED = 2.0\n    try: ready(); time.sleep(60)\n"
     heard += "    except KeyboardInterrupt: interrupts.heard(); time.sleep(4)"
-    process = begun(tmp_path, heard)
+    process = begun(heard)
     process.send_signal(signal.SIGINT)
     assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)

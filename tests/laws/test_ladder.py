@@ -13,11 +13,11 @@ from records import DATA, record_of
 from synthetic import make_experiment
 
 from hptransfer.experiment import Experiment
-from hptransfer.experiment.membership import members
+from hptransfer.experiment.membership import best_runs, members
 from hptransfer.laws.columns import law_table
 from hptransfer.laws.curves import curve_table
 from hptransfer.laws.isoflop import IsoFlop
-from hptransfer.laws.ladder import SCHEMA, best_runs, ladder
+from hptransfer.laws.ladder import SCHEMA, ladder
 from hptransfer.laws.series import curve_of
 from hptransfer.runs import CurvePoint, Job, Record
 from hptransfer.trainers import resolve

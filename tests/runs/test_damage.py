@@ -181,8 +181,7 @@ NOBODYS = ["[" * 100_000, "\\", "[]", "null", "{}", *(json.dumps(CLAIM | {name: 
 @pytest.mark.parametrize("number", range(len(NOBODYS)))
 def test_a_damaged_claim_names_nobody(store, number):
     store.files.write("claims/abc.0.json", NOBODYS[number].encode())
-    holder = Claims(store).held()["abc"]
-    assert (holder.run_id, holder.generation, holder.token) == ("abc", 0, "")
+    assert Claims(store).held() == {}
     with Claims(store).take("abc") as claim:
         claim.confirm()
 

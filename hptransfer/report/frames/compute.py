@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from hptransfer.experiment.arm import Arm
+from hptransfer.experiment.membership import best_runs
 from hptransfer.report.frames.tidy import begin, tidy
 from hptransfer.runs import Record
 from hptransfer.validate.result import Multiplier
@@ -27,10 +27,8 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
     for arm in results.arms:
-        complete = [record for record in results.searched(arm.name) if record.loss is not None]
-        for cell in results.experiment.searched_cells:
-            if best := min((record for record in complete if record.point.is_in(cell)), key=_loss, default=None):
-                rows.append(_point(arm, "search", [best], best.loss))
+        for best in best_runs(results.experiment, results.searched(arm.name)):
+            rows.append(_point(arm, "search", [best], best.loss))
         prediction, validation = results.predictions.get(arm.name), results.validations.get(arm.name)
         if validation is None:
             if prediction and (told := results.by_id.get(prediction.run.run_id)) and told.loss is not None:
@@ -51,10 +49,6 @@ def loss_against_compute(results: Results) -> pl.DataFrame:
     costs = "flops flops_optimizer compute"
     found = tidy(rows, f"kind width parameters tokens {costs} loss standard_error seeds annealed")
     return found if found["flops_optimizer"].is_not_null().any() else found.with_columns(compute=pl.col("flops"))
-
-
-def _loss(record: Record) -> float:
-    return math.inf if record.loss is None else record.loss
 
 
 def _point(arm: Arm, kind: str, records: Sequence[Record], loss: float | None, error: float | None = None) -> dict[str, Any]:

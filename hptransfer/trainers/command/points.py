@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hptransfer.base.config import checked
@@ -103,7 +103,7 @@ def _kinds(point: Point, program: Program) -> tuple[Kind, ...]:
     return tuple(found)
 
 
-def _values(point: Point, sizes: Mapping[str, Number], kinds: tuple[Kind, ...]) -> dict[str, Any]:
+def _values(point: Point, sizes: Mapping[str, Number], kinds: Sequence[Kind]) -> dict[str, Any]:
     """What the placeholders stand for. ``{weight_decay}`` is final and independent; coupled, it is that over the LR of the role,
     as torch's AdamW takes it."""
     lr, decay = point["lr"], Job(run_id="", point=point).weight_decay
