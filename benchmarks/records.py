@@ -36,6 +36,7 @@ from hptransfer.trainers.ours.points import resolve
 
 WIDTHS, TARGET = (32, 64, 96), 128
 BEST = {"adamw": 0.008, "muon": 0.02, "shampoo": 0.006, "soap": 0.005}  # LR
+DECAY = 1e-3  # that the final values of a cell's first record are of
 DATA = DataSpec(corpus="stdlib", tokenizer="bytes", sha256="0" * 64, vocab=256)
 COMMANDS = {  # and the seconds of the clock that each may take on a machine with nothing else to do, gathered or not
     "store": (5.0, 2.0),
@@ -86,8 +87,9 @@ def make(runs: int) -> None:
     cells = []
     for recipe, best in BEST.items():
         for width in WIDTHS:
-            point = experiment.point(experiment.arm(recipe), DATA, width=width, lr=best, weight_decay=1e-3)
+            point = experiment.point(experiment.arm(recipe), DATA, width=width, lr=best, weight_decay=DECAY)
             cells.append((recipe, width, best, _record(resolve(point)).model_dump(mode="json")))
+    kinds = [content["job"]["kinds"] for *_, content in cells]
     for number in range(runs):
         recipe, width, best, content = cells[number % len(cells)]
         distance, decay = draw.gauss(0, 1), 10 ** draw.uniform(-4, -2)
@@ -96,6 +98,10 @@ def make(runs: int) -> None:
         loss = 2 * (TARGET / width) ** 0.09 * math.exp(0.02 * distance**2 + draw.gauss(0, 0.002))
         content["job"]["run_id"] = run_id
         content["job"]["point"]["hyperparameters"] |= {"lr": lr, "weight_decay": decay}
+        final = {"lr": lr / best, "weight_decay": decay / DECAY}
+        content["job"]["kinds"] = [
+            kind | {name: kind[name] * by for name, by in final.items()} for kind in kinds[number % len(cells)]
+        ]
         diverged = lr > 4 * best
         content["outcome"] |= {"state": "diverged" if diverged else "complete", "loss": None if diverged else loss}
         content["outcome"]["curve"][-1]["val"] = loss

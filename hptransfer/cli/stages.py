@@ -120,7 +120,7 @@ def _store(parser: argparse.ArgumentParser) -> None:
     options.common(parser)
     parser.add_argument("--import", dest="table", type=options.path, metavar="PLACE", help="what `import` takes in")
     _columns(parser)
-    parser.add_argument("--compact", action="store_true", help="gather the run files into one Parquet file")
+    parser.add_argument("--compact", action="store_true", help="gather the run files into few Parquet files")
     parser.add_argument("--upgrade", action="store_true", help="bring records of earlier versions up to date")
 
 
@@ -282,7 +282,7 @@ STAGES = {
         ),
         Stage(
             "store",
-            "what is in the store; import runs from a table; gather its files into one",
+            "what is in the store; import runs from a table; gather its files into few",
             _store,
             "hptransfer.store.command:main",
         ),

@@ -22,7 +22,7 @@ from hptransfer.experiment.formula import FUNCTIONS, names_in
 from hptransfer.experiment.program import ProgramFiles
 from hptransfer.experiment.settings import DataSpec
 from hptransfer.runs.point import Job, Number, Point
-from hptransfer.runs.record import Record
+from hptransfer.runs.record import Record, when_finished
 
 Resolve = Callable[[Point], Job]
 Part = Literal["searched", "held_out", "repeated"]
@@ -56,7 +56,13 @@ class Members:
     def records(self) -> tuple[Record, ...]:
         """All of them, each once, in the order they finished."""
         found = {record.run_id: record for arm in self.inputs for record in self.of(arm)}
-        return tuple(sorted(found.values(), key=lambda record: record.age))
+        return tuple(sorted(found.values(), key=when_finished))
+
+    @property
+    def last(self) -> tuple[str, str]:
+        """When the last of them finished, as `when_finished` says it; empty without runs."""
+        parts = (runs for part in (self.searched, self.held_out, self.repeated) for runs in part.values() if runs)
+        return max((when_finished(runs[-1]) for runs in parts), default=("", ""))
 
     @property
     def corpus(self) -> DataSpec | None:
@@ -142,10 +148,10 @@ def _newest(
     for inputs, records in versions:
         if inputs is not None and experiment.reads(arms[0], inputs):
             one = _on(arms, experiment, inputs, records, resolve)
-            found += [one] if one.records else []
+            found += [one] if any(one.last) else []
     if not found:
         return Members()
-    newest = max(found, key=lambda one: one.records[-1].age)
+    newest = max(found, key=lambda one: one.last)
     left_out = sum(len(one.records) for one in found if one is not newest)
     return replace(newest, left_out=left_out)
 
@@ -158,7 +164,7 @@ def _on(arms: Sequence[Arm], experiment: Experiment, inputs: Inputs, runs: Seque
             if (first := next((record for record in alike if own.tunes(record.point)), None)) and (part := own.part(first)):
                 found[part] += [record for record in alike if own.tunes(record.point)]
         for part, by_arm in parts.items():
-            by_arm[arm.name] = tuple(sorted(found[part], key=lambda record: record.age))
+            by_arm[arm.name] = tuple(sorted(found[part], key=when_finished))
     return Members({arm.name: inputs for arm in arms}, parts["searched"], parts["held_out"], parts["repeated"])
 
 

@@ -11,6 +11,7 @@ from hptransfer.base.errors import unknown
 from hptransfer.cli import number
 from hptransfer.runs import Job, Record
 from hptransfer.runs.point import Number
+from hptransfer.runs.record import when_finished
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def given(rate: float) -> Speed:
 def recorded(records: Sequence[Record]) -> Speed:
     """The model FLOP/s of finished runs that took time, on the device of the newest of them: of the same recipe where there are
     some, at the nearest width."""
-    device = max(records, key=lambda record: record.age).outcome.device
+    device = max(records, key=when_finished).outcome.device
     used = [record for record in records if record.outcome.device == device]
     cost: dict[tuple[str | None, Number], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in used:

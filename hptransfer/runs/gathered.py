@@ -19,6 +19,7 @@ from hptransfer.base.stored import SEAL, sealed, unsealed
 from hptransfer.runs.record import ROW_SCHEMA, Record
 
 SCHEMA = {**ROW_SCHEMA, "record": pl.String}
+BATCH = 1000  # rows that are read at once: all at once they take twice their memory
 START = b'{"schema_version":'
 TEXT = re.compile(re.escape(START) + b".*?" + re.escape(SEAL) + b'[0-9a-f]{64}"}', re.DOTALL)
 
@@ -49,17 +50,23 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def from_parquet(content: bytes) -> pl.DataFrame:
-    """The frame of a file, every checksum verified. Raises ValueError where it is none of `SCHEMA`."""
+def from_parquet(content: bytes, with_records: bool = True) -> pl.DataFrame:
+    """The frame of a file, every checksum verified. Raises ValueError where it is none of `SCHEMA`. Without records: they are
+    verified, and not kept."""
     try:
-        frame = pl.from_arrow(parquet.read_table(pa.BufferReader(content), page_checksum_verification=True))
+        file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        if pl.DataFrame(file.schema_arrow.empty_table()).schema != SCHEMA:
+            raise ValueError("it has other columns than gathered records have")
+        names = [*SCHEMA] if with_records else [*ROW_SCHEMA]
+        fields = pa.schema([file.schema_arrow.field(name) for name in names])
+        table = pa.Table.from_batches(file.iter_batches(BATCH, columns=names), fields)
+        texts = [table] if with_records else file.iter_batches(BATCH, columns=["record"])
+        unnamed = table["run_id"].null_count + sum(part["record"].null_count for part in texts)
     except Exception as error:  # readers of Parquet raise whatever the damage provokes
         raise ValueError(one_line(error)) from None
-    if not isinstance(frame, pl.DataFrame) or dict(frame.schema) != SCHEMA:
-        raise ValueError("it has other columns than gathered records have")
-    if frame["run_id"].null_count() or frame["record"].null_count():
+    if unnamed:
         raise ValueError("it has runs without a name or a record")
-    return frame
+    return pl.DataFrame(pl.from_arrow(table, rechunk=False))
 
 
 def texts_in(content: bytes) -> tuple[list[bytes], int]:

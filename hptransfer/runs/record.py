@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Any, Literal
 
 import polars as pl
@@ -85,11 +86,6 @@ class Record(Frozen):
     def loss(self) -> float | None:
         return self.outcome.loss
 
-    @property
-    def age(self) -> tuple[str, str]:
-        """Sorts records by when they finished."""
-        return self.outcome.finished_at, self.run_id
-
     def row(self) -> dict[str, Any]:
         """The record as one flat row of `ROW_SCHEMA`: base coordinates, state, losses and cost. What a run does not have is
         null."""
@@ -139,6 +135,8 @@ class Record(Frozen):
             }
         )
 
+
+when_finished = attrgetter("outcome.finished_at", "job.run_id")  # sorts records
 
 # Columns of `Record.row` that an outcome has under the same name, and the types of all: a frame without rows has them too.
 OUTCOME_COLUMNS: dict[str, Any] = {

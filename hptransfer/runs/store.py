@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, first_line
@@ -28,6 +29,8 @@ from hptransfer.runs.parser import Parser, without_collector
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
 
 _LOG = logging.getLogger(__name__)
+
+PART_RUNS = 10_000  # of a gathered file, which in the making takes six times its size
 
 
 class Store:
@@ -47,7 +50,9 @@ class Store:
     def __init__(self, location: str | Path, identity: str | None = None) -> None:
         self.files = Files(location, identity)
         self.location, self.uri, self.is_local = self.files.location, self.files.uri, self.files.is_local
-        self._parts: dict[str, pl.DataFrame] = {}  # gathered files by name: they never change
+        self._parts: dict[
+            str, pl.DataFrame
+        ] = {}  # rows of gathered files, which never change; their texts are a hundred times more
         self._record = Parser()
 
     # -- writing -------------------------------------------------------------------------------------------------
@@ -147,12 +152,14 @@ class Store:
         return frozenset(name.removeprefix("retried/").removesuffix(".json") for name in names)
 
     def compact(self) -> int:
-        """Gather all records into one Parquet file; returns how many it holds. Safe beside a running search and beside
-        another ``compact``: a file is removed only after what was read of it is in a new one, and doubles are read once."""
+        """Gather all records into Parquet files of up to `PART_RUNS`; returns how many there are. Safe beside a running search
+        and beside another ``compact``: a file is removed only after what was read of it is in a new one, and doubles are read
+        once."""
         names = self.files.list("runs", ".json")  # before reading: a run that comes in between stays a file
         parts = self.part_names()
         records = list(self.records().values())
-        self._write_part(gather(records))
+        for start in range(0, len(records), PART_RUNS):
+            self._write_part(gather(records[start : start + PART_RUNS]))
         for name in [*names, *parts]:
             self.files.delete(name)
         self.sweep()
@@ -171,6 +178,8 @@ class Store:
         """The record of one run, or None."""
         if (record := self._single(f"runs/{run_id}.json")) is not None:
             return record
+        if run_id not in self._gathered(with_records=False)["run_id"]:
+            return None
         return _Records(self._gathered().filter(pl.col("run_id") == run_id), self._parse_gathered).get(run_id)
 
     def records(self) -> MutableMapping[str, Record]:
@@ -184,7 +193,7 @@ class Store:
         """One row per run; the columns are those of `Record.row`."""
         with without_collector():
             singles = to_frame(self._singles())
-        compacted = self._gathered().select(list(ROW_SCHEMA))
+        compacted = self._gathered(with_records=False).drop("part")
         return pl.concat([compacted.filter(~pl.col("run_id").is_in(singles["run_id"].to_list())), singles])
 
     def require_records(self) -> MutableMapping[str, Record]:
@@ -211,26 +220,28 @@ class Store:
         """The gathered files."""
         return [name for name in self.files.list("", ".parquet") if name.startswith("compact")]
 
-    def _gathered(self) -> pl.DataFrame:
+    def _gathered(self, with_records: bool = True) -> pl.DataFrame:
         """The gathered records, one row per run; ``part`` is the file that each is in."""
         while True:
             names = self.part_names()
             try:
-                parts = [self._part(name).with_columns(part=pl.lit(name)) for name in names]
+                parts = [self._part(name, with_records).with_columns(part=pl.lit(name)) for name in names]
                 break
             except FileNotFoundError:  # merged into a new one by another process, which is there by now
                 continue
-        empty = pl.DataFrame(schema={**SCHEMA, "part": pl.String})
+        empty = pl.DataFrame(schema={**(SCHEMA if with_records else ROW_SCHEMA), "part": pl.String})
         return pl.concat([empty, *parts]).unique("run_id", keep="last", maintain_order=True)
 
-    def _part(self, name: str) -> pl.DataFrame:
-        if name not in self._parts:
-            content = self.files.read(name)
-            try:
-                self._parts[name] = from_parquet(content)
-            except ValueError as error:
-                self._parts[name] = self._rest_of(name, content, error)
-        return self._parts[name]
+    def _part(self, name: str, with_records: bool = True) -> pl.DataFrame:
+        if not with_records and name in self._parts:
+            return self._parts[name]
+        content = self.files.read(name)
+        try:
+            part = from_parquet(content, with_records)
+        except ValueError as error:
+            part = self._rest_of(name, content, error)
+        self._parts[name] = part.select(*ROW_SCHEMA)
+        return part.select(*(SCHEMA if with_records else ROW_SCHEMA))
 
     def _rest_of(self, name: str, content: bytes, error: Exception) -> pl.DataFrame:
         """What is readable of a gathered file whose columns are not to be trusted. A damaged one is set aside."""
@@ -252,9 +263,10 @@ class Store:
         """A record of a gathered file; None where it is none, and then the file is set aside and what else is in it kept."""
         if (record := self._readable(part, text.encode())) is not None:
             return record
-        if run_id in self._part(part)["run_id"]:
+        if run_id in self._part(part, with_records=False)["run_id"]:
             with suppress(FileNotFoundError):  # set aside already
-                self._parts[part] = self._rest_of(part, self.files.read(part), ValueError(f"run {run_id} cannot be read"))
+                rest = self._rest_of(part, self.files.read(part), ValueError(f"run {run_id} cannot be read"))
+                self._parts[part] = rest.select(*ROW_SCHEMA)
         return None
 
     def _parse(self, name: str, content: bytes) -> Record:
@@ -316,17 +328,14 @@ class _Records(MutableMapping[str, Record]):
     def __init__(
         self, gathered: pl.DataFrame, parse: Callable[[str, str, str], Record | None], singles: Iterable[Record] = ()
     ) -> None:
-        self._parse = parse
-        found: dict[str, Record | tuple[str, str]] = dict(
-            zip(gathered["run_id"], zip(gathered["part"], gathered["record"], strict=True), strict=True)
-        )
+        self._parse, self._parts, self._texts = parse, gathered["part"], gathered["record"]
+        found: dict[str, Record | int] = {run_id: row for row, run_id in enumerate(gathered["run_id"])}
         self._found = found | {record.run_id: record for record in singles}
 
     def __getitem__(self, run_id: str) -> Record:
         found = self._found[run_id]
-        if isinstance(found, tuple):
-            part, text = found
-            record = self._parse(part, run_id, text)
+        if isinstance(found, int):
+            record = self._parse(self._parts[found], run_id, self._texts[found])
             if record is None:
                 del self._found[run_id]
                 raise KeyError(run_id)
@@ -353,4 +362,6 @@ class _Records(MutableMapping[str, Record]):
             for run_id in list(self._found):
                 with suppress(KeyError):  # damaged: it is left out
                     self[run_id]
+        self._texts = self._texts.clear()  # all are parsed
+        pa.default_memory_pool().release_unused()
         return super().values()

@@ -1,1 +1,1 @@
-"""The command over a store: what is in it, runs from elsewhere, and one file out of many."""
+"""The command over a store: what is in it, runs from elsewhere, and few files out of many."""

@@ -1,4 +1,4 @@
-"""``hptransfer store``: what is in a store; import runs from a table; gather its files into one."""
+"""``hptransfer store``: what is in a store; import runs from a table; gather its files into few."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ decision."""
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,11 +63,13 @@ class Group:
         if not names:
             return {}
         sizes = self.runs.column(self.scales[0])
-        losses: dict[tuple[Number, ...], list[float]] = defaultdict(list)
-        for record in self.runs.take(np.flatnonzero(sizes == sizes.max())):
-            losses[tuple(record.point[name] for name in names)].append(math.inf if record.loss is None else record.loss)
-        kept = max(losses, key=lambda values: (len(losses[values]), -min(losses[values])))
-        return dict(zip(names, kept, strict=True))
+        runs = self.runs.take(np.flatnonzero(sizes == sizes.max()))
+        values = np.column_stack([runs.column(name) for name in names])
+        _, first, choice, count = np.unique(values, axis=0, return_index=True, return_inverse=True, return_counts=True)
+        best = np.full(len(first), math.inf)
+        np.fmin.at(best, choice.reshape(-1), runs.loss)
+        kept = runs[int(first[np.lexsort((best, -count))[0]])].point
+        return {name: kept[name] for name in names}
 
     @cached_property
     def used(self) -> Runs:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import overload
 
 import numpy as np
@@ -14,11 +15,6 @@ from numpy.typing import NDArray
 from hptransfer.base.intervals import Array
 from hptransfer.runs.record import Record
 from hptransfer.transfer.axes import logarithms
-
-
-def _shared(record: Record) -> tuple[int, ...]:
-    """What the records of a store have as the same objects (`hptransfer.runs.parser`), if they are alike."""
-    return id(record.point.settings), id(record.point.scales), id(record.job.constants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +39,21 @@ class Runs(Sequence[Record]):
         if isinstance(records, Runs):
             return records
 
-        points = [record.point for record in records]
+        points = [*map(attrgetter("job.point"), records)]
+        # The records of a store have it as the same objects if they are alike: `hptransfer.runs.parser`.
+        shared = attrgetter("job.point.settings", "job.point.scales", "job.constants")
+        places: dict[tuple[int, ...], int] = {}
 
         @cache
         def column(name: str) -> Array:
             return np.array([point.scales.get(name, point.hyperparameters.get(name, math.nan)) for point in points], float)
 
         return cls(
-            run_id=np.array([record.run_id for record in records], np.str_),
-            state=np.array([record.state for record in records], np.str_),
-            loss=np.array([math.nan if record.loss is None else record.loss for record in records], float),
+            run_id=np.array([*map(attrgetter("job.run_id"), records)], np.str_),
+            state=np.array([*map(attrgetter("outcome.state"), records)], np.str_),
+            loss=np.array([*map(attrgetter("outcome.loss"), records)], float),  # None becomes nan
             column=column,
-            kind=np.unique([_shared(record) for record in records], axis=0, return_inverse=True)[1] if records else np.arange(0),
+            kind=np.array([places.setdefault(tuple(map(id, shared(record))), len(places)) for record in records], np.intp),
             record=records.__getitem__,
         )
 

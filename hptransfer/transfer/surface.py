@@ -13,8 +13,9 @@ small blocks: time and memory grow with the runs. Many surfaces are fitted side 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,8 @@ def fit_surfaces(sweeps: Sequence[Sweep], misfits: Sequence[float], known: Noise
 
 class _Problem:
     """Least squares over several fits. Parameters of a cell: optimum, offset, ln scale; shared ones of a fit: the root's lower
-    triangle (ln on its diagonal), ln skew, and the centre of the optima. Rows are equal points, gathered: their mean ln loss."""
+    triangle (ln on its diagonal), ln skew, and the centre of the optima. Rows are equal points, gathered: their mean ln loss.
+    They are many: what is known of them is in columns, (columns, rows)."""
 
     def __init__(self, sweeps: Sequence[Sweep], misfits: Sequence[float]) -> None:
         self.sweeps, self.misfits = list(sweeps), np.array(misfits)
@@ -132,7 +134,7 @@ class _Problem:
         self.first_cell = first[:-1]
         points = [sweep.near for sweep in sweeps]
         self.cell = np.concatenate([cell + start for (cell, *_), start in zip(points, first, strict=False)])
-        self.h = np.concatenate([h for _, h, *_ in points])
+        self.h = np.concatenate([h for _, h, *_ in points]).T.copy()
         self.y = np.concatenate([y for *_, y, _ in points])
         self.runs = np.concatenate([runs for *_, runs in points])
         self.first_row = np.searchsorted(self.cell, np.arange(len(self.fit)))
@@ -150,7 +152,7 @@ class _Problem:
         reach = np.where(self.row_fit < len(self.sweeps) // 2, *STARTS)
         best = (self.excess <= reach).astype(float)
         weight = np.add.reduceat(best, self.first_row)
-        optimum = np.add.reduceat(best[:, None] * self.h, self.first_row) / weight[:, None]
+        optimum = self._by_cell(best * self.h) / weight[:, None]
         cells = np.column_stack([np.clip(optimum, self.low, self.high), self.lowest, np.zeros(len(self.fit))])
         shared = np.zeros((len(self.sweeps), self.at_centre[-1] + 1))
         shared[:, self.diagonal] = math.log(math.sqrt(FIRST_CURVATURE))
@@ -234,8 +236,12 @@ class _Problem:
         return result
 
     def _of_rows(self, values: Array) -> Array:
-        """Values of cells, for each of their rows."""
-        return np.repeat(values, self.rows, axis=0)
+        """Values of cells, (cells, columns), for each of their rows, (columns, rows)."""
+        return np.repeat(values.T, self.rows, axis=-1)
+
+    def _by_cell(self, values: Array) -> Array:
+        """Sums over the rows of each cell, (cells, columns)."""
+        return np.asarray(np.add.reduceat(values, self.first_row, axis=1).T)
 
     def _by_fit(self, values: Array) -> Array:
         """Sums over the cells of each fit."""
@@ -252,10 +258,16 @@ class _Problem:
         """ln loss of every row; its distance v with the skew in it, the skew's factors, and root^T v."""
         u = self.h - self._of_rows(cells[:, : self.k])
         factor = np.where(u > 0, self._of_rows(np.exp(shared[:, self.at_skew])[self.fit]), 1.0)
-        v = u * factor
-        z = np.einsum("ni,nij->nj", v, self._of_rows(self._root(shared)[self.fit]))
-        own = self._of_rows(np.column_stack([cells[:, self.k], np.exp(cells[:, self.k + 1])]))
-        return own[:, 0] + own[:, 1] * np.sum(z**2, axis=1), v, factor, z
+        v, z = u * factor, np.zeros_like(u)
+        for i, j, root in self._roots(shared):
+            z[j] += v[i] * root
+        offset, scale = self._of_rows(np.column_stack([cells[:, self.k], np.exp(cells[:, self.k + 1])]))
+        return offset + scale * np.sum(z**2, axis=0), v, factor, z
+
+    def _roots(self, shared: Array) -> Iterator[tuple[Any, Any, Array]]:
+        """The entries of the root that are not 0, for each row: i, j, values."""
+        root = self._root(shared)[self.fit]
+        return ((i, j, self._of_rows(root[:, i, j])) for i, j in zip(*self.lower, strict=True))
 
     def _cost(self, cells: Array, shared: Array, sd: Array) -> Array:
         """Of every fit: the robust sum of squares, priors included."""
@@ -267,14 +279,17 @@ class _Problem:
             return np.asarray(robust + priors + np.sum((shared[:, self.at_skew] / SKEW_SD) ** 2, axis=1))
 
     def _rows(self, cells: Array, shared: Array) -> tuple[Array, Array, Array]:
-        """ln loss of every row, and its derivatives by its cell's parameters and by the shared ones."""
+        """ln loss of every row, and its derivatives by its cell's parameters and by the shared ones but the centre, of which it
+        does not know."""
         loss, v, factor, z = self._bowl(cells, shared)
-        root, scale = self._root(shared)[self.row_fit], np.exp(cells[self.cell, self.k + 1])
-        by_v = 2 * scale[:, None] * np.einsum("nj,nij->ni", z, root)
-        own = np.column_stack([-by_v * factor, np.ones(len(v)), scale * np.sum(z**2, axis=1)])
-        by_root = [2 * scale * z[:, j] * v[:, i] * (root[:, i, i] if i == j else 1.0) for i, j in zip(*self.lower, strict=True)]
-        by_skew = np.where(v > 0, by_v * v, 0.0)
-        return loss, own, np.column_stack([*by_root, by_skew, np.zeros_like(v)])
+        scale = self._of_rows(np.exp(cells[:, self.k + 1]))
+        by_v, by_root = np.zeros_like(v), []
+        for i, j, root in self._roots(shared):
+            slope = 2 * scale * z[j]
+            by_v[i] += slope * root
+            by_root.append(slope * v[i] * root if i == j else slope * v[i])
+        own = np.concatenate([-by_v * factor, [np.ones_like(loss), scale * np.sum(z**2, axis=0)]])
+        return loss, own, np.concatenate([by_root, np.where(v > 0, by_v * v, 0.0)])
 
     def _step(self, cells: Array, shared: Array, sd: Array, damping: Array) -> tuple[Array, Array]:
         """A damped step of every fit. What a bound holds stays, where the step would lead beyond."""
@@ -282,13 +297,13 @@ class _Problem:
         loss, own, across = self._rows(cells, shared)
         z = (loss - self.y) / sd
         robust = (1 + (z / OUTLIER) ** 2) ** -0.25  # root of the weight
-        own, across = (rows * (robust / sd)[:, None] for rows in (own, across))
+        own, across = own * (robust / sd), across * (robust / sd)
         off = cells[:, :k] - shared[self.fit][:, self.at_centre]
         corner, edge, core = self._blocks(own, across)
-        pull = np.add.reduceat(own * (robust * z)[:, None], self.first_row)
+        pull = self._by_cell(own * (robust * z))
         pull[:, :k] += off / TIE_SD**2
         pull[:, k + 1] += cells[:, k + 1] / SCALE_SD**2
-        pulls = self._by_fit(np.add.reduceat(across * (robust * z)[:, None], self.first_row))
+        pulls = _padded(self._by_fit(self._by_cell(across * (robust * z))), k)
         pulls[:, self.at_centre] -= self._by_fit(off) / TIE_SD**2
         pulls[:, self.at_skew] += shared[:, self.at_skew] / SKEW_SD**2
         at = np.arange(corner.shape[1])
@@ -312,20 +327,17 @@ class _Problem:
         return np.asarray(moved, float), np.asarray(step, float)
 
     def _products(self, rows: Array) -> Array:
-        """Sums over the rows of each cell of the products of their columns, (cells, columns, columns). Column by column: sums
-        along the long axis of a matrix are several times slower."""
-        columns = np.ascontiguousarray(rows.T)
-        found = np.zeros((len(self.fit), len(columns), len(columns)))
-        for i, one in enumerate(columns):
+        """Sums over the rows of each cell of the products of their columns, (cells, columns, columns)."""
+        found = np.zeros((len(self.fit), len(rows), len(rows)))
+        for i, one in enumerate(rows):
             for j in range(i + 1):
-                found[:, i, j] = found[:, j, i] = np.add.reduceat(one * columns[j], self.first_row)
+                found[:, i, j] = found[:, j, i] = np.add.reduceat(one * rows[j], self.first_row)
         return found
 
     def _blocks(self, own: Array, across: Array) -> tuple[Array, Array, Array]:
         """The normal matrix of the rows and the priors: of each cell, between cell and shared, of each fit."""
-        k = self.k
-        both = self._products(np.column_stack([own, across]))
-        size = own.shape[1]
+        k, size = self.k, len(own)
+        both = _padded(_padded(self._products(np.concatenate([own, across])), k), k, axis=1)
         corner, edge, core = both[:, :size, :size], both[:, :size, size:], self._by_fit(both[:, size:, size:])
         for i in range(k):
             corner[:, i, i] += 1 / TIE_SD**2
@@ -338,8 +350,9 @@ class _Problem:
     def _linear(self, cells: Array, shared: Array, sd: Array) -> _Linear:
         """What an error of every row and prior does to the parameters, the solution being linear in it."""
         k, count = self.k, len(self.fit)
-        own, across = (rows / sd[:, None] for rows in self._rows(cells, shared)[1:])
+        own, across = (rows / sd for rows in self._rows(cells, shared)[1:])
         corner, edge, core = self._blocks(own, across)
+        own, across = own.T, _padded(across.T, k)
         unit = np.broadcast_to(np.eye(k + 2), corner.shape)
         solved = np.linalg.solve(corner + 1e-9 * np.eye(k + 2), np.concatenate([edge, unit], axis=2))
         lever, inverse = -solved[:, :, : -(k + 2)], solved[:, :, -(k + 2) :]
@@ -362,6 +375,13 @@ class _Problem:
         by_shared = np.einsum("nij,nj->ni", schur[self.fit[cell]], towards)
         leverage = (np.sum(a * alone, axis=1) + np.sum(towards * by_shared, axis=1))[: len(self.y)]
         return _Linear(cell, alone[:, :k], by_shared, np.asarray(lever[:, :k], float), leverage)
+
+
+def _padded(values: Array, zeros: int, axis: int = -1) -> Array:
+    """With so many zeros behind."""
+    shape = list(values.shape)
+    shape[axis] = zeros
+    return np.concatenate([values, np.zeros(shape)], axis=axis)
 
 
 @dataclass(frozen=True)
