@@ -7,22 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 
-from hptransfer.runs.point import Kind, Number
+from hptransfer.runs.point import Kind, Point
 from hptransfer.runs.record import CurvePoint, Outcome, Record
 from hptransfer.runs.rows import Rows
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # Where a record's text is cut: before what is a run's own, and behind it. No run's own can hold one of these.
-CUTS = RUN_ID, POINT, TUNED, SETTINGS, KINDS, EXPONENTS, OUTCOME, CURVE, STEPS, VERSIONS = (
-    *(b'"run_id":', b',"point":{', b',"hyperparameters":', b',"settings":{', b',"kinds":[', b'],"exponents":{'),
-    *(b',"outcome":', b',"curve":[', b'],"steps":', b',"versions":{'),
+CUTS = RUN_ID, POINT, TUNED, SETTINGS, SEEDS, PARAMETERS, KINDS, EXPONENTS, OUTCOME, CURVE, STEPS, VERSIONS = (
+    *(b'"run_id":', b',"point":{', b',"hyperparameters":', b',"settings":{', b',"init_seed":', b'},"parameters":'),
+    *(b',"kinds":[', b'],"exponents":{', b',"outcome":', b',"curve":[', b'],"steps":', b',"versions":{'),
 )
-PLAIN = ConfigDict(allow_inf_nan=False)
-parse_tuned = TypeAdapter(dict[str, Number], config=PLAIN).validate_json
 parse_kinds = TypeAdapter(tuple[Kind, ...]).validate_json
 parse_curve = TypeAdapter(tuple[CurvePoint, ...]).validate_json
 
@@ -50,16 +48,19 @@ class Parser:
 
 
 def _cut(text: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """What runs of a cell share of a record's text, and what is its own: run_id, hyperparameters, kinds, curve, and the outcome
-    without it. From the end the last of a key is taken: details may hold any, and nothing behind them does."""
+    """What runs of a cell share of a record's text, and what is its own: run_id, point, kinds, curve, and the outcome without it.
+    Behind settings and details, which may hold any key, the last one counts: what follows them holds none."""
     start, run_id, text = _between(text, RUN_ID, POINT)
     point, tuned, text = _between(text, TUNED, SETTINGS)
     settings, kinds, text = _between(text, KINDS, EXPONENTS)
+    settings, _, job = settings.rpartition(SEEDS)
+    seeds, _, job = job.partition(PARAMETERS)
     details, _, text = text.rpartition(OUTCOME)
     outcome, _, versions = text.rpartition(VERSIONS)
     head, curve, tail = _between(outcome, CURVE, STEPS)
-    plain = head + CURVE + STEPS + tail
-    return (start, point, settings, details, versions), (run_id, tuned, b"[%b]" % kinds, b"[%b]" % curve, plain)
+    own = b'{"scales":{},"hyperparameters":%b,"init_seed":%b}' % (tuned, seeds)
+    rows = b"[%b]" % kinds, b"[%b]" % curve
+    return (start, point, settings, job, details, versions), (run_id, own, *rows, head + CURVE + STEPS + tail)
 
 
 def _between(text: bytes, before: bytes, behind: bytes) -> tuple[bytes, bytes, bytes]:
@@ -76,10 +77,11 @@ def _is_cut(record: Record, shared: tuple[bytes, ...], own: tuple[bytes, ...]) -
         return False
 
 
-def _like(first: Record, run_id: bytes, tuned: bytes, kinds: bytes, curve: bytes, outcome: bytes) -> Record:
+def _like(first: Record, run_id: bytes, point: bytes, kinds: bytes, curve: bytes, outcome: bytes) -> Record:
     """The record of a run that differs from the first one in what is its own alone."""
-    point = _changed(first.point, hyperparameters=parse_tuned(tuned))
-    job = _changed(first.job, run_id=from_json(run_id), point=point, kinds=Rows.of_json(kinds, parse_kinds))
+    shared = {"scales": first.point.scales, "settings": first.point.settings}
+    own = _changed(first.point, **(vars(Point.model_validate_json(point)) | shared))
+    job = _changed(first.job, run_id=from_json(run_id), point=own, kinds=Rows.of_json(kinds, parse_kinds))
     plain = vars(Outcome.model_validate_json(outcome)) | {"curve": Rows.of_json(curve, parse_curve)}
     return _changed(first, job=job, outcome=_changed(first.outcome, **plain))
 

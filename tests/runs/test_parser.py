@@ -13,7 +13,10 @@ from hptransfer.runs.parser import Parser, without_collector
 
 
 def test_records_that_share_their_parts_are_the_records_that_were_added(tmp_path) -> None:
-    records = {record.run_id: record for record in make_records(Truth(), make_experiment(), runs=6)}
+    made = make_records(Truth(), make_experiment(), runs=6)
+    points = [record.point.replicate(number) for number, record in enumerate(made)]
+    jobs = [one.job.model_copy(update={"point": point}) for one, point in zip(made, points, strict=True)]
+    records = {one.run_id: one.model_copy(update={"job": job}) for one, job in zip(made, jobs, strict=True)}
     store = Store(tmp_path / "runs")
     for record in records.values():
         store.add(record)
