@@ -148,6 +148,11 @@ def unsealed(content: bytes) -> bytes:
     return text
 
 
+def mapping_from_sealed(content: bytes) -> dict[str, Any]:
+    """The mapping that was sealed, or has no seal. Raises ValueError where it is neither."""
+    return mapping_from_json(unsealed(content))
+
+
 def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
     """How many values a node holds, each as often as its aliases have it. Raises ValueError beyond the bounds."""
     found = known.get(id(node))

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from hptransfer.base.errors import HptransferError
 from hptransfer.base.files import StoreUnreachable, patiently
 from hptransfer.base.processes import is_running, started
-from hptransfer.base.stored import mapping_from_json, sealed, unsealed
+from hptransfer.base.stored import mapping_from_sealed, sealed
 from hptransfer.runs.store import Store
 
 BEAT_SECONDS = 5.0
@@ -100,7 +100,7 @@ class Claims:
         key = _name(holder), stamps[_name(holder)]
         if key not in self._read:
             with suppress(FileNotFoundError, ValueError, TypeError):
-                content = mapping_from_json(unsealed(self._files.read(key[0])))
+                content = mapping_from_sealed(self._files.read(key[0]))
                 known = {name: value for name, value in content.items() if name in FIELDS}
                 if all(isinstance(value, type(getattr(holder, name))) for name, value in known.items()):
                     self._read[key] = replace(Holder(**known), run_id=run_id, generation=generation)
@@ -132,7 +132,7 @@ class Claims:
         if self._files.exists(_name(replace(mine, generation=mine.generation + 1))):
             return False
         try:
-            return bool(mapping_from_json(unsealed(self._files.read(_name(mine))))["token"] == mine.token)
+            return bool(mapping_from_sealed(self._files.read(_name(mine)))["token"] == mine.token)
         except (FileNotFoundError, ValueError, KeyError):
             return False
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, StoreUnreachable, patiently
-from hptransfer.base.stored import SEAL, from_json, mapping_from_json, may_be_odd, sealed, unsealed
+from hptransfer.base.stored import SEAL, from_json, mapping_from_json, mapping_from_sealed, may_be_odd, sealed, unsealed
 from hptransfer.runs.gathered import SCHEMA, from_parquet, gather, texts_in, to_frame, to_parquet
 from hptransfer.runs.parser import Parser, without_collector
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
@@ -81,7 +81,7 @@ class Store:
     def registered(self, name: str) -> dict[str, Any] | None:
         """A registered prediction with its time; None where there is none, or a damaged one, which is set aside."""
         try:
-            found = mapping_from_json(unsealed(self.files.read(name)))
+            found = mapping_from_sealed(self.files.read(name))
             if not isinstance(found.get("prediction"), dict):
                 raise ValueError("it holds no prediction")
             datetime.fromisoformat(str(found.get("registered_at")))
@@ -106,7 +106,7 @@ class Store:
         """What has been decided for a study, or None. Raises UsageError where the file is damaged."""
         name = f"studies/{study}.json"
         try:
-            return mapping_from_json(unsealed(self.files.read(name)))
+            return mapping_from_sealed(self.files.read(name))
         except FileNotFoundError:
             return None
         except ValueError as error:
