@@ -43,6 +43,11 @@ def watch() -> None:
     signal.signal(signal.SIGALRM, _interrupted)
 
 
+def has_come() -> bool:
+    """Whether one was raised that nobody has `heard`."""
+    return _came > 0
+
+
 def heard() -> None:
     """The interrupt that was raised has been heard: it ended a wait, and the command goes on."""
     global _came

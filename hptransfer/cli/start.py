@@ -88,10 +88,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if not is_of_the_machine(error):
+        if interrupts.has_come():  # a library that it met in its tidying up made another error of it
+            code = interrupts.leave()
+        elif not is_of_the_machine(error):
             raise
-        print(f"error: {in_words(error)}", file=sys.stderr)
-        code = 1
+        else:
+            print(f"error: {in_words(error)}", file=sys.stderr)
+            code = 1
     interrupts.done()
     raise SystemExit(code)
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Written
 
 
-class SearchSettings(Frozen):
+class SearchSettings(Written):
     """How a study spends its trials. Everything here is part of what makes a study reproducible."""
 
     trials: int = Field(12, gt=0, description="finished runs per (recipe, parametrization, cell)")
@@ -20,7 +20,7 @@ class SearchSettings(Frozen):
     seed: int = Field(0, ge=0, lt=5_000)  # seeds from `membership.REPEATED_SEED` on are of no search
 
 
-class ValidationSettings(Frozen):
+class ValidationSettings(Written):
     """What is run at the held-out width."""
 
     seeds: int = Field(3, gt=0)
@@ -42,7 +42,7 @@ class ValidationSettings(Frozen):
         return self
 
 
-class Resources(Frozen):
+class Resources(Written):
     """What one trial gets. As many run at once as the cluster's nodes have room for."""
 
     cpus: float = Field(1, gt=0, description="CPU cores; whole ones are the trial's threads")
@@ -67,7 +67,7 @@ class Resources(Frozen):
         return self
 
 
-class Budget(Frozen):
+class Budget(Written):
     """Where a search stops although trials are left; the same command with more budget goes on."""
 
     hours: float | None = Field(None, gt=0, description="wall time of the command; what is in flight then is finished")

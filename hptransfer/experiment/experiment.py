@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from hptransfer.base.config import checked, find_config, load_yaml, merge, nested, override
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Written
 from hptransfer.base.plugins import load_plugins
 from hptransfer.experiment.arm import BASELINE, NOT_OF_AN_ARM, Arm, Inputs
 from hptransfer.experiment.cells import (
@@ -50,7 +50,7 @@ from hptransfer.runs.point import Number, Point
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of reports
 
 
-class DataChoice(Frozen):
+class DataChoice(Written):
     """Which text, and what its tokens are. ``corpus``: ``stdlib`` (embedded), a folder (or one file) of text, JSON, Parquet or
     ``.bin`` token shards, or ``hf:NAME``, a Hugging Face dataset. Shards are tokenized already and need ``vocab``."""
 
@@ -72,7 +72,7 @@ class DataChoice(Frozen):
         )
 
 
-class Experiment(Frozen):
+class Experiment(Written):
     """An experiment: what is compared, at which scales, on which data, and what it may cost.
 
     `load_experiment` reads one from YAML. Its **arms** (``compared``) are what is measured against each other: recipes, which

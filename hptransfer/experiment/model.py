@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_serializer, 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hptransfer.base.errors import unknown
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Written
 from hptransfer.base.stored import shown
 from hptransfer.models import FAMILIES
 from hptransfer.models.family import AnyFamily, FamilyConfig
@@ -16,7 +16,7 @@ from hptransfer.models.family import AnyFamily, FamilyConfig
 MOST_LAYERS = 10_000
 
 
-class ModelChoice(Frozen):
+class ModelChoice(Written):
     """A model of a family without width and vocabulary: an experiment's ``model`` section.
 
     The family's own keys stand in one mapping with the others: ``{"depth": 3, "head_dim": 64}``. ``family`` is not written where

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hptransfer.base.errors import UsageError
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Frozen, Written
 from hptransfer.experiment.formula import FUNCTIONS, evaluate, names_in
 from hptransfer.experiment.settings import Parametrization
 from hptransfer.experiment.template import Template
@@ -39,7 +39,7 @@ class LossKey(Frozen):
         return self
 
 
-class Program(Frozen):
+class Program(Written):
     """A program whose runs are trials. ``parameters``, ``tokens``, ``batch_tokens`` and ``flops`` (forward and backward of the
     run) are formulas over the scales and over each other."""
 

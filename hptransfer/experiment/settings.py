@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Frozen, Written
 
 Parametrization = Literal["mup", "sp", "spectral", "unknown"]  # unknown: of a program that says nothing of its coordinates
 Precision = Literal["float32", "float64", "bfloat16"]
@@ -42,7 +42,7 @@ class DataSpec(Frozen):
         return {name: value for name, value in written.items() if (name, value) != ("text", None)}
 
 
-class Horizon(Frozen):
+class Horizon(Written):
     """How long a run is: a fixed number of tokens, or tokens per parameter by a named parameter convention."""
 
     policy: Literal["tokens", "tpp"] = "tokens"
@@ -58,7 +58,7 @@ class Horizon(Frozen):
         return self
 
 
-class ScheduleSpec(Frozen):
+class ScheduleSpec(Written):
     """Learning-rate factor s(t) in [0, 1]: linear warm-up of a fixed number of tokens, then the shape. Weight decay has a factor
     q(t) of its own besides."""
 
@@ -68,7 +68,7 @@ class ScheduleSpec(Frozen):
     cooldown_fraction: float = Field(0.2, gt=0, le=1, description="share of the run after warm-up that a trapezoid cools down in")
 
 
-class EvaluationSpec(Frozen):
+class EvaluationSpec(Written):
     """Validation loss: ``tokens`` for the final value, an eighth of them at the other ``points`` on the curve."""
 
     tokens: int = Field(65_536, gt=0)

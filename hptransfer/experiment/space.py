@@ -10,14 +10,14 @@ from pydantic import Field, model_validator
 
 from hptransfer.base.config import checked, find_config, load_yaml, merge, nested
 from hptransfer.base.errors import UsageError, unknown
-from hptransfer.base.frozen import Frozen
+from hptransfer.base.frozen import Written
 from hptransfer.base.stored import shown
 from hptransfer.experiment.program import Program
 from hptransfer.experiment.settings import PARAMETRIZATIONS, Parametrization
 from hptransfer.optimizers import get_recipe
 
 
-class Range(Frozen):
+class Range(Written):
     """A searched range, or a fixed value where ``low`` equals ``high``. ``log`` searches the logarithm."""
 
     low: float = Field(ge=0)
@@ -46,7 +46,7 @@ class Range(Frozen):
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
 
 
-class Choice(Frozen):
+class Choice(Written):
     """A short list of values to choose from, in ascending order."""
 
     values: tuple[float, ...] = Field(min_length=1)
@@ -59,14 +59,14 @@ class Choice(Frozen):
         return self
 
 
-class Fixed(Frozen):
+class Fixed(Written):
     """A value that is not searched."""
 
     value: float | int | bool | str
     source: str
 
 
-class SearchSpace(Frozen):
+class SearchSpace(Written):
     """What a study of one recipe searches. All values in base coordinates."""
 
     recipe: str

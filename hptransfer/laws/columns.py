@@ -54,6 +54,8 @@ def assignments(text: str) -> dict[str, str]:
         name, equals, expression = (word.strip() for word in part.partition("="))
         if not equals or not name or not expression:
             raise UsageError(f"--scale {part.strip()!r} is not NAME=COLUMN, such as 'N=params,D=flops/(6*params)'")
+        if name in found:
+            raise UsageError(f"--scale {text!r} says {name} twice")
         found[name] = expression
     return found
 

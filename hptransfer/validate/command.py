@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hptransfer.base.commands import command
 from hptransfer.base.errors import UsageError
-from hptransfer.base.files import replace
+from hptransfer.base.files import may_be_a_folder, replace
 from hptransfer.base.refusals import Refused
 from hptransfer.base.words import within_percent
 from hptransfer.cli import console, finish, number, selection, table
@@ -32,6 +32,9 @@ def main(args: argparse.Namespace) -> None:
     sequences = 1 if experiment.trainer or not batch else batch // experiment.model.context
     if args.workers < 1 or sequences % args.workers:
         raise UsageError(f"--workers {args.workers} does not divide the batch of {sequences} sequences")
+    output = Path(args.output or f"reports/{experiment.name}")
+    if not may_be_a_folder(output):
+        raise UsageError(f"--output {output} is no folder")
     store = Store(args.store)
     given = given_predictions(args.predictions, experiment, resolve)
     found = members(store.records().values(), experiment, resolve)
@@ -50,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
         f"horizons of the baseline x {', '.join(map(number, sorted((1.0, *plan.ladder))))}; store {store.location}"
     )
     found_all = run_validations(experiment, stands.predictions, asked, store, workers=args.workers, survival=args.survival)
-    written = _write(found_all, Path(args.output or f"reports/{experiment.name}"), experiment.target_cell)
+    written = _write(found_all, output, experiment.target_cell)
     validations = [found_all[name] for name in asked if name in found_all]
     _print(validations, cell_words(experiment.target_cell))
     if lost := _failed(members(store.records().values(), experiment, resolve)):

@@ -31,6 +31,7 @@ MOMENTS = {
     "        signal.signal(signal.SIGALRM, sys.exit); ready(); time.sleep(1); print('whole')\n    time.sleep(60)",
     "after C code has set handlers": "\n    import ctypes\n    with interrupts.held():\n"
     "        for number in (1, 2, 15): ctypes.CDLL(None).signal(number, 0)\n    ready(); time.sleep(60)",
+    "made another error of": "\n    try: ready(); time.sleep(60)\n    finally: raise RuntimeError('pop from an empty stack')",
     "swallowed": "interrupts.SWALLOWED = 0.2\n    try: ready(); time.sleep(60)\n    except KeyboardInterrupt: time.sleep(60)",
 }
 WHOLE = {"in an import", "held", "held by who has a handler", "held by who takes the alarm"}

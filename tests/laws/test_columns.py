@@ -32,6 +32,11 @@ def test_a_comma_within_brackets_is_the_expressions():
     assert assignments("N=greatest(a,b), D=c") == {"N": "greatest(a,b)", "D": "c"}
 
 
+def test_a_name_that_is_said_twice_is_refused():
+    with pytest.raises(UsageError, match="--scale 'N=a,N=b' says N twice"):
+        assignments("N=a,N=b")
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

@@ -96,6 +96,14 @@ def test_an_arm_that_is_named_and_refused_is_refused(trained):
     assert trained == []
 
 
+def test_an_output_that_is_no_folder_is_refused_before_anything_is_trained(trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for place in ("notes.txt", "notes.txt/reports"):
+        with pytest.raises(UsageError, match=f"--output {place} is no folder"):
+            validate("--output", place)
+    assert trained == [] and (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_without_any_prediction_there_is_nothing_to_validate(trained):
     with pytest.raises(UsageError, match="adamw, muon, shampoo"):
         validate("--store", "elsewhere")
