@@ -159,11 +159,8 @@ def backtest_intake(found: Intake, hold: Hold, published: Mapping[str, Mapping[s
                     if cells := _held_out(name, words, group, held, found, rules, fits, notes.append):
                         splits.append(Split(name, words, tuple(cells)))
     if not splits:
-        raise UsageError(
-            "; ".join(
-                failed or ["nothing to predict: no group has two scales to fit and a held-out one", *notes[len(found.notes) :]]
-            )
-        )
+        lacks = ["nothing to predict: no group has two scales to fit and a held-out one", *notes[len(found.notes) :]]
+        raise UsageError(f"{found.place}: {'; '.join(failed or lacks)}")
     return Backtest(columns, tuple(splits), tuple(notes), tuple(failed))
 
 
