@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.attack import world
 from benchmarks.attack.calls import call
-from benchmarks.attack.judge import REACHED, Came, Fault, faults, forked, perform, preload
+from benchmarks.attack.judge import HOME, REACHED, Came, Fault, faults, forked, perform, preload
 from benchmarks.attack.right import Call, right_calls
 
 Table = dict[tuple[str, str], Counter[str]]
@@ -87,7 +87,7 @@ def _come(one: Call, right: Path) -> tuple[Came, list[Fault]]:
     place.mkdir()
     try:
         came = perform(one, right, place)
-        return came, faults(one, came, place / "home")
+        return came, faults(one, came, place / HOME)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

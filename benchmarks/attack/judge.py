@@ -26,6 +26,7 @@ from hptransfer.base.errors import one_line
 # for twice the memory that is a fault to have held.
 CPU_SECONDS, WALL_SECONDS, BYTES = 30, 120, 2 << 30
 TRACEBACK, REACHED, UNMADE = 70, 71, 72
+HOME = Path("far", "down", "home")  # three folders below that of a call: what is asked for above them goes with it
 SHOWN = 40  # characters of a value that a message must have
 MODULES = (
     "ray", "ray.dag", "torch", "altair", "rich.table", "rich.markup", "polars", "scipy.optimize", "optuna", "pyarrow.parquet",
@@ -99,7 +100,7 @@ def forked(work: Callable[[], int]) -> int:
 def perform(call: Call, right: Path, folder: Path) -> Came:
     """What comes of a call in ``folder``, a copy of ``right`` that is made for it. Raises SystemExit where what is wrong in it
     cannot be made, which is no fault of the command."""
-    home, out, err = folder / "home", folder / "out", folder / "err"
+    home, out, err = folder / HOME, folder / "out", folder / "err"
     shutil.copytree(right, home)
     began = time.monotonic()
     process = forked(lambda: _work(call, home, out, err))
