@@ -92,7 +92,7 @@ def strike(store: Store, sent: signal.Signals, times: int = 1) -> dict[str, int]
 def test_killed_and_stopped_processes_are_replaced_and_nothing_is_trained_twice(log, experiment, tmp_path):
     runs, store = Runs(experiment, 4), Store(tmp_path / "runs")
     killed, stopped = strike(store, signal.SIGKILL), strike(store, signal.SIGSTOP, 2)
-    search(runs, store, hang_seconds=3)
+    search(runs, store, hang_seconds=10)
     assert (len(killed), len(stopped)) == (1, 2)
     # A stopped process that lived on would keep its memory and its core's place for ever.
     assert not any(is_running(pid) for pid in (*killed.values(), *stopped.values()))
