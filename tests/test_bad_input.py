@@ -49,6 +49,7 @@ def mistake(capsys, command: str, *argv: str) -> str:
         ),
         (["--set", "target_width=true"], "target_width: true is no number"),
         (["--set", "widths=[32, true]"], "widths: [32, true] is no number"),
+        (["--set", "model.mlp_ratio=true"], "mlp_ratio: true is no number"),
         (["--set", "budget.hours=false"], "budget: hours: false is no number"),
         (["--set", "model..depth=4"], "--set 'model..depth=4' is not of the form a.b=value"),
         (["--set", "model.family=true"], "model: family True is no name"),

@@ -26,8 +26,9 @@ def main(args: argparse.Namespace) -> None:
     source, target = find_dialect(args.source), find_dialect(args.target)
     rows = []
     for shape in parse_shapes(args.shape):
+        lr = convert_lr(args.lr, args.source, args.target, shape)  # refuses a shape that no matrix has
         row: dict[str, Any] = {"shape": list(shape), "source_factor": source.factor(shape), "target_factor": target.factor(shape)}
-        row["lr"] = convert_lr(args.lr, args.source, args.target, shape)
+        row["lr"] = lr
         if args.weight_decay is not None:
             row["weight_decay"] = convert_weight_decay(args.weight_decay, args.lr, args.source, args.target, shape)
         rows.append(row)

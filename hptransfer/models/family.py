@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hptransfer.base.frozen import Written
 from hptransfer.optimizers.recipe import Role
 
 if TYPE_CHECKING:
     from hptransfer.models.model import Model
 
 
-class FamilyConfig(BaseModel):
+class FamilyConfig(Written):
     """What a family lets one choose besides width, depth and vocabulary: its own keys of an experiment's ``model`` section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     context: int = Field(128, gt=0, description="tokens of a training sequence")
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hptransfer.base.frozen import Written
 from hptransfer.optimizers.rules.width import AdamRule, Rule, VectorRule
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ class Setting:
     spectral: bool = False
 
 
-class Moments(BaseModel):
+class Moments(Written):
     """Adam's moments and epsilon. ``eps`` is added outside the square root."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
@@ -63,10 +62,8 @@ class Moments(BaseModel):
         return (transforms.Adam(self.beta1, self.beta2, setting.epsilons["eps"]),)
 
 
-class Options(BaseModel):
+class Options(Written):
     """What every recipe has. A subclass is one optimizer, as it serves the roles that its recipe gives it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     averages: ClassVar[bool] = False
     """Averaged iterates stand in for a schedule, which must be constant; they are what is evaluated."""

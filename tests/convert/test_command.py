@@ -70,6 +70,10 @@ def test_all_dialects_are_listed(capsys) -> None:
         ([*WORDS, "9" * 5000 + "x4"], "is not of the form"),
         ([*WORDS, ","], "--shape names no shape"),
         ([*WORDS, "0x4"], "shape 0x4 has a dimension below 1"),
+        (
+            ["--from", "torch.original", "--to", "dion.spectral_norm", "--lr", "0.02", "--shape", "0x0"],
+            "shape 0x0 has a dimension",
+        ),
         ([*WORDS, "4x4", "--lr", "0"], "'0' is no finite number above 0"),
         ([*WORDS, "4x4", "--lr", "inf"], "'inf' is no finite number above 0"),
         ([*WORDS, "4x4", "--from", "dion.spectral"], "did you mean 'dion.spectral_norm'"),
