@@ -45,7 +45,7 @@ def parent(pid: int) -> int | None:
     return int(fields[1]) if fields else None
 
 
-def descendants() -> dict[int, str]:
+def _descendants() -> dict[int, str]:
     """Every process below this one, with when it was started. Empty where the system does not say."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
@@ -61,10 +61,10 @@ def descendants() -> dict[int, str]:
 
 def end_descendants() -> None:
     """Kill every process below this one. They are stopped first: none starts another while they are counted."""
-    for pid in (known := descendants()):
+    for pid in (known := _descendants()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGSTOP)
-    for pid, since in (known | descendants()).items():
+    for pid, since in (known | _descendants()).items():
         if is_running(pid, since):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

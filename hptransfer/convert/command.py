@@ -27,8 +27,8 @@ def main(args: argparse.Namespace) -> None:
     rows = []
     for shape in parse_shapes(args.shape):
         lr = convert_lr(args.lr, args.source, args.target, shape)  # refuses a shape that no matrix has
-        row: dict[str, Any] = {"shape": list(shape), "source_factor": source.factor(shape), "target_factor": target.factor(shape)}
-        row["lr"] = lr
+        factors = {"source_factor": source.factor(shape), "target_factor": target.factor(shape)}
+        row: dict[str, Any] = {"shape": list(shape), **factors, "lr": lr}
         if args.weight_decay is not None:
             row["weight_decay"] = convert_weight_decay(args.weight_decay, args.lr, args.source, args.target, shape)
         rows.append(row)

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from hptransfer.base.frozen import STRICT, Frozen
 from hptransfer.optimizers.rules.weight_decay import decay_between
-from hptransfer.runs.rows import Rows
+from hptransfer.runs.lazy import LazyTuple
 
 Number = int | float
 
@@ -106,7 +106,7 @@ class Job(Frozen):
     point: Point
     parameters: int | None = None
     flops: float | None = None
-    kinds: Rows[Kind] = Rows()
+    kinds: LazyTuple[Kind] = LazyTuple()
     exponents: dict[str, float] = {}
     constants: dict[str, str] = {}
     uncovered: tuple[str, ...] = ()

@@ -11,8 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from hptransfer.base.frozen import STRICT, Frozen
 from hptransfer.base.stored import shown
+from hptransfer.runs.lazy import LazyTuple
 from hptransfer.runs.point import Job, Point, horizon_words
-from hptransfer.runs.rows import Rows
 
 SCHEMA_VERSION = 3
 UNSEALED = 2  # the same without the digest of its text; read as it is
@@ -42,7 +42,7 @@ class Outcome(Frozen):
     loss: float | None = None
     bits_per_byte: float | None = None
     metrics: dict[str, float] = {}
-    curve: Rows[CurvePoint] = Rows()
+    curve: LazyTuple[CurvePoint] = LazyTuple()
     steps: int | None = None
     tokens: int | None = None
     flops: float | None = None
@@ -110,7 +110,7 @@ class Record(Frozen):
         return named | tuned | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS}
 
     def require_whole(self) -> None:
-        """Raises ValueError where `Rows` cannot be parsed, or `row` is none of `ROW_SCHEMA`: settings are whatever a trainer
+        """Raises ValueError where `LazyTuple` cannot be parsed, or `row` is none of `ROW_SCHEMA`: settings are whatever a trainer
         wrote."""
         len(self.job.kinds), len(self.outcome.curve)
         try:

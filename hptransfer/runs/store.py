@@ -25,7 +25,7 @@ from hptransfer.base.errors import UsageError, first_line
 from hptransfer.base.files import Files, StoreUnreachable, patiently
 from hptransfer.base.stored import SEAL, from_json, mapping_from_json, mapping_from_sealed, may_be_odd, sealed, unsealed
 from hptransfer.runs.gathered import SCHEMA, from_parquet, gather, texts_in, to_frame, to_parquet
-from hptransfer.runs.parser import Parser, without_collector
+from hptransfer.runs.parser import RecordParser, without_collector
 from hptransfer.runs.record import ROW_SCHEMA, SCHEMA_VERSION, UNSEALED, Record
 
 _LOG = logging.getLogger(__name__)
@@ -50,10 +50,9 @@ class Store:
     def __init__(self, location: str | Path, identity: str | None = None) -> None:
         self.files = Files(location, identity)
         self.location, self.uri, self.is_local = self.files.location, self.files.uri, self.files.is_local
-        self._parts: dict[
-            str, pl.DataFrame
-        ] = {}  # rows of gathered files, which never change; their texts are a hundred times more
-        self._record = Parser()
+        # Rows of gathered files, which never change. Their texts, a hundred times more, are not kept.
+        self._parts: dict[str, pl.DataFrame] = {}
+        self._record = RecordParser()
 
     # -- writing -------------------------------------------------------------------------------------------------
 

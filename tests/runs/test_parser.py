@@ -9,7 +9,7 @@ import pytest
 from synthetic import Truth, make_experiment, make_records
 
 from hptransfer.runs import Record, Store
-from hptransfer.runs.parser import Parser, without_collector
+from hptransfer.runs.parser import RecordParser, without_collector
 
 
 def test_records_that_share_their_parts_are_the_records_that_were_added(tmp_path) -> None:
@@ -36,7 +36,7 @@ def test_what_a_trainer_keeps_is_not_taken_for_the_runs_own(kept) -> None:
     first, second = make_records(Truth(), make_experiment(), runs=2)[:2]
     record = json.loads(second.model_dump_json())
     odd = {"a record": {"after": record, **record["job"]}, "a key of rows": {"kinds": [1]}, "a key of a mapping": {"outcome": {}}}
-    parser = Parser()
+    parser = RecordParser()
     for name, lr in ((',"point":{', 0.1), ('"],"exponents":{', 0.2), ("\\", 0.3)):
         point = first.point.model_copy(update={"settings": first.point.settings | odd[kept]}).at(lr=lr)
         job = first.job.model_copy(update={"run_id": name, "details": odd[kept], "point": point})
@@ -46,7 +46,7 @@ def test_what_a_trainer_keeps_is_not_taken_for_the_runs_own(kept) -> None:
 
 def test_a_text_that_is_no_record_is_none_after_one_that_is() -> None:
     record = make_records(Truth(), make_experiment(), runs=2)[0]
-    parser, text = Parser(), record.model_dump_json().encode()
+    parser, text = RecordParser(), record.model_dump_json().encode()
     assert parser(text) == parser(text) == record
     lr = json.dumps(record.point["lr"]).encode()
     for wrong in (
@@ -63,7 +63,7 @@ def test_a_text_that_is_no_record_is_none_after_one_that_is() -> None:
 
 def test_rows_are_a_tuple_wherever_they_go() -> None:
     record = make_records(Truth(), make_experiment(), runs=2)[0]
-    parser = Parser()
+    parser = RecordParser()
     parser(text := record.model_dump_json().encode())
     kinds = tuple(record.job.kinds)
     for move in (copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one)), lambda one: Record.model_validate(dict(one))):

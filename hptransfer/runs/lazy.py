@@ -8,27 +8,27 @@ from typing import Any, TypeVar, get_args, overload
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 
 
-class Rows(Sequence[Row]):
+class LazyTuple(Sequence[Item]):
     """A tuple; one whose JSON was read from a store is parsed when somebody looks at it."""
 
     __slots__ = ("_parse", "_rows", "_text")
 
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, rows: Iterable[Item] = ()) -> None:
         self._rows, self._text = tuple(rows), b""
-        self._parse: Callable[[bytes], tuple[Row, ...]] | None = None
+        self._parse: Callable[[bytes], tuple[Item, ...]] | None = None
 
     @classmethod
-    def of_json(cls, text: bytes, parse: Callable[[bytes], tuple[Row, ...]]) -> Rows[Row]:
+    def of_json(cls, text: bytes, parse: Callable[[bytes], tuple[Item, ...]]) -> LazyTuple[Item]:
         """Of a JSON array, which is to be one that ``parse`` takes."""
         found = cls()
         found._text, found._parse = text, parse
         return found
 
     @property
-    def _all(self) -> tuple[Row, ...]:
+    def _all(self) -> tuple[Item, ...]:
         if self._parse is not None:
             self._rows, self._text, self._parse = self._parse(self._text), b"", None
         return self._rows
@@ -37,17 +37,17 @@ class Rows(Sequence[Row]):
         return len(self._all)
 
     @overload
-    def __getitem__(self, place: int) -> Row: ...
+    def __getitem__(self, place: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[Row, ...]: ...
-    def __getitem__(self, place: int | slice) -> Row | tuple[Row, ...]:
+    def __getitem__(self, place: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, place: int | slice) -> Item | tuple[Item, ...]:
         return self._all[place]
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Item]:
         return iter(self._all)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rows | tuple) and self._all == tuple(other)
+        return isinstance(other, LazyTuple | tuple) and self._all == tuple(other)
 
     def __hash__(self) -> int:
         return hash(self._all)
@@ -56,7 +56,7 @@ class Rows(Sequence[Row]):
         return repr(self._all)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Rows, (self._all,)
+        return LazyTuple, (self._all,)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -67,4 +67,4 @@ class Rows(Sequence[Row]):
 
 
 def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, Rows) else value
+    return tuple(value) if isinstance(value, LazyTuple) else value
